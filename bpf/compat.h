@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What differs between kernels, in one place. A struct flavour (name___kernel)
+ * describes how an older or newer kernel spells the same thing; the field's
+ * presence decides, never the version.
+ */
+#ifndef FINWAIT_COMPAT_H
+#define FINWAIT_COMPAT_H
+
+#include "kernel.h"
+
+/*
+ * Before 6.1 cgroup->ancestor_ids held the ids themselves; 7f203bc89eb6
+ * ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]") keeps pointers.
+ */
+struct cgroup___5_15 {
+	__u64 ancestor_ids[16];
+} __core;
+
+struct cgroup___6_1 {
+	struct cgroup *ancestors[16];
+} __core;
+
+static __always_inline __u64 cgroup_id(struct cgroup *cgrp)
+{
+	return BPF_CORE_READ(cgrp, kn, id);
+}
+
+/* The id of the ancestor of cgrp at the given level; cgrp itself is its own last ancestor. */
+static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgrp, __u32 level)
+{
+	if (BPF_CORE_READ(cgrp, level) < (int)level)
+		return 0;
+
+	if (bpf_core_field_exists(((struct cgroup___6_1 *)0)->ancestors)) {
+		struct cgroup *anc = NULL;
+
+		bpf_core_read(&anc, sizeof(anc), &((struct cgroup___6_1 *)cgrp)->ancestors[level & 15]);
+		return anc ? cgroup_id(anc) : 0;
+	}
+
+	if (bpf_core_field_exists(((struct cgroup___5_15 *)0)->ancestor_ids)) {
+		__u64 id = 0;
+
+		bpf_core_read(&id, sizeof(id), &((struct cgroup___5_15 *)cgrp)->ancestor_ids[level & 15]);
+		return id;
+	}
+	return 0;
+}
+
+/*
+ * Before 6.1 the death row counted its minisocks in tw_count; e9bd0cca09d1
+ * ("tcp: Don't allocate tcp_death_row outside of struct netns_ipv4.") and its
+ * neighbour fbb8295248e1 made it tw_refcount, which starts at one.
+ */
+struct inet_timewait_death_row___5_15 {
+	atomic_t tw_count;
+	int sysctl_max_tw_buckets;
+} __core;
+
+/*
+ * inet_twsk_alloc() gives up when the namespace holds tcp_max_tw_buckets
+ * minisocks; asked a moment later, this says whether that is still so.
+ */
+static __always_inline bool timewait_full(struct net *net)
+{
+	struct inet_timewait_death_row *row = &net->ipv4.tcp_death_row;
+	int alive = 0, max = 0;
+
+	/* A pointer for a short while in 6.0; nothing is claimed there. */
+	if (bpf_core_field_size(net->ipv4.tcp_death_row) <= sizeof(void *))
+		return false;
+
+	if (bpf_core_field_exists(row->tw_refcount)) {
+		bpf_core_read(&alive, sizeof(alive), &row->tw_refcount.refs.counter);
+		alive--;
+	} else {
+		bpf_core_read(&alive, sizeof(alive),
+			      &((struct inet_timewait_death_row___5_15 *)row)->tw_count.counter);
+	}
+	bpf_core_read(&max, sizeof(max), &row->sysctl_max_tw_buckets);
+	return alive >= max;
+}
+
+#endif

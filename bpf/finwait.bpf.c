@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* Every attach point of finwait. What they do is in the headers beside this file. */
+#include "kernel.h"
+#include "compat.h"
+#include "event.h"
+#include "maps.h"
+#include "filter.h"
+#include "identity.h"
+#include "unwind.h"
+#include "minisock.h"
+#include "socket.h"
+#include "older.h"
+#include "nested.h"
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state, struct sock *sk, int from, int to)
+{
+	enter_set_state();
+	on_set_state(ctx, sk, from, to);
+	leave_set_state();
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state_nested, struct sock *sk, int from, int to)
+{
+	if (set_state_was_skipped()) {
+		count(rescued);
+		on_set_state(ctx, sk, from, to);
+	}
+	return 0;
+}
+
+SEC("tp_btf/timer_start")
+int BPF_PROG(timer_start, struct timer_list *timer)
+{
+	on_timer_start(timer);
+	return 0;
+}
+
+SEC("tp_btf/timer_cancel")
+int BPF_PROG(timer_cancel, struct timer_list *timer)
+{
+	on_timer_cancel(ctx, timer);
+	return 0;
+}
+
+SEC("tp_btf/timer_expire_entry")
+int BPF_PROG(timer_expire_entry, struct timer_list *timer)
+{
+	on_timer_expire(timer);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk)
+{
+	on_kfree_skb(rx_sk);
+	return 0;
+}
+
+SEC("iter/tcp")
+int older(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+
+	if (skc)
+		on_older(skc);
+	return 0;
+}
+
+/* bpf2go only finds the types that something uses. */
+struct exported {
+	struct event event;
+	struct account account;
+	enum hook hook;
+	enum precision precision;
+	enum role role;
+	enum reason reason;
+	enum event_flags event_flags;
+	enum caller caller;
+};
+const struct exported *exported __attribute__((unused));
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Reading who and where out of kernel structs. */
+#ifndef FINWAIT_IDENTITY_H
+#define FINWAIT_IDENTITY_H
+
+#include "kernel.h"
+#include "event.h"
+#include "filter.h"
+
+/*
+ * The process, not the thread: pid and comm are what /proc/PID/comm says.
+ * Only to be called where the kernel runs in the caller's context.
+ */
+static __always_inline __u32 current_process(char *comm)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct task_struct *leader = task->group_leader;
+
+	bpf_core_read(comm, COMM_LEN, &leader->comm);
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline bool v4_mapped(const __u8 *addr)
+{
+	const __u32 *a = (const __u32 *)addr;
+
+	return a[0] == 0 && a[1] == 0 && a[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline void copy_addr(__u8 *dst, const __u8 *src)
+{
+	__builtin_memcpy(dst, src, 16);
+}
+
+/*
+ * Addresses and ports of a socket or minisock, which both begin with a
+ * sock_common. An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0
+ * is one that the kernel has not chosen, or has given back already.
+ */
+static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
+{
+	struct net *net;
+
+	__builtin_memset(t, 0, sizeof(*t));
+	t->family = BPF_CORE_READ(skc, skc_family);
+	t->dport = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
+	t->sport = BPF_CORE_READ(skc, skc_num);
+	net = BPF_CORE_READ(skc, skc_net.net);
+	t->netns = BPF_CORE_READ(net, ns.inum);
+
+	if (t->family == AF_INET6) {
+		bpf_core_read(t->saddr, 16, &skc->skc_v6_rcv_saddr);
+		bpf_core_read(t->daddr, 16, &skc->skc_v6_daddr);
+		if (!v4_mapped(t->daddr))
+			return;
+		t->family = AF_INET;
+		__builtin_memset(t->saddr, 0, 16);
+		__builtin_memset(t->daddr, 0, 16);
+	}
+	bpf_core_read(t->saddr, 4, &skc->skc_rcv_saddr);
+	bpf_core_read(t->daddr, 4, &skc->skc_daddr);
+}
+
+static __always_inline void fill_tuple(struct event *e, const struct tuple *t)
+{
+	copy_addr(e->saddr, t->saddr);
+	copy_addr(e->daddr, t->daddr);
+	e->netns = t->netns;
+	e->sport = t->sport;
+	e->dport = t->dport;
+	e->family = t->family;
+}
+
+#endif

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The few kernel types that finwait reads, cut down to the fields it needs.
+ * CO-RE relocates every access at load time, so one object serves every
+ * little-endian machine and no vmlinux.h is needed to build it. Each struct
+ * names the kernel header that it comes from.
+ */
+#ifndef FINWAIT_KERNEL_H
+#define FINWAIT_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define true	1
+#define false	0
+#define NULL	((void *)0)
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+#define __core __attribute__((preserve_access_index))
+
+/* include/uapi/linux/bpf.h */
+enum {
+	BPF_MAP_TYPE_HASH	  = 1,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_SK_STORAGE	  = 24,
+	BPF_MAP_TYPE_RINGBUF	  = 27,
+
+	BPF_NOEXIST	  = 1,
+	BPF_F_NO_PREALLOC = 1 << 0,
+	BPF_F_CLONE	  = 1 << 9,
+
+	BPF_SK_STORAGE_GET_F_CREATE = 1,
+
+	BPF_RB_NO_WAKEUP    = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+	BPF_RB_AVAIL_DATA   = 0,
+};
+
+/* include/linux/socket.h, include/uapi/linux/in.h, include/uapi/asm-generic/errno.h */
+#define AF_INET		2
+#define AF_INET6	10
+#define IPPROTO_TCP	6
+#define EPIPE		32
+#define ENETUNREACH	101
+#define ECONNABORTED	103
+#define ECONNRESET	104
+#define ETIMEDOUT	110
+#define ECONNREFUSED	111
+#define EHOSTUNREACH	113
+
+/* include/net/tcp_states.h; the numbers are ABI, ss and /proc/net/tcp print them */
+enum {
+	TCP_ESTABLISHED	 = 1,
+	TCP_SYN_SENT	 = 2,
+	TCP_SYN_RECV	 = 3,
+	TCP_FIN_WAIT1	 = 4,
+	TCP_FIN_WAIT2	 = 5,
+	TCP_TIME_WAIT	 = 6,
+	TCP_CLOSE	 = 7,
+	TCP_CLOSE_WAIT	 = 8,
+	TCP_LAST_ACK	 = 9,
+	TCP_LISTEN	 = 10,
+	TCP_CLOSING	 = 11,
+	TCP_NEW_SYN_RECV = 12,
+};
+
+/* include/net/tcp.h: TCP_TIMEWAIT_LEN, in seconds */
+#define TIMEWAIT_LEN	60
+
+/* include/net/sock.h */
+#define SHUTDOWN_MASK	3
+
+struct in6_addr {
+	__u8 s6_addr[16];
+} __core;
+
+/* include/linux/types.h */
+typedef struct {
+	__s64 counter;
+} __core atomic64_t;
+
+typedef struct {
+	int counter;
+} __core atomic_t;
+
+/* include/linux/refcount.h */
+typedef struct {
+	atomic_t refs;
+} __core refcount_t;
+
+/* include/linux/ns_common.h */
+struct ns_common {
+	__u32 inum;
+} __core;
+
+/* include/net/inet_timewait_sock.h (until 6.3), include/net/netns/ipv4.h (since) */
+struct inet_timewait_death_row {
+	refcount_t tw_refcount;
+	int sysctl_max_tw_buckets;
+} __core;
+
+/* include/net/netns/ipv4.h */
+struct netns_ipv4 {
+	struct inet_timewait_death_row tcp_death_row;
+} __core;
+
+/* include/net/net_namespace.h */
+struct net {
+	struct ns_common ns;
+	struct netns_ipv4 ipv4;
+} __core;
+
+typedef struct {
+	struct net *net;
+} __core possible_net_t;
+
+/* include/net/sock.h */
+struct proto {
+	char name[32];
+} __core;
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	__u16 skc_family;
+	volatile __u8 skc_state;
+	struct proto *skc_prot;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+} __core;
+
+/* include/linux/kernfs.h */
+struct kernfs_node {
+	__u64 id;
+} __core;
+
+/* include/linux/cgroup-defs.h */
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+} __core;
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} __core;
+
+/* include/linux/fs.h */
+struct inode {
+	unsigned long i_ino;
+} __core;
+
+struct file {
+	struct inode *f_inode;
+} __core;
+
+/* include/linux/net.h */
+struct socket {
+	struct file *file;
+} __core;
+
+/* include/linux/uidgid.h */
+typedef struct {
+	__u32 val;
+} __core kuid_t;
+
+/* include/net/sock.h */
+struct sock {
+	struct sock_common __sk_common;
+	__u8 sk_shutdown;
+	__u16 sk_protocol;
+	int sk_err;
+	kuid_t sk_uid;
+	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
+} __core;
+
+/* include/net/inet_sock.h */
+struct inet_sock {
+	__be16 inet_sport;
+} __core;
+
+/* include/linux/tcp.h: its first member chain begins with a struct sock */
+struct tcp_sock {
+} __core;
+
+/* include/linux/timer_types.h, include/linux/timer.h before 6.12 */
+struct hlist_node {
+	struct hlist_node **pprev;
+} __core;
+
+struct timer_list {
+	struct hlist_node entry;
+	unsigned long expires;
+	void (*function)(struct timer_list *timer);
+} __core;
+
+/* include/net/inet_timewait_sock.h */
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+	volatile __u8 tw_substate;
+	__be16 tw_sport;
+	struct timer_list tw_timer;
+} __core;
+
+/* include/linux/tcp.h: begins with the inet_timewait_sock */
+struct tcp_timewait_sock {
+} __core;
+
+struct sk_buff;
+
+/* include/linux/sched.h */
+struct task_struct {
+	struct task_struct *group_leader;
+	char comm[16];
+} __core;
+
+/* include/linux/bpf.h and net/ipv4/tcp_ipv4.c: the context of an iter/tcp program */
+struct bpf_iter__tcp {
+	struct sock_common *sk_common;
+} __core;
+
+#endif

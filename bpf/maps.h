@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef FINWAIT_MAPS_H
+#define FINWAIT_MAPS_H
+
+#include "kernel.h"
+#include "event.h"
+
+enum verdict {
+	VERDICT_NONE,		/* not asked yet */
+	VERDICT_PASS,
+	VERDICT_REJECT,
+	VERDICT_UNDECIDED,	/* the local port is not chosen yet */
+};
+
+/* What is kept of a full socket. */
+struct sock_info {
+	__u64 since_ns;		/* when its state was entered; 0: not seen */
+	__u64 opened_ns;	/* CLOSED -> SYN_SENT that waits for its local port; 0: none */
+	struct owner owner;
+	struct closer closer;
+	__u8 precision;		/* enum precision, of since_ns */
+	__u8 role;
+	__u8 verdict;
+	__u8 pad;
+};
+
+/*
+ * Written by the set_state handler, once by the iterator for sockets that are
+ * older than the programs. The kernel frees an entry with its socket, and
+ * copies a listener's to the sockets that it accepts: that carries the owner.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct sock_info);
+} sockets SEC(".maps");
+
+enum mini_flags {
+	MINI_JOINED = 1 << 0,	/* the full socket has handed over, or there was none */
+	MINI_ENDED  = 1 << 1,	/* the minisock is gone */
+	MINI_FOUND  = 1 << 2,	/* its birth was not seen */
+};
+
+/* What is kept of a minisock, from the moment that its socket may become one. */
+struct mini_info {
+	__u64 since_ns;		/* when the state before TIME_WAIT was entered; 0: not seen */
+	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not */
+	__u64 minisock;		/* its address; 0: the full socket is still there */
+	__u64 expires;		/* of its timer, in jiffies, as last seen */
+	struct owner owner;
+	struct closer closer;
+	__u32 netns;
+	__u32 rearms;
+	__u32 flags;		/* enum mini_flags */
+	__u8 from;		/* the state before TIME_WAIT: FIN_WAIT_2 or CLOSING */
+	__u8 precision;		/* of since_ns */
+	__u8 time_wait_precision;
+	__u8 role;
+	__u8 verdict;
+	__u8 pad[3];
+};
+
+/*
+ * Keyed by cookie, or by address where the minisock has none. Written when a
+ * socket enters FIN_WAIT_2 or CLOSING, deleted when it or its minisock is
+ * gone. User space sizes it from tcp_max_tw_buckets before loading.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct mini_info);
+} minisocks SEC(".maps");
+
+/* Inode of a socket -> the process that holds it. Filled from /proc, once, for sockets older than the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct owner);
+} holders SEC(".maps");
+
+/* User space sets the size before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+/*
+ * Where every transition went. Only ever added to, atomically: a handler can
+ * be interrupted by one for another socket on the same CPU.
+ */
+struct account {
+	__u64 seen;
+	__u64 filtered;
+	__u64 delivered;
+	__u64 ring_full;
+	__u64 map_full;
+	__u64 rescued;		/* run by set_state_nested in place of set_state */
+	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct account);
+} accounts SEC(".maps");
+
+#define count(field)								\
+	do {									\
+		__u32 zero_ = 0;						\
+		struct account *acc_ = bpf_map_lookup_elem(&accounts, &zero_);	\
+		if (acc_)							\
+			__sync_fetch_and_add(&acc_->field, 1);			\
+	} while (0)
+
+/* User space sleeps without a timer and wants to be woken by the next event. */
+__u32 reader_sleeps;
+
+/* Half of the ring: past this the reader is woken at once. */
+const volatile __u64 wake_bytes = 2048;
+
+static __always_inline void submit(struct event *e)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (reader_sleeps) {
+		reader_sleeps = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	} else if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes) {
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(e, flags);
+	count(delivered);
+}
+
+/* An event to fill in and submit, or NULL, which is counted. */
+static __always_inline struct event *reserve(void)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e)
+		count(ring_full);
+	return e;
+}
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The life of a minisock: the small timewait socket that takes over from a
+ * full one in FIN_WAIT_2 or TIME_WAIT, and that inet_sock_set_state never
+ * speaks of. mini_born(), mini_segment() and mini_ended() are what happens to
+ * it; they do not care which hook saw it.
+ *
+ * A minisock is reachable from other CPUs before its full socket is done with
+ * the hand-over. So everything about the socket is put into the map before
+ * (expect_minisock), the start of TIME_WAIT is claimed with a compare-and-swap,
+ * and the entry is deleted by whichever of hand-over and end comes second.
+ */
+#ifndef FINWAIT_MINISOCK_H
+#define FINWAIT_MINISOCK_H
+
+#include "kernel.h"
+#include "compat.h"
+#include "maps.h"
+#include "filter.h"
+#include "identity.h"
+#include "unwind.h"
+
+/* Show what the hooks see instead of what it means. */
+const volatile __u8 raw;
+
+/* Ticks per second, and the address of tw_timer_handler(). */
+const volatile __u32 hz = 250;
+const volatile __u64 tw_timer_handler;
+
+/* A minisock as it is now, read once per hook. */
+struct mini {
+	struct inet_timewait_sock *tw;
+	__u64 key;		/* into minisocks */
+	__u64 cookie;
+	__u64 expires;
+	__u64 now;
+	__u8 substate;		/* FIN_WAIT_2 or TIME_WAIT */
+	__u8 hook;
+};
+
+static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock *tw, __u8 hook)
+{
+	m->tw = tw;
+	m->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
+	m->key = m->cookie ?: (__u64)tw;
+	m->expires = BPF_CORE_READ(tw, tw_timer.expires);
+	m->substate = BPF_CORE_READ(tw, tw_substate);
+	m->now = bpf_ktime_get_ns();
+	m->hook = hook;
+}
+
+static __always_inline struct mini_info *find_mini(struct mini *m)
+{
+	struct mini_info *info = bpf_map_lookup_elem(&minisocks, &m->key);
+
+	/* A cookie may have been given to it by a sock_diag dump after it was found. */
+	if (!info && m->cookie) {
+		__u64 addr = (__u64)m->tw;
+
+		info = bpf_map_lookup_elem(&minisocks, &addr);
+		if (info)
+			m->key = addr;
+	}
+	return info;
+}
+
+/* When the timer was last armed for TIME_WAIT, to the jiffy. */
+static __always_inline __u64 armed_at(const struct mini *m)
+{
+	__s64 ago = (__s64)(bpf_jiffies64() - (m->expires - (__u64)TIMEWAIT_LEN * hz));
+
+	return ago > 0 ? m->now - (__u64)ago * (1000000000ull / hz) : m->now;
+}
+
+static __always_inline void emit_mini(const struct mini *m, const struct mini_info *info,
+				      __u8 from, __u8 to, __u64 time_ns, __u64 since_ns,
+				      __u8 precision, __u8 reason)
+{
+	struct event *e;
+	struct tuple t;
+
+	if (raw)
+		return;
+	count(seen);
+	if (info->verdict != VERDICT_PASS || !transition_passes(from, to, since_ns, time_ns)) {
+		count(filtered);
+		return;
+	}
+	e = reserve();
+	if (!e)
+		return;
+	read_tuple(&t, (struct sock_common *)m->tw);
+	fill_tuple(e, &t);
+	e->netns = info->netns;
+	e->time_ns = time_ns;
+	e->since_ns = since_ns;
+	e->cookie = m->cookie;
+	e->minisock = 0;
+	e->owner = info->owner;
+	e->closer = info->closer;
+	e->rearms = from == TCP_TIME_WAIT ? info->rearms : 0;
+	e->from = from;
+	e->to = to;
+	e->precision = since_ns ? precision : PRECISION_UNKNOWN;
+	e->role = info->role;
+	e->reason = reason;
+	e->flags = EVENT_MINISOCK;
+	e->hook = m->hook;
+	e->cpu = 0;
+	e->err = 0;
+	e->timer_left = 0;
+	submit(e);
+}
+
+/* TIME_WAIT begins. Several CPUs may see it; one claims it. */
+static __always_inline void enter_time_wait(const struct mini *m, struct mini_info *info,
+					    __u64 at, __u8 precision)
+{
+	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))
+		return;
+	info->time_wait_precision = precision;
+	emit_mini(m, info, info->from, TCP_TIME_WAIT, at, info->since_ns,
+		  precision == PRECISION_EXACT ? info->precision : precision,
+		  info->from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE);
+}
+
+/* The timer runs to another moment than before: in TIME_WAIT, a re-arm. */
+static __always_inline void note_timer(const struct mini *m, struct mini_info *info, bool was_time_wait)
+{
+	__u64 before = info->expires;
+
+	if (m->expires == before)
+		return;
+	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) == before && was_time_wait)
+		__sync_fetch_and_add(&info->rearms, 1);
+}
+
+/* What can be known of a minisock whose birth was not seen. */
+static __always_inline void found_mini(const struct mini *m, struct mini_info *info)
+{
+	struct tuple t;
+
+	__builtin_memset(info, 0, sizeof(*info));
+	read_tuple(&t, (struct sock_common *)m->tw);
+	info->minisock = (__u64)m->tw;
+	info->expires = m->expires;
+	info->netns = t.netns;
+	info->flags = MINI_JOINED | MINI_FOUND;
+	info->from = TCP_FIN_WAIT2;
+	if (m->substate == TCP_TIME_WAIT) {
+		info->time_wait_ns = armed_at(m);
+		info->time_wait_precision = PRECISION_AT_LEAST;
+	} else {
+		info->since_ns = 0;
+	}
+	info->verdict = judge(&t, &info->owner, NULL, false);
+}
+
+/* DCCP had minisocks with the same timer until 6.16. */
+static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
+{
+	struct proto *prot = BPF_CORE_READ(tw, __tw_common.skc_prot);
+	char name[4] = {};
+
+	bpf_core_read(name, 3, &prot->name);
+	return name[0] == 'T' && name[1] == 'C' && name[2] == 'P';
+}
+
+/* The socket may become a minisock with its next step; all that is known of it goes into the map now. */
+static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+{
+	struct mini_info info = {
+		.since_ns  = sock->since_ns,
+		.precision = sock->precision,
+		.owner	   = sock->owner,
+		.closer	   = sock->closer,
+		.netns	   = netns_inum,
+		.from	   = state,
+		.role	   = sock->role,
+		.verdict   = sock->verdict,
+	};
+
+	/* A failure shows when the minisock is born: mini_born() counts it. */
+	bpf_map_update_elem(&minisocks, &cookie, &info, 0);
+}
+
+/*
+ * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
+ * the hand-over to a minisock, which is no close.
+ */
+static __always_inline bool hand_over(__u64 cookie)
+{
+	struct mini_info *info = bpf_map_lookup_elem(&minisocks, &cookie);
+
+	if (!info)
+		return false;
+	if (!info->minisock) {
+		bpf_map_delete_elem(&minisocks, &cookie);
+		return false;
+	}
+	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_ENDED)
+		bpf_map_delete_elem(&minisocks, &cookie);
+	return true;
+}
+
+/* A timewait timer was started: the minisock's first breath, or a re-arm. */
+static __always_inline void mini_armed(struct mini *m)
+{
+	struct mini_info *info = find_mini(m);
+
+	if (!info) {
+		struct mini_info found;
+
+		if (!is_tcp_mini(m->tw))
+			return;
+		found_mini(m, &found);
+		if (bpf_map_update_elem(&minisocks, &m->key, &found, BPF_NOEXIST)) {
+			count(seen);
+			count(map_full);
+		}
+		return;
+	}
+	if (!info->minisock) {
+		info->minisock = (__u64)m->tw;
+		info->expires = m->expires;
+		if (m->substate == TCP_TIME_WAIT)
+			enter_time_wait(m, info, m->now, PRECISION_EXACT);
+		return;
+	}
+	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
+		info->expires = m->expires;
+		enter_time_wait(m, info, m->now, PRECISION_EXACT);
+		return;
+	}
+	note_timer(m, info, m->substate == TCP_TIME_WAIT);
+}
+
+/* A segment met the minisock and was dropped after it was dealt with. */
+static __always_inline void mini_segment(struct mini *m)
+{
+	struct mini_info *info = find_mini(m);
+
+	/* The address of a freed minisock may have been given to another. */
+	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)
+		return;
+	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
+		info->expires = m->expires;
+		enter_time_wait(m, info, m->now, PRECISION_EXACT);
+		return;
+	}
+	note_timer(m, info, info->time_wait_ns != 0);
+}
+
+static __always_inline void mini_ended(struct mini *m, __u8 reason)
+{
+	struct mini_info *info = find_mini(m);
+	struct mini_info found;
+	__u32 flags = 0;
+
+	if (info) {
+		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
+		if (flags & MINI_ENDED)
+			return;
+	} else {
+		if (!is_tcp_mini(m->tw))
+			return;
+		found_mini(m, &found);
+		info = &found;
+	}
+
+	/* The FIN came unseen: its time is worked out from the timer that it armed. */
+	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
+		enter_time_wait(m, info, armed_at(m), PRECISION_JIFFY);
+	else
+		note_timer(m, info, info->time_wait_ns != 0);
+
+	if (info->time_wait_ns)
+		emit_mini(m, info, TCP_TIME_WAIT, TCP_CLOSE, m->now, info->time_wait_ns,
+			  info->time_wait_precision, reason);
+	else
+		emit_mini(m, info, info->from, TCP_CLOSE, m->now, info->since_ns,
+			  info->precision, reason);
+
+	if (flags & MINI_JOINED)
+		bpf_map_delete_elem(&minisocks, &m->key);
+}
+
+/* What ended a minisock whose timer was cancelled; REASON_NONE if nothing did. */
+static __always_inline __u8 cancel_reason(const struct mini *m, int caller)
+{
+	switch (caller) {
+	case CALLER_TIMER:
+	case CALLER_REARM:
+	case -1:
+		return REASON_NONE;
+	case CALLER_SEGMENT:
+		return REASON_RST_RECEIVED;
+	case CALLER_RECEIVE:
+		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
+		return m->substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
+	case CALLER_CONNECT:
+		return REASON_REUSED;
+	case CALLER_ABORT:
+		return REASON_DESTROYED;
+	case CALLER_PURGE:
+		return REASON_NETNS_REMOVED;
+	default:
+		return REASON_KILLED;
+	}
+}
+
+static __always_inline void emit_raw_mini(const struct mini *m)
+{
+	struct event *e;
+	struct tuple t;
+
+	count(seen);
+	read_tuple(&t, (struct sock_common *)m->tw);
+	e = reserve();
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_tuple(e, &t);
+	e->time_ns = m->now;
+	e->cookie = m->cookie;
+	e->minisock = (__u64)m->tw;
+	e->owner.pid = current_process(e->owner.comm);
+	e->from = m->substate;
+	e->flags = EVENT_RAW | EVENT_MINISOCK;
+	e->hook = m->hook;
+	e->cpu = bpf_get_smp_processor_id();
+	e->timer_left = (__s32)(m->expires - bpf_jiffies64());
+	submit(e);
+}
+
+/* The minisock that this timer belongs to, or false for any other timer. */
+static __always_inline bool timer_mini(struct mini *m, struct timer_list *timer, __u8 hook)
+{
+	if ((__u64)timer->function != tw_timer_handler)
+		return false;
+	read_mini(m, (void *)timer - bpf_core_field_offset(struct inet_timewait_sock, tw_timer), hook);
+	if (raw)
+		emit_raw_mini(m);
+	return true;
+}
+
+static __always_inline void on_timer_start(struct timer_list *timer)
+{
+	struct mini m;
+
+	if (timer_mini(&m, timer, HOOK_TIMER_START))
+		mini_armed(&m);
+}
+
+static __always_inline void on_timer_expire(struct timer_list *timer)
+{
+	struct mini m;
+
+	if (timer_mini(&m, timer, HOOK_TIMER_EXPIRE))
+		mini_ended(&m, REASON_EXPIRED);
+}
+
+static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
+{
+	struct mini m;
+	__u8 reason;
+
+	if (!timer_mini(&m, timer, HOOK_TIMER_CANCEL))
+		return;
+	reason = cancel_reason(&m, find_caller(ctx));
+	if (reason != REASON_NONE)
+		mini_ended(&m, reason);
+}
+
+/* rx_sk: the socket that the dropped packet was for (since 6.11). */
+static __always_inline void on_kfree_skb(struct sock *rx_sk)
+{
+	struct mini m;
+
+	if (!rx_sk || rx_sk->__sk_common.skc_state != TCP_TIME_WAIT)
+		return;
+	read_mini(&m, (struct inet_timewait_sock *)rx_sk, HOOK_KFREE_SKB);
+	if (raw)
+		emit_raw_mini(&m);
+	mini_segment(&m);
+}
+
+#endif

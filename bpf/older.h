@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Sockets that were there before the programs. An iterator visits them once,
+ * after attaching, so that nothing falls between; what a hook has seen
+ * meanwhile is left alone.
+ */
+#ifndef FINWAIT_OLDER_H
+#define FINWAIT_OLDER_H
+
+#include "kernel.h"
+#include "maps.h"
+#include "identity.h"
+#include "minisock.h"
+
+/* The process that holds the socket; nobody holds an orphan, and none is named if several could be meant. */
+static __always_inline void find_holder(struct sock *sk, struct owner *owner)
+{
+	__u64 ino = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+	struct cgroup *cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+	struct owner *holder = ino ? bpf_map_lookup_elem(&holders, &ino) : NULL;
+
+	if (!holder)
+		return;
+	__builtin_memcpy(owner->comm, holder->comm, COMM_LEN);
+	owner->uid = BPF_CORE_READ(sk, sk_uid.val);
+	owner->cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
+	owner->pid = holder->pid;
+}
+
+static __always_inline void older_socket(struct sock *sk, __u8 state)
+{
+	struct sock_info *info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	__u64 cookie;
+
+	if (!info)
+		return;
+	if (!info->owner.pid)
+		find_holder(sk, &info->owner);
+	if (state == TCP_LISTEN)
+		info->role = ROLE_LISTENER;
+
+	/* A transition since has dated the state better than this could. */
+	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
+		return;
+	info->precision = PRECISION_AT_LEAST;
+
+	cookie = bpf_get_socket_cookie(sk);
+	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING) {
+		struct tuple t;
+
+		read_tuple(&t, &sk->__sk_common);
+		info->verdict = judge(&t, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), false);
+		expect_minisock(info, cookie, t.netns, state);
+	}
+}
+
+static __always_inline void older_mini(struct sock_common *skc)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
+	struct mini_info info;
+	struct mini m;
+
+	bpf_get_socket_cookie(skc);
+	read_mini(&m, tw, HOOK_SET_STATE);
+	found_mini(&m, &info);
+	if (m.substate != TCP_TIME_WAIT) {
+		info.since_ns = m.now;
+		info.precision = PRECISION_AT_LEAST;
+	}
+	if (bpf_map_update_elem(&minisocks, &m.key, &info, BPF_NOEXIST))
+		return;
+	/* It may have ended meanwhile; a timer that is not pending will not tell. */
+	if (!BPF_CORE_READ(tw, tw_timer.entry.pprev))
+		bpf_map_delete_elem(&minisocks, &m.key);
+}
+
+static __always_inline void on_older(struct sock_common *skc)
+{
+	struct tcp_sock *tp;
+
+	if (skc->skc_state == TCP_TIME_WAIT) {
+		older_mini(skc);
+		return;
+	}
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (tp)
+		older_socket((struct sock *)tp, skc->skc_state);
+}
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The life of a full socket, as sock:inet_sock_set_state tells it. */
+#ifndef FINWAIT_SOCKET_H
+#define FINWAIT_SOCKET_H
+
+#include "kernel.h"
+#include "compat.h"
+#include "maps.h"
+#include "filter.h"
+#include "identity.h"
+#include "minisock.h"
+#include "unwind.h"
+
+/* One transition of one socket. */
+struct step {
+	struct sock *sk;
+	struct sock_info *info;
+	struct tuple t;
+	__u64 now;
+	__u64 cookie;
+	__u8 from;
+	__u8 to;
+	__u8 reason;
+	__u8 flags;
+	__u16 err;
+};
+
+/*
+ * connect() and listen() run in the process that owns the socket from then on
+ * (tcp_v4_connect(), inet_csk_listen_start()). A socket that starts over after
+ * a close keeps nothing but the time that it was closed.
+ */
+static __always_inline void begin_life(struct step *s)
+{
+	struct sock_info *info = s->info;
+	struct cgroup *cgrp = s->sk->sk_cgrp_data.cgroup;
+
+	info->opened_ns = 0;
+	info->verdict = VERDICT_NONE;
+	info->role = s->to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
+	info->owner.pid = current_process(info->owner.comm);
+	info->owner.uid = s->sk->sk_uid.val;
+	info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
+	info->closer.pid = 0;
+}
+
+/* A child starts with a copy of its listener's info; only the owner is its own. */
+static __always_inline void begin_child(struct step *s)
+{
+	s->info->since_ns = 0;
+	s->info->opened_ns = 0;
+	s->info->closer.pid = 0;
+	s->info->precision = PRECISION_UNKNOWN;
+	s->info->role = ROLE_SERVER;
+	s->info->verdict = VERDICT_NONE;
+}
+
+/*
+ * Does close(), shutdown() or connect() run this in the process that called
+ * it? An active close and the answer to a passive one always do. An abort does
+ * if __tcp_close() got as far as setting both shutdown bits while the peer had
+ * reported no error.
+ */
+static __always_inline bool closed_by_process(const struct step *s)
+{
+	switch (s->to) {
+	case TCP_FIN_WAIT1:
+		return s->from == TCP_ESTABLISHED || s->from == TCP_SYN_RECV;
+	case TCP_LAST_ACK:
+		return s->from == TCP_CLOSE_WAIT;
+	case TCP_CLOSE:
+		if (s->from == TCP_LISTEN)
+			return true;
+		return !s->err && s->sk->sk_shutdown == SHUTDOWN_MASK &&
+		       (s->from == TCP_ESTABLISHED || s->from == TCP_SYN_SENT ||
+			s->from == TCP_CLOSE_WAIT);
+	}
+	return false;
+}
+
+/* Why a full socket closed, from what is set on it as the tracepoint fires. */
+static __always_inline __u8 close_reason(void *ctx, const struct step *s)
+{
+	switch (s->err) {
+	case 0:
+		break;
+	case ECONNREFUSED:
+		return REASON_REFUSED;
+	case ETIMEDOUT:
+		return REASON_TIMED_OUT;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return REASON_UNREACHABLE;
+	case ECONNABORTED:
+		return REASON_DESTROYED;
+	case ECONNRESET:
+	case EPIPE:
+		/*
+		 * Data that arrives after close() makes tcp_rcv_state_process()
+		 * reset the connection itself; an RST comes by way of
+		 * tcp_validate_incoming(). sk_err is the same.
+		 */
+		if ((s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2) &&
+		    find_caller(ctx) == CALLER_STATE_PROCESS)
+			return REASON_RST_SENT;
+		return REASON_RESET;
+	default:
+		return REASON_KILLED;
+	}
+
+	switch (s->from) {
+	case TCP_LISTEN:
+	case TCP_LAST_ACK:
+		return REASON_CLOSED;
+	case TCP_SYN_SENT:
+		if (s->sk->sk_shutdown == SHUTDOWN_MASK)
+			return REASON_CLOSED;
+		return s->t.sport ? REASON_ABORTED : REASON_NO_PORT;
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+		if (timewait_full(s->sk->__sk_common.skc_net.net))
+			return REASON_TIMEWAIT_OVERFLOW;
+		return REASON_ABORTED;
+	}
+	return REASON_ABORTED;
+}
+
+static __always_inline __u8 step_reason(void *ctx, const struct step *s)
+{
+	if (s->to == TCP_CLOSE)
+		return close_reason(ctx, s);
+	if (s->to == TCP_CLOSE_WAIT || s->to == TCP_CLOSING)
+		return REASON_FIN_RECEIVED;
+	return REASON_NONE;
+}
+
+static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, __u64 time_ns,
+				      __u64 since_ns, __u8 precision)
+{
+	const struct sock_info *info = s->info;
+	struct event *e;
+
+	count(seen);
+	if (info->verdict != VERDICT_PASS ||
+	    (!raw && !transition_passes(from, to, since_ns, time_ns))) {
+		count(filtered);
+		return;
+	}
+	e = reserve();
+	if (!e)
+		return;
+	fill_tuple(e, &s->t);
+	e->time_ns = time_ns;
+	e->since_ns = since_ns;
+	e->cookie = s->cookie;
+	e->minisock = 0;
+	e->owner = info->owner;
+	e->closer = info->closer;
+	if (raw)
+		e->owner.pid = current_process(e->owner.comm);
+	e->rearms = 0;
+	e->from = from;
+	e->to = to;
+	e->precision = since_ns ? precision : PRECISION_UNKNOWN;
+	e->role = info->role;
+	e->reason = s->reason;
+	e->flags = raw ? EVENT_RAW : 0;
+	e->hook = HOOK_SET_STATE;
+	e->cpu = raw ? bpf_get_smp_processor_id() : 0;
+	e->err = s->err;
+	e->timer_left = 0;
+	submit(e);
+}
+
+/*
+ * connect() with a filter on the local port: CLOSED -> SYN_SENT was put aside
+ * until the port is known, which it is now.
+ */
+static __always_inline void emit_opened(struct step *s)
+{
+	struct step opened = *s;
+
+	opened.t.sport = 0;
+	opened.reason = REASON_NONE;
+	opened.err = 0;
+	emit_step(&opened, TCP_CLOSE, TCP_SYN_SENT, s->info->opened_ns, 0, PRECISION_UNKNOWN);
+	s->info->opened_ns = 0;
+}
+
+static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk, int from, int to)
+{
+	s->now = now;
+	s->sk = sk;
+	s->from = from;
+	s->to = to;
+	s->err = sk->sk_err;
+	s->reason = REASON_NONE;
+	s->flags = 0;
+	s->cookie = bpf_get_socket_cookie(sk);
+	read_tuple(&s->t, &sk->__sk_common);
+	/* skc_num is gone already when tcp_set_state() has put the port back. */
+	if (!s->t.sport)
+		s->t.sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
+/* The socket has left s->from: keep when, and what the minisock will need. */
+static __always_inline void keep_step(struct step *s)
+{
+	s->info->since_ns = s->now;
+	s->info->precision = PRECISION_EXACT;
+	if (s->to == TCP_FIN_WAIT2 || s->to == TCP_CLOSING)
+		expect_minisock(s->info, s->cookie, s->t.netns, s->to);
+}
+
+static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct sock_info *info;
+	struct step s;
+
+	if (sk->sk_protocol != IPPROTO_TCP) {
+		count(seen);
+		count(filtered);
+		return;
+	}
+
+	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!info) {
+		count(seen);
+		count(map_full);
+		return;
+	}
+	s.info = info;
+	read_step(&s, now, sk, from, to);
+
+	if (from == TCP_CLOSE)
+		begin_life(&s);
+	else if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+		begin_child(&s);
+	if (closed_by_process(&s))
+		info->closer.pid = current_process(info->closer.comm);
+
+	if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
+		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
+
+	if ((from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && to == TCP_CLOSE && hand_over(s.cookie)) {
+		if (raw)
+			emit_step(&s, from, to, now, 0, PRECISION_UNKNOWN);
+		return;
+	}
+	if (info->verdict == VERDICT_UNDECIDED) {
+		info->opened_ns = now;
+		keep_step(&s);
+		return;
+	}
+	if (info->opened_ns)
+		emit_opened(&s);
+
+	s.reason = step_reason(ctx, &s);
+	emit_step(&s, from, to, now, info->since_ns, info->precision);
+	keep_step(&s);
+}
+
+#endif

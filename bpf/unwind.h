@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Why is this function running? No tracepoint says who cancelled a timer or
+ * who reset a socket, but the kernel stack does. User space looks the callers
+ * up in /proc/kallsyms and hands over their address ranges.
+ */
+#ifndef FINWAIT_UNWIND_H
+#define FINWAIT_UNWIND_H
+
+#include "kernel.h"
+#include "maps.h"
+
+enum caller {
+	CALLER_NONE,
+	CALLER_TIMER,		/* the timer wheel: the timer fires */
+	CALLER_REARM,		/* __inet_twsk_schedule() */
+	CALLER_SEGMENT,		/* tcp_timewait_state_process(): an RST */
+	CALLER_RECEIVE,		/* tcp_v4_rcv(), tcp_v6_rcv() */
+	CALLER_CONNECT,		/* __inet_hash_connect() and what it calls */
+	CALLER_ABORT,		/* tcp_abort() */
+	CALLER_PURGE,		/* inet_twsk_purge() */
+	CALLER_VALIDATE,	/* tcp_validate_incoming() */
+	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
+};
+
+#define MAX_CALLERS	24
+#define MAX_FRAMES	20
+
+struct caller_range {
+	__u64 start;
+	__u64 end;		/* the first address past it */
+	__u32 caller;		/* enum caller */
+	__u32 pad;
+};
+
+const volatile struct caller_range callers[MAX_CALLERS];
+const volatile __u32 n_callers;
+
+/* Not inlined: verified once, for any address. */
+static __noinline __u32 caller_at(__u64 ip)
+{
+	for (__u32 i = 0; i < MAX_CALLERS; i++) {
+		if (i >= n_callers)
+			break;
+		if (ip > callers[i].start && ip <= callers[i].end)
+			return callers[i].caller;
+	}
+	return CALLER_NONE;
+}
+
+/*
+ * The innermost caller on the stack that is in the list, or -1 where the
+ * kernel could not unwind. Innermost, since a softirq runs on top of whatever
+ * it interrupted, and that must not be taken for its cause.
+ */
+static __always_inline int find_caller(void *ctx)
+{
+	__u64 ips[MAX_FRAMES] = {};
+	long len = bpf_get_stack(ctx, ips, sizeof(ips), 0);
+
+	if (len <= 0) {
+		count(unwind_failed);
+		return -1;
+	}
+	for (__u32 i = 0; i < MAX_FRAMES; i++) {
+		__u32 caller;
+
+		if (i * 8 >= (__u64)len)
+			break;
+		caller = caller_at(ips[i]);
+		if (caller != CALLER_NONE)
+			return caller;
+	}
+	return CALLER_NONE;
+}
+
+#endif
