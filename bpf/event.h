@@ -68,13 +68,13 @@ struct owner {
 	__u64 cgroup_id;
 	__u32 pid;
 	__u32 uid;
-	char comm[COMM_LEN];
+	__u8 comm[COMM_LEN];
 };
 
 /* Who closed it. pid 0: not known, or not closed by a process here. */
 struct closer {
 	__u32 pid;
-	char comm[COMM_LEN];
+	__u8 comm[COMM_LEN];
 };
 
 struct event {

@@ -34,7 +34,7 @@ const volatile __u16 local_ports[FILTER_MAX];
 const volatile __u16 remote_ports[FILTER_MAX];
 const volatile struct cidr cidrs[FILTER_MAX];
 const volatile __u32 pids[FILTER_MAX];
-const volatile char comms[FILTER_MAX][COMM_LEN] __attribute__((aligned(8)));
+const volatile __u8 comms[FILTER_MAX][COMM_LEN] __attribute__((aligned(8)));
 const volatile __u32 netns[FILTER_MAX];
 const volatile struct cgroup_filter cgroups[FILTER_MAX];
 const volatile __u16 only_family;
@@ -117,7 +117,7 @@ static __always_inline bool in_pids(__u32 pid)
 	return false;
 }
 
-static __always_inline bool in_comms(const char *comm)
+static __always_inline bool in_comms(const __u8 *comm)
 {
 	for (__u32 i = 0; i < FILTER_MAX; i++) {
 		const volatile __u64 *want = (const volatile __u64 *)comms[i];

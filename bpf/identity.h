@@ -11,7 +11,7 @@
  * The process, not the thread: pid and comm are what /proc/PID/comm says.
  * Only to be called where the kernel runs in the caller's context.
  */
-static __always_inline __u32 current_process(char *comm)
+static __always_inline __u32 current_process(__u8 *comm)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
 	struct task_struct *leader = task->group_leader;

@@ -21,7 +21,7 @@ struct sock_info {
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 role;
 	__u8 verdict;
-	__u8 pad;
+	__u8 untracked;		/* no room to follow it into a minisock */
 };
 
 /*

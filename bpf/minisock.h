@@ -2,7 +2,7 @@
 /*
  * The life of a minisock: the small timewait socket that takes over from a
  * full one in FIN_WAIT_2 or TIME_WAIT, and that inet_sock_set_state never
- * speaks of. mini_born(), mini_segment() and mini_ended() are what happens to
+ * speaks of. mini_armed(), mini_segment() and mini_ended() are what happens to
  * it; they do not care which hook saw it.
  *
  * A minisock is reachable from other CPUs before its full socket is done with
@@ -150,8 +150,6 @@ static __always_inline void found_mini(const struct mini *m, struct mini_info *i
 	if (m->substate == TCP_TIME_WAIT) {
 		info->time_wait_ns = armed_at(m);
 		info->time_wait_precision = PRECISION_AT_LEAST;
-	} else {
-		info->since_ns = 0;
 	}
 	info->verdict = judge(&t, &info->owner, NULL, false);
 }
@@ -180,8 +178,8 @@ static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie
 		.verdict   = sock->verdict,
 	};
 
-	/* A failure shows when the minisock is born: mini_born() counts it. */
-	bpf_map_update_elem(&minisocks, &cookie, &info, 0);
+	/* Counted when the minisock is born, if it is: mini_armed(). */
+	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
 }
 
 /*
@@ -285,14 +283,16 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 		bpf_map_delete_elem(&minisocks, &m->key);
 }
 
-/* What ended a minisock whose timer was cancelled; REASON_NONE if nothing did. */
-static __always_inline __u8 cancel_reason(const struct mini *m, int caller)
+/*
+ * What ended a minisock whose timer was cancelled. REASON_NONE if nothing did:
+ * the timer was moved, or is about to fire.
+ */
+static __always_inline __u8 cancel_reason(const struct mini *m, const struct stack *st)
 {
-	switch (caller) {
-	case CALLER_TIMER:
-	case CALLER_REARM:
-	case -1:
+	if (!st->deletes)
 		return REASON_NONE;
+
+	switch (st->caller) {
 	case CALLER_SEGMENT:
 		return REASON_RST_RECEIVED;
 	case CALLER_RECEIVE:
@@ -309,13 +309,19 @@ static __always_inline __u8 cancel_reason(const struct mini *m, int caller)
 	}
 }
 
-static __always_inline void emit_raw_mini(const struct mini *m)
+static __always_inline void emit_raw_mini(struct mini *m)
 {
+	struct mini_info *info = find_mini(m);
+	struct owner nobody = {};
 	struct event *e;
 	struct tuple t;
 
 	count(seen);
 	read_tuple(&t, (struct sock_common *)m->tw);
+	if ((info ? info->verdict : judge(&t, &nobody, NULL, false)) != VERDICT_PASS) {
+		count(filtered);
+		return;
+	}
 	e = reserve();
 	if (!e)
 		return;
@@ -362,12 +368,14 @@ static __always_inline void on_timer_expire(struct timer_list *timer)
 
 static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
 {
+	struct stack st;
 	struct mini m;
 	__u8 reason;
 
 	if (!timer_mini(&m, timer, HOOK_TIMER_CANCEL))
 		return;
-	reason = cancel_reason(&m, find_caller(ctx));
+	st = find_caller(ctx);
+	reason = cancel_reason(&m, &st);
 	if (reason != REASON_NONE)
 		mini_ended(&m, reason);
 }

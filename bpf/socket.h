@@ -101,7 +101,7 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
 		if ((s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2) &&
-		    find_caller(ctx) == CALLER_STATE_PROCESS)
+		    find_caller(ctx).caller == CALLER_STATE_PROCESS)
 			return REASON_RST_SENT;
 		return REASON_RESET;
 	default:
@@ -212,6 +212,21 @@ static __always_inline void keep_step(struct step *s)
 		expect_minisock(s->info, s->cookie, s->t.netns, s->to);
 }
 
+/*
+ * Is this FIN_WAIT_2 or CLOSING -> CLOSE the hand-over to a minisock? One whose
+ * socket could not be followed, for want of room or because it has never been
+ * seen before, cannot be found by its cookie: then an orderly end is taken for
+ * the hand-over that it nearly always is, as a close must not be made up.
+ */
+static __always_inline bool hands_over(const struct step *s)
+{
+	if (s->to != TCP_CLOSE || (s->from != TCP_FIN_WAIT2 && s->from != TCP_CLOSING))
+		return false;
+	if (hand_over(s->cookie))
+		return true;
+	return !s->err && (s->info->untracked || !s->info->since_ns);
+}
+
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -243,7 +258,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
 		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
 
-	if ((from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && to == TCP_CLOSE && hand_over(s.cookie)) {
+	if (hands_over(&s)) {
 		if (raw)
 			emit_step(&s, from, to, now, 0, PRECISION_UNKNOWN);
 		return;

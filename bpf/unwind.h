@@ -13,7 +13,8 @@
 enum caller {
 	CALLER_NONE,
 	CALLER_TIMER,		/* the timer wheel: the timer fires */
-	CALLER_REARM,		/* __inet_twsk_schedule() */
+	CALLER_REARM,		/* __mod_timer(): the timer is moved */
+	CALLER_DELETE,		/* timer_shutdown_sync() and its kin: the timer is taken away */
 	CALLER_SEGMENT,		/* tcp_timewait_state_process(): an RST */
 	CALLER_RECEIVE,		/* tcp_v4_rcv(), tcp_v6_rcv() */
 	CALLER_CONNECT,		/* __inet_hash_connect() and what it calls */
@@ -23,7 +24,7 @@ enum caller {
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
 };
 
-#define MAX_CALLERS	24
+#define MAX_CALLERS	32
 #define MAX_FRAMES	20
 
 struct caller_range {
@@ -36,8 +37,8 @@ struct caller_range {
 const volatile struct caller_range callers[MAX_CALLERS];
 const volatile __u32 n_callers;
 
-/* Not inlined: verified once, for any address. */
-static __noinline __u32 caller_at(__u64 ip)
+/* Global, so that the verifier looks at it once, for any address. */
+__noinline __u32 caller_at(__u64 ip)
 {
 	for (__u32 i = 0; i < MAX_CALLERS; i++) {
 		if (i >= n_callers)
@@ -48,19 +49,26 @@ static __noinline __u32 caller_at(__u64 ip)
 	return CALLER_NONE;
 }
 
+/* What the stack says. */
+struct stack {
+	__u32 caller;	/* the innermost caller in the list, CALLER_DELETE aside */
+	bool deletes;	/* CALLER_DELETE is further in */
+};
+
 /*
- * The innermost caller on the stack that is in the list, or -1 where the
- * kernel could not unwind. Innermost, since a softirq runs on top of whatever
- * it interrupted, and that must not be taken for its cause.
+ * The innermost counts, since a softirq runs on top of whatever it
+ * interrupted, and that must not be taken for its cause. Where the kernel
+ * cannot unwind nothing is said.
  */
-static __always_inline int find_caller(void *ctx)
+static __always_inline struct stack find_caller(void *ctx)
 {
+	struct stack st = {};
 	__u64 ips[MAX_FRAMES] = {};
 	long len = bpf_get_stack(ctx, ips, sizeof(ips), 0);
 
 	if (len <= 0) {
 		count(unwind_failed);
-		return -1;
+		return st;
 	}
 	for (__u32 i = 0; i < MAX_FRAMES; i++) {
 		__u32 caller;
@@ -68,10 +76,14 @@ static __always_inline int find_caller(void *ctx)
 		if (i * 8 >= (__u64)len)
 			break;
 		caller = caller_at(ips[i]);
-		if (caller != CALLER_NONE)
-			return caller;
+		if (caller == CALLER_DELETE) {
+			st.deletes = true;
+		} else if (caller != CALLER_NONE) {
+			st.caller = caller;
+			break;
+		}
 	}
-	return CALLER_NONE;
+	return st;
 }
 
 #endif

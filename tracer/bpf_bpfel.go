@@ -30,13 +30,14 @@ const (
 	bpfCallerCALLER_NONE          bpfCaller = 0
 	bpfCallerCALLER_TIMER         bpfCaller = 1
 	bpfCallerCALLER_REARM         bpfCaller = 2
-	bpfCallerCALLER_SEGMENT       bpfCaller = 3
-	bpfCallerCALLER_RECEIVE       bpfCaller = 4
-	bpfCallerCALLER_CONNECT       bpfCaller = 5
-	bpfCallerCALLER_ABORT         bpfCaller = 6
-	bpfCallerCALLER_PURGE         bpfCaller = 7
-	bpfCallerCALLER_VALIDATE      bpfCaller = 8
-	bpfCallerCALLER_STATE_PROCESS bpfCaller = 9
+	bpfCallerCALLER_DELETE        bpfCaller = 3
+	bpfCallerCALLER_SEGMENT       bpfCaller = 4
+	bpfCallerCALLER_RECEIVE       bpfCaller = 5
+	bpfCallerCALLER_CONNECT       bpfCaller = 6
+	bpfCallerCALLER_ABORT         bpfCaller = 7
+	bpfCallerCALLER_PURGE         bpfCaller = 8
+	bpfCallerCALLER_VALIDATE      bpfCaller = 9
+	bpfCallerCALLER_STATE_PROCESS bpfCaller = 10
 )
 
 type bpfCallerRange struct {
@@ -61,20 +62,22 @@ type bpfCidr struct {
 	Family uint32
 }
 
+type bpfCloser struct {
+	_    structs.HostLayout
+	Pid  uint32
+	Comm [16]uint8
+}
+
 type bpfEvent struct {
-	_        structs.HostLayout
-	TimeNs   uint64
-	SinceNs  uint64
-	Cookie   uint64
-	Minisock uint64
-	Saddr    [16]uint8
-	Daddr    [16]uint8
-	Owner    bpfOwner
-	Closer   struct {
-		_    structs.HostLayout
-		Pid  uint32
-		Comm [16]int8
-	}
+	_         structs.HostLayout
+	TimeNs    uint64
+	SinceNs   uint64
+	Cookie    uint64
+	Minisock  uint64
+	Saddr     [16]uint8
+	Daddr     [16]uint8
+	Owner     bpfOwner
+	Closer    bpfCloser
 	Netns     uint32
 	Rearms    uint32
 	Sport     uint16
@@ -110,17 +113,13 @@ const (
 )
 
 type bpfMiniInfo struct {
-	_          structs.HostLayout
-	SinceNs    uint64
-	TimeWaitNs uint64
-	Minisock   uint64
-	Expires    uint64
-	Owner      bpfOwner
-	Closer     struct {
-		_    structs.HostLayout
-		Pid  uint32
-		Comm [16]int8
-	}
+	_                 structs.HostLayout
+	SinceNs           uint64
+	TimeWaitNs        uint64
+	Minisock          uint64
+	Expires           uint64
+	Owner             bpfOwner
+	Closer            bpfCloser
 	Netns             uint32
 	Rearms            uint32
 	Flags             uint32
@@ -137,7 +136,7 @@ type bpfOwner struct {
 	CgroupId uint64
 	Pid      uint32
 	Uid      uint32
-	Comm     [16]int8
+	Comm     [16]uint8
 }
 
 type bpfPrecision uint32
@@ -182,19 +181,15 @@ const (
 )
 
 type bpfSockInfo struct {
-	_        structs.HostLayout
-	SinceNs  uint64
-	OpenedNs uint64
-	Owner    bpfOwner
-	Closer   struct {
-		_    structs.HostLayout
-		Pid  uint32
-		Comm [16]int8
-	}
+	_         structs.HostLayout
+	SinceNs   uint64
+	OpenedNs  uint64
+	Owner     bpfOwner
+	Closer    bpfCloser
 	Precision uint8
 	Role      uint8
 	Verdict   uint8
-	Pad       uint8
+	Untracked uint8
 }
 
 // Names of all BPF objects in the ELF.

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"finwait/tracer"
+
+	"github.com/spf13/pflag"
+)
+
+// filterFlags are the filters as they are written; every command that has them has all.
+type filterFlags struct {
+	ports, localPorts, remotePorts []uint
+	addrs                          []string
+	pids                           []uint
+	comms, netns, cgroups          []string
+	states, from, to               []string
+	minDuration                    time.Duration
+	ipv4, ipv6                     bool
+}
+
+func (f *filterFlags) register(fs *pflag.FlagSet) {
+	fs.UintSliceVar(&f.ports, "port", nil, "local or remote `port`")
+	fs.UintSliceVar(&f.localPorts, "local-port", nil, "local `port`")
+	fs.UintSliceVar(&f.remotePorts, "remote-port", nil, "remote `port`")
+	fs.StringSliceVar(&f.addrs, "addr", nil, "local or remote address or `CIDR`")
+	fs.UintSliceVar(&f.pids, "pid", nil, "`pid` of the owner: the process that connected or listened")
+	fs.StringSliceVar(&f.comms, "comm", nil, "`name` of the owner")
+	fs.StringSliceVar(&f.netns, "netns", nil, "network namespace: `name`, path, inode number, or self")
+	fs.StringSliceVar(&f.cgroups, "cgroup", nil, "cgroup v2 `directory` and those below it")
+	fs.StringSliceVar(&f.states, "state", nil, "`state` left or entered")
+	fs.StringSliceVar(&f.from, "from", nil, "`state` left")
+	fs.StringSliceVar(&f.to, "to", nil, "`state` entered")
+	fs.DurationVar(&f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
+	fs.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only, v4-mapped addresses included")
+	fs.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
+}
+
+// filter resolves names into what the kernel compares with.
+func (f *filterFlags) filter() (tracer.Filter, error) {
+	out := tracer.Filter{Comms: f.comms, MinDuration: f.minDuration, IPv4: f.ipv4, IPv6: f.ipv6}
+	var errs []error
+	out.Ports = each(f.ports, port, &errs)
+	out.LocalPorts = each(f.localPorts, port, &errs)
+	out.RemotePorts = each(f.remotePorts, port, &errs)
+	out.Addrs = each(f.addrs, prefix, &errs)
+	out.PIDs = each(f.pids, pid, &errs)
+	out.NetNS = each(f.netns, netNS, &errs)
+	out.Cgroups = each(f.cgroups, cgroup, &errs)
+	out.States = each(f.states, tracer.ParseState, &errs)
+	out.From = each(f.from, tracer.ParseState, &errs)
+	out.To = each(f.to, tracer.ParseState, &errs)
+	if len(errs) > 0 {
+		return out, errs[0]
+	}
+	return out, nil
+}
+
+func each[A, B any](in []A, convert func(A) (B, error), errs *[]error) []B {
+	var out []B
+	for _, a := range in {
+		b, err := convert(a)
+		if err != nil {
+			*errs = append(*errs, err)
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+func port(n uint) (uint16, error) {
+	if n > 65535 {
+		return 0, fmt.Errorf("port %d: the highest is 65535", n)
+	}
+	return uint16(n), nil
+}
+
+func pid(n uint) (uint32, error) {
+	if n > 1<<31-1 {
+		return 0, fmt.Errorf("pid %d is too large", n)
+	}
+	return uint32(n), nil
+}
+
+func prefix(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR such as 10.0.0.0/8 or fe80::/10", s)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func parseUint32(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main
+
+import "finwait/tracer"
+
+func netNS(string) (uint32, error) { return 0, tracer.ErrNotLinux }
+
+func cgroup(string) (tracer.Cgroup, error) { return tracer.Cgroup{}, tracer.ErrNotLinux }

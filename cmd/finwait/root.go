@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// A usageError is the caller's mistake on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// run is the whole program but for the process around it: data goes to stdout,
+// everything else to stderr.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// A closed pipe shows as EPIPE, which ends the output quietly.
+	signal.Ignore(syscall.SIGPIPE)
+
+	root := newRoot(stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	err := root.ExecuteContext(ctx)
+	var wrong usageError
+	switch {
+	case err == nil || errors.Is(err, syscall.EPIPE):
+		return exitOK
+	case errors.As(err, &wrong):
+		logger(stderr).Error().Msg(err.Error() + "; see finwait --help")
+		return exitUsage
+	default:
+		logger(stderr).Error().Msg(err.Error())
+		return exitFailure
+	}
+}
+
+// newRoot builds the command line. The bare command is trace.
+func newRoot(stderr io.Writer) *cobra.Command {
+	trace := newTrace(stderr)
+	root := &cobra.Command{
+		Use:   "finwait",
+		Short: "Show every TCP state transition, and how long each state lasted",
+		Long: `finwait watches every TCP state transition of this host as it happens, says how
+long each state lasted and why it ended, and follows what the kernel's
+tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
+
+Without a command it traces.`,
+		Args:          rejectArgs,
+		RunE:          trace.RunE,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.Flags().AddFlagSet(trace.Flags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(trace, newFeatures(), newVersion())
+	return root
+}
+
+func rejectArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(errors.New("unknown command or argument \"" + args[0] + "\" for " + cmd.CommandPath()))
+	}
+	return nil
+}
+
+// logger writes plain lines for people.
+func logger(w io.Writer) *zerolog.Logger {
+	l := zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName}})
+	return &l
+}

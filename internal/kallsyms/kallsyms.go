@@ -1,0 +1,82 @@
+// Package kallsyms finds kernel functions in /proc/kallsyms.
+package kallsyms
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// ErrHidden means that the kernel shows every address as 0: reading them takes
+// CAP_SYSLOG, or kernel.kptr_restrict=0.
+var ErrHidden = errors.New("kernel addresses are hidden")
+
+// A Range is the code of one function: addresses from Start up to, not including, End.
+type Range struct {
+	Start, End uint64
+}
+
+// Find reads a kallsyms listing and returns the code of each wanted function
+// that it has, by name; a name may stand for several functions, since the
+// compiler splits and clones them under names of its own (f.cold, f.isra.0).
+// A function ends where the next symbol begins, as the listing has no sizes.
+func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
+	type open struct {
+		name string
+		idx  int
+	}
+	var (
+		found   = make(map[string][]Range, len(want))
+		pending []open
+		last    uint64
+		hidden  = true
+	)
+
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		line := s.Bytes()
+		sp := bytes.IndexByte(line, ' ')
+		if sp < 0 || len(line) < sp+4 {
+			continue
+		}
+		addr, err := strconv.ParseUint(string(line[:sp]), 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("parse %q: %w", line, err)
+		}
+		hidden = hidden && addr == 0
+		if addr > last {
+			for _, o := range pending {
+				found[o.name][o.idx].End = addr
+			}
+			pending = pending[:0]
+		}
+		last = addr
+
+		name := line[sp+3:]
+		if tab := bytes.IndexByte(name, '\t'); tab >= 0 {
+			name = name[:tab] // a module's name follows
+		}
+		if dot := bytes.IndexByte(name, '.'); dot > 0 {
+			name = name[:dot]
+		}
+		if typ := line[sp+1]; typ != 't' && typ != 'T' || !want[string(name)] {
+			continue
+		}
+		n := string(name)
+		found[n] = append(found[n], Range{Start: addr})
+		pending = append(pending, open{n, len(found[n]) - 1})
+	}
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
+	if hidden {
+		return nil, ErrHidden
+	}
+	for _, o := range pending {
+		found[o.name][o.idx].End = found[o.name][o.idx].Start + 1
+	}
+	return found, nil
+}

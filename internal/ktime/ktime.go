@@ -1,0 +1,36 @@
+// Package ktime turns the kernel's clocks into each other.
+package ktime
+
+import "time"
+
+// Clock dates CLOCK_MONOTONIC readings on the wall clock. The zero value is not usable; see NewClock.
+//
+// The offset between the two is taken now and then (Sync), never used for a
+// duration: durations are differences of monotonic readings.
+type Clock struct {
+	offset   int64 // wall - monotonic, ns
+	synced   int64 // monotonic ns
+	now      func() (monotonic, wall int64)
+	interval int64
+}
+
+// NewClock returns a Clock that reads the given clocks, both in ns.
+func NewClock(now func() (monotonic, wall int64)) *Clock {
+	c := &Clock{now: now, interval: int64(time.Second)}
+	c.sync()
+	return c
+}
+
+func (c *Clock) sync() {
+	mono, wall := c.now()
+	c.offset, c.synced = wall-mono, mono
+}
+
+// Time gives the wall-clock time of a monotonic reading in ns, in UTC. The
+// offset is taken anew when the reading is a second younger than the last one.
+func (c *Clock) Time(ns uint64) time.Time {
+	if int64(ns)-c.synced > c.interval {
+		c.sync()
+	}
+	return time.Unix(0, int64(ns)+c.offset).UTC()
+}

@@ -1,0 +1,25 @@
+package ktime
+
+import "time"
+
+// TimeWaitLen is TCP_TIMEWAIT_LEN (include/net/tcp.h).
+const TimeWaitLen = 60 * time.Second
+
+// levelShift and levelSize are LVL_CLK_SHIFT and LVL_SIZE of kernel/time/timer.c.
+const (
+	levelShift = 3
+	levelSize  = 64
+)
+
+// Slot is the width of the timer-wheel slot that a timer of length d falls
+// into on a kernel with the given tick rate: a timer fires that much late at
+// most (calc_wheel_index(), kernel/time/timer.c).
+func Slot(d time.Duration, hz uint32) time.Duration {
+	ticks := uint64(d.Seconds() * float64(hz))
+	level := 0
+	// LVL_START(n) = (LVL_SIZE - 1) << ((n - 1) * LVL_CLK_SHIFT)
+	for ticks >= (levelSize-1)<<(level*levelShift) {
+		level++
+	}
+	return time.Duration(1<<(level*levelShift)) * time.Second / time.Duration(hz)
+}

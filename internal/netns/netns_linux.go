@@ -1,0 +1,104 @@
+// Package netns finds the network namespaces of a host and runs code in them.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// RunDir is where ip-netns(8) mounts named namespaces.
+const RunDir = "/run/netns"
+
+// Inode is the number by which the kernel, lsns(8) and finwait know a network namespace.
+func Inode(path string) (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	var sfs unix.Statfs_t
+	if err := unix.Statfs(path, &sfs); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	if sfs.Type != unix.NSFS_MAGIC {
+		return 0, fmt.Errorf("%s is not a network namespace", path)
+	}
+	return uint32(st.Ino), nil
+}
+
+// All returns a path for each network namespace that can be reached through a
+// process or a name under RunDir, by inode. Processes that end meanwhile, or
+// that may not be looked into, are passed over.
+func All() (map[uint32]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[uint32]string)
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		path := filepath.Join("/proc", e.Name(), "ns/net")
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			if _, ok := found[uint32(st.Ino)]; !ok {
+				found[uint32(st.Ino)] = path
+			}
+		}
+	}
+	named, err := os.ReadDir(RunDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range named {
+		path := filepath.Join(RunDir, e.Name())
+		// What is left of a removed namespace is an empty file.
+		if ino, err := Inode(path); err == nil {
+			found[ino] = path
+		}
+	}
+	return found, nil
+}
+
+// Do runs fn on a thread in the network namespace at path. The thread is ended
+// afterwards: should it not get back to where it came from, nobody else gets it.
+func Do(path string, fn func() error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return do(func() error {
+		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+			return &fs.PathError{Op: "setns", Path: path, Err: err}
+		}
+		return fn()
+	})
+}
+
+// New runs fn on a thread in a new network namespace, which lives as long as
+// something in it does: a file that fn opened, a socket, a process.
+func New(fn func() error) error {
+	return do(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare network namespace: %w", err)
+		}
+		return fn()
+	})
+}
+
+func do(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- fn()
+	}()
+	return <-done
+}

@@ -1,0 +1,165 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// A Config says what to trace. Its zero value traces everything.
+type Config struct {
+	Filter Filter
+
+	// RingBytes is the size of the ring buffer between kernel and reader, a
+	// power of two and a multiple of the page size; 0: 8 MiB.
+	RingBytes uint32
+
+	// Minisocks is how many sockets in FIN_WAIT_2, CLOSING and TIME_WAIT can be
+	// followed at a time; 0: twice net.ipv4.tcp_max_tw_buckets.
+	Minisocks uint32
+
+	// Raw asks for RawEvents (RunRaw) in place of Transitions (Run).
+	Raw bool
+
+	// Idle, if set, is called whenever all events so far have been handled and
+	// the reader is about to wait: the moment to flush.
+	Idle func() error
+
+	// Logger is told of losses while they happen, once a second at most. The zero value says nothing.
+	Logger zerolog.Logger
+}
+
+// FilterMax is how many values one list of a Filter can hold.
+const FilterMax = 16
+
+const (
+	familyIPv4 = 2  // AF_INET
+	familyIPv6 = 10 // AF_INET6
+)
+
+// A Filter picks transitions, in the kernel. Fields of different kinds must all
+// match; of the values of one list, one. A connection is judged once, when its
+// ports are known, and is then shown whole or not at all; States, From, To and
+// MinDuration pick single transitions.
+type Filter struct {
+	Ports       []uint16 // local or remote
+	LocalPorts  []uint16
+	RemotePorts []uint16
+	Addrs       []netip.Prefix // local or remote
+	PIDs        []uint32       // of the owner
+	Comms       []string       // of the owner, whole
+	NetNS       []uint32       // inode numbers
+	Cgroups     []Cgroup       // and those below
+	IPv4, IPv6  bool           // this family only; neither: both
+
+	States      []State // left or entered
+	From, To    []State
+	MinDuration time.Duration // spent in the state that is left, as far as known
+}
+
+// A Cgroup is a cgroup v2 directory.
+type Cgroup struct {
+	ID    uint64 // its inode number
+	Level uint32 // 0: the root
+}
+
+// check says what is wrong with a filter before the kernel is asked for anything.
+func (f *Filter) check() error {
+	for name, n := range map[string]int{
+		"port": len(f.Ports), "local port": len(f.LocalPorts), "remote port": len(f.RemotePorts),
+		"address": len(f.Addrs), "pid": len(f.PIDs), "comm": len(f.Comms),
+		"network namespace": len(f.NetNS), "cgroup": len(f.Cgroups),
+	} {
+		if n > FilterMax {
+			return fmt.Errorf("%d %s filters: %d are possible", n, name, FilterMax)
+		}
+	}
+	if f.IPv4 && f.IPv6 {
+		return &FilterError{"no connection is IPv4 and IPv6; leave both out to see both"}
+	}
+	family := 0
+	for _, p := range f.Addrs {
+		if !p.IsValid() {
+			return fmt.Errorf("invalid address %v", p)
+		}
+		if p.Addr().Is4In6() {
+			return &FilterError{fmt.Sprintf("%v: a v4-mapped address is shown as IPv4; write it so", p)}
+		}
+		if p.Addr().Is4() == f.IPv4 || p.Addr().Is6() == f.IPv6 || !f.IPv4 && !f.IPv6 {
+			family++
+		}
+	}
+	if len(f.Addrs) > 0 && family == 0 {
+		return &FilterError{"every address is of the other family than the one asked for"}
+	}
+	for _, c := range f.Comms {
+		if len(c) > 15 {
+			return &FilterError{fmt.Sprintf("comm %q is longer than the 15 bytes that the kernel keeps", c)}
+		}
+		if c == "" || strings.ContainsRune(c, 0) {
+			return &FilterError{fmt.Sprintf("no process is called %q", c)}
+		}
+	}
+	for _, p := range f.PIDs {
+		if p == 0 {
+			return &FilterError{"no process has pid 0"}
+		}
+	}
+	for _, list := range [][]uint16{f.Ports, f.LocalPorts, f.RemotePorts} {
+		for _, p := range list {
+			if p == 0 {
+				return &FilterError{"no connection has port 0"}
+			}
+		}
+	}
+	if f.MinDuration < 0 {
+		return fmt.Errorf("minimum duration %v is negative", f.MinDuration)
+	}
+	_, err := f.edges()
+	return err
+}
+
+// edges gives, for each state left, a bit for each state entered that passes.
+func (f *Filter) edges() (mask [16]uint16, err error) {
+	states, from, to := setOf(f.States), setOf(f.From), setOf(f.To)
+	var any, landed bool
+	for a, list := range next {
+		if len(f.From) > 0 && !from[a] {
+			continue
+		}
+		for _, b := range list {
+			if len(f.To) > 0 && !to[b] {
+				continue
+			}
+			landed = true
+			if len(f.States) > 0 && !states[a] && !states[b] {
+				continue
+			}
+			mask[a] |= 1 << b
+			any = true
+		}
+	}
+	switch {
+	case any:
+		return mask, nil
+	case len(f.From) == 1 && len(f.To) == 1:
+		return mask, &FilterError{fmt.Sprintf("TCP never goes from %v to %v", f.From[0], f.To[0])}
+	case landed || len(f.States) > 0 && states[NewSynRecv]:
+		return mask, &FilterError{fmt.Sprintf("no transition that the kernel reports is left or entered by way of %v", f.States)}
+	default:
+		return mask, &FilterError{fmt.Sprintf("no transition that the kernel reports leads from %v to %v", f.From, f.To)}
+	}
+}
+
+func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }
+
+func setOf(states []State) map[State]bool {
+	set := make(map[State]bool, len(states))
+	for _, s := range states {
+		set[s] = true
+	}
+	return set
+}

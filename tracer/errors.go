@@ -1,0 +1,65 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The errors that New gives. Each is one sentence with the way out; a caller
+// tells them apart with errors.Is and errors.As.
+var (
+	// ErrNotLinux: there is no eBPF on this system.
+	ErrNotLinux = errors.New("finwait traces the Linux kernel; this system is not Linux")
+
+	// ErrNoBTF: the kernel was built without CONFIG_DEBUG_INFO_BTF.
+	ErrNoBTF = errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux): use one built with CONFIG_DEBUG_INFO_BTF=y, as distributions have it")
+
+	// ErrLockdown: the kernel is locked down and lets no BPF program read its memory.
+	ErrLockdown = errors.New("kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory: boot with lockdown=integrity")
+
+	// ErrMemlock: a kernel before 5.11 counts BPF maps against RLIMIT_MEMLOCK.
+	ErrMemlock = errors.New("the memlock limit is too low for the BPF maps: raise it with ulimit -l unlimited, or give finwait CAP_SYS_RESOURCE")
+
+	// ErrHiddenSymbols: the address of the timewait timer cannot be read.
+	ErrHiddenSymbols = errors.New("/proc/kallsyms hides kernel addresses, so TIME_WAIT cannot be followed: run as root, give finwait CAP_SYSLOG, or set kernel.kptr_restrict=0")
+)
+
+// A PermissionError says which capabilities are missing.
+type PermissionError struct {
+	Missing []string // such as CAP_BPF
+	Err     error    // what the kernel said; may be nil
+}
+
+func (e *PermissionError) Error() string {
+	if len(e.Missing) == 0 {
+		return fmt.Sprintf("the kernel does not permit it although CAP_BPF and CAP_PERFMON are there; a container's seccomp profile can forbid bpf(2): %v", e.Err)
+	}
+	return fmt.Sprintf("not permitted without %s: run as root, or setcap cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace,cap_sys_admin+ep on the binary",
+		strings.Join(e.Missing, " and "))
+}
+
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// An UnsupportedError names something that the kernel lacks.
+type UnsupportedError struct {
+	Feature string // such as "bpf_get_socket_cookie() in tracing programs"
+	Since   string // the first kernel that has it, such as "5.12"
+	Err     error  // what the kernel said; may be nil
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("this kernel has no %s, which came with Linux %s: use a kernel from %s on", e.Feature, e.Since, MinimumKernel)
+}
+
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// MinimumKernel is the first kernel series that finwait can run on.
+const MinimumKernel = "5.15"
+
+// A FilterError is a filter that can never match.
+type FilterError struct {
+	Why string
+}
+
+func (e *FilterError) Error() string { return "this filter can never match: " + e.Why }

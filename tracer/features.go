@@ -1,0 +1,25 @@
+package tracer
+
+// A Feature is something of the kernel that finwait can make use of.
+type Feature struct {
+	Name  string
+	Since string // the first kernel that has it
+	State FeatureState
+	Note  string // what it is used for, or why it is not there
+}
+
+// FeatureState says whether a feature is there.
+type FeatureState uint8
+
+// The states of a feature. A probe that fails for another reason than the
+// feature's absence leaves it Unclear.
+const (
+	Missing FeatureState = iota
+	InUse
+	Available // there, but something better is in use, or nothing needs it yet
+	Unclear
+)
+
+func (s FeatureState) String() string {
+	return word(s, "missing", "in use", "available", "unclear")
+}

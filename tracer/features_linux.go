@@ -1,0 +1,189 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"finwait/internal/ktime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+const stateTracepoint = "inet_sock_set_state"
+
+// A helper of the kernel that the programs call; probed by loading the smallest
+// program that does.
+type helper struct {
+	name, since, use string
+	call             asm.Instructions // r6: the context of stateTracepoint
+}
+
+var helpers = []helper{
+	{"bpf_sk_storage_get() in tracing programs", "5.11", "what is known of each socket", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord),
+		asm.LoadMapPtr(asm.R1, 0).WithReference("sockets"),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnSkStorageGet.Call(),
+	}},
+	{"bpf_get_socket_cookie() in tracing programs", "5.12", "identity of sockets", asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R6, 0, asm.DWord),
+		asm.FnGetSocketCookie.Call(),
+	}},
+	{"bpf_get_current_task_btf()", "5.11", "owner and closer", asm.Instructions{
+		asm.FnGetCurrentTaskBtf.Call(),
+	}},
+	{"ring buffer", "5.8", "the way to user space", asm.Instructions{
+		asm.LoadMapPtr(asm.R1, 0).WithReference("events"),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRingbufQuery.Call(),
+	}},
+}
+
+// probe is nil, an *UnsupportedError, or an error that leaves the question open.
+func (h helper) probe() error {
+	prog := &ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: stateTracepoint, License: "GPL",
+		Instructions: append(append(asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}, h.call...),
+			asm.Mov.Imm(asm.R0, 0), asm.Return()),
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return err
+	}
+	maps := make(map[string]*ebpf.MapSpec)
+	for _, ins := range h.call {
+		if ref := ins.Reference(); ref != "" {
+			maps[ref] = spec.Maps[ref]
+		}
+	}
+	coll, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps: maps, Programs: map[string]*ebpf.ProgramSpec{"probe": prog}, Types: spec.Types, ByteOrder: spec.ByteOrder,
+	})
+	if err == nil {
+		coll.Close()
+		return nil
+	}
+	if errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return &UnsupportedError{Feature: h.name, Since: h.since, Err: err}
+}
+
+// Features asks the kernel for everything that finwait makes, or could make, use of.
+func Features() ([]Feature, error) {
+	if err := prepare(); err != nil {
+		return nil, err
+	}
+	kernel, err := kernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	features := []Feature{{"kernel BTF", "5.4", InUse, "struct layouts; no headers, no compiler"}}
+	for _, h := range helpers {
+		f := Feature{Name: h.name, Since: h.since, State: InUse, Note: h.use}
+		var unsupported *UnsupportedError
+		if err := h.probe(); errors.As(err, &unsupported) {
+			f.State, f.Note = Missing, firstLine(unsupported.Err)
+		} else if err != nil {
+			f.State, f.Note = Unclear, firstLine(err)
+		}
+		features = append(features, f)
+	}
+	features = append(features, tracepoint(kernel, stateTracepoint, "4.16", "transitions of full sockets"))
+	features = append(features,
+		tracepoint(kernel, "timer_start", "2.6.31", "minisocks: birth, re-arms"),
+		tracepoint(kernel, "timer_cancel", "2.6.31", "minisocks: early ends"),
+		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"))
+
+	rx := Feature{"rx_sk in kfree_skb", "6.11", InUse, "the moment that TIME_WAIT begins"}
+	if !hasRxSk(kernel) {
+		rx.State, rx.Note = Missing, "TIME_WAIT is dated from its timer, to the jiffy"
+	}
+	return append(features, rx, kernelSymbols(), iterator(kernel), recursionGuard(kernel), trampolines(), wheel()), nil
+}
+
+func firstLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+func tracepoint(kernel *btf.Spec, name, since, use string) Feature {
+	var td *btf.Typedef
+	if err := kernel.TypeByName("btf_trace_"+name, &td); err != nil {
+		return Feature{"tracepoint " + name, since, Missing, firstLine(err)}
+	}
+	return Feature{"tracepoint " + name, since, InUse, use}
+}
+
+func kernelSymbols() Feature {
+	f := Feature{"kernel symbols", "2.6", InUse, "which timer is a minisock's, why it was cancelled"}
+	if _, err := readSymbols(); err != nil {
+		f.State, f.Note = Missing, firstLine(err)
+	}
+	return f
+}
+
+func iterator(kernel *btf.Spec) Feature {
+	f := Feature{"TCP socket iterator", "5.9", InUse, "sockets older than finwait"}
+	var s *btf.Struct
+	if err := kernel.TypeByName("bpf_iter__tcp", &s); err != nil {
+		f.State, f.Note = Missing, firstLine(err)
+	}
+	return f
+}
+
+// recursionGuard: a program skips itself where a softirq interrupts it since
+// 05b24ff9b2cf (6.1), which gave bpf_prog its inc_misses counter for raw tracepoints.
+func recursionGuard(kernel *btf.Spec) Feature {
+	f := Feature{"skipped runs are counted", "5.12", InUse, "lost.recursion"}
+	var s *btf.Struct
+	if err := kernel.TypeByName("bpf_prog_stats", &s); err != nil {
+		f.State, f.Note = Unclear, firstLine(err)
+		return f
+	}
+	for _, m := range s.Members {
+		if m.Name == "misses" {
+			return f
+		}
+	}
+	f.State, f.Note = Missing, "struct bpf_prog_stats has no misses"
+	return f
+}
+
+// trampolines tries to attach an empty fentry program, which is nowhere in use.
+func trampolines() Feature {
+	f := Feature{"fentry on inet_twsk_kill", "5.5", Available, "would name the ends of minisocks at less cost; not used yet"}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "inet_twsk_kill", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err == nil {
+		defer prog.Close()
+		var l link.Link
+		if l, err = link.AttachTracing(link.TracingOptions{Program: prog}); err == nil {
+			l.Close()
+			return f
+		}
+	}
+	f.State, f.Note = Missing, "refused: "+firstLine(err)
+	return f
+}
+
+func wheel() Feature {
+	hz, err := ktime.HZ()
+	if err != nil {
+		return Feature{"timer wheel", "", Unclear, firstLine(err)}
+	}
+	slot := ktime.Slot(ktime.TimeWaitLen, hz)
+	return Feature{"timer wheel", "4.8", InUse,
+		fmt.Sprintf("HZ=%d: a TIME_WAIT that nothing disturbs lasts %v to %v", hz, ktime.TimeWaitLen, ktime.TimeWaitLen+slot)}
+}

@@ -1,0 +1,377 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"finwait/internal/kallsyms"
+	"finwait/internal/ktime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	defaultRingBytes = 8 << 20
+	twTimerHandler   = "tw_timer_handler"
+)
+
+// callers are the kernel functions by which finwait tells why a timer was
+// cancelled or a socket reset. A kernel that has inlined one shows its caller
+// instead, which is in the list too wherever that matters.
+var callers = map[string]bpfCaller{
+	"expire_timers":              bpfCallerCALLER_TIMER,
+	"__run_timers":               bpfCallerCALLER_TIMER,
+	"__run_timer_base":           bpfCallerCALLER_TIMER,
+	"timer_expire_remote":        bpfCallerCALLER_TIMER,
+	"run_timer_softirq":          bpfCallerCALLER_TIMER,
+	"__mod_timer":                bpfCallerCALLER_REARM,
+	"mod_timer":                  bpfCallerCALLER_REARM,
+	"mod_timer_pending":          bpfCallerCALLER_REARM,
+	"timer_shutdown_sync":        bpfCallerCALLER_DELETE, // 6.2
+	"__timer_delete_sync":        bpfCallerCALLER_DELETE, // 6.2
+	"del_timer_sync":             bpfCallerCALLER_DELETE, // until 6.1
+	"try_to_del_timer_sync":      bpfCallerCALLER_DELETE,
+	"inet_twsk_deschedule_put":   bpfCallerCALLER_DELETE,
+	"tcp_timewait_state_process": bpfCallerCALLER_SEGMENT,
+	"tcp_v4_rcv":                 bpfCallerCALLER_RECEIVE,
+	"tcp_v6_rcv":                 bpfCallerCALLER_RECEIVE,
+	"__inet_check_established":   bpfCallerCALLER_CONNECT,
+	"__inet6_check_established":  bpfCallerCALLER_CONNECT,
+	"__inet_hash_connect":        bpfCallerCALLER_CONNECT,
+	"inet_hash_connect":          bpfCallerCALLER_CONNECT,
+	"inet6_hash_connect":         bpfCallerCALLER_CONNECT,
+	"tcp_abort":                  bpfCallerCALLER_ABORT,
+	"inet_twsk_purge":            bpfCallerCALLER_PURGE,
+	"tcp_twsk_purge":             bpfCallerCALLER_PURGE,
+	"tcp_sk_exit_batch":          bpfCallerCALLER_PURGE,
+	"tcp_validate_incoming":      bpfCallerCALLER_VALIDATE,
+	"tcp_rcv_state_process":      bpfCallerCALLER_STATE_PROCESS,
+}
+
+// symbols are the kernel addresses that the programs compare with.
+type symbols struct {
+	twTimerHandler uint64
+	callers        []bpfCallerRange
+}
+
+func readSymbols() (*symbols, error) {
+	want := map[string]bool{twTimerHandler: true}
+	for name := range callers {
+		want[name] = true
+	}
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, fmt.Errorf("open kernel symbols: %w", err)
+	}
+	defer f.Close()
+	found, err := kallsyms.Find(f, want)
+	if errors.Is(err, kallsyms.ErrHidden) {
+		return nil, ErrHiddenSymbols
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	handler := found[twTimerHandler]
+	if len(handler) != 1 {
+		return nil, fmt.Errorf("the kernel has %d functions called %s, want one: TIME_WAIT cannot be followed", len(handler), twTimerHandler)
+	}
+	syms := &symbols{twTimerHandler: handler[0].Start}
+	for name, caller := range callers {
+		for _, r := range found[name] {
+			syms.callers = append(syms.callers, bpfCallerRange{Start: r.Start, End: r.End, Caller: uint32(caller)})
+		}
+	}
+	return syms, nil
+}
+
+// load brings the programs and maps into the kernel.
+func load(cfg *Config, kernel *btf.Spec) (*ebpf.Collection, error) {
+	syms, err := readSymbols()
+	if err != nil {
+		return nil, err
+	}
+	hz, err := ktime.HZ()
+	if err != nil {
+		return nil, err
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded BPF object: %w", err)
+	}
+	if err := size(spec, cfg); err != nil {
+		return nil, err
+	}
+	if err := setConstants(spec, cfg, syms, hz); err != nil {
+		return nil, err
+	}
+	if !hasRxSk(kernel) {
+		delete(spec.Programs, bpfProgKfreeSkb)
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+	})
+	if err != nil {
+		return nil, explainLoad(err)
+	}
+	return coll, nil
+}
+
+// size fits the maps to the host.
+func size(spec *ebpf.CollectionSpec, cfg *Config) error {
+	ring := cfg.RingBytes
+	if ring == 0 {
+		ring = defaultRingBytes
+	}
+	if page := uint32(os.Getpagesize()); bits.OnesCount32(ring) != 1 || ring%page != 0 {
+		return fmt.Errorf("ring buffer of %d bytes: it must be a power of two and a multiple of the page size, %d", ring, page)
+	}
+	spec.Maps[bpfMapEvents].MaxEntries = ring
+
+	minisocks := cfg.Minisocks
+	if minisocks == 0 {
+		minisocks = defaultMinisocks()
+	}
+	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
+	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
+	return nil
+}
+
+// openFiles is how many files the host has open, sockets among them (proc_sys_fs(5)).
+func openFiles() uint32 {
+	b, err := os.ReadFile("/proc/sys/fs/file-nr")
+	if err != nil {
+		return 1 << 16
+	}
+	n, err := strconv.ParseUint(strings.Fields(string(b) + " 0")[0], 10, 30)
+	if err != nil {
+		return 1 << 16
+	}
+	return uint32(n)
+}
+
+// defaultMinisocks is twice what the kernel allows one network namespace, as
+// each has a limit of its own and sockets in FIN_WAIT_2 are counted with them.
+func defaultMinisocks() uint32 {
+	const least, most = 16 << 10, 4 << 20
+	limit := uint64(256 << 10)
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_max_tw_buckets"); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 31); err == nil {
+			limit = n
+		}
+	}
+	return uint32(min(most, max(least, 2*limit)))
+}
+
+// setConstants writes filters and options into the object, where the verifier removes what is off.
+func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint32) error {
+	f := &cfg.Filter
+	edges, err := f.edges()
+	if err != nil {
+		return err
+	}
+	if len(syms.callers) > 32 {
+		syms.callers = syms.callers[:32]
+	}
+	var ranges [32]bpfCallerRange
+	copy(ranges[:], syms.callers)
+
+	set := func(name string, value any) {
+		if err == nil {
+			err = spec.Variables[name].Set(value)
+		}
+	}
+	set(bpfVarHz, hz)
+	set(bpfVarTwTimerHandler, syms.twTimerHandler)
+	set(bpfVarCallers, ranges)
+	set(bpfVarN_callers, uint32(len(syms.callers)))
+	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
+	set(bpfVarRaw, flag(cfg.Raw))
+
+	set(bpfVarPorts, list(f.Ports))
+	set(bpfVarN_ports, uint32(len(f.Ports)))
+	set(bpfVarLocalPorts, list(f.LocalPorts))
+	set(bpfVarN_localPorts, uint32(len(f.LocalPorts)))
+	set(bpfVarRemotePorts, list(f.RemotePorts))
+	set(bpfVarN_remotePorts, uint32(len(f.RemotePorts)))
+	set(bpfVarPids, list(f.PIDs))
+	set(bpfVarN_pids, uint32(len(f.PIDs)))
+	set(bpfVarNetns, list(f.NetNS))
+	set(bpfVarN_netns, uint32(len(f.NetNS)))
+
+	var cidrs [FilterMax]bpfCidr
+	for i, p := range f.Addrs {
+		cidrs[i] = cidr(p)
+	}
+	set(bpfVarCidrs, cidrs)
+	set(bpfVarN_cidrs, uint32(len(f.Addrs)))
+
+	var comms [FilterMax][16]byte
+	for i, c := range f.Comms {
+		copy(comms[i][:], c)
+	}
+	set(bpfVarComms, comms)
+	set(bpfVarN_comms, uint32(len(f.Comms)))
+
+	var cgroups [FilterMax]bpfCgroupFilter
+	for i, c := range f.Cgroups {
+		cgroups[i] = bpfCgroupFilter{Id: c.ID, Level: c.Level}
+	}
+	set(bpfVarCgroups, cgroups)
+	set(bpfVarN_cgroups, uint32(len(f.Cgroups)))
+
+	switch {
+	case f.IPv4:
+		set(bpfVarOnlyFamily, uint16(familyIPv4))
+	case f.IPv6:
+		set(bpfVarOnlyFamily, uint16(familyIPv6))
+	}
+	set(bpfVarEdges, edges)
+	set(bpfVarFilterEdges, flag(f.filtersEdges()))
+	set(bpfVarMinDurationNs, uint64(f.MinDuration))
+	if err != nil {
+		return fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
+	return nil
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func list[T any](values []T) [FilterMax]T {
+	var a [FilterMax]T
+	copy(a[:], values)
+	return a
+}
+
+func cidr(p netip.Prefix) bpfCidr {
+	c := bpfCidr{Family: familyIPv4}
+	var addr, mask [16]byte
+	p = p.Masked()
+	if p.Addr().Is4() {
+		a := p.Addr().As4()
+		copy(addr[:], a[:])
+	} else {
+		c.Family = familyIPv6
+		addr = p.Addr().As16()
+	}
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	for i := range c.Addr {
+		c.Addr[i] = binary.NativeEndian.Uint32(addr[i*4:])
+		c.Mask[i] = binary.NativeEndian.Uint32(mask[i*4:])
+	}
+	return c
+}
+
+// hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped
+// packet was for (c53795d48ee8, "net: add rx_sk to trace_kfree_skb").
+func hasRxSk(kernel *btf.Spec) bool {
+	var td *btf.Typedef
+	if err := kernel.TypeByName("btf_trace_kfree_skb", &td); err != nil {
+		return false
+	}
+	ptr, ok := btf.UnderlyingType(td).(*btf.Pointer)
+	if !ok {
+		return false
+	}
+	proto, ok := ptr.Target.(*btf.FuncProto)
+	// void *data, struct sk_buff *, void *location, enum skb_drop_reason, struct sock *rx_sk
+	return ok && len(proto.Params) >= 5
+}
+
+// kernelTypes reads the kernel's own description of itself.
+func kernelTypes() (*btf.Spec, error) {
+	spec, err := btf.LoadKernelSpec()
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNoBTF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kernel BTF: %w", err)
+	}
+	return spec, nil
+}
+
+// capabilities that loading and attaching need, with their numbers (linux/capability.h).
+var required = []struct {
+	name string
+	bit  uint
+}{
+	{"CAP_PERFMON", unix.CAP_PERFMON},
+	{"CAP_BPF", unix.CAP_BPF},
+}
+
+// missingCapabilities are those of the required ones that the process has not
+// got; CAP_SYS_ADMIN stands for all.
+func missingCapabilities() []string {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return nil
+	}
+	has := func(bit uint) bool { return data[bit/32].Effective&(1<<(bit%32)) != 0 }
+	if has(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	var missing []string
+	for _, c := range required {
+		if !has(c.bit) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
+}
+
+// prepare refuses early, in words, what the kernel would refuse with an errno.
+func prepare() error {
+	if missing := missingCapabilities(); len(missing) > 0 {
+		return &PermissionError{Missing: missing}
+	}
+	if lockdown() == "confidentiality" {
+		return ErrLockdown
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("%w (%v)", ErrMemlock, err)
+	}
+	return nil
+}
+
+// lockdown is the mode between brackets, or "" where there is none.
+func lockdown() string {
+	b, err := os.ReadFile("/sys/kernel/security/lockdown")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(b), "[")
+	mode, _, _ := strings.Cut(rest, "]")
+	return mode
+}
+
+// explainLoad turns what the kernel says of a program into what the user can do about it.
+func explainLoad(err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.As(err, &verifier):
+		for _, h := range helpers {
+			if probe := h.probe(); errors.As(probe, new(*UnsupportedError)) {
+				return probe
+			}
+		}
+	case errors.Is(err, unix.EPERM):
+		return &PermissionError{Missing: missingCapabilities(), Err: err}
+	}
+	return fmt.Errorf("load BPF programs: %w", err)
+}

@@ -1,0 +1,81 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"finwait/internal/ktime"
+)
+
+const eventSize = int(unsafe.Sizeof(bpfEvent{}))
+
+// decode copies one record of the ring buffer into ev.
+func decode(sample []byte, ev *bpfEvent) error {
+	if len(sample) < eventSize {
+		return fmt.Errorf("decode event: %d bytes, want %d: the BPF object does not fit this program", len(sample), eventSize)
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize), sample)
+	return nil
+}
+
+// resolve makes a transition of an event. It allocates nothing and fails on
+// nothing: an event that makes no sense becomes a transition that says so.
+func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
+	t.Time = clock.Time(ev.TimeNs)
+	t.Ktime = time.Duration(ev.TimeNs)
+	t.Cookie = ev.Cookie
+	t.NetNS = ev.Netns
+	t.Local, t.Remote = endpoints(ev)
+	t.From, t.To = State(ev.From), State(ev.To)
+	t.Duration, t.Precision = elapsed(ev)
+	t.Role = Role(ev.Role)
+	t.Owner, t.Closer = Owner{}, Closer{}
+	if ev.Owner.Pid != 0 {
+		t.Owner = Owner{PID: ev.Owner.Pid, UID: ev.Owner.Uid, CgroupID: ev.Owner.CgroupId, Comm: ev.Owner.Comm}
+	}
+	if ev.Closer.Pid != 0 {
+		t.Closer = Closer{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
+	}
+	t.Reason = Reason(ev.Reason)
+	t.Rearms = ev.Rearms
+	t.Source = Socket
+	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
+		t.Source = Minisock
+	}
+}
+
+// elapsed is the time spent in the state that was left. A start that was not
+// seen, or that lies after the end, gives no duration.
+func elapsed(ev *bpfEvent) (time.Duration, Precision) {
+	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.Precision == uint8(Unknown) {
+		return 0, Unknown
+	}
+	return time.Duration(ev.TimeNs - ev.SinceNs), Precision(ev.Precision)
+}
+
+func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {
+	if ev.Family == familyIPv4 {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Saddr[:4])), ev.Sport),
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Daddr[:4])), ev.Dport)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(ev.Saddr), ev.Sport),
+		netip.AddrPortFrom(netip.AddrFrom16(ev.Daddr), ev.Dport)
+}
+
+// resolveRaw describes one firing of a hook.
+func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
+	r.Time = clock.Time(ev.TimeNs)
+	r.Ktime = time.Duration(ev.TimeNs)
+	r.Hook = Hook(ev.Hook)
+	r.CPU = ev.Cpu
+	r.Task = Closer{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
+	r.Cookie = ev.Cookie
+	r.NetNS = ev.Netns
+	r.Local, r.Remote = endpoints(ev)
+	r.From, r.To = State(ev.From), State(ev.To)
+	r.Err = ev.Err
+	r.Minisock = ev.Minisock
+	r.TimerLeft = ev.TimerLeft
+}

@@ -1,0 +1,19 @@
+package tracer
+
+// Stats says where every transition went. Seen = Filtered + Delivered + Lost.Total().
+type Stats struct {
+	Seen      uint64
+	Filtered  uint64 // not asked for
+	Delivered uint64 // put into the ring buffer for Run
+	Lost      Lost
+}
+
+// Lost counts, by cause, what never reached Run.
+type Lost struct {
+	RingFull  uint64 // the reader did not keep up
+	MapFull   uint64 // there was no memory, or no room, to follow the socket
+	Recursion uint64 // the kernel skipped the program, since it was interrupted by itself
+}
+
+// Total is the sum over all causes.
+func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion }

@@ -1,0 +1,287 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"finwait/internal/ktime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// flushEvery bounds how long an event waits in the ring buffer before it is handled.
+const flushEvery = 50 * time.Millisecond
+
+// A Tracer follows the TCP sockets of the host, in every network namespace.
+type Tracer struct {
+	cfg    Config
+	coll   *ebpf.Collection
+	reader *ringbuf.Reader
+	sleeps *ebpf.Variable // reader_sleeps of the BPF side
+
+	mu    sync.Mutex
+	links []link.Link // a link that is not referenced detaches by itself
+	final *Stats      // after Close
+
+	warned  time.Time
+	warnedN uint64
+}
+
+// New loads the programs, attaches them and looks at the sockets that are
+// there already. What happens from then on is kept for Run, in the ring buffer.
+//
+// It needs Linux 5.15 or later with BTF, and CAP_BPF, CAP_PERFMON and
+// CAP_SYSLOG; CAP_SYS_PTRACE and CAP_SYS_ADMIN show the owners of older sockets
+// and other namespaces. On an error nothing is left attached.
+func New(cfg Config) (*Tracer, error) {
+	if err := cfg.Filter.check(); err != nil {
+		return nil, err
+	}
+	if err := prepare(); err != nil {
+		return nil, err
+	}
+	kernel, err := kernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	coll, err := load(&cfg, kernel)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{cfg: cfg, coll: coll}
+	if err := t.start(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tracer) start() (err error) {
+	t.sleeps = t.coll.Variables[bpfVarReaderSleeps]
+	if t.reader, err = ringbuf.NewReader(t.coll.Maps[bpfMapEvents]); err != nil {
+		return fmt.Errorf("open ring buffer: %w", err)
+	}
+	// The minisock's hooks come first: a hand-over that only set_state sees
+	// looks like a close.
+	for _, name := range []string{
+		bpfProgTimerStart, bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb,
+		bpfProgSetState, bpfProgSetStateNested,
+	} {
+		prog := t.coll.Programs[name]
+		if prog == nil {
+			continue // the kernel has no use for it: load() left it out
+		}
+		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", name, err)
+		}
+		t.links = append(t.links, l)
+	}
+	return t.seed()
+}
+
+// Hooks says which set of hooks follows the minisocks.
+func (t *Tracer) Hooks() string { return "tracepoint" }
+
+// Run hands every transition to handle, in the order that the kernel made them
+// per socket, until ctx is done, handle fails, or Close. A transition is only
+// valid until handle returns. When ctx is done Run detaches, hands over what is
+// left and returns nil; the error of handle it returns as it is. It can be run once.
+func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error {
+	var (
+		clock = ktime.NewClock(ktime.Now)
+		tr    Transition
+	)
+	return t.read(ctx, func(ev *bpfEvent) error {
+		resolve(ev, clock, &tr)
+		return handle(&tr)
+	})
+}
+
+// RunRaw is Run for a Tracer with Config.Raw.
+func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error {
+	var (
+		clock = ktime.NewClock(ktime.Now)
+		raw   RawEvent
+	)
+	return t.read(ctx, func(ev *bpfEvent) error {
+		resolveRaw(ev, clock, &raw)
+		return handle(&raw)
+	})
+}
+
+func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err error) {
+	stop := context.AfterFunc(ctx, func() {
+		t.detach()
+		t.reader.Flush()
+	})
+	defer stop()
+	defer t.detach()
+
+	var (
+		ev    bpfEvent
+		rec   ringbuf.Record
+		armed bool // the next event wakes the reader
+		read  uint64
+	)
+	t.reader.SetDeadline(time.Now())
+	for {
+		err := t.reader.ReadInto(&rec)
+		switch {
+		case err == nil:
+			read++
+			if armed {
+				armed = false
+				if err := t.sleeps.Set(uint32(0)); err != nil {
+					return err
+				}
+			}
+			if err := decode(rec.RawSample, &ev); err != nil {
+				return err
+			}
+			if err := handle(&ev); err != nil {
+				return err
+			}
+			if rec.Remaining == 0 {
+				if err := t.idle(); err != nil {
+					return err
+				}
+				t.reader.SetDeadline(time.Now().Add(flushEvery))
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded) && !armed:
+			// Nothing came for a while. Ask to be woken, and look once more for
+			// what came before the kernel side could know.
+			armed = true
+			if err := t.sleeps.Set(uint32(1)); err != nil {
+				return err
+			}
+			t.reader.SetDeadline(time.Now())
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			t.reader.SetDeadline(time.Time{})
+		case errors.Is(err, ringbuf.ErrFlushed):
+			if t.drained(read) {
+				return t.idle()
+			}
+			t.reader.SetDeadline(time.Now().Add(time.Millisecond))
+		case errors.Is(err, ringbuf.ErrClosed):
+			return nil
+		default:
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		if ctx.Err() != nil && err != nil && t.drained(read) {
+			return t.idle()
+		}
+	}
+}
+
+// drained: a program that was running while it was detached may still have
+// been adding its event; none is left when as many were read as were delivered.
+func (t *Tracer) drained(read uint64) bool {
+	st, err := t.Stats()
+	return err != nil || read >= st.Delivered
+}
+
+// idle runs when all is read.
+func (t *Tracer) idle() error {
+	t.warn()
+	if t.cfg.Idle != nil {
+		return t.cfg.Idle()
+	}
+	return nil
+}
+
+// warn tells of losses while they happen, once a second at most.
+func (t *Tracer) warn() {
+	now := time.Now()
+	if now.Sub(t.warned) < time.Second {
+		return
+	}
+	t.warned = now
+	st, err := t.Stats()
+	if err != nil {
+		return
+	}
+	if n := st.Lost.Total(); n > t.warnedN {
+		t.cfg.Logger.Warn().Uint64("lost", n-t.warnedN).Uint64("ring_full", st.Lost.RingFull).
+			Uint64("map_full", st.Lost.MapFull).Uint64("recursion", st.Lost.Recursion).
+			Msg("transitions are being lost")
+		t.warnedN = n
+	}
+}
+
+// Stats reads where every transition went so far. After Close it is what it was then.
+func (t *Tracer) Stats() (Stats, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return *t.final, nil
+	}
+	return t.stats()
+}
+
+func (t *Tracer) stats() (Stats, error) {
+	var perCPU []bpfAccount
+	if err := t.coll.Maps[bpfMapAccounts].Lookup(uint32(0), &perCPU); err != nil {
+		return Stats{}, fmt.Errorf("read accounts: %w", err)
+	}
+	var sum bpfAccount
+	for _, a := range perCPU {
+		sum.Seen += a.Seen
+		sum.Filtered += a.Filtered
+		sum.Delivered += a.Delivered
+		sum.RingFull += a.RingFull
+		sum.MapFull += a.MapFull
+		sum.Rescued += a.Rescued
+	}
+	st := Stats{
+		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
+		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull},
+	}
+	prog, err := t.coll.Programs[bpfProgSetState].Stats()
+	if err != nil {
+		return Stats{}, fmt.Errorf("read recursion misses: %w", err)
+	}
+	if prog.RecursionMisses > sum.Rescued {
+		st.Lost.Recursion = prog.RecursionMisses - sum.Rescued
+		st.Seen += st.Lost.Recursion // the handler never saw them, the kernel did
+	}
+	return st, nil
+}
+
+// detach takes the programs off their hooks; sockets stop being followed.
+func (t *Tracer) detach() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.links {
+		// Closing the last reference detaches; there is no other way for it to go.
+		_ = l.Close()
+	}
+	t.links = nil
+}
+
+// Close detaches, ends Run and frees what is in the kernel. It can be called again.
+func (t *Tracer) Close() error {
+	t.detach() // first: a program that runs must find its maps
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return nil
+	}
+	st, err := t.stats()
+	if err != nil {
+		st = Stats{}
+	}
+	t.final = &st
+	if t.reader != nil {
+		err = errors.Join(err, t.reader.Close())
+	}
+	t.coll.Close()
+	return err
+}

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package tracer
+
+import "context"
+
+// A Tracer follows TCP sockets. There is none on this system: New fails.
+type Tracer struct{}
+
+// New fails with ErrNotLinux.
+func New(Config) (*Tracer, error) { return nil, ErrNotLinux }
+
+// Run is never reached.
+func (*Tracer) Run(context.Context, func(*Transition) error) error { return ErrNotLinux }
+
+// RunRaw is never reached.
+func (*Tracer) RunRaw(context.Context, func(*RawEvent) error) error { return ErrNotLinux }
+
+// Stats is never reached.
+func (*Tracer) Stats() (Stats, error) { return Stats{}, ErrNotLinux }
+
+// Hooks is never reached.
+func (*Tracer) Hooks() string { return "" }
+
+// Close is never reached.
+func (*Tracer) Close() error { return nil }
+
+// Features fails with ErrNotLinux.
+func Features() ([]Feature, error) { return nil, ErrNotLinux }

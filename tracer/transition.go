@@ -1,0 +1,172 @@
+package tracer
+
+import (
+	"bytes"
+	"net/netip"
+	"time"
+)
+
+// A Transition is one change of state of one socket.
+type Transition struct {
+	Time     time.Time     // when it happened, wall clock, UTC
+	Ktime    time.Duration // when it happened, CLOCK_MONOTONIC
+	Cookie   uint64        // identity of the socket, as ss -e shows it (there in hex); 0: the kernel gave it none
+	NetNS    uint32        // inode number of the network namespace
+	Local    netip.AddrPort
+	Remote   netip.AddrPort
+	From, To State
+
+	// Duration is the time spent in From. It means something only as far as
+	// Precision says; Known tells whether it is there at all.
+	Duration  time.Duration
+	Precision Precision
+
+	Role   Role
+	Owner  Owner
+	Closer Closer
+	Reason Reason
+	Rearms uint32 // how often the timewait timer was started again, for a TIME_WAIT that is left
+	Source Source
+}
+
+// Known reports whether anything is known of the time spent in From.
+func (t *Transition) Known() bool { return t.Precision != Unknown }
+
+// An Owner is the process that created a socket by connect(2) or listen(2); an
+// accepted socket has its listener's. PID is 0 where that was not seen.
+type Owner struct {
+	PID      uint32 // in the initial pid namespace
+	UID      uint32 // of the socket, in the initial user namespace
+	CgroupID uint64 // of the socket: inode number of its cgroup v2 directory; 0: none
+	Comm     Comm
+}
+
+// A Closer is the process that closed a socket. PID is 0 where no process did, or none was seen to.
+type Closer struct {
+	PID  uint32
+	Comm Comm
+}
+
+// Comm is a process name as the kernel keeps it: up to 15 bytes, of any value but 0.
+type Comm [16]byte
+
+// Bytes is the name without its padding, in c's own memory.
+func (c *Comm) Bytes() []byte {
+	if i := bytes.IndexByte(c[:], 0); i >= 0 {
+		return c[:i]
+	}
+	return c[:]
+}
+
+func (c Comm) String() string { return string(c.Bytes()) }
+
+// Precision says how well the start of a state is known.
+type Precision uint8
+
+// How a duration is to be read.
+const (
+	Unknown Precision = Precision(bpfPrecisionPRECISION_UNKNOWN)  // the start was not seen
+	Exact   Precision = Precision(bpfPrecisionPRECISION_EXACT)    // both ends were seen
+	Jiffy   Precision = Precision(bpfPrecisionPRECISION_JIFFY)    // the start was worked out from the timewait timer
+	AtLeast Precision = Precision(bpfPrecisionPRECISION_AT_LEAST) // the socket was in that state before it was first seen
+)
+
+func (p Precision) String() string {
+	return word(p, "unknown", "exact", "jiffy", "at_least")
+}
+
+// Role says which end of the connection a socket is.
+type Role uint8
+
+// The roles.
+const (
+	NoRole   Role = Role(bpfRoleROLE_UNKNOWN)
+	Client   Role = Role(bpfRoleROLE_CLIENT)   // it connected
+	Server   Role = Role(bpfRoleROLE_SERVER)   // it was accepted
+	Listener Role = Role(bpfRoleROLE_LISTENER) // it listens
+)
+
+func (r Role) String() string { return word(r, "", "client", "server", "listener") }
+
+// Source says what held the state.
+type Source uint8
+
+// The sources.
+const (
+	Socket   Source = iota // a full socket: the tracepoint reported it
+	Minisock               // the kernel's timewait socket, which no tracepoint reports
+)
+
+func (s Source) String() string { return word(s, "socket", "minisock") }
+
+// Reason says why a state ended. The list may grow.
+type Reason uint8
+
+// The reasons; a Transition of which there is nothing to say has NoReason.
+const (
+	NoReason         Reason = Reason(bpfReasonREASON_NONE)
+	FinReceived      Reason = Reason(bpfReasonREASON_FIN_RECEIVED)
+	Expired          Reason = Reason(bpfReasonREASON_EXPIRED)           // the minisock's timer fired
+	Reused           Reason = Reason(bpfReasonREASON_REUSED)            // connect(2) took the minisock's ports over
+	Recycled         Reason = Reason(bpfReasonREASON_RECYCLED)          // a SYN from the peer took them over
+	RSTReceived      Reason = Reason(bpfReasonREASON_RST_RECEIVED)      // a minisock met an RST
+	RSTSent          Reason = Reason(bpfReasonREASON_RST_SENT)          // data or a SYN came after our close
+	Destroyed        Reason = Reason(bpfReasonREASON_DESTROYED)         // SOCK_DESTROY: ss -K
+	NetNSRemoved     Reason = Reason(bpfReasonREASON_NETNS_REMOVED)     // its network namespace went away
+	Killed           Reason = Reason(bpfReasonREASON_KILLED)            // cause unknown
+	TimeWaitOverflow Reason = Reason(bpfReasonREASON_TIMEWAIT_OVERFLOW) // tcp_max_tw_buckets reached: no TIME_WAIT
+	Refused          Reason = Reason(bpfReasonREASON_REFUSED)           // ECONNREFUSED
+	TimedOut         Reason = Reason(bpfReasonREASON_TIMED_OUT)         // ETIMEDOUT
+	Unreachable      Reason = Reason(bpfReasonREASON_UNREACHABLE)       // EHOSTUNREACH, ENETUNREACH
+	NoPort           Reason = Reason(bpfReasonREASON_NO_PORT)           // connect(2) found no free port
+	Reset            Reason = Reason(bpfReasonREASON_RESET)             // a full socket met an RST
+	Aborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
+	OrderlyClosed    Reason = Reason(bpfReasonREASON_CLOSED)
+)
+
+func (r Reason) String() string {
+	return word(r, "", "fin_received", "expired", "reused", "recycled", "rst_received", "rst_sent",
+		"destroyed", "netns_removed", "killed", "timewait_overflow", "refused", "timed_out",
+		"unreachable", "no_port", "reset", "aborted", "closed")
+}
+
+// word names the n-th of a closed list that the BPF side shares.
+func word[T ~uint8](n T, words ...string) string {
+	if int(n) < len(words) {
+		return words[n]
+	}
+	return "unknown"
+}
+
+// A RawEvent is one firing of one hook, as it came, with --raw. What it means
+// is for Transition to say: FIN_WAIT_2 -> CLOSED here may be a hand-over.
+type RawEvent struct {
+	Time          time.Time
+	Ktime         time.Duration
+	Hook          Hook
+	CPU           uint8 // number of the CPU, modulo 256
+	Task          Closer
+	Cookie        uint64
+	NetNS         uint32
+	Local, Remote netip.AddrPort
+	From, To      State  // of a full socket; of a minisock From is its substate and To is 0
+	Err           uint16 // sk_err of a full socket: an errno
+	Minisock      uint64 // address of the minisock; 0: a full socket
+	TimerLeft     int32  // jiffies until the minisock's timer fires
+}
+
+// Hook names a place in the kernel that finwait listens to.
+type Hook uint8
+
+// The hooks.
+const (
+	SetState    Hook = Hook(bpfHookHOOK_SET_STATE)
+	TimerStart  Hook = Hook(bpfHookHOOK_TIMER_START)
+	TimerCancel Hook = Hook(bpfHookHOOK_TIMER_CANCEL)
+	TimerExpire Hook = Hook(bpfHookHOOK_TIMER_EXPIRE)
+	KfreeSKB    Hook = Hook(bpfHookHOOK_KFREE_SKB)
+)
+
+func (h Hook) String() string {
+	return word(h, "inet_sock_set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb")
+}
