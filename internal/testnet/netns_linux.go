@@ -1,0 +1,170 @@
+// Package testnet gives tests real sockets in network namespaces of their own.
+package testnet
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"finwait/internal/netns"
+
+	"golang.org/x/sys/unix"
+)
+
+// A NS is a network namespace with nothing in it but a loopback device that is up.
+type NS struct {
+	t     testing.TB
+	file  *os.File
+	path  string
+	Inode uint32
+}
+
+// NewNS makes a namespace that goes away with the test.
+func NewNS(t testing.TB) *NS {
+	t.Helper()
+	n := &NS{t: t}
+	err := netns.New(func() (err error) {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+		n.file, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.path = filepath.Join("/proc/self/fd", strconv.Itoa(int(n.file.Fd())))
+	t.Cleanup(n.Remove)
+	if n.Inode, err = netns.Inode(n.path); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Remove lets go of the namespace: the kernel removes it once no socket or process is in it.
+func (n *NS) Remove() { n.file.Close() }
+
+// Do runs fn on a thread in the namespace.
+func (n *NS) Do(fn func()) {
+	n.t.Helper()
+	if err := netns.Do(n.path, func() error { fn(); return nil }); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Run runs a command in the namespace and returns what it printed.
+func (n *NS) Run(name string, args ...string) string {
+	n.t.Helper()
+	var out []byte
+	var err error
+	n.Do(func() { out, err = exec.Command(name, args...).CombinedOutput() })
+	if err != nil {
+		n.t.Logf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// Start starts a process in the namespace.
+func (n *NS) Start(cmd *exec.Cmd) {
+	n.t.Helper()
+	var err error
+	n.Do(func() { err = cmd.Start() })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Sysctl sets net.ipv4.KEY of the namespace.
+func (n *NS) Sysctl(key, value string) {
+	n.t.Helper()
+	var err error
+	n.Do(func() { err = os.WriteFile(filepath.Join("/proc/sys/net/ipv4", key), []byte(value), 0o644) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Counter reads one counter of the namespace from /proc/net/netstat or
+// /proc/net/snmp, such as TcpExt.TW or Tcp.ActiveOpens.
+func (n *NS) Counter(name string) int {
+	n.t.Helper()
+	group, field, _ := strings.Cut(name, ".")
+	value := -1
+	n.Do(func() {
+		for _, file := range []string{"netstat", "snmp"} {
+			f, err := os.Open(filepath.Join("/proc/thread-self/net", file))
+			if err != nil {
+				n.t.Error(err)
+				return
+			}
+			defer f.Close()
+			value = max(value, counter(bufio.NewScanner(f), group, field))
+		}
+	})
+	if value < 0 {
+		n.t.Fatalf("the kernel has no counter %s", name)
+	}
+	return value
+}
+
+// counter reads pairs of lines: names, then values.
+func counter(s *bufio.Scanner, group, field string) int {
+	for s.Scan() {
+		names := strings.Fields(s.Text())
+		if !s.Scan() || len(names) == 0 || names[0] != group+":" {
+			continue
+		}
+		values := strings.Fields(s.Text())
+		for i, name := range names {
+			if name == field && i < len(values) {
+				v, err := strconv.Atoi(values[i])
+				if err != nil {
+					return -1
+				}
+				return v
+			}
+		}
+	}
+	return -1
+}
+
+// States counts the IPv4 and IPv6 sockets of the namespace by the kernel's
+// number of their state, as /proc/net/tcp and tcp6 show them.
+func (n *NS) States() map[int]int {
+	n.t.Helper()
+	states := make(map[int]int)
+	n.Do(func() {
+		for _, file := range []string{"tcp", "tcp6"} {
+			b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", file))
+			if err != nil {
+				n.t.Error(err)
+				return
+			}
+			for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+				if f := strings.Fields(line); i > 0 && len(f) > 3 {
+					st, _ := strconv.ParseInt(f[3], 16, 32)
+					states[int(st)]++
+				}
+			}
+		}
+	})
+	return states
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+}

@@ -1,0 +1,78 @@
+package tracer
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestFilterCheck(t *testing.T) {
+	prefix := netip.MustParsePrefix
+	good := map[string]Filter{
+		"nothing":        {},
+		"four-way close": {From: []State{FinWait2}, To: []State{TimeWait}},
+		"a state":        {States: []State{TimeWait}},
+		"v6 address":     {Addrs: []netip.Prefix{prefix("fe80::/10")}, IPv6: true},
+		"both families":  {Addrs: []netip.Prefix{prefix("fe80::/10"), prefix("10.0.0.0/8")}, IPv4: true},
+		"any address":    {Addrs: []netip.Prefix{prefix("fe80::/10")}},
+		"longest comm":   {Comms: []string{"123456789012345"}},
+	}
+	for name, f := range good {
+		if err := f.check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	never := map[string]Filter{
+		"impossible edge":      {From: []State{TimeWait}, To: []State{Established}},
+		"no way to":            {To: []State{NewSynRecv}},
+		"never seen":           {States: []State{NewSynRecv}},
+		"state off the edge":   {States: []State{Listen}, From: []State{FinWait1}},
+		"both families":        {IPv4: true, IPv6: true},
+		"address of the other": {Addrs: []netip.Prefix{prefix("10.0.0.0/8")}, IPv6: true},
+		"v4-mapped":            {Addrs: []netip.Prefix{prefix("::ffff:10.0.0.0/104")}},
+		"long comm":            {Comms: []string{"1234567890123456"}},
+		"empty comm":           {Comms: []string{""}},
+		"pid 0":                {PIDs: []uint32{0}},
+		"port 0":               {LocalPorts: []uint16{0}},
+	}
+	for name, f := range never {
+		if err := f.check(); !errors.As(err, new(*FilterError)) {
+			t.Errorf("%s: %v, want a FilterError", name, err)
+		}
+	}
+
+	wrong := map[string]Filter{
+		"negative duration": {MinDuration: -time.Second},
+		"too many":          {Ports: make([]uint16, FilterMax+1)},
+	}
+	for name, f := range wrong {
+		if err := f.check(); err == nil || errors.As(err, new(*FilterError)) {
+			t.Errorf("%s: %v, want another error", name, err)
+		}
+	}
+}
+
+func TestParseState(t *testing.T) {
+	for name, want := range map[string]State{
+		"TIME_WAIT": TimeWait, "time-wait": TimeWait, "timewait": TimeWait, "TimeWait": TimeWait,
+		"FIN_WAIT1": FinWait1, "fin-wait-1": FinWait1, "FIN_WAIT_2": FinWait2, "finwait2": FinWait2,
+		"CLOSE": Closed, "closed": Closed, "SYN_RECEIVED": SynRecv, "syn-recv": SynRecv, "syn_rcv": SynRecv,
+		"LISTEN": Listen, "new-syn-recv": NewSynRecv, "established": Established,
+	} {
+		if got, err := ParseState(name); err != nil || got != want {
+			t.Errorf("ParseState(%q) = %v, %v; want %v", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "fin", "TIME WAIT", "7"} {
+		if got, err := ParseState(name); err == nil {
+			t.Errorf("ParseState(%q) = %v, want an error", name, got)
+		}
+	}
+	for _, s := range States() {
+		if got, err := ParseState(s.String()); err != nil || got != s {
+			t.Errorf("ParseState(%q) = %v, %v", s.String(), got, err)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+//go:build linux
+
+package tracer_test
+
+import (
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// The four-way close, client first.
+func TestClose(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+
+		began := now()
+		p.Client.Close()
+		closed := now()
+		p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+		time.Sleep(300 * time.Millisecond)
+		answered := now()
+		p.Server.ShutdownWrite()
+		p.Server.WaitState(unix.BPF_TCP_CLOSE)
+		over := now()
+		p.Server.Close()
+
+		server := r.chain(p.Server.Cookie)
+		server.want(t, serverOpen+" CLOSE_WAIT LAST_ACK CLOSED", tracer.OrderlyClosed)
+		server.owned(t, tracer.Server)
+
+		client := r.chain(p.Client.Cookie)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+		client.owned(t, tracer.Client)
+
+		// From our close() to the peer's FIN there are FIN_WAIT_1 and FIN_WAIT_2.
+		one, two := client.leaving(t, tracer.FinWait1), client.leaving(t, tracer.FinWait2)
+		within(t, "FIN_WAIT_1 + FIN_WAIT_2", one.Duration+two.Duration, answered-closed, over-began)
+		within(t, "FIN_WAIT_2", two.Duration, answered-closed-one.Duration, over-began-one.Duration)
+		if slack := (over - began) - (answered - closed); slack > 20*time.Millisecond {
+			t.Logf("the machine was busy: the test knows its own times to %v only", slack)
+		}
+		within(t, "CLOSE_WAIT", server.leaving(t, tracer.CloseWait).Duration, answered-closed-one.Duration, over-began)
+		if two.Reason != tracer.FinReceived || two.Source != tracer.Minisock {
+			t.Errorf("FIN_WAIT_2 was left: %v, %v; want fin_received, minisock", two.Reason, two.Source)
+		}
+
+		wait := client.last()
+		fullTimeWait(t, wait.Duration)
+		if wait.Rearms != 0 || wait.Source != tracer.Minisock {
+			t.Errorf("TIME_WAIT: %d re-arms from %v, want 0 from minisock", wait.Rearms, wait.Source)
+		}
+		if n := ns.States()[int(tracer.TimeWait)]; n != 0 {
+			t.Errorf("TIME_WAIT is over, but the kernel has %d", n)
+		}
+	})
+}
+
+func within(t testing.TB, what string, d, least, most time.Duration) {
+	t.Helper()
+	if d < least || d > most {
+		t.Errorf("%s lasted %v; by the test's own clock %v to %v", what, d, least, most)
+	}
+}
+
+// A descriptor that is held keeps a full socket in FIN_WAIT_2.
+func TestHalfClose(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		p.Client.ShutdownWrite()
+		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
+		began := now()
+		time.Sleep(100 * time.Millisecond)
+		slept := now() - began
+		p.Server.Close()
+
+		client := r.until(p.Client.Cookie, tracer.TimeWait)
+		client.check(t)
+		client.owned(t, tracer.Client)
+		if got, want := client.path(), clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"; got != want {
+			t.Errorf("went %s, want %s", got, want)
+		}
+		if d := client.last().Duration; d < slept {
+			t.Errorf("FIN_WAIT_2 lasted %v, but the test waited %v in it", d, slept)
+		}
+		if n := ns.States()[int(tracer.TimeWait)]; n != 1 {
+			t.Errorf("the kernel has %d in TIME_WAIT, want 1", n)
+		}
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+	})
+}
+
+// Both FINs cross: each end gets the other's before its own is acknowledged.
+func TestSimultaneousClose(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		a, b := p.Client, p.Server
+		aSeq, bSeq := a.Sequence(), b.Sequence()
+		a.DropIncoming(true)
+		b.DropIncoming(true)
+		a.ShutdownWrite()
+		b.ShutdownWrite()
+		// The FINs as they were sent, late.
+		ns.Send(b.Local, a.Local, testnet.FIN|testnet.ACK, bSeq, aSeq)
+		ns.Send(a.Local, b.Local, testnet.FIN|testnet.ACK, aSeq, bSeq)
+		a.WaitState(unix.BPF_TCP_CLOSING)
+		b.WaitState(unix.BPF_TCP_CLOSING)
+		a.LetIncoming()
+		b.LetIncoming()
+
+		const closing = " FIN_WAIT_1 CLOSING TIME_WAIT CLOSED"
+		client, server := r.chain(a.Cookie), r.chain(b.Cookie)
+		client.want(t, clientOpen+closing, tracer.Expired)
+		server.want(t, serverOpen+closing, tracer.Expired)
+		client.owned(t, tracer.Client)
+		server.owned(t, tracer.Server)
+		for _, c := range []chain{client, server} {
+			if d := c.last().Duration; d < time.Minute-tick(t) {
+				t.Errorf("TIME_WAIT lasted %v", d)
+			}
+		}
+	})
+}
+
+// The peer never closes: FIN_WAIT_2 of an orphan ends by tcp_fin_timeout.
+func TestOrphanTimesOut(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		ns.Sysctl("tcp_fin_timeout", "1")
+		p := ns.Pair(f)
+		p.Client.Close()
+
+		client := r.chain(p.Client.Cookie)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Expired)
+		client.owned(t, tracer.Client)
+		if d := client.last().Duration; d < time.Second-tick(t) {
+			t.Errorf("FIN_WAIT_2 lasted %v with tcp_fin_timeout=1", d)
+		}
+	})
+}
+
+func TestResetInFinWait2(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		p.Client.Close()
+		r.until(p.Client.Cookie, tracer.FinWait2)
+		p.Server.Reset()
+
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.RSTReceived)
+		server := r.chain(p.Server.Cookie)
+		server.want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.Aborted)
+		if server.last().Closer.PID == 0 {
+			t.Error("the server's abort has no closer")
+		}
+	})
+}
+
+func TestResetInTimeWait(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		seq := p.Server.Sequence()
+		p.Client.Close()
+		r.until(p.Client.Cookie, tracer.FinWait2)
+		p.Server.Close()
+		r.until(p.Client.Cookie, tracer.TimeWait)
+		began := now()
+		time.Sleep(50 * time.Millisecond)
+		slept := now() - began
+		ns.Send(p.Listener.Local, p.Client.Local, testnet.RST, seq+1, 0) // +1: the FIN
+
+		client := r.chain(p.Client.Cookie)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.RSTReceived)
+		if d := client.last().Duration; d < slept || d > time.Minute {
+			t.Errorf("TIME_WAIT lasted %v, want %v at least and no minute", d, slept)
+		}
+	})
+}
+
+// The peer goes on sending after our close: we answer with an RST.
+func TestDataAfterClose(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		p.Client.Close()
+		r.until(p.Client.Cookie, tracer.FinWait2)
+		p.Server.Write()
+
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.RSTSent)
+		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.Reset)
+	})
+}
+
+// The same while the socket is still a full one, in FIN_WAIT_1: sk_err says
+// ECONNRESET as if an RST had come.
+func TestDataAfterCloseInFinWait1(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		p.Server.DropIncoming(false) // our FIN is not acknowledged
+		p.Client.Close()
+		p.Server.Write()
+
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 CLOSED", tracer.RSTSent)
+	})
+}
+
+// tcp_max_tw_buckets=0: no TIME_WAIT is held, and none is claimed.
+func TestTimeWaitOverflow(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		ns.Sysctl("tcp_max_tw_buckets", "0")
+		before := ns.Counter("TcpExt.TCPTimeWaitOverflow")
+		p := ns.Pair(f)
+		p.Client.Close()
+
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.TimeWaitOverflow)
+		if n := ns.Counter("TcpExt.TCPTimeWaitOverflow") - before; n != 1 {
+			t.Errorf("the kernel counts %d overflows, want 1", n)
+		}
+		p.Server.Close()
+		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSE_WAIT LAST_ACK CLOSED", tracer.Reset)
+	})
+}
+
+// The last ACK is lost: the peer sends its FIN again, and each starts TIME_WAIT anew.
+func TestRetransmittedFIN(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		const again = 3
+		p := ns.Pair(f)
+		p.Client.Close()
+		r.until(p.Client.Cookie, tracer.FinWait2)
+		p.Server.DropIncoming(false)
+		p.Server.ShutdownWrite()
+		p.Server.Wait("retransmissions", func(i *unix.TCPInfo) bool { return i.Total_retrans >= again })
+		p.Server.LetIncoming()
+		p.Server.WaitState(unix.BPF_TCP_CLOSE)
+		sent := p.Server.Info().Total_retrans
+		p.Server.Close()
+
+		client := r.chain(p.Client.Cookie)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+		last := client.last()
+		if last.Rearms != sent {
+			t.Errorf("%d re-arms, but the peer sent its FIN %d times again", last.Rearms, sent)
+		}
+		// The peer's timer doubles from 200 ms on (RFC 6298): the third came 1.4 s after the first.
+		if last.Duration < time.Minute+time.Second {
+			t.Errorf("TIME_WAIT lasted %v although it was started again", last.Duration)
+		}
+	})
+}
+
+func TestLingerZero(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		p := ns.Pair(f)
+		p.Client.Reset()
+		client := r.chain(p.Client.Cookie)
+		client.want(t, clientOpen+" CLOSED", tracer.Aborted)
+		client.owned(t, tracer.Client)
+		if client.last().Closer.PID == 0 {
+			t.Error("the abort has no closer")
+		}
+		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.Reset)
+	})
+}

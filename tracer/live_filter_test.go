@@ -1,0 +1,290 @@
+//go:build linux
+
+package tracer_test
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// Each filter lets through what it should, whole, and counts the rest.
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	v4, v6 := testnet.Families[0], testnet.Families[1]
+	const wanted, other = 50001, 50002
+	ns := testnet.NewNS(t)
+	ns.Sysctl("ip_local_port_range", "40000 40003")
+	elsewhere := testnet.NewNS(t)
+	inhabit(t, ns)
+	inhabit(t, elsewhere)
+
+	// The connections of every case: one to each port in the namespace, one of
+	// IPv6, one in another namespace, each reset at once.
+	type conn struct {
+		ns   *testnet.NS
+		f    testnet.Family
+		port uint16
+	}
+	conns := map[string]conn{
+		"wanted":    {ns, v4, wanted},
+		"other":     {ns, v4, other},
+		"v6":        {ns, v6, wanted},
+		"elsewhere": {elsewhere, v4, other},
+	}
+	listeners := make(map[string]*testnet.Sock)
+	for name, c := range conns {
+		listeners[name] = c.ns.Socket(c.f).Bind(c.port).Listen()
+	}
+	both := func(name string) []string { return []string{name + " client", name + " server"} }
+	mine := tracer.Filter{NetNS: []uint32{ns.Inode, elsewhere.Inode}}
+	with := func(set func(*tracer.Filter)) tracer.Filter {
+		f := mine
+		set(&f)
+		return f
+	}
+
+	cases := map[string]struct {
+		filter tracer.Filter
+		want   [][]string
+	}{
+		"none":        {mine, [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
+		"netns":       {tracer.Filter{NetNS: []uint32{elsewhere.Inode}}, [][]string{both("elsewhere")}},
+		"port":        {with(func(f *tracer.Filter) { f.Ports = []uint16{wanted} }), [][]string{both("wanted"), both("v6")}},
+		"local port":  {with(func(f *tracer.Filter) { f.LocalPorts = []uint16{wanted} }), [][]string{{"wanted server"}, {"v6 server"}}},
+		"remote port": {with(func(f *tracer.Filter) { f.RemotePorts = []uint16{wanted} }), [][]string{{"wanted client"}, {"v6 client"}}},
+		"v6":          {with(func(f *tracer.Filter) { f.IPv6 = true }), [][]string{both("v6")}},
+		"v4":          {with(func(f *tracer.Filter) { f.IPv4 = true }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
+		"cidr v6":     {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("::/64")} }), [][]string{both("v6")}},
+		"cidr v4":     {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/9")} }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
+		"cidr none":   {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("127.128.0.0/9")} }), nil},
+		"pid":         {with(func(f *tracer.Filter) { f.PIDs = []uint32{uint32(os.Getpid())} }), [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
+		"other pid":   {with(func(f *tracer.Filter) { f.PIDs = []uint32{1} }), nil},
+		"comm":        {with(func(f *tracer.Filter) { f.Comms = []string{processName(t)} }), [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
+		"other comm":  {with(func(f *tracer.Filter) { f.Comms = []string{processName(t) + "x"} }), nil},
+	}
+	for name, c := range cases {
+		kept := newRecorder(t)
+		tr := start(t, tracer.Config{Filter: c.filter}, kept)
+		ends := make(map[uint64]string)
+		for name, cn := range conns {
+			client := cn.ns.Socket(cn.f).Connect(testnet.At(cn.f, cn.port))
+			server := listeners[name].Accept()
+			ends[client.Cookie], ends[server.Cookie] = name+" client", name+" server"
+			client.Reset()
+			server.WaitState(unix.BPF_TCP_CLOSE)
+			server.Close()
+		}
+		tr.stop(t)
+		tr.stats(t)
+		got := make(map[string]chain)
+		for _, x := range kept.snapshot() {
+			got[ends[x.Cookie]] = append(got[ends[x.Cookie]], x)
+		}
+		n := 0
+		for _, names := range c.want {
+			for _, end := range names {
+				n++
+				want := serverOpen + " CLOSED"
+				if end[len(end)-6:] == "client" {
+					want = clientOpen + " CLOSED"
+				}
+				if p := got[end].path(); p != want {
+					t.Errorf("%s: %s went %q, want %q", name, end, p, want)
+				}
+				got[end].check(t)
+			}
+		}
+		if len(got) != n {
+			t.Errorf("%s: %d sockets passed, want %d: %v", name, len(got), n, got)
+		}
+		tr.Close()
+	}
+}
+
+// connect() fires CLOSED -> SYN_SENT before it has a port; a filter on the
+// port that it then gets still shows it, and dates it right.
+func TestLocalPortFilterShowsSYNSent(t *testing.T) {
+	t.Parallel()
+	f := testnet.Families[0]
+	ns := testnet.NewNS(t)
+	ns.Sysctl("ip_local_port_range", "40000 40000")
+	listener := ns.Socket(f).Bind(50000).Listen()
+	for port, want := range map[uint16]string{40000: clientOpen + " CLOSED", 40001: ""} {
+		kept := newRecorder(t)
+		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}, LocalPorts: []uint16{port}}}, kept)
+		began := now()
+		c := ns.Socket(f).Connect(listener.Local)
+		connected := now()
+		c.Reset()
+		tr.stop(t)
+		st := tr.stats(t)
+
+		got := chain(kept.snapshot())
+		if got.path() != want && !(want == "" && len(got) == 0) {
+			t.Errorf("port %d: went %q, want %q", port, got.path(), want)
+		}
+		if st.Seen == 0 || want == "" && st.Delivered != 0 {
+			t.Errorf("port %d: %+v", port, st)
+		}
+		if len(got) > 0 {
+			got.check(t)
+			if at := got[0].Ktime; at < began || at > connected || got[0].Local.Port() != 0 {
+				t.Errorf("CLOSED -> SYN_SENT at %v from port %d; connect() ran from %v to %v", at, got[0].Local.Port(), began, connected)
+			}
+		}
+		tr.Close()
+	}
+}
+
+// Filters of single transitions.
+func TestTransitionFilters(t *testing.T) {
+	t.Parallel()
+	f := testnet.Families[0]
+	ns := testnet.NewNS(t)
+	run := func(filter tracer.Filter) chain {
+		filter.NetNS = []uint32{ns.Inode}
+		kept := newRecorder(t)
+		tr := start(t, tracer.Config{Filter: filter}, kept)
+		p := ns.Pair(f)
+		time.Sleep(30 * time.Millisecond)
+		p.Client.Reset()
+		p.Server.WaitState(unix.BPF_TCP_CLOSE)
+		p.Server.Close()
+		p.Listener.Close()
+		tr.stop(t)
+		tr.stats(t)
+		tr.Close()
+		return kept.snapshot()
+	}
+	for _, x := range run(tracer.Filter{From: []tracer.State{tracer.SynSent}}) {
+		if x.From != tracer.SynSent {
+			t.Errorf("--from SYN_SENT showed\n%v", chain{x})
+		}
+	}
+	if c := run(tracer.Filter{To: []tracer.State{tracer.Closed}}); len(c) != 3 {
+		t.Errorf("--to CLOSED showed %d transitions, want those of client, server and listener:\n%v", len(c), c)
+	}
+	if c := run(tracer.Filter{States: []tracer.State{tracer.Listen}}); len(c) != 3 {
+		t.Errorf("--state LISTEN showed %d transitions, want the listener's two and the child's first:\n%v", len(c), c)
+	}
+	long := run(tracer.Filter{MinDuration: 30 * time.Millisecond})
+	if len(long) == 0 {
+		t.Error("--min-duration 30ms showed nothing")
+	}
+	for _, x := range long {
+		if !x.Known() || x.Duration < 30*time.Millisecond {
+			t.Errorf("--min-duration 30ms showed\n%v", chain{x})
+		}
+	}
+}
+
+// --raw shows what the hooks see, the hand-over too.
+func TestRaw(t *testing.T) {
+	t.Parallel()
+	f := testnet.Families[0]
+	ns := testnet.NewNS(t)
+	tr, err := tracer.New(tracer.Config{Raw: true, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	hooks := make(map[tracer.Hook]int)
+	var handOver bool
+	var n uint64
+	done := make(chan error, 1)
+	p := ns.Pair(f)
+	cookie := p.Client.Cookie
+	go func() {
+		done <- tr.RunRaw(ctx, func(r *tracer.RawEvent) error {
+			n++
+			if r.Cookie == cookie {
+				hooks[r.Hook]++
+				handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
+			}
+			return nil
+		})
+	}()
+	p.Client.Close()
+	p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+	time.Sleep(20 * time.Millisecond)
+	p.Server.Close()
+	waitStates(t, ns, tracer.TimeWait, 1)
+	time.Sleep(20 * time.Millisecond)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if !handOver || hooks[tracer.TimerStart] == 0 || hooks[tracer.SetState] == 0 {
+		t.Errorf("hand-over seen: %v; events by hook: %v", handOver, hooks)
+	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Delivered != n || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
+		t.Errorf("%d events came, accounts say %+v", n, st)
+	}
+}
+
+// A map that has no room for another minisock: counted, and no close is made up.
+func TestMinisocksFull(t *testing.T) {
+	t.Parallel()
+	f := testnet.Families[0]
+	ns := testnet.NewNS(t)
+	ns.Sysctl("tcp_fin_timeout", "1")
+	kept := newRecorder(t)
+	tr := start(t, tracer.Config{Minisocks: 1, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+	const n = 20
+	for range n {
+		ns.Pair(f).Client.Close()
+	}
+	waitStates(t, ns, tracer.FinWait2, 0)
+	tr.stop(t)
+	st := tr.stats(t)
+	if st.Lost.MapFull == 0 {
+		t.Errorf("nothing was lost: this tests nothing: %+v", st)
+	}
+	for _, x := range kept.snapshot() {
+		if x.From == tracer.FinWait2 && x.Reason != tracer.Expired {
+			t.Errorf("made up:\n%v", chain{x})
+		}
+	}
+}
+
+// Run ends when its context does, Close can be called again, and nothing stays attached.
+func TestLifecycle(t *testing.T) {
+	t.Parallel()
+	tr, err := tracer.New(tracer.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx, func(*tracer.Transition) error { return nil }) }()
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Run goes on after its context is done")
+	}
+	for range 2 {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := tr.Stats(); err != nil {
+		t.Errorf("Stats after Close: %v", err)
+	}
+}

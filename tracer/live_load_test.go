@@ -1,0 +1,266 @@
+//go:build linux
+
+package tracer_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// loadShares are how many connections each process makes: 997 together, a
+// prime, so that no round number hides a miscount.
+var loadShares = []int{250, 249, 249, 249}
+
+const loadTotal = 997
+
+// work is what a worker process does: connections to a listener of its own, as
+// fast as it can; or nothing, until it is killed.
+func work(job string) int {
+	if job == stay {
+		time.Sleep(time.Hour)
+	}
+	n, err := strconv.Atoi(job)
+	if err == nil {
+		err = churn(n)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		return 1
+	}
+	return 0
+}
+
+func churn(n int) error {
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	if err := unix.Bind(listener, loopback); err != nil {
+		return err
+	}
+	if err := unix.Listen(listener, 128); err != nil {
+		return err
+	}
+	addr, err := unix.Getsockname(listener)
+	if err != nil {
+		return err
+	}
+	for range n {
+		c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Connect(c, addr); err != nil {
+			return err
+		}
+		s, _, err := unix.Accept(listener)
+		if err != nil {
+			return err
+		}
+		unix.Close(c)
+		unix.Close(s)
+	}
+	return nil
+}
+
+// load runs the workers and returns their pids.
+func load(t *testing.T, ns *testnet.NS) map[uint32]bool {
+	t.Helper()
+	pids := make(map[uint32]bool)
+	var wait []func() error
+	for _, share := range loadShares {
+		cmd := startWorker(t, ns, strconv.Itoa(share))
+		pids[uint32(cmd.Process.Pid)] = true
+		wait = append(wait, cmd.Wait)
+	}
+	for _, w := range wait {
+		if err := w(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pids
+}
+
+// timeWaits is how many minisocks the kernel has made in the namespace.
+func timeWaits(ns *testnet.NS) int {
+	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
+}
+
+// Connections as fast as several processes can make them: nothing is missing,
+// nothing is out of order, and the kernel counts as many TIME_WAITs.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	kept := newRecorder(t)
+	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+
+	before := timeWaits(ns)
+	pids := load(t, ns)
+	made := timeWaits(ns) - before
+
+	// Every TIME_WAIT ends with the namespace; that makes the chains whole.
+	removed := now()
+	ns.Remove()
+	lives := kept.lives(t, pids)
+	tr.stop(t)
+
+	if st := tr.stats(t); st.Lost.Total() != 0 {
+		t.Errorf("lost: %+v", st.Lost)
+	} else if n := uint64(len(kept.snapshot())); n != st.Delivered {
+		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
+	}
+	for _, x := range kept.snapshot() {
+		if !pids[x.Owner.PID] && x.Ktime < removed {
+			t.Errorf("none of the workers owns\n%v", chain{x})
+		}
+	}
+	var clients, servers, listeners, waits int
+	for cookie, c := range lives {
+		c.check(t)
+		for _, x := range c {
+			if x.To == tracer.TimeWait {
+				waits++
+			}
+		}
+		switch c[0].To {
+		case tracer.Listen:
+			listeners++
+		case tracer.SynSent:
+			clients++
+		case tracer.SynRecv:
+			servers++
+		}
+		if t.Failed() {
+			t.Fatalf("socket %d:\n%v", cookie, c)
+		}
+	}
+	if clients != loadTotal || servers != loadTotal || listeners != len(loadShares) {
+		t.Errorf("%d clients, %d servers, %d listeners; want %d, %d, %d",
+			clients, servers, listeners, loadTotal, loadTotal, len(loadShares))
+	}
+	if waits != made {
+		t.Errorf("%d TIME_WAITs, the kernel made %d", waits, made)
+	}
+}
+
+// A ring buffer of one page loses most of it: all is counted, and what is
+// still shown is what a second tracer that lost nothing shows.
+func TestRingFull(t *testing.T) {
+	t.Parallel()
+	ns, r := record(t)
+	kept := newRecorder(t)
+	tr := start(t, tracer.Config{
+		Filter:    tracer.Filter{NetNS: []uint32{ns.Inode}},
+		RingBytes: uint32(os.Getpagesize()),
+	}, kept)
+	pids := load(t, ns)
+	ns.Remove()
+	all := r.lives(t, pids)
+	tr.stop(t)
+
+	st := tr.stats(t)
+	if st.Lost.RingFull == 0 {
+		t.Error("nothing was lost: this tests nothing")
+	}
+	if n := uint64(len(kept.snapshot())); n != st.Delivered {
+		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
+	}
+	for _, got := range kept.snapshot() {
+		var want *tracer.Transition
+		for i, x := range all[got.Cookie] {
+			if x.From == got.From && x.To == got.To {
+				want = &all[got.Cookie][i]
+			}
+		}
+		if want == nil {
+			t.Fatalf("made up:\n%v", chain{got})
+		}
+		// Two programs on one hook, one after the other: only the dates may differ a little.
+		if got.Known() != want.Known() || got.Precision != want.Precision || got.Reason != want.Reason ||
+			got.Owner != want.Owner || (got.Duration-want.Duration).Abs() > 100*time.Millisecond {
+			t.Fatalf("differs:\n%v%v", chain{got}, chain{*want})
+		}
+	}
+}
+
+// A running is a Tracer of a test's own.
+type running struct {
+	*tracer.Tracer
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// start starts a tracer that hands its transitions to kept.
+func start(t *testing.T, cfg tracer.Config, kept *recorder) *running {
+	t.Helper()
+	tr, err := tracer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{Tracer: tr, cancel: cancel, done: make(chan error, 1)}
+	go func() {
+		r.done <- tr.Run(ctx, func(x *tracer.Transition) error { kept.add(x); return nil })
+	}()
+	t.Cleanup(func() { cancel(); tr.Close() })
+	return r
+}
+
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	r.cancel()
+	if err := <-r.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stats checks the identity that must hold always.
+func (r *running) stats(t *testing.T) tracer.Stats {
+	t.Helper()
+	st, err := r.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
+		t.Errorf("seen is not filtered + delivered + lost: %+v", st)
+	}
+	return st
+}
+
+// lives waits until all sockets of the workers have been closed, and returns
+// them by cookie. The namespace is gone by then, and its number may be another's.
+func (r *recorder) lives(t *testing.T, pids map[uint32]bool) map[uint64]chain {
+	t.Helper()
+	const sockets = 2*loadTotal + 4 // a client and a server each, and the listeners
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		lives := make(map[uint64]chain)
+		closed := 0
+		for _, x := range r.snapshot() {
+			if !pids[x.Owner.PID] {
+				continue
+			}
+			lives[x.Cookie] = append(lives[x.Cookie], x)
+			if x.To == tracer.Closed {
+				closed++
+			}
+		}
+		if closed >= sockets {
+			return lives
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d sockets were closed", closed, sockets)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

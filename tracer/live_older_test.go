@@ -1,0 +1,84 @@
+//go:build linux
+
+package tracer_test
+
+import (
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+	"finwait/tracer"
+)
+
+// Sockets that were there before the tracer: nobody saw their states begin, so
+// nothing is said of that but a lower bound. Whose they are /proc says.
+func TestOlderSockets(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, _ *recorder, f testnet.Family) {
+		inhabit(t, ns)
+		connected := ns.Pair(f)
+		half := ns.Pair(f)
+		half.Client.ShutdownWrite()
+		half.Client.WaitState(uint8(tracer.FinWait2))
+		orphan := ns.Pair(f)
+		orphan.Client.Close()
+		gone := ns.Pair(f)
+		gone.Client.Close()
+		gone.Server.WaitState(uint8(tracer.CloseWait))
+		gone.Server.Close()
+		waitStates(t, ns, tracer.TimeWait, 1)
+		entered := now()
+		time.Sleep(200 * time.Millisecond)
+
+		kept := newRecorder(t)
+		start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+		attached := now()
+		time.Sleep(100 * time.Millisecond)
+		late := ns.Socket(f).Connect(connected.Listener.Local)
+		accepted := connected.Listener.Accept()
+		moving := now()
+		connected.Client.Close()
+		half.Server.Close()
+		orphan.Server.Reset()
+
+		// An older listener's owner goes to the sockets that it accepts now.
+		kept.until(accepted.Cookie, tracer.Established).owned(t, tracer.Server)
+		kept.until(late.Cookie, tracer.Established).owned(t, tracer.Client)
+
+		first := kept.until(connected.Client.Cookie, tracer.FinWait2)[0]
+		atLeast(t, first, tracer.Established, moving-attached)
+		if first.Owner.PID == 0 || first.Owner.Comm.String() != processName(t) || first.Role != tracer.NoRole {
+			t.Errorf("an older socket: owner %d/%v, role %q", first.Owner.PID, first.Owner.Comm, first.Role)
+		}
+		atLeast(t, kept.until(half.Client.Cookie, tracer.TimeWait)[0], tracer.FinWait2, moving-attached)
+		reset := kept.chain(orphan.Client.Cookie)
+		atLeast(t, reset[0], tracer.FinWait2, moving-attached)
+		if reset.last().Reason != tracer.RSTReceived {
+			t.Errorf("an older orphan ended %v, want rst_received", reset.last().Reason)
+		}
+
+		// What remains of its timer says how old an older TIME_WAIT is.
+		over := kept.chain(gone.Client.Cookie)
+		if got := over.path(); got != "TIME_WAIT CLOSED" {
+			t.Errorf("an older TIME_WAIT went %s", got)
+		}
+		atLeast(t, over[0], tracer.TimeWait, over[0].Ktime-entered-2*tick(t))
+		fullTimeWait(t, over[0].Duration)
+	})
+}
+
+func atLeast(t *testing.T, x tracer.Transition, from tracer.State, least time.Duration) {
+	t.Helper()
+	if x.From != from || x.Precision != tracer.AtLeast || x.Duration < least {
+		t.Errorf("want %v for at least %v, got\n%v", from, least, chain{x})
+	}
+}
+
+// waitStates waits until the kernel has as many sockets in a state.
+func waitStates(t *testing.T, ns *testnet.NS, s tracer.State, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ns.States()[int(s)] != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the kernel never had %d sockets in %v: %v", n, s, ns.States())
+		}
+	}
+}

@@ -1,0 +1,364 @@
+//go:build linux
+
+package tracer_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"finwait/internal/ktime"
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// shared is one Tracer for all tests that need nothing special of theirs: it
+// hands each network namespace's transitions to the test that made it.
+var shared = struct {
+	mu        sync.Mutex
+	recorders map[uint32]*recorder
+	tracer    *tracer.Tracer
+}{recorders: make(map[uint32]*recorder)}
+
+func TestMain(m *testing.M) {
+	if job := os.Getenv(workerEnv); job != "" {
+		os.Exit(work(job))
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "these tests trace the kernel and make network namespaces: run them as root")
+		return 1
+	}
+	// A TIME_WAIT takes a minute: tests that wait side by side take no longer than one.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	tr, err := tracer.New(tracer.Config{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared.tracer = tr
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx, dispatch) }()
+
+	code := m.Run()
+	cancel()
+	if err := <-done; err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		code = 1
+	}
+	if err := tr.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "close:", err)
+		code = 1
+	}
+	st, err := tr.Stats()
+	if err != nil || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() || st.Lost.Total() != 0 {
+		fmt.Fprintf(os.Stderr, "accounts of all tests: %+v, %v\n", st, err)
+		code = 1
+	}
+	return code
+}
+
+func dispatch(t *tracer.Transition) error {
+	shared.mu.Lock()
+	r := shared.recorders[t.NetNS]
+	shared.mu.Unlock()
+	if r != nil {
+		r.add(t)
+	}
+	return nil
+}
+
+// A recorder keeps the transitions of one namespace.
+type recorder struct {
+	t    testing.TB
+	mu   sync.Mutex
+	all  []tracer.Transition
+	more chan struct{}
+}
+
+func newRecorder(t testing.TB) *recorder {
+	return &recorder{t: t, more: make(chan struct{}, 1)}
+}
+
+// record makes a namespace whose transitions are kept.
+func record(t testing.TB) (*testnet.NS, *recorder) {
+	t.Helper()
+	ns := testnet.NewNS(t)
+	r := newRecorder(t)
+	shared.mu.Lock()
+	shared.recorders[ns.Inode] = r
+	shared.mu.Unlock()
+	t.Cleanup(func() {
+		shared.mu.Lock()
+		// A namespace that is gone may have left its number to another test's.
+		if shared.recorders[ns.Inode] == r {
+			delete(shared.recorders, ns.Inode)
+		}
+		shared.mu.Unlock()
+		if t.Failed() {
+			t.Logf("all that was seen:\n%s", r.dump())
+		}
+	})
+	return ns, r
+}
+
+func (r *recorder) add(t *tracer.Transition) {
+	r.mu.Lock()
+	r.all = append(r.all, *t)
+	r.mu.Unlock()
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+}
+
+func (r *recorder) snapshot() []tracer.Transition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]tracer.Transition(nil), r.all...)
+}
+
+// chain waits until the socket is closed and returns its transitions in the order they came.
+func (r *recorder) chain(cookie uint64) chain {
+	r.t.Helper()
+	return r.until(cookie, tracer.Closed)
+}
+
+// until waits until the socket enters a state.
+func (r *recorder) until(cookie uint64, state tracer.State) chain {
+	r.t.Helper()
+	deadline := time.After(100 * time.Second)
+	for {
+		var c chain
+		for _, t := range r.snapshot() {
+			if t.Cookie == cookie {
+				c = append(c, t)
+			}
+		}
+		if len(c) > 0 && c[len(c)-1].To == state {
+			return c
+		}
+		select {
+		case <-r.more:
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			r.t.Fatalf("socket %d did not get to %v; it went\n%v", cookie, state, c)
+		}
+	}
+}
+
+func (r *recorder) dump() string {
+	return chain(r.snapshot()).String()
+}
+
+// A chain is the life of one socket.
+type chain []tracer.Transition
+
+func (c chain) String() string {
+	var b strings.Builder
+	for _, t := range c {
+		fmt.Fprintf(&b, "%12d cookie=%d %v %v>%v %v -> %v %v (%v) %v owner=%d/%v closer=%d/%v rearms=%d %v\n",
+			t.Ktime, t.Cookie, t.Role, t.Local, t.Remote, t.From, t.To, t.Duration, t.Precision, t.Reason,
+			t.Owner.PID, t.Owner.Comm, t.Closer.PID, t.Closer.Comm, t.Rearms, t.Source)
+	}
+	return b.String()
+}
+
+// path is the states that the socket went through; a break in the chain shows as "|".
+func (c chain) path() string {
+	var b strings.Builder
+	for i, t := range c {
+		switch {
+		case i == 0:
+			b.WriteString(t.From.String())
+		case c[i-1].To != t.From:
+			b.WriteString(" | " + t.From.String())
+		}
+		b.WriteString(" " + t.To.String())
+	}
+	return b.String()
+}
+
+func (c chain) last() tracer.Transition { return c[len(c)-1] }
+
+// leaving is the transition that leaves a state.
+func (c chain) leaving(t testing.TB, s tracer.State) tracer.Transition {
+	t.Helper()
+	for _, tr := range c {
+		if tr.From == s {
+			return tr
+		}
+	}
+	t.Fatalf("nothing leaves %v in\n%v", s, c)
+	return tracer.Transition{}
+}
+
+const (
+	clientOpen = "CLOSED SYN_SENT ESTABLISHED"
+	serverOpen = "LISTEN SYN_RECV ESTABLISHED"
+)
+
+// want checks the path, why it ended, and what holds for every chain: order,
+// durations that fit the times, and starts that are only unknown where nobody
+// could have seen them.
+func (c chain) want(t testing.TB, path string, reason tracer.Reason) {
+	t.Helper()
+	if got := c.path(); got != path {
+		t.Errorf("the socket went\n%s, want\n%s", got, path)
+	}
+	if got := c.last().Reason; got != reason {
+		t.Errorf("it ended %q, want %q", got, reason)
+	}
+	c.check(t)
+}
+
+// check checks what holds for every chain that was seen from its start.
+func (c chain) check(t testing.TB) {
+	t.Helper()
+	for i, tr := range c {
+		if i == 0 {
+			if tr.Known() {
+				t.Errorf("%v lasted %v (%v): nobody saw it begin", tr.From, tr.Duration, tr.Precision)
+			}
+			continue
+		}
+		if tr.From != c[i-1].To {
+			t.Errorf("%v follows %v", tr.From, c[i-1].To)
+		}
+		if tr.Ktime < c[i-1].Ktime {
+			t.Errorf("%v -> %v is %v older than the one before", tr.From, tr.To, c[i-1].Ktime-tr.Ktime)
+		}
+		if tr.Precision != tracer.Exact {
+			t.Errorf("%v lasted %v, %v: want exact", tr.From, tr.Duration, tr.Precision)
+		}
+		if want := tr.Ktime - c[i-1].Ktime; tr.Duration != want {
+			t.Errorf("%v lasted %v, but %v lie between its ends", tr.From, tr.Duration, want)
+		}
+	}
+}
+
+// owned checks that this process is owner and closer, and the role.
+func (c chain) owned(t testing.TB, role tracer.Role) {
+	t.Helper()
+	comm := processName(t)
+	closed := false
+	for _, tr := range c {
+		if tr.Role != role {
+			t.Errorf("%v -> %v: role %q, want %q", tr.From, tr.To, tr.Role, role)
+		}
+		if tr.Owner.PID != uint32(os.Getpid()) || tr.Owner.Comm.String() != comm || tr.Owner.UID != uint32(os.Getuid()) {
+			t.Errorf("%v -> %v: owner %d/%v uid %d, want %d/%s uid %d", tr.From, tr.To,
+				tr.Owner.PID, tr.Owner.Comm, tr.Owner.UID, os.Getpid(), comm, os.Getuid())
+		}
+		closed = closed || tr.To == tracer.FinWait1 || tr.To == tracer.LastAck
+		switch {
+		case closed && (tr.Closer.PID != uint32(os.Getpid()) || tr.Closer.Comm.String() != comm):
+			t.Errorf("%v -> %v: closer %d/%v, want %d/%s", tr.From, tr.To, tr.Closer.PID, tr.Closer.Comm, os.Getpid(), comm)
+		case !closed && tr.To != tracer.Closed && tr.Closer.PID != 0:
+			t.Errorf("%v -> %v: closer %d, but nobody has closed it", tr.From, tr.To, tr.Closer.PID)
+		}
+	}
+}
+
+// processName is the process' own, not the calling thread's.
+func processName(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// eachFamily runs a test for IPv4 and IPv6, in parallel with all others.
+func eachFamily(t *testing.T, test func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family)) {
+	t.Helper()
+	t.Parallel()
+	for _, f := range testnet.Families {
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			ns, r := record(t)
+			test(t, ns, r, f)
+		})
+	}
+}
+
+// now is the test's own clock, the one that transitions are dated with.
+func now() time.Duration {
+	mono, _ := ktime.Now()
+	return time.Duration(mono)
+}
+
+// tick is the length of one jiffy.
+func tick(t testing.TB) time.Duration {
+	t.Helper()
+	hz, err := ktime.HZ()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Second / time.Duration(hz)
+}
+
+// fullTimeWait checks that a TIME_WAIT ran its course: no shorter than 60 s to
+// the tick, no longer than a slot of the timer wheel more. The second on top is
+// for a softirq that a busy machine runs late.
+func fullTimeWait(t testing.TB, d time.Duration) {
+	t.Helper()
+	hz, err := ktime.HZ()
+	if err != nil {
+		t.Fatal(err)
+	}
+	least, most := ktime.TimeWaitLen-tick(t), ktime.TimeWaitLen+ktime.Slot(ktime.TimeWaitLen, hz)+time.Second
+	if d < least || d > most {
+		t.Errorf("TIME_WAIT lasted %v, want %v to %v", d, least, most)
+	}
+}
+
+const (
+	workerEnv = "FINWAIT_TEST_WORKER"
+	stay      = "stay"
+)
+
+// inhabit puts a process into the namespace: by that others can reach it, in /proc.
+func inhabit(t testing.TB, ns *testnet.NS) {
+	t.Helper()
+	cmd := startWorker(t, ns, stay)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// startWorker starts this test binary again as a process in the namespace.
+func startWorker(t testing.TB, ns *testnet.NS, job string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), workerEnv+"="+job)
+	cmd.Stderr = os.Stderr
+	ns.Start(cmd)
+	return cmd
+}
+
+// isErrno fails the test unless err is the errno.
+func isErrno(t testing.TB, err error, want unix.Errno) {
+	t.Helper()
+	if err != want {
+		t.Fatalf("connect: %v, want %v", err, want)
+	}
+}

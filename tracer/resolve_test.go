@@ -1,0 +1,187 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+	"unsafe"
+
+	"finwait/internal/ktime"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func testClock() *ktime.Clock {
+	return ktime.NewClock(func() (int64, int64) { return 0, 1_000_000_000 })
+}
+
+// recorded is an event as the kernel wrote it: FIN_WAIT_2 -> TIME_WAIT of a minisock.
+func recorded() bpfEvent {
+	ev := bpfEvent{
+		TimeNs: 500_043_159, SinceNs: 500_000_000, Cookie: 4098,
+		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000},
+		Closer: bpfCloser{Pid: 11055},
+		Netns:  4026531840, Sport: 54334, Dport: 33403, Family: familyIPv4,
+		From: uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(Exact), Role: uint8(Client),
+		Reason: uint8(FinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(KfreeSKB),
+	}
+	copy(ev.Saddr[:], []byte{127, 0, 0, 1})
+	copy(ev.Daddr[:], []byte{10, 1, 2, 3})
+	copy(ev.Owner.Comm[:], "python3")
+	copy(ev.Closer.Comm[:], "sh")
+	return ev
+}
+
+func comm(s string) (c Comm) {
+	copy(c[:], s)
+	return c
+}
+
+func diff(want, got any) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}))
+}
+
+func TestResolve(t *testing.T) {
+	full := Transition{
+		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840,
+		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
+		From: FinWait2, To: TimeWait, Duration: 43159, Precision: Exact, Role: Client,
+		Owner:  Owner{PID: 11054, UID: 1000, CgroupID: 1, Comm: comm("python3")},
+		Closer: Closer{PID: 11055, Comm: comm("sh")},
+		Reason: FinReceived, Source: Minisock,
+	}
+	cases := map[string]struct {
+		event func(*bpfEvent)
+		want  func(*Transition)
+	}{
+		"as recorded": {func(*bpfEvent) {}, func(*Transition) {}},
+		"start not seen": {
+			func(e *bpfEvent) { e.SinceNs, e.Precision = 0, uint8(Unknown) },
+			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+		"start claimed, but not dated": {
+			func(e *bpfEvent) { e.SinceNs = 0 },
+			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+		"dated, but not claimed": {
+			func(e *bpfEvent) { e.Precision = uint8(Unknown) },
+			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+		"start after the end": {
+			func(e *bpfEvent) { e.SinceNs = e.TimeNs + 1 },
+			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+		"at least": {
+			func(e *bpfEvent) { e.Precision = uint8(AtLeast) },
+			func(w *Transition) { w.Precision = AtLeast }},
+		"nobody's": {
+			func(e *bpfEvent) { e.Owner.Pid, e.Closer.Pid = 0, 0 }, // a comm may be left from before
+			func(w *Transition) { w.Owner, w.Closer = Owner{}, Closer{} }},
+		"IPv6": {
+			func(e *bpfEvent) { e.Family, e.Saddr[15], e.Daddr[15] = familyIPv6, 1, 2 },
+			func(w *Transition) {
+				w.Local = netip.MustParseAddrPort("[7f00:1::1]:54334")
+				w.Remote = netip.MustParseAddrPort("[a01:203::2]:33403")
+			}},
+		"re-armed": {
+			func(e *bpfEvent) { e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3; e.Reason = uint8(Expired) },
+			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason = TimeWait, Closed, 3, Expired }},
+		"full socket": {
+			func(e *bpfEvent) { e.Flags = 0 },
+			func(w *Transition) { w.Source = Socket }},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			ev, want := recorded(), full
+			c.event(&ev)
+			c.want(&want)
+			got := Transition{Rearms: 99, Owner: Owner{PID: 99}, Source: 99} // of the transition before
+			resolve(&ev, testClock(), &got)
+			if d := diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestResolveRaw(t *testing.T) {
+	ev := recorded()
+	ev.Flags |= uint8(bpfEventFlagsEVENT_RAW)
+	ev.Minisock, ev.TimerLeft, ev.Cpu, ev.Err = 0xffff888108cd0400, -3, 1, 104
+	var got RawEvent
+	resolveRaw(&ev, testClock(), &got)
+	want := RawEvent{
+		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Hook: KfreeSKB, CPU: 1,
+		Task: Closer{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840,
+		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
+		From: FinWait2, To: TimeWait, Err: 104, Minisock: 0xffff888108cd0400, TimerLeft: -3,
+	}
+	if d := diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func bytesOf(ev *bpfEvent) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize)...)
+}
+
+func TestDecode(t *testing.T) {
+	want := recorded()
+	var got bpfEvent
+	if err := decode(bytesOf(&want), &got); err != nil || got != want {
+		t.Errorf("decode: %v\n%s", err, cmp.Diff(want, got))
+	}
+	if err := decode(bytesOf(&want)[:eventSize-1], &got); err == nil {
+		t.Error("a short record was accepted")
+	}
+	if binary.NativeEndian.Uint64(bytesOf(&want)) != want.TimeNs {
+		t.Error("the event does not begin with its time")
+	}
+}
+
+func FuzzResolve(f *testing.F) {
+	ev := recorded()
+	f.Add(bytesOf(&ev))
+	f.Add(make([]byte, eventSize))
+	f.Fuzz(func(t *testing.T, sample []byte) {
+		var ev bpfEvent
+		if decode(sample, &ev) != nil {
+			return
+		}
+		var got Transition
+		resolve(&ev, testClock(), &got)
+		if got.Duration < 0 && ev.TimeNs < 1<<62 {
+			t.Errorf("negative duration %v", got.Duration)
+		}
+		if !got.Known() && got.Duration != 0 {
+			t.Errorf("unknown, yet %v", got.Duration)
+		}
+		_, _, _ = got.From.String(), got.Reason.String(), got.Role.String()
+	})
+}
+
+// The reader handles an event without allocating.
+func TestResolveAllocatesNothing(t *testing.T) {
+	ev := recorded()
+	sample, clock := bytesOf(&ev), testClock()
+	var got Transition
+	if n := testing.AllocsPerRun(1000, func() {
+		if err := decode(sample, &ev); err != nil {
+			t.Fatal(err)
+		}
+		resolve(&ev, clock, &got)
+	}); n != 0 {
+		t.Errorf("%v allocations per event", n)
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	ev := recorded()
+	sample, clock := bytesOf(&ev), testClock()
+	var got Transition
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := decode(sample, &ev); err != nil {
+			b.Fatal(err)
+		}
+		resolve(&ev, clock, &got)
+	}
+}
