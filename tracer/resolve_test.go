@@ -82,7 +82,10 @@ func TestResolve(t *testing.T) {
 				w.Remote = netip.MustParseAddrPort("[a01:203::2]:33403")
 			}},
 		"re-armed": {
-			func(e *bpfEvent) { e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3; e.Reason = uint8(Expired) },
+			func(e *bpfEvent) {
+				e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3
+				e.Reason = uint8(Expired)
+			},
 			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason = TimeWait, Closed, 3, Expired }},
 		"full socket": {
 			func(e *bpfEvent) { e.Flags = 0 },

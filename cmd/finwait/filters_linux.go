@@ -21,7 +21,7 @@ func netNS(name string) (uint32, error) {
 	path := name
 	switch {
 	case name == "self":
-		path = "/proc/self/ns/net"
+		path = "/proc/thread-self/ns/net"
 	case !strings.Contains(name, "/"):
 		path = filepath.Join(netns.RunDir, name)
 	}

@@ -67,15 +67,14 @@ func All() (map[uint32]string, error) {
 	return found, nil
 }
 
-// Do runs fn on a thread in the network namespace at path. The thread is ended
-// afterwards: should it not get back to where it came from, nobody else gets it.
+// Do runs fn on a thread in the network namespace at path.
 func Do(path string, fn func() error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return do(func() error {
+	return apart(func() error {
 		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
 			return &fs.PathError{Op: "setns", Path: path, Err: err}
 		}
@@ -86,7 +85,7 @@ func Do(path string, fn func() error) error {
 // New runs fn on a thread in a new network namespace, which lives as long as
 // something in it does: a file that fn opened, a socket, a process.
 func New(fn func() error) error {
-	return do(func() error {
+	return apart(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare network namespace: %w", err)
 		}
@@ -94,11 +93,29 @@ func New(fn func() error) error {
 	})
 }
 
-func do(fn func() error) error {
+// apart runs fn on a thread that nobody else has meanwhile, and takes that back
+// to the namespace it came from. It must get back: it can be the main thread,
+// which does not end, would hold the other namespace for ever and make
+// /proc/self/ns/net name the wrong one.
+func apart(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- fn()
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
+		defer home.Close()
+		err = fn()
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+			// Still locked, the thread ends with this goroutine.
+			done <- errors.Join(err, fmt.Errorf("return to the own network namespace: %w", back))
+			return
+		}
+		runtime.UnlockOSThread()
+		done <- err
 	}()
 	return <-done
 }

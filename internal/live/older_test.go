@@ -1,6 +1,6 @@
 //go:build linux
 
-package tracer_test
+package live_test
 
 import (
 	"testing"

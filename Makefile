@@ -1,0 +1,75 @@
+# Build, test and measure finwait. `make help` lists what there is.
+
+GO      ?= go
+CLANG   ?= clang-19
+STRIP   ?= llvm-strip-19
+ARGS    ?=
+FUZZ    ?= 10s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/finwait, one static binary (no compiler, no headers)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/finwait ./cmd/finwait
+
+.PHONY: run
+run: build ## build and trace (root); pass flags with ARGS="--port 80"
+	./bin/finwait trace $(ARGS)
+
+.PHONY: test
+test: ## all tests, on the running kernel (root)
+	$(GO) test ./...
+
+.PHONY: test-unit
+test-unit: ## the tests that need no kernel of their own, with the race detector
+	$(GO) test -race $$($(GO) list ./... | grep -v /internal/live)
+
+.PHONY: test-live
+test-live: ## the tests that trace the running kernel (root)
+	$(GO) test -count=1 -timeout 6m ./internal/live
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ (10s)
+	$(GO) test -run xxx -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
+
+.PHONY: bench
+bench: ## measure what tracing costs, in the kernel and in the reader (root, quiet machine)
+	$(GO) test -run xxx -bench . -benchtime 50000x -count 3 -timeout 20m ./internal/live
+	$(GO) test -run xxx -bench . ./tracer ./cmd/finwait
+
+.PHONY: generate
+generate: ## compile bpf/ into tracer/ (clang-19, llvm-19, libbpf-dev)
+	@command -v $(CLANG) >/dev/null && command -v $(STRIP) >/dev/null || \
+		{ echo "make generate needs clang-19 and llvm-19: apt-get install clang-19 llvm-19 libbpf-dev" >&2; exit 1; }
+	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=$(STRIP) $(GO) generate ./...
+
+.PHONY: check-generate
+check-generate: generate ## regenerate and fail if what is committed differs
+	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o
+
+.PHONY: fmt
+fmt: ## fail if a Go file is not formatted, or go.mod not tidy
+	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
+	$(GO) mod tidy -diff
+
+.PHONY: vet
+vet: ## go vet, for Linux and for systems that are not
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+.PHONY: lint
+lint: ## staticcheck
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: cross
+cross: ## build for amd64 and arm64
+	CGO_ENABLED=0 GOARCH=amd64 $(GO) build -o /dev/null ./cmd/finwait
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/finwait
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

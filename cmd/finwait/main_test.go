@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Mistakes on the command line end with 2, one sentence on stderr and nothing on stdout.
+func TestUsageErrors(t *testing.T) {
+	cases := map[string]struct {
+		args []string
+		say  string
+	}{
+		"unknown command":     {[]string{"frobnicate"}, "frobnicate"},
+		"unknown flag":        {[]string{"trace", "--frobnicate"}, "--frobnicate"},
+		"stray argument":      {[]string{"trace", "now"}, `"now"`},
+		"output":              {[]string{"--output", "xml"}, `"xml"`},
+		"colour":              {[]string{"--color", "blue"}, `"blue"`},
+		"negative duration":   {[]string{"--duration", "-1s"}, "-1s"},
+		"no duration":         {[]string{"--duration", "soon"}, "soon"},
+		"state":               {[]string{"--state", "half-open"}, "half-open"},
+		"port":                {[]string{"--port", "65536"}, "65536"},
+		"port name":           {[]string{"--port", "http"}, "http"},
+		"address":             {[]string{"--addr", "10.0.0.0/33"}, "10.0.0.0/33"},
+		"never: edge":         {[]string{"--from", "TIME_WAIT", "--to", "ESTABLISHED"}, "never goes from TIME_WAIT to ESTABLISHED"},
+		"never: families":     {[]string{"-4", "-6"}, "can never match"},
+		"never: comm":         {[]string{"--comm", "a-name-of-16-byt"}, "15 bytes"},
+		"namespace went away": {[]string{"--netns", "no-such-namespace"}, "not there"},
+		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := run(c.args, &stdout, &stderr); code != exitUsage {
+				t.Errorf("exit code %d, want %d", code, exitUsage)
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("stdout: %s", &stdout)
+			}
+			if !strings.Contains(stderr.String(), c.say) || strings.Count(stderr.String(), "\n") != 1 {
+				t.Errorf("stderr does not say %q in one line: %q", c.say, &stderr)
+			}
+		})
+	}
+}
+
+func TestVersionHelpAndCompletion(t *testing.T) {
+	for args, want := range map[string]string{
+		"version":         "finwait ",
+		"--help":          "finwait watches every TCP state transition",
+		"help trace":      "--min-duration",
+		"completion bash": "__start_finwait",
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(strings.Fields(args), &stdout, &stderr); code != exitOK || !strings.Contains(stdout.String(), want) {
+			t.Errorf("finwait %s: exit code %d, stderr %q, stdout without %q", args, code, &stderr, want)
+		}
+	}
+}
+
+// closedPipe is a reader that has gone away.
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
+}
+
+func TestClosedPipeIsQuiet(t *testing.T) {
+	var stderr bytes.Buffer
+	if code := run([]string{"version"}, closedPipe{}, &stderr); code != exitOK || stderr.Len() > 0 {
+		t.Errorf("exit code %d, stderr %q", code, &stderr)
+	}
+}
+
+// full is a disk with no room left.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestWriteErrorIsAFailure(t *testing.T) {
+	var stderr bytes.Buffer
+	if code := run([]string{"version"}, full{}, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "no space") {
+		t.Errorf("exit code %d, stderr %q", code, &stderr)
+	}
+}
+
+func decodeLines(t *testing.T, b []byte) []map[string]any {
+	t.Helper()
+	var lines []map[string]any
+	dec := json.NewDecoder(bytes.NewReader(b))
+	for dec.More() {
+		var m map[string]any
+		if err := dec.Decode(&m); err != nil {
+			t.Fatalf("%v in %s", err, b)
+		}
+		lines = append(lines, m)
+	}
+	return lines
+}

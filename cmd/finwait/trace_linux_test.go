@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+)
+
+const asFinwait = "FINWAIT_TEST_RUN_MAIN"
+
+// TestMain lets a test start this binary as the command itself.
+func TestMain(m *testing.M) {
+	if os.Getenv(asFinwait) != "" {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// A process is the command, running.
+type process struct {
+	*exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+func startFinwait(t *testing.T, args ...string) *process {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test traces the kernel: run it as root")
+	}
+	p := &process{Cmd: exec.Command("/proc/self/exe", args...)}
+	p.Env = append(os.Environ(), asFinwait+"=1")
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	return p
+}
+
+// connect makes connections that are reset, until stop is closed.
+func connect(ns *testnet.NS, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+		p := ns.Pair(testnet.Families[0])
+		p.Client.Reset()
+		p.Server.Close()
+		p.Listener.Close()
+	}
+}
+
+// traceSome runs the command while connections are made, until it ends by itself.
+func traceSome(t *testing.T, args ...string) *process {
+	t.Helper()
+	ns := testnet.NewNS(t)
+	p := startFinwait(t, append(args, "--netns", fmt.Sprint(ns.Inode))...)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { connect(ns, stop); close(stopped) }()
+	err := p.Wait()
+	close(stop)
+	<-stopped
+	if err != nil {
+		t.Fatalf("finwait %s: %v: %s", strings.Join(args, " "), err, &p.stderr)
+	}
+	return p
+}
+
+func TestTraceCount(t *testing.T) {
+	t.Parallel()
+	p := traceSome(t, "trace", "--count", "7", "--output", "json")
+	lines := decodeLines(t, p.stdout.Bytes())
+	if len(lines) != 8 {
+		t.Fatalf("%d lines, want 7 transitions and the summary:\n%s", len(lines), &p.stdout)
+	}
+	for _, l := range lines[:7] {
+		if l["event"] != "transition" {
+			t.Errorf("event %v", l["event"])
+		}
+	}
+	sum := lines[7]
+	lost := sum["lost"].(map[string]any)
+	if sum["event"] != "summary" || sum["hooks"] == "" ||
+		sum["seen"] != sum["filtered"].(float64)+sum["delivered"].(float64)+lost["ring_full"].(float64)+lost["map_full"].(float64)+lost["recursion"].(float64) {
+		t.Errorf("summary: %v", sum)
+	}
+}
+
+// The bare command traces, as text, and a time limit ends it.
+func TestBareCommandAndDuration(t *testing.T) {
+	t.Parallel()
+	p := traceSome(t, "--duration", "2s", "--from", "CLOSED")
+	out := p.stdout.String()
+	if !strings.HasPrefix(out, "TIME ") || !strings.Contains(out, "SYN_SENT") || strings.Contains(out, "ESTABLISHED ") {
+		t.Errorf("stdout: %s", out)
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Error("colours in a pipe")
+	}
+	if !strings.Contains(p.stderr.String(), "accounted for") {
+		t.Errorf("no summary on stderr: %s", &p.stderr)
+	}
+}
+
+func TestRawCount(t *testing.T) {
+	t.Parallel()
+	p := traceSome(t, "--raw", "--count", "5", "--output", "json")
+	for _, l := range decodeLines(t, p.stdout.Bytes())[:5] {
+		if l["event"] != "raw" || l["hook"] == "" {
+			t.Errorf("event: %v", l)
+		}
+	}
+}
+
+// On a quiet host it says that it waits and what to do; SIGINT ends it well.
+func TestQuietHost(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	p := startFinwait(t, "--netns", fmt.Sprint(ns.Inode))
+	time.Sleep(hintAfter + 3*time.Second)
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Errorf("SIGINT: %v", err)
+	}
+	for _, want := range []string{"waiting", "curl", "accounted for"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("stderr does not say %q: %s", want, &p.stderr)
+		}
+	}
+	if p.stdout.Len() > 0 {
+		t.Errorf("stdout: %s", &p.stdout)
+	}
+}
+
+// A reader that goes away ends it quietly.
+func TestClosedPipe(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test traces the kernel: run it as root")
+	}
+	ns := testnet.NewNS(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "--netns", fmt.Sprint(ns.Inode))
+	cmd.Env = append(os.Environ(), asFinwait+"=1")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = w, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	w.Close()
+	r.Close()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { connect(ns, stop); close(stopped) }()
+	err = cmd.Wait()
+	close(stop)
+	<-stopped
+	if err != nil || strings.Contains(stderr.String(), "pipe") {
+		t.Errorf("%v: %s", err, &stderr)
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	t.Parallel()
+	p := startFinwait(t, "features")
+	if err := p.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, &p.stderr)
+	}
+	for _, want := range []string{"inet_sock_set_state", "timer wheel", "HZ=", "fentry"} {
+		if !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("nothing said of %q:\n%s", want, &p.stdout)
+		}
+	}
+}
+
+// Without the capabilities it says which, in one line.
+func TestNotPermitted(t *testing.T) {
+	t.Parallel()
+	p := &process{Cmd: exec.Command("/proc/self/exe")}
+	p.Env = append(os.Environ(), asFinwait+"=1")
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); p.ProcessState.ExitCode() != exitFailure {
+		t.Errorf("exit: %v, want code %d", err, exitFailure)
+	}
+	if s := p.stderr.String(); !strings.Contains(s, "CAP_BPF") || !strings.Contains(s, "setcap") || strings.Count(s, "\n") != 1 {
+		t.Errorf("stderr: %q", s)
+	}
+}

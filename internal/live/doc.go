@@ -1,0 +1,2 @@
+// Package live holds the tests that trace the running kernel. They need root.
+package live
