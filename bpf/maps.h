@@ -18,10 +18,12 @@ struct sock_info {
 	__u64 opened_ns;	/* CLOSED -> SYN_SENT that waits for its local port; 0: none */
 	struct owner owner;
 	struct closer closer;
+	__u8 state;		/* the one that since_ns is of */
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 role;
 	__u8 verdict;
 	__u8 untracked;		/* no room to follow it into a minisock */
+	__u8 pad[7];
 };
 
 /*

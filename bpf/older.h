@@ -43,6 +43,7 @@ static __always_inline void older_socket(struct sock *sk, __u8 state)
 	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
 		return;
 	info->precision = PRECISION_AT_LEAST;
+	info->state = state;
 
 	cookie = bpf_get_socket_cookie(sk);
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING) {

@@ -203,10 +203,20 @@ static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk
 		s->t.sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 
+/* A transition was missed in between: nobody saw s->from begin. */
+static __always_inline void check_continuity(struct step *s)
+{
+	if (s->info->state != s->from) {
+		s->info->since_ns = 0;
+		s->info->precision = PRECISION_UNKNOWN;
+	}
+}
+
 /* The socket has left s->from: keep when, and what the minisock will need. */
 static __always_inline void keep_step(struct step *s)
 {
 	s->info->since_ns = s->now;
+	s->info->state = s->to;
 	s->info->precision = PRECISION_EXACT;
 	if (s->to == TCP_FIN_WAIT2 || s->to == TCP_CLOSING)
 		expect_minisock(s->info, s->cookie, s->t.netns, s->to);
@@ -247,6 +257,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	}
 	s.info = info;
 	read_step(&s, now, sk, from, to);
+	check_continuity(&s);
 
 	if (from == TCP_CLOSE)
 		begin_life(&s);

@@ -186,10 +186,12 @@ type bpfSockInfo struct {
 	OpenedNs  uint64
 	Owner     bpfOwner
 	Closer    bpfCloser
+	State     uint8
 	Precision uint8
 	Role      uint8
 	Verdict   uint8
 	Untracked uint8
+	Pad       [7]uint8
 }
 
 // Names of all BPF objects in the ELF.

