@@ -1,0 +1,176 @@
+// Package histogram counts durations in log-linear buckets.
+//
+// Every power of two of nanoseconds is cut into 8 buckets of one width, so a
+// bucket is no wider than 1/8 of the values in it. That would put 61, 62 and
+// 64 s into one bucket, 4.3 s wide, and how long TIME_WAIT lasts beyond its 60 s
+// is what finwait is there to tell. The power of two that holds it, 2^35 to 2^36 ns
+// (34.4 to 68.7 s), therefore has 32 buckets, 1.07 s wide: 32 is the smallest
+// power of two that tells 60, 61, 62 and 64 s apart, as 16 make buckets of
+// 2.1 s, of which two boundaries never lie between 60 and 62 s.
+//
+// Below 1.024 us the buckets are 64 ns wide down to 0. The last one takes all
+// from 12.2 days on.
+//
+// # The formula
+//
+// With e the position of the highest bit of ns, but at least 9 and at most 49:
+//
+//	index = (e - 9) * 8 + (ns >> (e - 3))         e < 35
+//	index = (e - 9) * 8 + (ns >> (e - 5)) - 24    e = 35
+//	index = (e - 9) * 8 + (ns >> (e - 3)) + 24    e > 35
+//
+// and no more than Buckets - 1. It needs no division and no loop; in BPF C:
+//
+//	static __always_inline __u32 histogram_index(__u64 ns)
+//	{
+//		__u64 v = ns >> 9;
+//		__u32 e = 9, up, index;
+//
+//		if (ns >> 50)
+//			return HISTOGRAM_BUCKETS - 1;
+//		up = (v > 0xffffffff) << 5; v >>= up; e += up;
+//		up = (v > 0xffff) << 4;     v >>= up; e += up;
+//		up = (v > 0xff) << 3;       v >>= up; e += up;
+//		up = (v > 0xf) << 2;        v >>= up; e += up;
+//		up = (v > 0x3) << 1;        v >>= up; e += up;
+//		e += v > 0x1;
+//		index = (e - 9) * 8;
+//		if (e == 35)
+//			return index + (ns >> 30) - 24;
+//		return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
+//	}
+package histogram
+
+import (
+	"math"
+	"math/bits"
+)
+
+const (
+	lowest  = 9  // up to 2^(lowest+1) ns all buckets have one width
+	fine    = 35 // the power of two with more buckets
+	highest = 49 // the last power of two
+
+	subBits     = 3 // 8 buckets to a power of two
+	fineSubBits = 5 // 32
+
+	extra = 1<<fineSubBits - 1<<subBits // what the fine power has more than others
+)
+
+// Buckets is how many buckets there are.
+const Buckets = (highest-lowest+2)<<subBits + extra
+
+// RelativeError is how far Quantile can be off, as a part of the true value,
+// from 512 ns to 12.2 days. From 34.4 to 68.7 s it is a quarter of that.
+const RelativeError = 1.0 / 16
+
+// Index is the bucket that counts a duration.
+func Index(ns uint64) int {
+	if ns>>(highest+1) != 0 {
+		return Buckets - 1
+	}
+	e := max(bits.Len64(ns)-1, lowest)
+	index := (e - lowest) << subBits
+	switch {
+	case e < fine:
+		return index + int(ns>>(e-subBits))
+	case e == fine:
+		return index + int(ns>>(e-fineSubBits)) - extra
+	default:
+		return index + int(ns>>(e-subBits)) + extra
+	}
+}
+
+// Bounds says what bucket i counts: from low up to, not including, high. The
+// last bucket has no upper bound; its high is math.MaxUint64. It panics if
+// there is no such bucket.
+func Bounds(i int) (low, high uint64) {
+	if i < 0 || i >= Buckets {
+		panic("histogram: no such bucket")
+	}
+	low = lower(i)
+	if i == Buckets-1 {
+		return low, math.MaxUint64
+	}
+	return low, lower(i + 1)
+}
+
+// lower is the smallest value in bucket i, which may be one past the last.
+func lower(i int) uint64 {
+	const (
+		firstFine  = (fine - lowest + 1) << subBits
+		beyondFine = firstFine + 1<<fineSubBits
+	)
+	switch {
+	case i < 1<<subBits:
+		return uint64(i) << (lowest - subBits)
+	case i >= firstFine && i < beyondFine:
+		return (1<<fineSubBits + uint64(i-firstFine)) << (fine - fineSubBits)
+	case i >= beyondFine:
+		i -= extra
+	}
+	e := lowest + i>>subBits - 1
+	return (1<<subBits + uint64(i)&(1<<subBits-1)) << (e - subBits)
+}
+
+// A Histogram counts durations. Its zero value is empty and ready for use.
+type Histogram struct {
+	counts [Buckets]uint64
+	total  uint64
+}
+
+// Add counts one duration.
+func (h *Histogram) Add(ns uint64) { h.AddTo(Index(ns), 1) }
+
+// AddTo counts n durations in bucket i, which something else worked out.
+func (h *Histogram) AddTo(i int, n uint64) {
+	h.counts[i] += n
+	h.total += n
+}
+
+// Merge adds all that o counted.
+func (h *Histogram) Merge(o *Histogram) {
+	for i, n := range o.counts {
+		h.counts[i] += n
+	}
+	h.total += o.total
+}
+
+// Count is how many durations were counted.
+func (h *Histogram) Count() uint64 { return h.total }
+
+// Quantile gives the duration that a part q, from 0 to 1, of all those counted
+// does not exceed: of n durations the one at rank q*n, rounded up. The true one
+// is no further from it than bound. In the last bucket that cannot be said: the
+// value is then the bucket's lower end, the least it can be, and the bound is
+// math.MaxUint64. ok is false when nothing was counted, or q is no such part.
+func (h *Histogram) Quantile(q float64) (ns, bound uint64, ok bool) {
+	if h.total == 0 || !(q >= 0 && q <= 1) {
+		return 0, 0, false
+	}
+	rank := min(max(uint64(math.Ceil(q*float64(h.total))), 1), h.total)
+	var seen uint64
+	for i, n := range h.counts {
+		if seen += n; seen < rank {
+			continue
+		}
+		low, high := Bounds(i)
+		if i == Buckets-1 {
+			return low, math.MaxUint64, true
+		}
+		return low + (high-low)/2, (high - low) / 2, true
+	}
+	panic("histogram: the total exceeds the sum")
+}
+
+// Max is the upper end of the highest bucket that is not empty: no duration
+// counted reached it, unless it is math.MaxUint64.
+func (h *Histogram) Max() (ns uint64, ok bool) {
+	for i := Buckets - 1; i >= 0; i-- {
+		if h.counts[i] > 0 {
+			_, high := Bounds(i)
+			return high, true
+		}
+	}
+	return 0, false
+}
