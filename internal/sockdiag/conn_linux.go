@@ -1,0 +1,125 @@
+package sockdiag
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"finwait/internal/netns"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Conn asks the kernel about the sockets of one network namespace. It is for
+// one goroutine at a time.
+type Conn struct {
+	nl    *netlink.Conn
+	netns uint32
+}
+
+// bufferSize is the most that the kernel puts into one datagram of a dump (netlink_dump(), net/netlink/af_netlink.c).
+const bufferSize = 32 << 10
+
+// Open connects to the network namespace that the calling thread is in; the
+// Conn stays with it, whichever thread uses it.
+func Open() (*Conn, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	inode, err := netns.Inode("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("find the network namespace: %w", err)
+	}
+	nl, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: bufferSize})
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		err = errNoDiag
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open sock_diag: %w", err)
+	}
+	return &Conn{nl: nl, netns: inode}, nil
+}
+
+var (
+	errNoDiag    = errors.New("this kernel cannot list TCP sockets: load its module tcp_diag, or use one built with CONFIG_INET_TCP_DIAG")
+	errNoDestroy = errors.New("this kernel was built without CONFIG_INET_DIAG_DESTROY")
+	errSequence  = errors.New("an answer to another question arrived")
+)
+
+// NetNS is the inode number of the network namespace.
+func (c *Conn) NetNS() uint32 { return c.netns }
+
+// Close ends the connection.
+func (c *Conn) Close() error { return c.nl.Close() }
+
+// List calls fn for each IPv4 and IPv6 socket in one of the given states, a
+// mask such as AllStates, and ends with the error that fn returns. The Socket
+// is only valid during the call.
+//
+// The kernel walks its tables a few hundred sockets at a time: one that comes,
+// goes or turns into a minisock meanwhile may be seen, missed or, rarely, seen twice.
+func (c *Conn) List(states uint32, fn func(*Socket) error) error {
+	ask := states & AllStates
+	if ask == 0 {
+		return nil
+	}
+	var s Socket
+	for _, family := range []uint8{familyIPv4, familyIPv6} {
+		err := c.dump(appendListRequest(nil, family, ask), func(b []byte) error {
+			if err := s.parse(b); err != nil {
+				return fmt.Errorf("read a socket from sock_diag: %w", err)
+			}
+			if states&(1<<s.State) == 0 {
+				return nil // asked for SYN_RECV, the kernel adds NEW_SYN_RECV
+			}
+			return fn(&s)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dump sends a request and calls fn with the payload of each answer. It reads
+// datagram by datagram, so that memory does not grow with the number of sockets.
+func (c *Conn) dump(request []byte, fn func([]byte) error) error {
+	sent, err := c.nl.Send(netlink.Message{
+		Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
+		Data:   request,
+	})
+	if err != nil {
+		return fmt.Errorf("list TCP sockets: %w", err)
+	}
+	for m, err := range c.nl.ReceiveIter() {
+		if errors.Is(err, unix.ENOENT) {
+			return errNoDiag
+		}
+		if err != nil {
+			return fmt.Errorf("list TCP sockets: %w", err)
+		}
+		if m.Header.Sequence != sent.Header.Sequence {
+			return fmt.Errorf("list TCP sockets: %w", errSequence)
+		}
+		if err := fn(m.Data); err != nil {
+			return err // leaving the loop throws the rest of the answer away
+		}
+	}
+	return nil
+}
+
+// Destroy ends a socket as ss -K does: its connection is aborted, a minisock
+// dropped. It takes CAP_NET_ADMIN.
+func (c *Conn) Destroy(s *Socket) error {
+	_, err := c.nl.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.SOCK_DESTROY, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   appendRequest(nil, s),
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = errNoDestroy
+	}
+	if err != nil {
+		return fmt.Errorf("destroy socket %v to %v: %w", s.Local, s.Remote, err)
+	}
+	return nil
+}

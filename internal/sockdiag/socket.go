@@ -1,0 +1,212 @@
+// Package sockdiag lists TCP sockets, minisocks among them, by asking the
+// kernel's sock_diag(7), as ss(8) does.
+package sockdiag
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The kernel's numbers of the states that decide how a socket is read
+// (include/net/tcp_states.h).
+const (
+	synRecv    = 3
+	finWait1   = 4
+	finWait2   = 5
+	lastAck    = 9
+	closing    = 11
+	newSynRecv = 12
+)
+
+// AllStates is the mask of every state that the kernel lists. A mask has bit n
+// for the state that include/net/tcp_states.h gives number n.
+const AllStates = 1<<(newSynRecv+1) - 2
+
+// A Socket is one TCP socket as it was when the kernel listed it.
+type Socket struct {
+	Local, Remote netip.AddrPort // v4-mapped addresses are given as IPv4
+	Cookie        uint64         // identity of the socket, as ss -e shows it
+	CgroupID      uint64         // inode number of its cgroup v2 directory; 0: not told
+	Inode         uint64         // of the file; 0: it has none
+	TimerLeft     time.Duration  // until Timer fires, in ms; 0 with a timer: it is due
+	RecvQueue     uint32         // bytes not read; of a listener, connections not accepted
+	SendQueue     uint32         // bytes not acknowledged; of a listener, its backlog
+	UID           uint32         // in the user namespace of the reader, if UIDKnown
+	Interface     uint32         // index of the interface it is bound to; 0: none
+	UIDKnown      bool
+	State         uint8 // include/net/tcp_states.h
+	Family        uint8 // of the socket; an AF_INET6 one can have IPv4 addresses
+	Kind          Kind
+	Timer         Timer
+	Retries       uint8 // retransmissions or probes since the last acknowledgment
+}
+
+// Kind says what the kernel holds a connection in.
+type Kind uint8
+
+// The kinds.
+const (
+	Full     Kind = iota
+	Minisock      // inet_timewait_sock: TIME_WAIT, and FIN_WAIT_2 of an orphan
+	Request       // request_sock: a handshake that has no socket yet
+)
+
+// Timer is the kernel's idiag_timer.
+type Timer uint8
+
+// The timers. The kernel calls the timer of an orphan in FIN_WAIT_2 that is not
+// yet a minisock Keepalive as well.
+const (
+	NoTimer    Timer = iota
+	Retransmit       // and tail loss probe
+	Keepalive
+	TimeWait // of a minisock
+	Persist  // zero window probe
+)
+
+func (t Timer) String() string {
+	words := [...]string{"", "retransmit", "keepalive", "timewait", "persist"}
+	if int(t) < len(words) {
+		return words[t]
+	}
+	return "unknown"
+}
+
+// Orphan says whether no process can reach the socket any more, as close(2)
+// leaves it; known is false where the kernel does not tell. A socket without a
+// file is an orphan only in the states that follow a close: in others it can be
+// one that waits for accept(2). Of a connection in TIME_WAIT a process may have
+// the file, without the connection.
+func (s *Socket) Orphan() (orphan, known bool) {
+	switch {
+	case s.Inode != 0:
+		return false, true
+	case s.State == finWait1 || s.State == finWait2 || s.State == closing || s.State == lastAck:
+		return true, true
+	}
+	return false, false
+}
+
+// Sizes and attributes of linux/inet_diag.h.
+const (
+	sizeofMsg    = 72 // struct inet_diag_msg
+	sizeofReq    = 56 // struct inet_diag_req_v2
+	attrShutdown = 8  // INET_DIAG_SHUTDOWN
+	attrCgroupID = 21 // INET_DIAG_CGROUP_ID
+)
+
+const (
+	familyIPv4  = 2  // AF_INET
+	familyIPv6  = 10 // AF_INET6
+	protocolTCP = 6  // IPPROTO_TCP
+)
+
+var (
+	errShort     = errors.New("message is too short")
+	errAttribute = errors.New("malformed attribute")
+)
+
+// parse reads a struct inet_diag_msg with its attributes.
+func (s *Socket) parse(b []byte) error {
+	if len(b) < sizeofMsg {
+		return errShort
+	}
+	local, remote, err := addresses(b)
+	if err != nil {
+		return err
+	}
+	*s = Socket{
+		Family: b[0], State: b[1], Timer: Timer(b[2]), Retries: b[3],
+		Local:     netip.AddrPortFrom(local, binary.BigEndian.Uint16(b[4:])),
+		Remote:    netip.AddrPortFrom(remote, binary.BigEndian.Uint16(b[6:])),
+		Interface: binary.NativeEndian.Uint32(b[40:]),
+		Cookie:    uint64(binary.NativeEndian.Uint32(b[44:])) | uint64(binary.NativeEndian.Uint32(b[48:]))<<32,
+		TimerLeft: time.Duration(binary.NativeEndian.Uint32(b[52:])) * time.Millisecond,
+		RecvQueue: binary.NativeEndian.Uint32(b[56:]),
+		SendQueue: binary.NativeEndian.Uint32(b[60:]),
+		UID:       binary.NativeEndian.Uint32(b[64:]),
+		Inode:     uint64(binary.NativeEndian.Uint32(b[68:])),
+	}
+	shutdown, err := s.parseAttributes(b[sizeofMsg:])
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.Timer == TimeWait:
+		s.Kind = Minisock
+	case s.State == synRecv && !shutdown:
+		// The kernel lists a request_sock as SYN_RECV. Only a full socket has
+		// this attribute (inet_diag_msg_attrs_fill(), net/ipv4/inet_diag.c).
+		s.Kind, s.State = Request, newSynRecv
+	}
+	// Kinds other than Full have no user, and older kernels have none for a
+	// socket without a file: all give 0, which is root's.
+	s.UIDKnown = s.Kind == Full && (s.Inode != 0 || s.UID != 0)
+	return nil
+}
+
+func addresses(b []byte) (local, remote netip.Addr, err error) {
+	src, dst := b[8:24], b[24:40]
+	switch b[0] {
+	case familyIPv4:
+		return netip.AddrFrom4([4]byte(src)), netip.AddrFrom4([4]byte(dst)), nil
+	case familyIPv6:
+		return netip.AddrFrom16([16]byte(src)).Unmap(), netip.AddrFrom16([16]byte(dst)).Unmap(), nil
+	}
+	return local, remote, fmt.Errorf("address family %d is neither AF_INET nor AF_INET6", b[0])
+}
+
+// parseAttributes reads netlink attributes: length, type, payload, padding to 4 bytes.
+func (s *Socket) parseAttributes(b []byte) (shutdown bool, err error) {
+	for len(b) >= 4 {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < 4 || n > len(b) {
+			return false, errAttribute
+		}
+		switch payload := b[4:n]; binary.NativeEndian.Uint16(b[2:]) {
+		case attrShutdown:
+			shutdown = true
+		case attrCgroupID:
+			if len(payload) != 8 {
+				return false, errAttribute
+			}
+			s.CgroupID = binary.NativeEndian.Uint64(payload)
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return shutdown, nil
+}
+
+// appendListRequest appends a struct inet_diag_req_v2 for all sockets of a family.
+func appendListRequest(b []byte, family uint8, states uint32) []byte {
+	b = append(b, family, protocolTCP, 0, 0)
+	b = binary.NativeEndian.AppendUint32(b, states)
+	return append(b, make([]byte, sizeofReq-8)...)
+}
+
+// appendRequest appends a struct inet_diag_req_v2 that names s.
+func appendRequest(b []byte, s *Socket) []byte {
+	b = append(b, s.Family, protocolTCP, 0, 0)
+	b = binary.NativeEndian.AppendUint32(b, AllStates)
+	b = binary.BigEndian.AppendUint16(b, s.Local.Port())
+	b = binary.BigEndian.AppendUint16(b, s.Remote.Port())
+	b = appendAddr(b, s.Family, s.Local.Addr())
+	b = appendAddr(b, s.Family, s.Remote.Addr())
+	b = binary.NativeEndian.AppendUint32(b, s.Interface)
+	b = binary.NativeEndian.AppendUint32(b, uint32(s.Cookie))
+	return binary.NativeEndian.AppendUint32(b, uint32(s.Cookie>>32))
+}
+
+func appendAddr(b []byte, family uint8, a netip.Addr) []byte {
+	var full [16]byte
+	if family == familyIPv4 {
+		v4 := a.As4()
+		copy(full[:], v4[:])
+	} else {
+		full = a.As16()
+	}
+	return append(b, full[:]...)
+}

@@ -1,0 +1,168 @@
+package sockdiag
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// message builds what the kernel sends: its fields by offset, then attributes.
+func message(family, state, timer uint8, uid, inode uint32, attributes ...[]byte) []byte {
+	b := make([]byte, sizeofMsg)
+	b[0], b[1], b[2], b[3] = family, state, timer, 7
+	binary.BigEndian.PutUint16(b[4:], 443)
+	binary.BigEndian.PutUint16(b[6:], 50000)
+	copy(b[8:], []byte{10, 0, 0, 1})
+	copy(b[24:], []byte{192, 0, 2, 9})
+	if family == familyIPv6 {
+		mapped := netip.MustParseAddr("::ffff:10.0.0.1").As16()
+		copy(b[8:], mapped[:])
+		v6 := netip.MustParseAddr("2001:db8::9").As16()
+		copy(b[24:], v6[:])
+	}
+	binary.NativeEndian.PutUint32(b[40:], 2)
+	binary.NativeEndian.PutUint32(b[44:], 0x1002)
+	binary.NativeEndian.PutUint32(b[48:], 1)
+	binary.NativeEndian.PutUint32(b[52:], 43159)
+	binary.NativeEndian.PutUint32(b[56:], 11)
+	binary.NativeEndian.PutUint32(b[60:], 12)
+	binary.NativeEndian.PutUint32(b[64:], uid)
+	binary.NativeEndian.PutUint32(b[68:], inode)
+	for _, a := range attributes {
+		b = append(b, a...)
+	}
+	return b
+}
+
+func attribute(kind uint16, payload ...byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(payload)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), payload...)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+var (
+	shutdown = attribute(attrShutdown, 0)
+	cgroupID = attribute(attrCgroupID, binary.NativeEndian.AppendUint64(nil, 99)...)
+)
+
+func TestParse(t *testing.T) {
+	common := Socket{
+		Local: netip.MustParseAddrPort("10.0.0.1:443"), Remote: netip.MustParseAddrPort("192.0.2.9:50000"),
+		Cookie: 1<<32 | 0x1002, TimerLeft: 43159 * time.Millisecond, RecvQueue: 11, SendQueue: 12,
+		Interface: 2, Family: familyIPv4, Retries: 7,
+	}
+	with := func(change func(*Socket)) Socket { s := common; change(&s); return s }
+	for name, tc := range map[string]struct {
+		message []byte
+		want    Socket
+	}{
+		"full": {message(familyIPv4, 1, 1, 1000, 77, shutdown, cgroupID), with(func(s *Socket) {
+			s.State, s.Timer, s.UID, s.UIDKnown, s.Inode, s.CgroupID = 1, Retransmit, 1000, true, 77, 99
+		})},
+		"root's": {message(familyIPv4, 1, 0, 0, 77, shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode = 1, true, 77
+		})},
+		"whose user is not known": {message(familyIPv4, 4, 1, 0, 0, shutdown), with(func(s *Socket) {
+			s.State, s.Timer = 4, Retransmit
+		})},
+		"minisock": {message(familyIPv4, 5, 3, 0, 0), with(func(s *Socket) {
+			s.State, s.Timer, s.Kind = 5, TimeWait, Minisock
+		})},
+		"request": {message(familyIPv4, 3, 1, 0, 0), with(func(s *Socket) {
+			s.State, s.Timer, s.Kind = newSynRecv, Retransmit, Request
+		})},
+		"full in SYN_RECV": {message(familyIPv4, 3, 1, 0, 5, cgroupID, shutdown), with(func(s *Socket) {
+			s.State, s.Timer, s.UIDKnown, s.Inode, s.CgroupID = 3, Retransmit, true, 5, 99
+		})},
+		"v4-mapped": {message(familyIPv6, 1, 0, 1, 1, shutdown), with(func(s *Socket) {
+			s.Family, s.Remote = familyIPv6, netip.MustParseAddrPort("[2001:db8::9]:50000")
+			s.State, s.UID, s.UIDKnown, s.Inode = 1, 1, true, 1
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got Socket
+			if err := got.parse(tc.message); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tc.want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestParseRejects(t *testing.T) {
+	good := message(familyIPv4, 1, 0, 1, 1)
+	for name, b := range map[string][]byte{
+		"nothing":           nil,
+		"a byte too few":    good[:sizeofMsg-1],
+		"another family":    message(7, 1, 0, 1, 1),
+		"attribute too big": append(good, 9, 0, attrShutdown, 0, 1, 2, 3, 4),
+		"attribute of 3":    append(good, 3, 0, attrShutdown, 0),
+		"half a cgroup id":  append(good, attribute(attrCgroupID, 1, 2, 3, 4)...),
+	} {
+		var s Socket
+		if err := s.parse(b); err == nil {
+			t.Errorf("%s: parsed as %+v", name, s)
+		}
+	}
+}
+
+func TestOrphan(t *testing.T) {
+	for _, tc := range []struct {
+		s             Socket
+		orphan, known bool
+	}{
+		{Socket{State: finWait2, Inode: 5}, false, true},
+		{Socket{State: finWait2, Kind: Minisock}, true, true},
+		{Socket{State: finWait1}, true, true},
+		{Socket{State: lastAck}, true, true},
+		{Socket{State: 1, Inode: 5}, false, true},
+		{Socket{State: 1}, false, false}, // waits for accept(2)
+		{Socket{State: 6, Kind: Minisock}, false, false},
+	} {
+		if orphan, known := tc.s.Orphan(); orphan != tc.orphan || known != tc.known {
+			t.Errorf("%+v: got %v, known %v; want %v, %v", tc.s, orphan, known, tc.orphan, tc.known)
+		}
+	}
+}
+
+// What parse understood names the same socket in a request.
+func FuzzParse(f *testing.F) {
+	f.Add(message(familyIPv4, 1, 1, 1000, 77, shutdown, cgroupID))
+	f.Add(message(familyIPv6, 6, 3, 0, 0))
+	f.Add(message(familyIPv6, 3, 1, 0, 0, attribute(22, 1, 2), cgroupID))
+	f.Add(message(familyIPv4, 1, 0, 0, 0)[:40])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s Socket
+		if s.parse(b) != nil {
+			return
+		}
+		req := appendRequest(nil, &s)
+		if len(req) != sizeofReq {
+			t.Fatalf("a request of %d bytes", len(req))
+		}
+		if ports := 8; string(req[ports:ports+4]) != string(b[4:8]) {
+			t.Errorf("ports % x became % x", b[4:8], req[8:12])
+		}
+		if n := len(s.Timer.String()); n > 11 {
+			t.Errorf("timer %v", s.Timer)
+		}
+		used := 16
+		if b[0] == familyIPv4 {
+			used = 4
+		}
+		if string(req[12:12+used]) != string(b[8:8+used]) || string(req[28:28+used]) != string(b[24:24+used]) {
+			t.Errorf("addresses % x became % x", b[8:40], req[12:44])
+		}
+		if string(req[44:56]) != string(b[40:52]) {
+			t.Errorf("interface and cookie % x became % x", b[40:52], req[44:56])
+		}
+	})
+}
