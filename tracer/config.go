@@ -68,6 +68,19 @@ type Cgroup struct {
 
 // check says what is wrong with a filter before the kernel is asked for anything.
 func (f *Filter) check() error {
+	if err := f.CheckConnections(); err != nil {
+		return err
+	}
+	if f.MinDuration < 0 {
+		return fmt.Errorf("minimum duration %v is negative", f.MinDuration)
+	}
+	_, err := f.edges()
+	return err
+}
+
+// CheckConnections says what is wrong with the fields that pick connections,
+// for a caller who applies a Filter to sockets itself.
+func (f *Filter) CheckConnections() error {
 	for name, n := range map[string]int{
 		"port": len(f.Ports), "local port": len(f.LocalPorts), "remote port": len(f.RemotePorts),
 		"address": len(f.Addrs), "pid": len(f.PIDs), "comm": len(f.Comms),
@@ -115,11 +128,7 @@ func (f *Filter) check() error {
 			}
 		}
 	}
-	if f.MinDuration < 0 {
-		return fmt.Errorf("minimum duration %v is negative", f.MinDuration)
-	}
-	_, err := f.edges()
-	return err
+	return nil
 }
 
 // edges gives, for each state left, a bit for each state entered that passes.

@@ -11,7 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// filterFlags are the filters as they are written; every command that has them has all.
+// filterFlags are the filters as they are written; a command has those on
+// connections, and those on transitions if it shows transitions.
 type filterFlags struct {
 	ports, localPorts, remotePorts []uint
 	addrs                          []string
@@ -23,6 +24,14 @@ type filterFlags struct {
 }
 
 func (f *filterFlags) register(fs *pflag.FlagSet) {
+	f.registerConnections(fs)
+	fs.StringSliceVar(&f.states, "state", nil, "`state` left or entered")
+	fs.StringSliceVar(&f.from, "from", nil, "`state` left")
+	fs.StringSliceVar(&f.to, "to", nil, "`state` entered")
+	fs.DurationVar(&f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
+}
+
+func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
 	fs.UintSliceVar(&f.ports, "port", nil, "local or remote `port`")
 	fs.UintSliceVar(&f.localPorts, "local-port", nil, "local `port`")
 	fs.UintSliceVar(&f.remotePorts, "remote-port", nil, "remote `port`")
@@ -31,10 +40,6 @@ func (f *filterFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.comms, "comm", nil, "`name` of the owner")
 	fs.StringSliceVar(&f.netns, "netns", nil, "network namespace: `name`, path, inode number, or self")
 	fs.StringSliceVar(&f.cgroups, "cgroup", nil, "cgroup v2 `directory` and those below it")
-	fs.StringSliceVar(&f.states, "state", nil, "`state` left or entered")
-	fs.StringSliceVar(&f.from, "from", nil, "`state` left")
-	fs.StringSliceVar(&f.to, "to", nil, "`state` entered")
-	fs.DurationVar(&f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
 	fs.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only, v4-mapped addresses included")
 	fs.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 }
