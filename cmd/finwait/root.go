@@ -75,7 +75,7 @@ Without a command it traces.`,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(trace, newFeatures(), newVersion())
+	root.AddCommand(trace, newLs(stderr), newFeatures(), newVersion())
 	return root
 }
 

@@ -217,9 +217,11 @@ func appendDuration(b []byte, t *tracer.Transition) []byte {
 	}
 }
 
-// appendName writes a process name without what a terminal would obey.
-func appendName(b []byte, c *tracer.Comm) []byte {
-	for _, r := range c.String() {
+func appendName(b []byte, c *tracer.Comm) []byte { return appendPrintable(b, c.String()) }
+
+// appendPrintable writes a name without what a terminal would obey.
+func appendPrintable(b []byte, name string) []byte {
+	for _, r := range name {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			r = '?'
 		}

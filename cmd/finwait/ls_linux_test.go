@@ -1,0 +1,384 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"finwait/internal/tcptest"
+	"finwait/tracer"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A jsonSocket is one line of ls --sockets --output json.
+type jsonSocket struct {
+	NetNS      uint32 `json:"netns"`
+	Cookie     uint64 `json:"cookie"`
+	Family     string `json:"family"`
+	LocalAddr  string `json:"local_addr"`
+	LocalPort  uint16 `json:"local_port"`
+	RemoteAddr string `json:"remote_addr"`
+	RemotePort uint16 `json:"remote_port"`
+	State      string `json:"state"`
+	Owner      *struct {
+		PID  int    `json:"pid"`
+		Comm string `json:"comm"`
+	} `json:"owner"`
+	UID         *uint32 `json:"uid"`
+	CgroupID    *uint64 `json:"cgroup_id"`
+	Timer       *string `json:"timer"`
+	TimerLeftMS *int64  `json:"timer_left_ms"`
+	AgeMS       *int64  `json:"age_ms"`
+	Precision   string  `json:"precision"`
+	Orphan      *bool   `json:"orphan"`
+}
+
+func ls(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := run(append([]string{"ls", "--output", "json"}, args...), &out, &errs); code != exitOK {
+		t.Fatalf("ls %v: exit code %d: %s", args, code, errs.String())
+	}
+	return out.String()
+}
+
+func lsSockets(t *testing.T, args ...string) []jsonSocket {
+	t.Helper()
+	var all []jsonSocket
+	d := json.NewDecoder(strings.NewReader(ls(t, append([]string{"--sockets"}, args...)...)))
+	d.DisallowUnknownFields()
+	for {
+		var s jsonSocket
+		err := d.Decode(&s)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+}
+
+// An ssSocket is what ss(8) tells of a socket.
+type ssSocket struct {
+	State, Local, Remote string
+	Held                 bool // has a file
+	Minisock             bool
+}
+
+func ss(t *testing.T, n *tcptest.Namespace) map[uint64]ssSocket {
+	t.Helper()
+	path, err := exec.LookPath("ss")
+	if err != nil {
+		t.Fatal("ss is not there to compare with: install iproute2")
+	}
+	var out []byte
+	n.Do(func() (err error) {
+		out, err = exec.Command(path, "-Htane").Output()
+		return err
+	})
+	cookie := regexp.MustCompile(`\bsk:([0-9a-f]+)`)
+	file := regexp.MustCompile(`\bino:[1-9]`)
+	all := make(map[uint64]ssSocket)
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		m := cookie.FindStringSubmatch(line)
+		if len(f) < 5 || m == nil {
+			t.Fatalf("ss printed %q", line)
+		}
+		id, err := strconv.ParseUint(m[1], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[id] = ssSocket{ssState(t, f[0]), ssAddr(t, f[3]), ssAddr(t, f[4]),
+			file.MatchString(line), strings.Contains(line, "timer:(timewait,")}
+	}
+	return all
+}
+
+func ssState(t *testing.T, name string) string {
+	t.Helper()
+	if name == "ESTAB" {
+		return tracer.Established.String()
+	}
+	state, err := tracer.ParseState(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.String()
+}
+
+// ssAddr unmaps IPv4 addresses and writes port 0 as such.
+func ssAddr(t *testing.T, s string) string {
+	t.Helper()
+	s = strings.Replace(s, ":*", ":0", 1)
+	s = strings.Replace(s, "*:", "[::]:", 1)
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
+}
+
+func (s *jsonSocket) endpoints(t *testing.T) (local, remote netip.AddrPort) {
+	t.Helper()
+	l, err := netip.ParseAddr(s.LocalAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := netip.ParseAddr(s.RemoteAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(l, s.LocalPort), netip.AddrPortFrom(r, s.RemotePort)
+}
+
+// Every socket that ss shows is listed, and no other, minisocks included.
+func TestLsAgreesWithSS(t *testing.T) {
+	n := tcptest.New(t)
+	n.Fill(tcptest.Loopback()...)
+
+	want := ss(t, n)
+	got := make(map[uint64]ssSocket)
+	for _, s := range lsSockets(t, "--netns", n.Path()) {
+		local, remote := s.endpoints(t)
+		state := s.State
+		if state == "NEW_SYN_RECV" {
+			state = "SYN_RECV" // one and the same to ss
+		}
+		if _, ok := got[s.Cookie]; ok {
+			t.Errorf("cookie %d was listed twice", s.Cookie)
+		}
+		got[s.Cookie] = ssSocket{state, local.String(), remote.String(), s.Owner != nil, s.Timer != nil && *s.Timer == "timewait"}
+
+		if s.NetNS != n.Inode() {
+			t.Errorf("netns %d, want %d", s.NetNS, n.Inode())
+		}
+		if s.Owner != nil && s.Owner.PID != os.Getpid() {
+			t.Errorf("%+v is owned by %+v, want this process, %d", s, *s.Owner, os.Getpid())
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("ss (-) and ls (+) differ: %s", d)
+	}
+}
+
+// What is known of FIN_WAIT_2 and TIME_WAIT is said, and nothing else.
+func TestLsTellsOrphansFromHeld(t *testing.T) {
+	n := tcptest.New(t)
+	n.Fill(tcptest.Loopback()[0])
+
+	orphans, held := 0, 0
+	for _, s := range lsSockets(t, "--netns", n.Path(), "--state", "fin-wait-2,TIMEWAIT") {
+		switch minisock := s.Timer != nil && *s.Timer == "timewait"; {
+		case s.State == "TIME_WAIT":
+			if s.Orphan != nil || s.AgeMS == nil || *s.AgeMS+*s.TimerLeftMS != 60_000 || s.Precision != "at_least" {
+				t.Errorf("TIME_WAIT: %+v", s)
+			}
+		case minisock:
+			orphans++
+			if s.Orphan == nil || !*s.Orphan || s.AgeMS != nil || s.Owner != nil || s.UID != nil {
+				t.Errorf("orphan: %+v", s)
+			}
+		default:
+			held++
+			if s.Orphan == nil || *s.Orphan || s.AgeMS != nil || s.Owner == nil || s.UID == nil || *s.UID != uint32(os.Getuid()) {
+				t.Errorf("held: %+v", s)
+			}
+		}
+	}
+	if orphans != 1 || held != 2 {
+		t.Errorf("%d orphans and %d held, want 1 and 2", orphans, held)
+	}
+}
+
+// Without filters the namespaces of other processes are read as well.
+func TestLsReachesOtherNamespaces(t *testing.T) {
+	n := tcptest.New(t)
+	made := n.Fill(tcptest.Loopback()[:2]...)
+	child := exec.Command("sleep", "600")
+	n.Do(child.Start)
+	defer func() {
+		child.Process.Kill()
+		child.Wait()
+	}()
+
+	got := make(tcptest.Census)
+	for _, s := range lsSockets(t) {
+		if s.NetNS == n.Inode() {
+			state, err := tracer.ParseState(s.State)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[uint8(state)]++
+		}
+	}
+	if d := cmp.Diff(made, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLsCounts(t *testing.T) {
+	n := tcptest.New(t)
+	made := n.Fill(tcptest.Loopback()...)
+
+	want := make(map[string]int)
+	for _, state := range tracer.States() {
+		if state != tracer.Closed {
+			want[state.String()] = made[uint8(state)]
+		}
+	}
+	count := func(args ...string) map[string]int {
+		t.Helper()
+		got := make(map[string]int)
+		for line := range strings.Lines(ls(t, append([]string{"--netns", n.Path()}, args...)...)) {
+			var s struct {
+				State string
+				Live  int
+			}
+			if err := json.Unmarshal([]byte(line), &s); err != nil {
+				t.Fatal(err)
+			}
+			got[s.State] = s.Live
+		}
+		return got
+	}
+	if d := cmp.Diff(want, count()); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(map[string]int{"SYN_RECV": 3, "NEW_SYN_RECV": 3}, count("--state", "SYN_RECV,NEW_SYN_RECV")); d != "" {
+		t.Error(d)
+	}
+	// By owner, only what this process holds: all but minisocks, requests, orphans and what was not accepted.
+	held := count("--pid", strconv.Itoa(os.Getpid()))
+	for state, n := range map[string]int{"LISTEN": 12, "FIN_WAIT_2": 6, "TIME_WAIT": 0, "NEW_SYN_RECV": 0, "CLOSE_WAIT": 6, "LAST_ACK": 0} {
+		if held[state] != n {
+			t.Errorf("held in %s: %d, want %d", state, held[state], n)
+		}
+	}
+}
+
+func TestLsSorted(t *testing.T) {
+	n := tcptest.New(t)
+	n.Fill(tcptest.Loopback()...)
+	var remote []netip.AddrPort
+	for _, s := range lsSockets(t, "--netns", n.Path(), "--sort", "-remote") {
+		_, r := s.endpoints(t)
+		remote = append(remote, r)
+	}
+	if !slices.IsSortedFunc(remote, func(a, b netip.AddrPort) int { return b.Compare(a) }) {
+		t.Errorf("not sorted: %v", remote)
+	}
+}
+
+// What can be read is read; what cannot is named, once.
+func TestLsNamesWhatItCannotEnter(t *testing.T) {
+	n := tcptest.New(t)
+	made := n.Fill(tcptest.Loopback()[0])
+	sel, err := newSelection(tracer.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	read := func(paths map[uint32]string) (sockets int, err error) {
+		errs.Reset()
+		r := &socketReader{sel: sel, log: logger(&errs), paths: paths}
+		err = r.each(func(*socketRow) error { sockets++; return nil })
+		return sockets, err
+	}
+	const wrong = "/proc/self/ns/mnt"
+
+	want := 0
+	for count := range maps.Values(made) {
+		want += count
+	}
+	if got, err := read(map[uint32]string{1: wrong, n.Inode(): n.Path()}); got != want || err != nil {
+		t.Errorf("got %d sockets and %v, want %d", got, err, want)
+	}
+	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "netns=1") || !strings.Contains(s, wrong) {
+		t.Errorf("said %q", s)
+	}
+	if got, err := read(map[uint32]string{1: wrong}); got != 0 || !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("got %d sockets and %v, want EINVAL", got, err)
+	}
+	// One that has gone since it was found is nobody's concern.
+	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode(): n.Path()}); got != want || err != nil || errs.Len() > 0 {
+		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)
+	}
+}
+
+func TestLsFailsWhenNothingCanBeRead(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"ls", "--netns", "1"}, &out, &errs); code != exitFailure || out.Len() > 0 {
+		t.Errorf("exit code %d, want %d; stdout %q", code, exitFailure, out.String())
+	}
+	if !strings.Contains(errs.String(), "no network namespace could be read") {
+		t.Errorf("said %q", errs.String())
+	}
+}
+
+// A reader that goes away ends the list, quietly.
+func TestLsIntoAClosedPipe(t *testing.T) {
+	n := tcptest.New(t)
+	n.TimeWaits(2003) // several buffers full
+	for _, output := range []string{"text", "json"} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var errs bytes.Buffer
+		if code := run([]string{"ls", "--sockets", "--output", output, "--netns", n.Path()}, w, &errs); code != exitOK || errs.Len() > 0 {
+			t.Errorf("%s: exit code %d, said %q", output, code, errs.String())
+		}
+		w.Close()
+	}
+}
+
+func BenchmarkLs(b *testing.B) {
+	const sockets = 20_000
+	n := tcptest.New(b)
+	n.TimeWaits(sockets)
+	for name, args := range map[string][]string{
+		"count":  {},
+		"text":   {"--sockets"},
+		"json":   {"--sockets", "--output", "json"},
+		"sorted": {"--sockets", "--sort", "age"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if code := run(append([]string{"ls", "--netns", n.Path()}, args...), io.Discard, io.Discard); code != exitOK {
+					b.Fatalf("exit code %d", code)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*sockets), "ns/socket")
+		})
+	}
+}
+
+func TestLsInterrupted(t *testing.T) {
+	n := tcptest.New(t)
+	n.Fill(tcptest.Loopback()[0])
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	o := lsOptions{output: "text", color: "never", filters: filterFlags{netns: []string{n.Path()}}}
+	var out bytes.Buffer
+	if err := o.run(ctx, &out, io.Discard); !errors.Is(err, errInterrupted) || out.Len() > 0 {
+		t.Errorf("got %v and %q; counts of a part are not to be shown", err, out.String())
+	}
+}

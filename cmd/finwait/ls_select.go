@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"finwait/internal/sockdiag"
+	"finwait/tracer"
+)
+
+// A selection is a filter made ready to judge sockets in this process.
+type selection struct {
+	tracer.Filter
+	states  uint32          // bit n: state number n
+	cgroups map[uint64]bool // those asked for and all below
+}
+
+func newSelection(f tracer.Filter) (*selection, error) {
+	if err := f.CheckConnections(); err != nil {
+		return nil, err
+	}
+	s := &selection{Filter: f, states: sockdiag.AllStates}
+	if len(f.States) > 0 {
+		s.states = 0
+		for _, state := range f.States {
+			s.states |= 1 << state
+		}
+		if s.states == 1<<tracer.Closed {
+			return nil, &tracer.FilterError{Why: "the kernel lists no socket that is CLOSED"}
+		}
+	}
+	const ownerless = 1<<tracer.TimeWait | 1<<tracer.NewSynRecv | 1<<tracer.Closed
+	if (s.byOwner() || len(f.Cgroups) > 0) && s.states&^ownerless == 0 {
+		return nil, &tracer.FilterError{Why: fmt.Sprintf("the kernel keeps no process and no cgroup of a socket in %v", f.States)}
+	}
+	return s, nil
+}
+
+// byOwner says whether it takes to know who holds a socket.
+func (s *selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
+
+// below makes the selection match the cgroups asked for and those below them.
+// tree has the path of each cgroup by its number.
+func (s *selection) below(tree map[uint64]string) {
+	s.cgroups = make(map[uint64]bool)
+	for _, want := range s.Cgroups {
+		top, ok := tree[want.ID]
+		if !ok {
+			continue // removed since it was looked up
+		}
+		for id, path := range tree {
+			if path == top || strings.HasPrefix(path, strings.TrimSuffix(top, "/")+"/") {
+				s.cgroups[id] = true
+			}
+		}
+	}
+}
+
+// matches leaves network namespaces to the one who visits them.
+func (s *selection) matches(r *socketRow) bool {
+	local, remote := r.Local, r.Remote
+	switch {
+	case s.states&(1<<r.State) == 0,
+		s.IPv4 && !local.Addr().Is4(),
+		s.IPv6 && local.Addr().Is4(),
+		!oneOf(s.LocalPorts, local.Port()),
+		!oneOf(s.RemotePorts, remote.Port()),
+		!oneOf(s.Ports, local.Port()) && !oneOf(s.Ports, remote.Port()),
+		!contains(s.Addrs, local.Addr()) && !contains(s.Addrs, remote.Addr()),
+		!oneOf(s.PIDs, r.owner.PID),
+		len(s.Comms) > 0 && (r.owner.PID == 0 || !slices.Contains(s.Comms, r.owner.Comm.String())),
+		len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
+		return false
+	}
+	return true
+}
+
+// oneOf also holds for a list that is empty: nothing is asked for.
+func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
+
+func contains(list []netip.Prefix, a netip.Addr) bool {
+	return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
