@@ -249,6 +249,10 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		return;
 	}
 
+	/* close() after shutdown() sets the state that is set already (tcp_close_state()). */
+	if (from == to && !raw)
+		return;
+
 	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!info) {
 		count(seen);

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"testing"
 
-	"finwait/internal/tcptest"
+	"finwait/internal/testnet"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -80,14 +80,14 @@ type ssSocket struct {
 	Minisock             bool
 }
 
-func ss(t *testing.T, n *tcptest.Namespace) map[uint64]ssSocket {
+func ss(t *testing.T, n *testnet.NS) map[uint64]ssSocket {
 	t.Helper()
 	path, err := exec.LookPath("ss")
 	if err != nil {
 		t.Fatal("ss is not there to compare with: install iproute2")
 	}
 	var out []byte
-	n.Do(func() (err error) {
+	n.Try(func() (err error) {
 		out, err = exec.Command(path, "-Htane").Output()
 		return err
 	})
@@ -149,8 +149,8 @@ func (s *jsonSocket) endpoints(t *testing.T) (local, remote netip.AddrPort) {
 
 // Every socket that ss shows is listed, and no other, minisocks included.
 func TestLsAgreesWithSS(t *testing.T) {
-	n := tcptest.New(t)
-	n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	n.Fill(testnet.Loopback()...)
 
 	want := ss(t, n)
 	got := make(map[uint64]ssSocket)
@@ -165,8 +165,8 @@ func TestLsAgreesWithSS(t *testing.T) {
 		}
 		got[s.Cookie] = ssSocket{state, local.String(), remote.String(), s.Owner != nil, s.Timer != nil && *s.Timer == "timewait"}
 
-		if s.NetNS != n.Inode() {
-			t.Errorf("netns %d, want %d", s.NetNS, n.Inode())
+		if s.NetNS != n.Inode {
+			t.Errorf("netns %d, want %d", s.NetNS, n.Inode)
 		}
 		if s.Owner != nil && s.Owner.PID != os.Getpid() {
 			t.Errorf("%+v is owned by %+v, want this process, %d", s, *s.Owner, os.Getpid())
@@ -179,8 +179,8 @@ func TestLsAgreesWithSS(t *testing.T) {
 
 // What is known of FIN_WAIT_2 and TIME_WAIT is said, and nothing else.
 func TestLsTellsOrphansFromHeld(t *testing.T) {
-	n := tcptest.New(t)
-	n.Fill(tcptest.Loopback()[0])
+	n := testnet.NewNS(t)
+	n.Fill(testnet.Loopback()[0])
 
 	orphans, held := 0, 0
 	for _, s := range lsSockets(t, "--netns", n.Path(), "--state", "fin-wait-2,TIMEWAIT") {
@@ -208,18 +208,18 @@ func TestLsTellsOrphansFromHeld(t *testing.T) {
 
 // Without filters the namespaces of other processes are read as well.
 func TestLsReachesOtherNamespaces(t *testing.T) {
-	n := tcptest.New(t)
-	made := n.Fill(tcptest.Loopback()[:2]...)
+	n := testnet.NewNS(t)
+	made := n.Fill(testnet.Loopback()[:2]...)
 	child := exec.Command("sleep", "600")
-	n.Do(child.Start)
+	n.Try(child.Start)
 	defer func() {
 		child.Process.Kill()
 		child.Wait()
 	}()
 
-	got := make(tcptest.Census)
+	got := make(testnet.Census)
 	for _, s := range lsSockets(t) {
-		if s.NetNS == n.Inode() {
+		if s.NetNS == n.Inode {
 			state, err := tracer.ParseState(s.State)
 			if err != nil {
 				t.Fatal(err)
@@ -233,8 +233,8 @@ func TestLsReachesOtherNamespaces(t *testing.T) {
 }
 
 func TestLsCounts(t *testing.T) {
-	n := tcptest.New(t)
-	made := n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	made := n.Fill(testnet.Loopback()...)
 
 	want := make(map[string]int)
 	for _, state := range tracer.States() {
@@ -273,8 +273,8 @@ func TestLsCounts(t *testing.T) {
 }
 
 func TestLsSorted(t *testing.T) {
-	n := tcptest.New(t)
-	n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	n.Fill(testnet.Loopback()...)
 	var remote []netip.AddrPort
 	for _, s := range lsSockets(t, "--netns", n.Path(), "--sort", "-remote") {
 		_, r := s.endpoints(t)
@@ -287,8 +287,8 @@ func TestLsSorted(t *testing.T) {
 
 // What can be read is read; what cannot is named, once.
 func TestLsNamesWhatItCannotEnter(t *testing.T) {
-	n := tcptest.New(t)
-	made := n.Fill(tcptest.Loopback()[0])
+	n := testnet.NewNS(t)
+	made := n.Fill(testnet.Loopback()[0])
 	sel, err := newSelection(tracer.Filter{})
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +306,7 @@ func TestLsNamesWhatItCannotEnter(t *testing.T) {
 	for count := range maps.Values(made) {
 		want += count
 	}
-	if got, err := read(map[uint32]string{1: wrong, n.Inode(): n.Path()}); got != want || err != nil {
+	if got, err := read(map[uint32]string{1: wrong, n.Inode: n.Path()}); got != want || err != nil {
 		t.Errorf("got %d sockets and %v, want %d", got, err, want)
 	}
 	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "netns=1") || !strings.Contains(s, wrong) {
@@ -316,7 +316,7 @@ func TestLsNamesWhatItCannotEnter(t *testing.T) {
 		t.Errorf("got %d sockets and %v, want EINVAL", got, err)
 	}
 	// One that has gone since it was found is nobody's concern.
-	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode(): n.Path()}); got != want || err != nil || errs.Len() > 0 {
+	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode: n.Path()}); got != want || err != nil || errs.Len() > 0 {
 		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)
 	}
 }
@@ -333,7 +333,7 @@ func TestLsFailsWhenNothingCanBeRead(t *testing.T) {
 
 // A reader that goes away ends the list, quietly.
 func TestLsIntoAClosedPipe(t *testing.T) {
-	n := tcptest.New(t)
+	n := testnet.NewNS(t)
 	n.TimeWaits(2003) // several buffers full
 	for _, output := range []string{"text", "json"} {
 		r, w, err := os.Pipe()
@@ -351,7 +351,7 @@ func TestLsIntoAClosedPipe(t *testing.T) {
 
 func BenchmarkLs(b *testing.B) {
 	const sockets = 20_000
-	n := tcptest.New(b)
+	n := testnet.NewNS(b)
 	n.TimeWaits(sockets)
 	for name, args := range map[string][]string{
 		"count":  {},
@@ -372,8 +372,8 @@ func BenchmarkLs(b *testing.B) {
 }
 
 func TestLsInterrupted(t *testing.T) {
-	n := tcptest.New(t)
-	n.Fill(tcptest.Loopback()[0])
+	n := testnet.NewNS(t)
+	n.Fill(testnet.Loopback()[0])
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	o := lsOptions{output: "text", color: "never", filters: filterFlags{netns: []string{n.Path()}}}

@@ -12,11 +12,6 @@ import (
 	"finwait/tracer"
 )
 
-func comm(s string) (c tracer.Comm) {
-	copy(c[:], s)
-	return c
-}
-
 func sample() tracer.Transition {
 	return tracer.Transition{
 		Time:  time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC),

@@ -53,7 +53,7 @@ func TestClose(t *testing.T) {
 		if wait.Rearms != 0 || wait.Source != tracer.Minisock {
 			t.Errorf("TIME_WAIT: %d re-arms from %v, want 0 from minisock", wait.Rearms, wait.Source)
 		}
-		if n := ns.States()[int(tracer.TimeWait)]; n != 0 {
+		if n := ns.States()[uint8(tracer.TimeWait)]; n != 0 {
 			t.Errorf("TIME_WAIT is over, but the kernel has %d", n)
 		}
 	})
@@ -86,10 +86,45 @@ func TestHalfClose(t *testing.T) {
 		if d := client.last().Duration; d < slept {
 			t.Errorf("FIN_WAIT_2 lasted %v, but the test waited %v in it", d, slept)
 		}
-		if n := ns.States()[int(tracer.TimeWait)]; n != 1 {
+		if n := ns.States()[uint8(tracer.TimeWait)]; n != 1 {
 			t.Errorf("the kernel has %d in TIME_WAIT, want 1", n)
 		}
 		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+	})
+}
+
+// close() after shutdown() sets the state anew that is there already: no
+// transition, and the time in that state goes on.
+func TestShutdownThenClose(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		ns.Sysctl("tcp_fin_timeout", "1")
+		one, two := ns.Pair(f), ns.Pair(f)
+		one.Server.DropIncoming(false) // keeps the client in FIN_WAIT_1
+		began := now()
+		one.Client.ShutdownWrite()
+		two.Client.ShutdownWrite()
+		two.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
+		time.Sleep(50 * time.Millisecond)
+		one.Client.Close()
+		two.Client.Close()
+		closed := now()
+		one.Server.LetIncoming()
+
+		for _, p := range []*testnet.Pair{one, two} {
+			c := r.chain(p.Client.Cookie)
+			c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Expired)
+			c.owned(t, tracer.Client)
+		}
+		if d := r.chain(one.Client.Cookie).leaving(t, tracer.FinWait1).Duration; d < 50*time.Millisecond || d > now()-began {
+			t.Errorf("FIN_WAIT_1 lasted %v, and close() came %v after it began", d, closed-began)
+		}
+		never := ns.Socket(f)
+		never.Close() // CLOSED -> CLOSED
+		for _, x := range r.snapshot() {
+			if x.Cookie == never.Cookie {
+				t.Errorf("a socket that did nothing: %v", chain{x})
+			}
+		}
 	})
 }
 

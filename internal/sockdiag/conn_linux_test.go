@@ -6,21 +6,21 @@ import (
 	"time"
 
 	"finwait/internal/sockdiag"
-	"finwait/internal/tcptest"
+	"finwait/internal/testnet"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func open(t testing.TB, n *tcptest.Namespace) *sockdiag.Conn {
+func open(t testing.TB, n *testnet.NS) *sockdiag.Conn {
 	t.Helper()
 	var c *sockdiag.Conn
-	n.Do(func() (err error) {
+	n.Try(func() (err error) {
 		c, err = sockdiag.Open()
 		return err
 	})
 	t.Cleanup(func() { c.Close() })
-	if c.NetNS() != n.Inode() {
-		t.Fatalf("opened in namespace %d, want %d", c.NetNS(), n.Inode())
+	if c.NetNS() != n.Inode {
+		t.Fatalf("opened in namespace %d, want %d", c.NetNS(), n.Inode)
 	}
 	return c
 }
@@ -37,8 +37,8 @@ func list(t testing.TB, c *sockdiag.Conn, states uint32) []sockdiag.Socket {
 	return all
 }
 
-func census(sockets []sockdiag.Socket) tcptest.Census {
-	c := make(tcptest.Census)
+func census(sockets []sockdiag.Socket) testnet.Census {
+	c := make(testnet.Census)
 	for _, s := range sockets {
 		c[s.State]++
 	}
@@ -47,8 +47,8 @@ func census(sockets []sockdiag.Socket) tcptest.Census {
 
 // In every state and family, as many as were made, and each under its own mask.
 func TestListFindsEveryState(t *testing.T) {
-	n := tcptest.New(t)
-	want := n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	want := n.Fill(testnet.Loopback()...)
 	c := open(t, n)
 
 	all := list(t, c, sockdiag.AllStates)
@@ -82,8 +82,8 @@ func TestListFindsEveryState(t *testing.T) {
 // Of the two in FIN_WAIT_2 that were made for each address, and the peer of
 // LAST_ACK, the orphans are minisocks on a timer and the others have none.
 func TestFinWait2(t *testing.T) {
-	n := tcptest.New(t)
-	n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	n.Fill(testnet.Loopback()...)
 	c := open(t, n)
 
 	const finWait2, timeWait = 5, 6
@@ -116,8 +116,8 @@ func TestFinWait2(t *testing.T) {
 }
 
 func TestListStopsWhenToldTo(t *testing.T) {
-	n := tcptest.New(t)
-	want := n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	want := n.Fill(testnet.Loopback()...)
 	c := open(t, n)
 
 	enough := errors.New("enough")
@@ -135,8 +135,8 @@ func TestListStopsWhenToldTo(t *testing.T) {
 }
 
 func TestDestroy(t *testing.T) {
-	n := tcptest.New(t)
-	want := n.Fill(tcptest.Loopback()...)
+	n := testnet.NewNS(t)
+	want := n.Fill(testnet.Loopback()...)
 	c := open(t, n)
 
 	const finWait2, timeWait = 5, 6
@@ -160,7 +160,7 @@ func TestDestroy(t *testing.T) {
 
 func BenchmarkList(b *testing.B) {
 	const sockets = 20_000
-	n := tcptest.New(b)
+	n := testnet.NewNS(b)
 	n.TimeWaits(sockets)
 	c := open(b, n)
 	b.ReportAllocs()

@@ -56,6 +56,17 @@ func (n *NS) Do(fn func()) {
 	}
 }
 
+// Path leads to the namespace as long as the test runs.
+func (n *NS) Path() string { return n.path }
+
+// Try is Do for what can fail: an error ends the test.
+func (n *NS) Try(fn func() error) {
+	n.t.Helper()
+	if err := netns.Do(n.path, fn); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // Run runs a command in the namespace and returns what it printed.
 func (n *NS) Run(name string, args ...string) string {
 	n.t.Helper()
@@ -132,27 +143,14 @@ func counter(s *bufio.Scanner, group, field string) int {
 	return -1
 }
 
-// States counts the IPv4 and IPv6 sockets of the namespace by the kernel's
-// number of their state, as /proc/net/tcp and tcp6 show them.
-func (n *NS) States() map[int]int {
+// States counts the IPv4 and IPv6 sockets of the namespace.
+func (n *NS) States() (seen Census) {
 	n.t.Helper()
-	states := make(map[int]int)
-	n.Do(func() {
-		for _, file := range []string{"tcp", "tcp6"} {
-			b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", file))
-			if err != nil {
-				n.t.Error(err)
-				return
-			}
-			for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-				if f := strings.Fields(line); i > 0 && len(f) > 3 {
-					st, _ := strconv.ParseInt(f[3], 16, 32)
-					states[int(st)]++
-				}
-			}
-		}
+	n.Try(func() (err error) {
+		seen, err = proc()
+		return err
 	})
-	return states
+	return seen
 }
 
 func loopbackUp() error {

@@ -1,5 +1,4 @@
-// Package tcptest fills network namespaces with TCP sockets in every state, for tests.
-package tcptest
+package testnet
 
 import (
 	"bytes"
@@ -11,68 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/netns"
-
 	"golang.org/x/sys/unix"
 )
-
-// A Namespace is a network namespace with a loopback device that is up. It goes
-// away with the test.
-type Namespace struct {
-	t     testing.TB
-	path  string
-	inode uint32
-}
-
-// New makes a namespace.
-func New(t testing.TB) *Namespace {
-	t.Helper()
-	var f *os.File
-	err := netns.New(func() (err error) {
-		if err := loopbackUp(); err != nil {
-			return err
-		}
-		f, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
-	if err != nil {
-		t.Fatalf("make a network namespace (this test needs root): %v", err)
-	}
-	t.Cleanup(func() { f.Close() })
-	n := &Namespace{t: t, path: filepath.Join("/proc/self/fd", strconv.Itoa(int(f.Fd())))}
-	if n.inode, err = netns.Inode(n.path); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// Path leads to the namespace as long as the test runs.
-func (n *Namespace) Path() string { return n.path }
-
-// Inode is the namespace's number.
-func (n *Namespace) Inode() uint32 { return n.inode }
-
-// Do runs fn on a thread in the namespace; an error ends the test.
-func (n *Namespace) Do(fn func() error) {
-	n.t.Helper()
-	if err := netns.Do(n.path, fn); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
-}
 
 // Census counts sockets by the kernel's number of their state (include/net/tcp_states.h).
 type Census map[uint8]int
@@ -100,10 +39,10 @@ func Loopback() []netip.Addr {
 
 // Fill makes sockets in every state, FIN_WAIT_2 both held and as a minisock,
 // that stay as they are for half a minute and more. It says how many there are.
-func (n *Namespace) Fill(addrs ...netip.Addr) Census {
+func (n *NS) Fill(addrs ...netip.Addr) Census {
 	n.t.Helper()
 	all := make(Census)
-	n.Do(func() error {
+	n.Try(func() error {
 		for _, a := range addrs {
 			z := zoo{t: n.t, addr: a, census: all}
 			if err := z.fill(); err != nil {
@@ -465,9 +404,9 @@ func proc() (Census, error) {
 }
 
 // TimeWaits leaves n connections in TIME_WAIT, the client's end of each.
-func (n *Namespace) TimeWaits(count int) {
+func (n *NS) TimeWaits(count int) {
 	n.t.Helper()
-	n.Do(func() error {
+	n.Try(func() error {
 		for key, value := range map[string]string{
 			"ip_local_port_range": "1024 65535",
 			"tcp_tw_reuse":        "0", // connect(2) would take over those older than a second
