@@ -29,23 +29,24 @@ static __always_inline __u64 cgroup_id(struct cgroup *cgrp)
 /* The id of the ancestor of cgrp at the given level; cgrp itself is its own last ancestor. */
 static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgrp, __u32 level)
 {
+	__u64 entry = 0;
+	__u32 at;
+
 	if (BPF_CORE_READ(cgrp, level) < (int)level)
 		return 0;
 
-	if (bpf_core_field_exists(((struct cgroup___6_1 *)0)->ancestors)) {
-		struct cgroup *anc = NULL;
+	/* CO-RE relocates where the array begins, not an index that is not constant. */
+	if (bpf_core_field_exists(((struct cgroup___6_1 *)0)->ancestors))
+		at = bpf_core_field_offset(struct cgroup___6_1, ancestors);
+	else if (bpf_core_field_exists(((struct cgroup___5_15 *)0)->ancestor_ids))
+		at = bpf_core_field_offset(struct cgroup___5_15, ancestor_ids);
+	else
+		return 0;
 
-		bpf_core_read(&anc, sizeof(anc), &((struct cgroup___6_1 *)cgrp)->ancestors[level & 15]);
-		return anc ? cgroup_id(anc) : 0;
-	}
-
-	if (bpf_core_field_exists(((struct cgroup___5_15 *)0)->ancestor_ids)) {
-		__u64 id = 0;
-
-		bpf_core_read(&id, sizeof(id), &((struct cgroup___5_15 *)cgrp)->ancestor_ids[level & 15]);
-		return id;
-	}
-	return 0;
+	bpf_probe_read_kernel(&entry, sizeof(entry), (void *)cgrp + at + level * sizeof(entry));
+	if (bpf_core_field_exists(((struct cgroup___6_1 *)0)->ancestors))
+		return entry ? cgroup_id((struct cgroup *)entry) : 0;
+	return entry;
 }
 
 /*

@@ -4,8 +4,13 @@ package live_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,6 +189,113 @@ func TestTransitionFilters(t *testing.T) {
 			t.Errorf("--min-duration 30ms showed\n%v", chain{x})
 		}
 	}
+}
+
+// A cgroup filter takes what is in the cgroup and below it, and nothing beside it.
+func TestCgroupFilter(t *testing.T) {
+	t.Parallel()
+	root := cgroupMount(t)
+	parent := filepath.Join(root, fmt.Sprintf("finwait-test-%d", os.Getpid()))
+	child := filepath.Join(parent, "child")
+	for _, dir := range []string{parent, child} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+	}
+	ns := testnet.NewNS(t)
+	const connections = 3
+	run := func(filter tracer.Cgroup, from string) (uint64, []tracer.Transition) {
+		kept := newRecorder(t)
+		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}, Cgroups: []tracer.Cgroup{filter}}}, kept)
+		dir, err := os.Open(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		cmd := worker(strconv.Itoa(connections))
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		ns.Start(cmd)
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		tr.stop(t)
+		st := tr.stats(t)
+		tr.Close()
+		return st.Delivered, kept.snapshot()
+	}
+	cgroupAt := func(dir string, level uint32) tracer.Cgroup {
+		st, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tracer.Cgroup{ID: st.Sys().(*syscall.Stat_t).Ino, Level: level}
+	}
+	whole := uint64(connections * 10)
+	for _, c := range []struct {
+		name   string
+		filter tracer.Cgroup
+		from   string
+		passes bool
+	}{
+		{"itself", cgroupAt(child, 2), child, true},
+		{"its parent", cgroupAt(parent, 1), child, true},
+		{"the root", cgroupAt(root, 0), child, true},
+		{"its child", cgroupAt(child, 2), parent, false},
+		{"elsewhere", cgroupAt(parent, 1), root, false},
+	} {
+		n, got := run(c.filter, c.from)
+		if c.passes != (n >= whole) || !c.passes && n != 0 {
+			t.Errorf("%s: %d transitions passed, %d were made", c.name, n, whole)
+		}
+		for _, x := range got {
+			if id := cgroupAt(c.from, 0).ID; x.Owner.CgroupID != id {
+				t.Errorf("%s: owner in cgroup %d, want %d", c.name, x.Owner.CgroupID, id)
+			}
+		}
+	}
+}
+
+// Every list full, every filter on: the verifier has the most to look at.
+func TestAllFiltersLoad(t *testing.T) {
+	t.Parallel()
+	f := tracer.Filter{
+		IPv4: true, MinDuration: time.Second,
+		States: tracer.States(), From: tracer.States(), To: tracer.States(),
+	}
+	for i := range tracer.FilterMax {
+		f.Ports = append(f.Ports, uint16(i+1))
+		f.LocalPorts = append(f.LocalPorts, uint16(i+1))
+		f.RemotePorts = append(f.RemotePorts, uint16(i+1))
+		f.Addrs = append(f.Addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
+		f.PIDs = append(f.PIDs, uint32(i+1))
+		f.Comms = append(f.Comms, fmt.Sprint("name-", i))
+		f.NetNS = append(f.NetNS, uint32(i+1))
+		f.Cgroups = append(f.Cgroups, tracer.Cgroup{ID: uint64(i + 1), Level: uint32(i)})
+	}
+	for _, raw := range []bool{false, true} {
+		tr, err := tracer.New(tracer.Config{Filter: f, Raw: raw})
+		if err != nil {
+			t.Fatalf("raw %v: %v", raw, err)
+		}
+		tr.Close()
+	}
+}
+
+// cgroupMount is where cgroup v2 is mounted.
+func cgroupMount(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
+			return f[1]
+		}
+	}
+	t.Fatal("cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
+	return ""
 }
 
 // --raw shows what the hooks see, the hand-over too.

@@ -351,10 +351,15 @@ func inhabit(t testing.TB, ns *testnet.NS) {
 // startWorker starts this test binary again as a process in the namespace.
 func startWorker(t testing.TB, ns *testnet.NS, job string) *exec.Cmd {
 	t.Helper()
+	cmd := worker(job)
+	ns.Start(cmd)
+	return cmd
+}
+
+func worker(job string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), workerEnv+"="+job)
 	cmd.Stderr = os.Stderr
-	ns.Start(cmd)
 	return cmd
 }
 
