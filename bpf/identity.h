@@ -7,10 +7,7 @@
 #include "event.h"
 #include "filter.h"
 
-/*
- * The process, not the thread: pid and comm are what /proc/PID/comm says.
- * Only to be called where the kernel runs in the caller's context.
- */
+/* The process on the CPU, not the thread: pid and comm are what /proc/PID/comm says. */
 static __always_inline __u32 current_process(__u8 *comm)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
@@ -18,6 +15,18 @@ static __always_inline __u32 current_process(__u8 *comm)
 
 	bpf_core_read(comm, COMM_LEN, &leader->comm);
 	return bpf_get_current_pid_tgid() >> 32;
+}
+
+/*
+ * The process that called connect(), listen(), shutdown() or close(). Only to be
+ * called where the kernel runs in the caller's context. A kernel thread is
+ * nobody: a worker that opens an MPTCP subflow does so for somebody else.
+ */
+static __always_inline __u32 calling_process(__u8 *comm)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+
+	return task->flags & PF_KTHREAD ? 0 : current_process(comm);
 }
 
 static __always_inline bool v4_mapped(const __u8 *addr)

@@ -225,7 +225,10 @@ struct tcp_timewait_sock {
 struct sk_buff;
 
 /* include/linux/sched.h */
+#define PF_KTHREAD	0x00200000
+
 struct task_struct {
+	unsigned int flags;
 	struct task_struct *group_leader;
 	char comm[16];
 } __core;

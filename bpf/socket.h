@@ -38,7 +38,7 @@ static __always_inline void begin_life(struct step *s)
 	info->opened_ns = 0;
 	info->verdict = VERDICT_NONE;
 	info->role = s->to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
-	info->owner.pid = current_process(info->owner.comm);
+	info->owner.pid = calling_process(info->owner.comm);
 	info->owner.uid = s->sk->sk_uid.val;
 	info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
 	info->closer.pid = 0;
@@ -268,7 +268,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	else if (from == TCP_LISTEN && to == TCP_SYN_RECV)
 		begin_child(&s);
 	if (closed_by_process(&s))
-		info->closer.pid = current_process(info->closer.comm);
+		info->closer.pid = calling_process(info->closer.comm);
 
 	if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
 		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);

@@ -24,7 +24,7 @@ enum caller {
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
 };
 
-#define MAX_CALLERS	32
+#define MAX_CALLERS	64
 #define MAX_FRAMES	20
 
 struct caller_range {

@@ -178,11 +178,10 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	if err != nil {
 		return err
 	}
-	if len(syms.callers) > 32 {
-		syms.callers = syms.callers[:32]
+	var ranges [64]bpfCallerRange // MAX_CALLERS
+	if n := copy(ranges[:], syms.callers); n < len(syms.callers) {
+		return fmt.Errorf("the kernel has %d functions by the names that finwait looks for, there is room for %d", len(syms.callers), n)
 	}
-	var ranges [32]bpfCallerRange
-	copy(ranges[:], syms.callers)
 
 	set := func(name string, value any) {
 		if err == nil {
