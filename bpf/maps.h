@@ -9,13 +9,13 @@ enum verdict {
 	VERDICT_NONE,		/* not asked yet */
 	VERDICT_PASS,
 	VERDICT_REJECT,
-	VERDICT_UNDECIDED,	/* the local port is not chosen yet */
+	VERDICT_UNDECIDED,	/* a port is not known yet */
 };
 
 /* What is kept of a full socket. */
 struct sock_info {
 	__u64 since_ns;		/* when its state was entered; 0: not seen */
-	__u64 opened_ns;	/* CLOSED -> SYN_SENT that waits for its local port; 0: none */
+	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
 	struct owner owner;
 	struct closer closer;
 	__u8 state;		/* the one that since_ns is of */

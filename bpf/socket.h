@@ -173,18 +173,31 @@ static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, 
 }
 
 /*
- * connect() with a filter on the local port: CLOSED -> SYN_SENT was put aside
- * until the port is known, which it is now.
+ * The first transition was put aside for what was not known then, and is now:
+ * for a child its ends and its cookie, for a client its local port, if there is
+ * a filter on it.
  */
 static __always_inline void emit_opened(struct step *s)
 {
+	bool child = s->info->role == ROLE_SERVER;
 	struct step opened = *s;
 
-	opened.t.sport = 0;
+	if (!child)
+		opened.t.sport = 0;
 	opened.reason = REASON_NONE;
 	opened.err = 0;
-	emit_step(&opened, TCP_CLOSE, TCP_SYN_SENT, s->info->opened_ns, 0, PRECISION_UNKNOWN);
+	emit_step(&opened, child ? TCP_LISTEN : TCP_CLOSE, child ? TCP_SYN_RECV : TCP_SYN_SENT,
+		  s->info->opened_ns, 0, PRECISION_UNKNOWN);
 	s->info->opened_ns = 0;
+}
+
+/*
+ * inet_csk_clone_lock() in kernels before 6.16 reports a child that has neither
+ * its peer nor its cookie: one that it is given now is overwritten.
+ */
+static __always_inline bool half_made(const struct step *s)
+{
+	return s->from == TCP_LISTEN && s->to == TCP_SYN_RECV && !s->t.dport;
 }
 
 static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk, int from, int to)
@@ -270,7 +283,9 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (closed_by_process(&s))
 		info->closer.pid = calling_process(info->closer.comm);
 
-	if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
+	if (half_made(&s))
+		info->verdict = VERDICT_UNDECIDED;
+	else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
 		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
 
 	if (hands_over(&s)) {
