@@ -124,6 +124,17 @@ static __always_inline void enter_time_wait(const struct mini *m, struct mini_in
 		  info->from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE);
 }
 
+/*
+ * The FIN came unseen: its time is worked out from the timer that it armed. A
+ * jiffy is coarse, and must not lie before the state that it ended.
+ */
+static __always_inline void enter_time_wait_unseen(const struct mini *m, struct mini_info *info)
+{
+	__u64 at = armed_at(m);
+
+	enter_time_wait(m, info, at > info->since_ns ? at : info->since_ns, PRECISION_JIFFY);
+}
+
 /* The timer runs to another moment than before: in TIME_WAIT, a re-arm. */
 static __always_inline void note_timer(const struct mini *m, struct mini_info *info, bool was_time_wait)
 {
@@ -249,6 +260,24 @@ static __always_inline void mini_segment(struct mini *m)
 	note_timer(m, info, info->time_wait_ns != 0);
 }
 
+/*
+ * The timer is moved to another slot of the wheel. It may have been moved within
+ * its slot before, which no hook tells: then the FIN came before this segment.
+ */
+static __always_inline void mini_moves(struct mini *m)
+{
+	struct mini_info *info = find_mini(m);
+
+	if (!info || !info->minisock || m->expires == info->expires)
+		return;
+	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
+		enter_time_wait_unseen(m, info);
+		info->expires = m->expires;
+		return;
+	}
+	note_timer(m, info, info->time_wait_ns != 0);
+}
+
 static __always_inline void mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
@@ -266,9 +295,8 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 		info = &found;
 	}
 
-	/* The FIN came unseen: its time is worked out from the timer that it armed. */
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
-		enter_time_wait(m, info, armed_at(m), PRECISION_JIFFY);
+		enter_time_wait_unseen(m, info);
 	else
 		note_timer(m, info, info->time_wait_ns != 0);
 
@@ -378,6 +406,8 @@ static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
 	reason = cancel_reason(&m, &st);
 	if (reason != REASON_NONE)
 		mini_ended(&m, reason);
+	else if (st.caller == CALLER_REARM)
+		mini_moves(&m);
 }
 
 /* rx_sk: the socket that the dropped packet was for (since 6.11). */
