@@ -32,14 +32,16 @@ func TestClose(t *testing.T) {
 		server.want(t, serverOpen+" CLOSE_WAIT LAST_ACK CLOSED", tracer.OrderlyClosed)
 		server.owned(t, tracer.Server)
 
+		reason := outlast(ns)
 		client := r.chain(p.Client.Cookie)
-		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
 		client.owned(t, tracer.Client)
 
 		// From our close() to the peer's FIN there are FIN_WAIT_1 and FIN_WAIT_2.
 		one, two := client.leaving(t, tracer.FinWait1), client.leaving(t, tracer.FinWait2)
-		within(t, "FIN_WAIT_1 + FIN_WAIT_2", one.Duration+two.Duration, answered-closed, over-began)
-		within(t, "FIN_WAIT_2", two.Duration, answered-closed-one.Duration, over-began-one.Duration)
+		off := blur(t, two)
+		within(t, "FIN_WAIT_1 + FIN_WAIT_2", one.Duration+two.Duration, answered-closed-off, over-began+off)
+		within(t, "FIN_WAIT_2", two.Duration, answered-closed-one.Duration-off, over-began-one.Duration+off)
 		if slack := (over - began) - (answered - closed); slack > 20*time.Millisecond {
 			t.Logf("the machine was busy: the test knows its own times to %v only", slack)
 		}
@@ -49,12 +51,12 @@ func TestClose(t *testing.T) {
 		}
 
 		wait := client.last()
-		fullTimeWait(t, wait.Duration)
+		fullTimeWait(t, wait)
 		if wait.Rearms != 0 || wait.Source != tracer.Minisock {
 			t.Errorf("TIME_WAIT: %d re-arms from %v, want 0 from minisock", wait.Rearms, wait.Source)
 		}
-		if n := ns.States()[uint8(tracer.TimeWait)]; n != 0 {
-			t.Errorf("TIME_WAIT is over, but the kernel has %d", n)
+		if reason == tracer.Expired && ns.States()[uint8(tracer.TimeWait)] != 0 {
+			t.Errorf("TIME_WAIT is over, but the kernel has %v", ns.States())
 		}
 	})
 }
@@ -89,7 +91,8 @@ func TestHalfClose(t *testing.T) {
 		if n := ns.States()[uint8(tracer.TimeWait)]; n != 1 {
 			t.Errorf("the kernel has %d in TIME_WAIT, want 1", n)
 		}
-		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+		reason := outlast(ns)
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
 	})
 }
 
@@ -147,15 +150,16 @@ func TestSimultaneousClose(t *testing.T) {
 		b.LetIncoming()
 
 		const closing = " FIN_WAIT_1 CLOSING TIME_WAIT CLOSED"
+		r.timeWait(ns, a)
+		r.timeWait(ns, b)
+		reason := outlast(ns)
 		client, server := r.chain(a.Cookie), r.chain(b.Cookie)
-		client.want(t, clientOpen+closing, tracer.Expired)
-		server.want(t, serverOpen+closing, tracer.Expired)
+		client.want(t, clientOpen+closing, reason)
+		server.want(t, serverOpen+closing, reason)
 		client.owned(t, tracer.Client)
 		server.owned(t, tracer.Server)
 		for _, c := range []chain{client, server} {
-			if d := c.last().Duration; d < time.Minute-tick(t) {
-				t.Errorf("TIME_WAIT lasted %v", d)
-			}
+			fullTimeWait(t, c.last())
 		}
 	})
 }
@@ -199,7 +203,7 @@ func TestResetInTimeWait(t *testing.T) {
 		p.Client.Close()
 		r.until(p.Client.Cookie, tracer.FinWait2)
 		p.Server.Close()
-		r.until(p.Client.Cookie, tracer.TimeWait)
+		r.timeWait(ns, p.Client)
 		began := now()
 		time.Sleep(50 * time.Millisecond)
 		slept := now() - began
@@ -207,7 +211,7 @@ func TestResetInTimeWait(t *testing.T) {
 
 		client := r.chain(p.Client.Cookie)
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.RSTReceived)
-		if d := client.last().Duration; d < slept || d > time.Minute {
+		if d := client.last().Duration; d < slept-blur(t, client.last()) || d > time.Minute {
 			t.Errorf("TIME_WAIT lasted %v, want %v at least and no minute", d, slept)
 		}
 	})
@@ -271,14 +275,15 @@ func TestRetransmittedFIN(t *testing.T) {
 		sent := p.Server.Info().Total_retrans
 		p.Server.Close()
 
+		reason := outlast(ns)
 		client := r.chain(p.Client.Cookie)
-		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Expired)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
 		last := client.last()
-		if last.Rearms != sent {
+		if last.Rearms != sent && !(late && last.Rearms < sent) {
 			t.Errorf("%d re-arms, but the peer sent its FIN %d times again", last.Rearms, sent)
 		}
 		// The peer's timer doubles from 200 ms on (RFC 6298): the third came 1.4 s after the first.
-		if last.Duration < time.Minute+time.Second {
+		if reason == tracer.Expired && last.Precision == tracer.Exact && last.Duration < time.Minute+time.Second {
 			t.Errorf("TIME_WAIT lasted %v although it was started again", last.Duration)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 // nothing is said of that but a lower bound. Whose they are /proc says.
 func TestOlderSockets(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *testnet.NS, _ *recorder, f testnet.Family) {
-		inhabit(t, ns)
+		leave := inhabit(t, ns)
 		connected := ns.Pair(f)
 		half := ns.Pair(f)
 		half.Client.ShutdownWrite()
@@ -57,12 +57,14 @@ func TestOlderSockets(t *testing.T) {
 		}
 
 		// What remains of its timer says how old an older TIME_WAIT is.
+		leave()
+		outlast(ns)
 		over := kept.chain(gone.Client.Cookie)
 		if got := over.path(); got != "TIME_WAIT CLOSED" {
 			t.Errorf("an older TIME_WAIT went %s", got)
 		}
 		atLeast(t, over[0], tracer.TimeWait, over[0].Ktime-entered-2*tick(t))
-		fullTimeWait(t, over[0].Duration)
+		fullTimeWait(t, over[0])
 	})
 }
 

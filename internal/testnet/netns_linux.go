@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"finwait/internal/netns"
@@ -21,6 +22,8 @@ type NS struct {
 	file  *os.File
 	path  string
 	Inode uint32
+	mu    sync.Mutex
+	socks []*Sock
 }
 
 // NewNS makes a namespace that goes away with the test.
@@ -45,8 +48,16 @@ func NewNS(t testing.TB) *NS {
 	return n
 }
 
-// Remove lets go of the namespace: the kernel removes it once no socket or process is in it.
-func (n *NS) Remove() { n.file.Close() }
+// Remove closes the sockets of the namespace and lets go of it: the kernel
+// removes it once no process is in it.
+func (n *NS) Remove() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.socks {
+		s.Close()
+	}
+	n.file.Close()
+}
 
 // Do runs fn on a thread in the namespace.
 func (n *NS) Do(fn func()) {
@@ -65,18 +76,6 @@ func (n *NS) Try(fn func() error) {
 	if err := netns.Do(n.path, fn); err != nil {
 		n.t.Fatal(err)
 	}
-}
-
-// Run runs a command in the namespace and returns what it printed.
-func (n *NS) Run(name string, args ...string) string {
-	n.t.Helper()
-	var out []byte
-	var err error
-	n.Do(func() { out, err = exec.Command(name, args...).CombinedOutput() })
-	if err != nil {
-		n.t.Logf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
 }
 
 // Start starts a process in the namespace.
@@ -144,10 +143,13 @@ func counter(s *bufio.Scanner, group, field string) int {
 }
 
 // States counts the IPv4 and IPv6 sockets of the namespace.
-func (n *NS) States() (seen Census) {
+func (n *NS) States() Census { return n.PortStates(0) }
+
+// PortStates is States for the sockets of one local port; 0: of any.
+func (n *NS) PortStates(port uint16) (seen Census) {
 	n.t.Helper()
 	n.Try(func() (err error) {
-		seen, err = proc()
+		seen, err = proc(port)
 		return err
 	})
 	return seen

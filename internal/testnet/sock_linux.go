@@ -3,6 +3,7 @@ package testnet
 import (
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +52,9 @@ func (s *Sock) adopt(err error) {
 	s.Cookie, err = unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	s.must("SO_COOKIE", err)
 	s.t.Cleanup(s.Close)
+	s.ns.mu.Lock()
+	defer s.ns.mu.Unlock()
+	s.ns.socks = append(s.ns.socks, s)
 }
 
 func (s *Sock) must(what string, err error) {
@@ -136,7 +140,13 @@ func (s *Sock) Accept() *Sock {
 
 // Close closes the descriptor, once.
 func (s *Sock) Close() {
-	s.once.Do(func() { unix.Close(s.fd) })
+	s.once.Do(func() {
+		// A process that is being started has a copy until it calls execve(2),
+		// and would be the one to close the socket.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		unix.Close(s.fd)
+	})
 }
 
 // Reset closes the way SO_LINGER 0 does: with an RST.

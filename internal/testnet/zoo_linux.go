@@ -359,7 +359,7 @@ func waitFor(want Census) error {
 	var seen Census
 	err := poll("the sockets", func() (bool, error) {
 		var err error
-		seen, err = proc()
+		seen, err = proc(0)
 		if err != nil {
 			return false, err
 		}
@@ -380,8 +380,9 @@ func waitFor(want Census) error {
 	return nil
 }
 
-// proc reads proc_net_tcp(5) of the thread's namespace.
-func proc() (Census, error) {
+// proc reads proc_net_tcp(5) of the thread's namespace, for one local port; 0: any.
+func proc(port uint16) (Census, error) {
+	suffix := fmt.Appendf(nil, ":%04X", port)
 	seen := make(Census)
 	for _, file := range []string{"tcp", "tcp6"} {
 		b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", file))
@@ -390,7 +391,7 @@ func proc() (Census, error) {
 		}
 		for i, line := range bytes.Split(b, []byte("\n")) {
 			fields := bytes.Fields(line)
-			if i == 0 || len(fields) < 4 {
+			if i == 0 || len(fields) < 4 || port != 0 && !bytes.HasSuffix(fields[1], suffix) {
 				continue
 			}
 			state, err := strconv.ParseUint(string(fields[3]), 16, 8)
