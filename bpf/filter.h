@@ -193,7 +193,7 @@ static __always_inline bool transition_passes(__u8 from, __u8 to, __u64 since_ns
 {
 	if (filter_edges && !(edges[from & 15] & (1 << (to & 15))))
 		return false;
-	if (min_duration_ns && (!since_ns || now - since_ns < min_duration_ns))
+	if (min_duration_ns && (!since_ns || since_ns > now || now - since_ns < min_duration_ns))
 		return false;
 	return true;
 }

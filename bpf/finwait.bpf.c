@@ -15,16 +15,14 @@
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int from, int to)
 {
-	enter_set_state();
 	on_set_state(ctx, sk, from, to);
-	leave_set_state();
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state_nested, struct sock *sk, int from, int to)
 {
-	if (set_state_was_skipped()) {
+	if (set_state_was_skipped(sk, to)) {
 		count(rescued);
 		on_set_state(ctx, sk, from, to);
 	}

@@ -13,7 +13,9 @@ static __always_inline __u32 current_process(__u8 *comm)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
 	struct task_struct *leader = task->group_leader;
 
-	bpf_core_read(comm, COMM_LEN, &leader->comm);
+	/* Before 5.17 the bytes after the terminator could be those of an older name. */
+	__builtin_memset(comm, 0, COMM_LEN);
+	bpf_core_read_str(comm, COMM_LEN, &leader->comm);
 	return bpf_get_current_pid_tgid() >> 32;
 }
 
@@ -60,7 +62,8 @@ static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
 	if (t->family == AF_INET6) {
 		bpf_core_read(t->saddr, 16, &skc->skc_v6_rcv_saddr);
 		bpf_core_read(t->daddr, 16, &skc->skc_v6_daddr);
-		if (!v4_mapped(t->daddr))
+		/* A listener has no remote address, a socket bound to :: no local one. */
+		if (!v4_mapped(t->daddr) && !v4_mapped(t->saddr))
 			return;
 		t->family = AF_INET;
 		__builtin_memset(t->saddr, 0, 16);

@@ -52,6 +52,7 @@ enum {
 #define AF_INET		2
 #define AF_INET6	10
 #define IPPROTO_TCP	6
+#define EEXIST		17
 #define EPIPE		32
 #define ENETUNREACH	101
 #define ECONNABORTED	103
@@ -80,6 +81,7 @@ enum {
 #define TIMEWAIT_LEN	60
 
 /* include/net/sock.h */
+#define SEND_SHUTDOWN	2
 #define SHUTDOWN_MASK	3
 
 struct in6_addr {
@@ -197,6 +199,9 @@ struct inet_sock {
 
 /* include/linux/tcp.h: its first member chain begins with a struct sock */
 struct tcp_sock {
+	__u32 snd_una;
+	__u32 write_seq;
+	int linger2;
 } __core;
 
 /* include/linux/timer_types.h, include/linux/timer.h before 6.12 */

@@ -18,12 +18,15 @@ struct sock_info {
 	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
 	struct owner owner;
 	struct closer closer;
-	__u8 state;		/* the one that since_ns is of */
+	__u8 state;		/* the last that was entered, as far as seen; since_ns is of it */
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 role;
 	__u8 verdict;
 	__u8 untracked;		/* no room to follow it into a minisock */
-	__u8 pad[7];
+	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
+	__u8 pad;
+	__u16 old_port;		/* of an earlier life, still in inet_sport */
+	__u16 err;		/* sk_err at the last transition */
 };
 
 /*
@@ -102,6 +105,7 @@ struct account {
 	__u64 ring_full;
 	__u64 map_full;
 	__u64 rescued;		/* run by set_state_nested in place of set_state */
+	__u64 missed;		/* no program was run; the next transition of the socket tells */
 	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */
 };
 

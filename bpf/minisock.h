@@ -27,6 +27,9 @@ const volatile __u8 raw;
 const volatile __u32 hz = 250;
 const volatile __u64 tw_timer_handler;
 
+/* When every hook was attached and every older socket had been visited; 0: not yet. */
+__u64 attached_ns;
+
 /* A minisock as it is now, read once per hook. */
 struct mini {
 	struct inet_timewait_sock *tw;
@@ -49,19 +52,25 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 	m->hook = hook;
 }
 
+/*
+ * By cookie; by address where the minisock had none when it was found, or where
+ * its socket lives on with its cookie (expect_minisock()). What comes back may be
+ * the record of a full socket that is yet to become this minisock.
+ */
 static __always_inline struct mini_info *find_mini(struct mini *m)
 {
 	struct mini_info *info = bpf_map_lookup_elem(&minisocks, &m->key);
+	__u64 addr = (__u64)m->tw;
+	struct mini_info *by_addr;
 
-	/* A cookie may have been given to it by a sock_diag dump after it was found. */
-	if (!info && m->cookie) {
-		__u64 addr = (__u64)m->tw;
-
-		info = bpf_map_lookup_elem(&minisocks, &addr);
-		if (info)
-			m->key = addr;
+	if (info && info->minisock == addr)
+		return info;
+	by_addr = bpf_map_lookup_elem(&minisocks, &addr);
+	if (by_addr) {
+		m->key = addr;
+		return by_addr;
 	}
-	return info;
+	return info && !info->minisock ? info : NULL;
 }
 
 /* When the timer was last armed for TIME_WAIT, to the jiffy. */
@@ -189,6 +198,17 @@ static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie
 		.verdict   = sock->verdict,
 	};
 
+	struct mini_info *living = bpf_map_lookup_elem(&minisocks, &cookie);
+
+	/*
+	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
+	 * cookie, while the minisock of the old one is still there.
+	 */
+	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
+		__u64 addr = living->minisock;
+
+		bpf_map_update_elem(&minisocks, &addr, living, 0);
+	}
 	/* Counted when the minisock is born, if it is: mini_armed(). */
 	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
 }
@@ -219,11 +239,13 @@ static __always_inline void mini_armed(struct mini *m)
 
 	if (!info) {
 		struct mini_info found;
+		long err;
 
 		if (!is_tcp_mini(m->tw))
 			return;
 		found_mini(m, &found);
-		if (bpf_map_update_elem(&minisocks, &m->key, &found, BPF_NOEXIST)) {
+		err = bpf_map_update_elem(&minisocks, &m->key, &found, BPF_NOEXIST);
+		if (err && err != -EEXIST) {
 			count(seen);
 			count(map_full);
 		}
@@ -284,7 +306,7 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 	struct mini_info found;
 	__u32 flags = 0;
 
-	if (info) {
+	if (info && info->minisock == (__u64)m->tw) {
 		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
 		if (flags & MINI_ENDED)
 			return;
@@ -293,6 +315,10 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 			return;
 		found_mini(m, &found);
 		info = &found;
+		if (attached_ns && armed_at(m) > attached_ns && m->substate == TCP_TIME_WAIT && !raw) {
+			count(seen); /* it came to be unseen */
+			count(missed);
+		}
 	}
 
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
@@ -408,6 +434,10 @@ static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
 		mini_ended(&m, reason);
 	else if (st.caller == CALLER_REARM)
 		mini_moves(&m);
+	else if (st.caller == CALLER_NONE && !raw) {
+		count(seen); /* for all that is known, an end */
+		count(unwind_failed);
+	}
 }
 
 /* rx_sk: the socket that the dropped packet was for (since 6.11). */

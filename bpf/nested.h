@@ -1,49 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The kernel skips a tp_btf program that a softirq would run again on a CPU
- * where it is in the middle of a run (05b24ff9b2cf, 6.1). A second program on
- * the same tracepoint, called after the first, takes the transition over then.
+ * The kernel skips a tp_btf program on a CPU that is in the middle of a run of
+ * it: a softirq may have interrupted the run (05b24ff9b2cf, 6.1) or, as seen
+ * from 7.0 on, another task. A second program on the same tracepoint, called
+ * after the first, takes the transition over then.
  */
 #ifndef FINWAIT_NESTED_H
 #define FINWAIT_NESTED_H
 
 #include "kernel.h"
+#include "maps.h"
 
-/* Per CPU: is set_state in the middle of a run? */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} running SEC(".maps");
-
-/* A kernel before 6.1 runs set_state inside of itself; then there is nothing to take over. */
-__u32 kernel_nests;
-
-static __always_inline void enter_set_state(void)
+/*
+ * The transitions of one socket do not overlap, whatever else runs in between:
+ * if set_state has seen this one, it has left its mark on the socket.
+ */
+static __always_inline bool set_state_was_skipped(struct sock *sk, int to)
 {
-	__u32 zero = 0, *in = bpf_map_lookup_elem(&running, &zero);
+	struct sock_info *info;
 
-	if (!in)
-		return;
-	if (*in)
-		kernel_nests = 1;
-	*in = 1;
-}
-
-static __always_inline void leave_set_state(void)
-{
-	__u32 zero = 0, *in = bpf_map_lookup_elem(&running, &zero);
-
-	if (in)
-		*in = 0;
-}
-
-static __always_inline bool set_state_was_skipped(void)
-{
-	__u32 zero = 0, *in = bpf_map_lookup_elem(&running, &zero);
-
-	return in && *in && !kernel_nests;
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return false;
+	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	/* No memory: set_state has counted that, or the kernel that it skipped it. */
+	return info && info->state != to;
 }
 
 #endif

@@ -34,8 +34,10 @@ static __always_inline void older_socket(struct sock *sk, __u8 state)
 
 	if (!info)
 		return;
-	if (!info->owner.pid)
+	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
+		info->verdict = VERDICT_NONE; /* it may have been judged without an owner */
+	}
 	if (state == TCP_LISTEN)
 		info->role = ROLE_LISTENER;
 

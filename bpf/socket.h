@@ -25,6 +25,12 @@ struct step {
 	__u16 err;
 };
 
+/* tcp_set_state() gives the port back, but leaves inet_sport as it was. */
+static __always_inline __u16 kept_port(struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
 /*
  * connect() and listen() run in the process that owns the socket from then on
  * (tcp_v4_connect(), inet_csk_listen_start()). A socket that starts over after
@@ -37,6 +43,8 @@ static __always_inline void begin_life(struct step *s)
 
 	info->opened_ns = 0;
 	info->verdict = VERDICT_NONE;
+	info->deferred_fin = 0;
+	info->old_port = s->t.sport ? 0 : kept_port(s->sk);
 	info->role = s->to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
 	info->owner.pid = calling_process(info->owner.comm);
 	info->owner.uid = s->sk->sk_uid.val;
@@ -50,40 +58,68 @@ static __always_inline void begin_child(struct step *s)
 	s->info->since_ns = 0;
 	s->info->opened_ns = 0;
 	s->info->closer.pid = 0;
+	s->info->deferred_fin = 0;
+	s->info->old_port = 0;
 	s->info->precision = PRECISION_UNKNOWN;
 	s->info->role = ROLE_SERVER;
 	s->info->verdict = VERDICT_NONE;
 }
 
 /*
- * Does close(), shutdown() or connect() run this in the process that called
- * it? An active close and the answer to a passive one always do. An abort does
- * if __tcp_close() got as far as setting both shutdown bits while the peer had
- * reported no error.
+ * Does close() or shutdown() run this in the process that called it? An active
+ * close does, unless shutdown() came before the handshake was over: then
+ * tcp_rcv_state_process() sends the FIN. The answer to a passive close does. An
+ * abort does if __tcp_close() has set both shutdown bits.
  */
 static __always_inline bool closed_by_process(const struct step *s)
 {
+	bool closing = s->sk->sk_shutdown == SHUTDOWN_MASK;
+
 	switch (s->to) {
 	case TCP_FIN_WAIT1:
-		return s->from == TCP_ESTABLISHED || s->from == TCP_SYN_RECV;
+		return s->from == TCP_SYN_RECV || (s->from == TCP_ESTABLISHED && !s->info->deferred_fin);
 	case TCP_LAST_ACK:
 		return s->from == TCP_CLOSE_WAIT;
 	case TCP_CLOSE:
 		if (s->from == TCP_LISTEN)
-			return true;
-		return !s->err && s->sk->sk_shutdown == SHUTDOWN_MASK &&
-		       (s->from == TCP_ESTABLISHED || s->from == TCP_SYN_SENT ||
-			s->from == TCP_CLOSE_WAIT);
+			return s->reason == REASON_CLOSED;
+		return closing && (s->from == TCP_ESTABLISHED || s->from == TCP_SYN_SENT ||
+				   s->from == TCP_CLOSE_WAIT);
 	}
 	return false;
 }
 
-/* Why a full socket closed, from what is set on it as the tracepoint fires. */
-static __always_inline __u8 close_reason(void *ctx, const struct step *s)
+/* All that was sent has been acknowledged, the FIN included. */
+static __always_inline bool all_acknowledged(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return BPF_CORE_READ(tp, snd_una) == BPF_CORE_READ(tp, write_seq);
+}
+
+/* A TCP_LINGER2 of -1 asks for no TIME_WAIT. */
+static __always_inline bool wants_time_wait(struct sock *sk)
+{
+	return BPF_CORE_READ((struct tcp_sock *)sk, linger2) >= 0;
+}
+
+static __always_inline __u8 listener_reason(void *ctx)
+{
+	switch (find_caller(ctx).caller) {
+	case CALLER_ABORT:
+		return REASON_DESTROYED;
+	case CALLER_LISTEN: /* listen() failed */
+		return REASON_ABORTED;
+	}
+	return REASON_CLOSED;
+}
+
+/* What sk_err says, if it has been set since the last transition. */
+static __always_inline __u8 error_reason(void *ctx, const struct step *s)
 {
 	switch (s->err) {
 	case 0:
-		break;
+		return REASON_NONE;
 	case ECONNREFUSED:
 		return REASON_REFUSED;
 	case ETIMEDOUT:
@@ -104,23 +140,40 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 		    find_caller(ctx).caller == CALLER_STATE_PROCESS)
 			return REASON_RST_SENT;
 		return REASON_RESET;
-	default:
-		return REASON_KILLED;
 	}
+	return REASON_KILLED;
+}
+
+/*
+ * Why a full socket closed, from what is set on it as the tracepoint fires. An
+ * error can be left from an ICMP message that ended nothing (IP_RECVERR): where
+ * something else shows why the socket closed, that counts.
+ */
+static __always_inline __u8 close_reason(void *ctx, const struct step *s)
+{
+	__u8 reason;
+
+	if (s->from == TCP_LISTEN)
+		return listener_reason(ctx);
+	if (s->from == TCP_LAST_ACK && all_acknowledged(s->sk))
+		return REASON_CLOSED;
+	if (s->sk->sk_shutdown == SHUTDOWN_MASK &&
+	    (s->from == TCP_ESTABLISHED || s->from == TCP_CLOSE_WAIT))
+		return REASON_ABORTED;
+
+	reason = error_reason(ctx, s);
+	if (reason != REASON_NONE)
+		return reason;
 
 	switch (s->from) {
-	case TCP_LISTEN:
-	case TCP_LAST_ACK:
-		return REASON_CLOSED;
 	case TCP_SYN_SENT:
 		if (s->sk->sk_shutdown == SHUTDOWN_MASK)
 			return REASON_CLOSED;
 		return s->t.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:
-		if (timewait_full(s->sk->__sk_common.skc_net.net))
+		if (wants_time_wait(s->sk) && timewait_full(s->sk->__sk_common.skc_net.net))
 			return REASON_TIMEWAIT_OVERFLOW;
-		return REASON_ABORTED;
 	}
 	return REASON_ABORTED;
 }
@@ -192,8 +245,9 @@ static __always_inline void emit_opened(struct step *s)
 }
 
 /*
- * inet_csk_clone_lock() in kernels before 6.16 reports a child that has neither
- * its peer nor its cookie: one that it is given now is overwritten.
+ * Until a3a128f611a9 ("inet: consolidate inet_csk_clone_lock()", 6.15) a child is
+ * reported that has neither its peer nor its cookie: one that it is given now is
+ * overwritten.
  */
 static __always_inline bool half_made(const struct step *s)
 {
@@ -206,22 +260,30 @@ static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk
 	s->sk = sk;
 	s->from = from;
 	s->to = to;
-	s->err = sk->sk_err;
+	s->err = sk->sk_err != s->info->err ? sk->sk_err : 0;
 	s->reason = REASON_NONE;
 	s->flags = 0;
 	s->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&s->t, &sk->__sk_common);
-	/* skc_num is gone already when tcp_set_state() has put the port back. */
-	if (!s->t.sport)
-		s->t.sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	if (to == TCP_CLOSE && !s->t.sport) {
+		s->t.sport = kept_port(sk);
+		if (from == TCP_SYN_SENT && s->t.sport == s->info->old_port)
+			s->t.sport = 0;
+	}
 }
 
 /* A transition was missed in between: nobody saw s->from begin. */
 static __always_inline void check_continuity(struct step *s)
 {
-	if (s->info->state != s->from) {
-		s->info->since_ns = 0;
-		s->info->precision = PRECISION_UNKNOWN;
+	struct sock_info *info = s->info;
+
+	if (info->state == s->from)
+		return;
+	info->since_ns = 0;
+	info->precision = PRECISION_UNKNOWN;
+	if (info->state && !raw) {
+		count(seen);
+		count(missed);
 	}
 }
 
@@ -229,7 +291,7 @@ static __always_inline void check_continuity(struct step *s)
 static __always_inline void keep_step(struct step *s)
 {
 	s->info->since_ns = s->now;
-	s->info->state = s->to;
+	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
 	if (s->to == TCP_FIN_WAIT2 || s->to == TCP_CLOSING)
 		expect_minisock(s->info, s->cookie, s->t.netns, s->to);
@@ -275,13 +337,14 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	s.info = info;
 	read_step(&s, now, sk, from, to);
 	check_continuity(&s);
+	info->state = to; /* from here on set_state_nested knows that this one is seen */
 
-	if (from == TCP_CLOSE)
+	if (from == TCP_CLOSE && (to == TCP_SYN_SENT || to == TCP_LISTEN))
 		begin_life(&s);
-	else if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+	else if (from != TCP_LISTEN ? info->role == ROLE_LISTENER : to == TCP_SYN_RECV)
 		begin_child(&s);
-	if (closed_by_process(&s))
-		info->closer.pid = calling_process(info->closer.comm);
+	if (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)
+		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
 	if (half_made(&s))
 		info->verdict = VERDICT_UNDECIDED;
@@ -302,6 +365,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		emit_opened(&s);
 
 	s.reason = step_reason(ctx, &s);
+	if (closed_by_process(&s))
+		info->closer.pid = calling_process(info->closer.comm);
 	emit_step(&s, from, to, now, info->since_ns, info->precision);
 	keep_step(&s);
 }

@@ -20,6 +20,7 @@ enum caller {
 	CALLER_CONNECT,		/* __inet_hash_connect() and what it calls */
 	CALLER_ABORT,		/* tcp_abort() */
 	CALLER_PURGE,		/* inet_twsk_purge() */
+	CALLER_LISTEN,		/* inet_csk_listen_start() */
 	CALLER_VALIDATE,	/* tcp_validate_incoming() */
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
 };
@@ -66,14 +67,10 @@ static __always_inline struct stack find_caller(void *ctx)
 	__u64 ips[MAX_FRAMES] = {};
 	long len = bpf_get_stack(ctx, ips, sizeof(ips), 0);
 
-	if (len <= 0) {
-		count(unwind_failed);
-		return st;
-	}
 	for (__u32 i = 0; i < MAX_FRAMES; i++) {
 		__u32 caller;
 
-		if (i * 8 >= (__u64)len)
+		if ((long)i * 8 >= len)
 			break;
 		caller = caller_at(ips[i]);
 		if (caller == CALLER_DELETE) {

@@ -21,6 +21,7 @@ type bpfAccount struct {
 	RingFull     uint64
 	MapFull      uint64
 	Rescued      uint64
+	Missed       uint64
 	UnwindFailed uint64
 }
 
@@ -36,8 +37,9 @@ const (
 	bpfCallerCALLER_CONNECT       bpfCaller = 6
 	bpfCallerCALLER_ABORT         bpfCaller = 7
 	bpfCallerCALLER_PURGE         bpfCaller = 8
-	bpfCallerCALLER_VALIDATE      bpfCaller = 9
-	bpfCallerCALLER_STATE_PROCESS bpfCaller = 10
+	bpfCallerCALLER_LISTEN        bpfCaller = 9
+	bpfCallerCALLER_VALIDATE      bpfCaller = 10
+	bpfCallerCALLER_STATE_PROCESS bpfCaller = 11
 )
 
 type bpfCallerRange struct {
@@ -181,17 +183,21 @@ const (
 )
 
 type bpfSockInfo struct {
-	_         structs.HostLayout
-	SinceNs   uint64
-	OpenedNs  uint64
-	Owner     bpfOwner
-	Closer    bpfCloser
-	State     uint8
-	Precision uint8
-	Role      uint8
-	Verdict   uint8
-	Untracked uint8
-	Pad       [7]uint8
+	_           structs.HostLayout
+	SinceNs     uint64
+	OpenedNs    uint64
+	Owner       bpfOwner
+	Closer      bpfCloser
+	State       uint8
+	Precision   uint8
+	Role        uint8
+	Verdict     uint8
+	Untracked   uint8
+	DeferredFin uint8
+	Pad         uint8
+	_           [1]byte
+	OldPort     uint16
+	Err         uint16
 }
 
 // Names of all BPF objects in the ELF.
@@ -202,7 +208,6 @@ const (
 	bpfMapEvents            = "events"
 	bpfMapHolders           = "holders"
 	bpfMapMinisocks         = "minisocks"
-	bpfMapRunning           = "running"
 	bpfMapSockets           = "sockets"
 	bpfProgKfreeSkb         = "kfree_skb"
 	bpfProgOlder            = "older"
@@ -211,6 +216,7 @@ const (
 	bpfProgTimerCancel      = "timer_cancel"
 	bpfProgTimerExpireEntry = "timer_expire_entry"
 	bpfProgTimerStart       = "timer_start"
+	bpfVarAttachedNs        = "attached_ns"
 	bpfVarCallers           = "callers"
 	bpfVarCgroups           = "cgroups"
 	bpfVarCidrs             = "cidrs"
@@ -219,7 +225,6 @@ const (
 	bpfVarExported          = "exported"
 	bpfVarFilterEdges       = "filter_edges"
 	bpfVarHz                = "hz"
-	bpfVarKernelNests       = "kernel_nests"
 	bpfVarLocalPorts        = "local_ports"
 	bpfVarMinDurationNs     = "min_duration_ns"
 	bpfVarN_callers         = "n_callers"
@@ -301,7 +306,6 @@ type bpfMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holders   *ebpf.MapSpec `ebpf:"holders"`
 	Minisocks *ebpf.MapSpec `ebpf:"minisocks"`
-	Running   *ebpf.MapSpec `ebpf:"running"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
 }
 
@@ -309,6 +313,7 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	AttachedNs     *ebpf.VariableSpec `ebpf:"attached_ns"`
 	Callers        *ebpf.VariableSpec `ebpf:"callers"`
 	Cgroups        *ebpf.VariableSpec `ebpf:"cgroups"`
 	Cidrs          *ebpf.VariableSpec `ebpf:"cidrs"`
@@ -317,7 +322,6 @@ type bpfVariableSpecs struct {
 	Exported       *ebpf.VariableSpec `ebpf:"exported"`
 	FilterEdges    *ebpf.VariableSpec `ebpf:"filter_edges"`
 	Hz             *ebpf.VariableSpec `ebpf:"hz"`
-	KernelNests    *ebpf.VariableSpec `ebpf:"kernel_nests"`
 	LocalPorts     *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs  *ebpf.VariableSpec `ebpf:"min_duration_ns"`
 	N_callers      *ebpf.VariableSpec `ebpf:"n_callers"`
@@ -364,7 +368,6 @@ type bpfMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Holders   *ebpf.Map `ebpf:"holders"`
 	Minisocks *ebpf.Map `ebpf:"minisocks"`
-	Running   *ebpf.Map `ebpf:"running"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
 }
 
@@ -374,7 +377,6 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.Holders,
 		m.Minisocks,
-		m.Running,
 		m.Sockets,
 	)
 }
@@ -383,6 +385,7 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	AttachedNs     *ebpf.Variable `ebpf:"attached_ns"`
 	Callers        *ebpf.Variable `ebpf:"callers"`
 	Cgroups        *ebpf.Variable `ebpf:"cgroups"`
 	Cidrs          *ebpf.Variable `ebpf:"cidrs"`
@@ -391,7 +394,6 @@ type bpfVariables struct {
 	Exported       *ebpf.Variable `ebpf:"exported"`
 	FilterEdges    *ebpf.Variable `ebpf:"filter_edges"`
 	Hz             *ebpf.Variable `ebpf:"hz"`
-	KernelNests    *ebpf.Variable `ebpf:"kernel_nests"`
 	LocalPorts     *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs  *ebpf.Variable `ebpf:"min_duration_ns"`
 	N_callers      *ebpf.Variable `ebpf:"n_callers"`

@@ -66,8 +66,9 @@ type Cgroup struct {
 	Level uint32 // 0: the root
 }
 
-// check says what is wrong with a filter before the kernel is asked for anything.
-func (f *Filter) check() error {
+// Check says what is wrong with a filter before the kernel is asked for
+// anything; New does the same. A filter that can never match is a *FilterError.
+func (f *Filter) Check() error {
 	if err := f.CheckConnections(); err != nil {
 		return err
 	}

@@ -19,13 +19,14 @@ func TestFilterCheck(t *testing.T) {
 		"longest comm":   {Comms: []string{"123456789012345"}},
 	}
 	for name, f := range good {
-		if err := f.check(); err != nil {
+		if err := f.Check(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 
 	never := map[string]Filter{
 		"impossible edge":      {From: []State{TimeWait}, To: []State{Established}},
+		"a state passed over":  {From: []State{FinWait1}, To: []State{TimeWait}},
 		"no way to":            {To: []State{NewSynRecv}},
 		"never seen":           {States: []State{NewSynRecv}},
 		"state off the edge":   {States: []State{Listen}, From: []State{FinWait1}},
@@ -38,7 +39,7 @@ func TestFilterCheck(t *testing.T) {
 		"port 0":               {LocalPorts: []uint16{0}},
 	}
 	for name, f := range never {
-		if err := f.check(); !errors.As(err, new(*FilterError)) {
+		if err := f.Check(); !errors.As(err, new(*FilterError)) {
 			t.Errorf("%s: %v, want a FilterError", name, err)
 		}
 	}
@@ -48,7 +49,7 @@ func TestFilterCheck(t *testing.T) {
 		"too many":          {Ports: make([]uint16, FilterMax+1)},
 	}
 	for name, f := range wrong {
-		if err := f.check(); err == nil || errors.As(err, new(*FilterError)) {
+		if err := f.Check(); err == nil || errors.As(err, new(*FilterError)) {
 			t.Errorf("%s: %v, want another error", name, err)
 		}
 	}

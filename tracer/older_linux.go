@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"finwait/internal/holders"
 	"finwait/internal/netns"
@@ -48,8 +49,16 @@ func visit(iter *link.Iter) error {
 	return err
 }
 
-// nameHolders fills the map of holders from /proc.
+// initialPIDNamespace is PROC_PID_INIT_INO (linux/proc_ns.h).
+const initialPIDNamespace = "pid:[4026531836]"
+
+// nameHolders fills the map of holders from /proc. The hooks give pids of the
+// initial pid namespace; those of another would name the wrong processes.
 func (t *Tracer) nameHolders() error {
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
+		t.cfg.Logger.Warn().Msg("not in the initial pid namespace: sockets older than finwait are shown without an owner, and pids are the host's")
+		return nil
+	}
 	held, err := holders.Sockets()
 	if err != nil {
 		return fmt.Errorf("find the owners of sockets: %w", err)

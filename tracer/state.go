@@ -88,7 +88,7 @@ var next = map[State][]State{
 	SynSent:     {Established, SynRecv, Closed},
 	SynRecv:     {Established, FinWait1, CloseWait, Closed},
 	Established: {FinWait1, CloseWait, Closed},
-	FinWait1:    {FinWait2, Closing, TimeWait, Closed},
+	FinWait1:    {FinWait2, Closing, Closed},
 	FinWait2:    {TimeWait, Closed},
 	Closing:     {TimeWait, Closed},
 	TimeWait:    {Closed},

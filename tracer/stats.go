@@ -12,8 +12,9 @@ type Stats struct {
 type Lost struct {
 	RingFull  uint64 // the reader did not keep up
 	MapFull   uint64 // there was no memory, or no room, to follow the socket
-	Recursion uint64 // the kernel skipped the program, since it was interrupted by itself
+	Recursion uint64 // the kernel ran no program; as far as can be told, so at least that many
+	Unwind    uint64 // a minisock's timer was cancelled, and the kernel stack did not tell why
 }
 
 // Total is the sum over all causes.
-func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion }
+func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion + l.Unwind }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"finwait/internal/ktime"
@@ -13,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // flushEvery bounds how long an event waits in the ring buffer before it is handled.
@@ -24,6 +26,7 @@ type Tracer struct {
 	coll   *ebpf.Collection
 	reader *ringbuf.Reader
 	sleeps *ebpf.Variable // reader_sleeps of the BPF side
+	ran    atomic.Bool
 
 	mu    sync.Mutex
 	links []link.Link // a link that is not referenced detaches by itself
@@ -40,7 +43,7 @@ type Tracer struct {
 // CAP_SYSLOG; CAP_SYS_PTRACE and CAP_SYS_ADMIN show the owners of older sockets
 // and other namespaces. On an error nothing is left attached.
 func New(cfg Config) (*Tracer, error) {
-	if err := cfg.Filter.check(); err != nil {
+	if err := cfg.Filter.Check(); err != nil {
 		return nil, err
 	}
 	if err := prepare(); err != nil {
@@ -83,7 +86,14 @@ func (t *Tracer) start() (err error) {
 		}
 		t.links = append(t.links, l)
 	}
-	return t.seed()
+	if err := t.seed(); err != nil {
+		return err
+	}
+	now, _ := ktime.Now()
+	if err := t.coll.Variables[bpfVarAttachedNs].Set(uint64(now)); err != nil {
+		return fmt.Errorf("tell the programs that all is attached: %w", err)
+	}
+	return nil
 }
 
 // Hooks says which set of hooks follows the minisocks.
@@ -117,9 +127,14 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 }
 
 func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err error) {
+	if t.ran.Swap(true) {
+		return errors.New("a tracer can be run only once")
+	}
 	stop := context.AfterFunc(ctx, func() {
 		t.detach()
-		t.reader.Flush()
+		t.settle()
+		// It fails only when the reader is closed, which ends the loop too.
+		_ = t.reader.Flush()
 	})
 	defer stop()
 	defer t.detach()
@@ -180,6 +195,14 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 	}
 }
 
+// settle waits until no program runs any more that was running while it was
+// detached: a grace period of RCU, which is what the command is in the kernel
+// (since 4.16 at least; where it is missing, drained has to do).
+func (t *Tracer) settle() {
+	const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL, linux/membarrier.h
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
+}
+
 // drained: a program that was running while it was detached may still have
 // been adding its event; none is left when as many were read as were delivered.
 func (t *Tracer) drained(read uint64) bool {
@@ -209,7 +232,7 @@ func (t *Tracer) warn() {
 	}
 	if n := st.Lost.Total(); n > t.warnedN {
 		t.cfg.Logger.Warn().Uint64("lost", n-t.warnedN).Uint64("ring_full", st.Lost.RingFull).
-			Uint64("map_full", st.Lost.MapFull).Uint64("recursion", st.Lost.Recursion).
+			Uint64("map_full", st.Lost.MapFull).Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).
 			Msg("transitions are being lost")
 		t.warnedN = n
 	}
@@ -238,18 +261,22 @@ func (t *Tracer) stats() (Stats, error) {
 		sum.RingFull += a.RingFull
 		sum.MapFull += a.MapFull
 		sum.Rescued += a.Rescued
+		sum.Missed += a.Missed
+		sum.UnwindFailed += a.UnwindFailed
 	}
 	st := Stats{
 		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
-		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull},
+		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
 	}
 	prog, err := t.coll.Programs[bpfProgSetState].Stats()
 	if err != nil {
 		return Stats{}, fmt.Errorf("read recursion misses: %w", err)
 	}
-	if prog.RecursionMisses > sum.Rescued {
-		st.Lost.Recursion = prog.RecursionMisses - sum.Rescued
-		st.Seen += st.Lost.Recursion // the handler never saw them, the kernel did
+	// The kernel counts the runs that it skipped; what is found missing later is
+	// among them, as a rule. The larger number is nearer to the truth.
+	if skipped := prog.RecursionMisses - min(sum.Rescued, prog.RecursionMisses); skipped > sum.Missed {
+		st.Lost.Recursion = skipped
+		st.Seen += skipped - sum.Missed
 	}
 	return st, nil
 }

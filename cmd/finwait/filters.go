@@ -44,6 +44,11 @@ func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 }
 
+// picksTransitions reports whether there is a filter on single transitions.
+func (f *filterFlags) picksTransitions() bool {
+	return len(f.states)+len(f.from)+len(f.to) > 0 || f.minDuration != 0
+}
+
 // filter resolves names into what the kernel compares with.
 func (f *filterFlags) filter() (tracer.Filter, error) {
 	out := tracer.Filter{Comms: f.comms, MinDuration: f.minDuration, IPv4: f.ipv4, IPv6: f.ipv6}

@@ -14,14 +14,30 @@ import (
 
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
+// An errWriter keeps the first error of a writer. zerolog would print it to the
+// process' stderr and go on.
+type errWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *errWriter) Write(p []byte) (int, error) {
+	if w.err == nil {
+		_, w.err = w.Writer.Write(p)
+	}
+	return len(p), nil
+}
+
 // A jsonSink writes one object a line.
 type jsonSink struct {
+	w       *errWriter
 	log     zerolog.Logger
 	scratch []byte
 }
 
 func newJSONSink(w io.Writer) *jsonSink {
-	return &jsonSink{log: zerolog.New(w), scratch: make([]byte, 0, 64)}
+	ew := &errWriter{Writer: w}
+	return &jsonSink{w: ew, log: zerolog.New(ew), scratch: make([]byte, 0, 64)}
 }
 
 var null = []byte("null")
@@ -50,7 +66,7 @@ func (j *jsonSink) transition(t *tracer.Transition) error {
 	}
 	j.process(e, "closer", &t.Closer)
 	e.Str("reason", t.Reason.String()).Uint32("rearms", t.Rearms).Str("source", t.Source.String()).Send()
-	return nil
+	return j.w.err
 }
 
 func (j *jsonSink) raw(r *tracer.RawEvent) error {
@@ -67,16 +83,16 @@ func (j *jsonSink) raw(r *tracer.RawEvent) error {
 		e.Bytes("minisock", j.scratch).Int32("timer_left_jiffies", r.TimerLeft)
 	}
 	e.Send()
-	return nil
+	return j.w.err
 }
 
 func (j *jsonSink) summary(s tracer.Stats, hooks string) error {
 	j.log.Log().Str("event", "summary").
 		Uint64("seen", s.Seen).Uint64("filtered", s.Filtered).Uint64("delivered", s.Delivered).
 		Dict("lost", zerolog.Dict().Uint64("ring_full", s.Lost.RingFull).
-			Uint64("map_full", s.Lost.MapFull).Uint64("recursion", s.Lost.Recursion)).
+			Uint64("map_full", s.Lost.MapFull).Uint64("recursion", s.Lost.Recursion).Uint64("unwind", s.Lost.Unwind)).
 		Str("hooks", hooks).Send()
-	return nil
+	return j.w.err
 }
 
 func (j *jsonSink) stamp(e *zerolog.Event, at time.Time, ktime time.Duration, event string) *zerolog.Event {

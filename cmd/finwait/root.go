@@ -35,6 +35,9 @@ func usage(err error) error {
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// The first signal ends the run in order; a second one, by default, at once:
+	// the output may be blocked.
+	context.AfterFunc(ctx, stop)
 	// A closed pipe shows as EPIPE, which ends the output quietly.
 	signal.Ignore(syscall.SIGPIPE)
 

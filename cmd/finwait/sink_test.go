@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -43,6 +45,17 @@ func TestJSON(t *testing.T) {
 		`"reason":"fin_received","rearms":0,"source":"minisock"}` + "\n"
 	if got := jsonOf(t, sample()); got != want {
 		t.Errorf("got  %swant %s", got, want)
+	}
+}
+
+// A disk that is full ends the run: the sink says so.
+func TestJSONWriteError(t *testing.T) {
+	tr := sample()
+	s := newJSONSink(full{})
+	for range 2 {
+		if err := s.transition(&tr); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("error %v, want ENOSPC", err)
+		}
 	}
 }
 

@@ -62,6 +62,8 @@ func (o *traceOptions) check() error {
 		return fmt.Errorf("output format %q: there are text and json", o.output)
 	case o.color != "auto" && o.color != "always" && o.color != "never":
 		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
+	case o.raw && o.filters.picksTransitions():
+		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
 	}
@@ -83,6 +85,9 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err != nil {
 		return usage(err)
 	}
+	if err := filter.Check(); err != nil {
+		return usage(err)
+	}
 	log := logger(stderr)
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	var s sink = newTextSink(out, o.raw, colours(stdout, o.color))
@@ -91,9 +96,6 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 
 	tr, err := tracer.New(tracer.Config{Filter: filter, Raw: o.raw, Idle: out.Flush, Logger: *log})
-	if errors.As(err, new(*tracer.FilterError)) {
-		return usage(err)
-	}
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger)
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered).
 		Uint64("ring_full", st.Lost.RingFull).Uint64("map_full", st.Lost.MapFull).
-		Uint64("recursion", st.Lost.Recursion).Str("hooks", tr.Hooks()).Msg(msg)
+		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Str("hooks", tr.Hooks()).Msg(msg)
 	return nil
 }
 

@@ -169,7 +169,11 @@ func TestTransitionFilters(t *testing.T) {
 		tr.Close()
 		return kept.snapshot()
 	}
-	for _, x := range run(tracer.Filter{From: []tracer.State{tracer.SynSent}}) {
+	from := run(tracer.Filter{From: []tracer.State{tracer.SynSent}})
+	if len(from) != 1 {
+		t.Errorf("--from SYN_SENT showed %d transitions, want the client's one:\n%v", len(from), from)
+	}
+	for _, x := range from {
 		if x.From != tracer.SynSent {
 			t.Errorf("--from SYN_SENT showed\n%v", chain{x})
 		}

@@ -304,6 +304,9 @@ func (c chain) want(t testing.TB, path string, reason tracer.Reason) {
 func (c chain) check(t testing.TB) {
 	t.Helper()
 	for i, tr := range c {
+		if err := (&tracer.Filter{From: []tracer.State{tr.From}, To: []tracer.State{tr.To}}).Check(); err != nil {
+			t.Error(err)
+		}
 		if i == 0 {
 			if tr.Known() {
 				t.Errorf("%v lasted %v (%v): nobody saw it begin", tr.From, tr.Duration, tr.Precision)

@@ -96,10 +96,9 @@ func timeWaits(ns *testnet.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
-// attempts is how often a load is tried. The kernel skips a program that a
-// softirq interrupts at its very beginning or end, some tens of nanoseconds in
-// which nothing can take over: about one transition in a million at full speed.
-// A run that this happened in proves nothing about all the others.
+// attempts is how often a load is tried. Now and then a kernel calls no program
+// for a transition (docs/limitations.md). That must be counted, and a run in
+// which it happened proves nothing about all the others.
 const attempts = 4
 
 // Connections as fast as several processes can make them: nothing is missing,
@@ -144,7 +143,8 @@ func loadOnce(t *testing.T) string {
 		return fmt.Sprintf("%d transitions were lost to recursion", st.Lost.Recursion)
 	}
 	if lives == nil {
-		return "a socket was not seen to the end"
+		t.Error("a socket was not seen to the end, and no loss was counted")
+		return ""
 	}
 	for _, x := range kept.snapshot() {
 		if !pids[x.Owner.PID] && x.Ktime < removed {
