@@ -22,18 +22,35 @@ const mark = 12345
 // as if the network had, but for those made here if but is set.
 func (s *Sock) DropIncoming(but bool) {
 	s.t.Helper()
-	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	if but {
-		// A socket filter of a TCP socket sees the TCP header first (tcp_filter()).
-		drop = []unix.SockFilter{
-			{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 14},
-			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 0, Jf: 1, K: mark},
-			{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
-			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		}
+	if !but {
+		s.filter(unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+		return
 	}
+	s.onlyWhere(unix.BPF_H, 14, mark) // the window
+}
+
+// OnlySYN makes the socket, and those that it accepts, drop all but bare SYNs.
+func (s *Sock) OnlySYN() {
+	s.t.Helper()
+	s.onlyWhere(unix.BPF_B, 13, SYN) // the flags
+}
+
+// onlyWhere drops segments whose header has another value at an offset. A socket
+// filter of a TCP socket sees the TCP header first (tcp_filter()).
+func (s *Sock) onlyWhere(size uint16, offset, value uint32) {
+	s.t.Helper()
+	s.filter(
+		unix.SockFilter{Code: unix.BPF_LD | size | unix.BPF_ABS, K: offset},
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 0, Jf: 1, K: value},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	)
+}
+
+func (s *Sock) filter(program ...unix.SockFilter) {
+	s.t.Helper()
 	s.must("SO_ATTACH_FILTER", unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(drop)), Filter: &drop[0]}))
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
 }
 
 // LetIncoming ends DropIncoming.

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -231,3 +232,23 @@ func (s *Sock) BindAny() *Sock {
 
 // At is a port of the family's loopback address.
 func At(f Family, port uint16) netip.AddrPort { return netip.AddrPortFrom(f.Addr, port) }
+
+// TryListen listens; what keeps it from that is an errno.
+func (s *Sock) TryListen() error { return unix.Listen(s.fd, 128) }
+
+// Disconnect makes the socket as good as new: connect(2) with AF_UNSPEC.
+func (s *Sock) Disconnect() {
+	s.t.Helper()
+	unspec := make([]byte, 16)
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&unspec[0])), uintptr(len(unspec)))
+	if errno != 0 {
+		s.t.Fatalf("connect AF_UNSPEC: %v", errno)
+	}
+}
+
+// FastOpen connects with a byte of data in the SYN (RFC 7413).
+func (s *Sock) FastOpen(to netip.AddrPort) {
+	s.t.Helper()
+	s.must("sendto MSG_FASTOPEN", unix.Sendto(s.fd, []byte{1}, unix.MSG_FASTOPEN, sockaddr(to)))
+	s.name()
+}

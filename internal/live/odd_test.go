@@ -1,0 +1,165 @@
+//go:build linux
+
+package live_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// ss -K on a listener: tcp_abort() closes it twice over, and nobody connected.
+func TestListenerDestroyed(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		l := ns.Socket(f).Bind(0).Listen()
+		any := netip.IPv4Unspecified()
+		if f.AF == unix.AF_INET6 {
+			any = netip.IPv6Unspecified()
+		}
+		if err := ns.Destroy(l.Local, netip.AddrPortFrom(any, 0)); err != nil {
+			t.Fatal(err)
+		}
+		c := r.chain(l.Cookie)
+		c.want(t, "CLOSED LISTEN CLOSED", tracer.Destroyed)
+		c.owned(t, tracer.Listener)
+		if c.last().Closer.PID != 0 {
+			t.Errorf("closer %d: it was destroyed", c.last().Closer.PID)
+		}
+	})
+}
+
+// The second socket to listen on an address fails after it has been in LISTEN; nobody closes it.
+func TestListenFails(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		first := ns.Socket(f).Bind(0)
+		second := ns.Socket(f).Bind(first.Local.Port())
+		first.Listen()
+		isErrno(t, second.TryListen(), unix.EADDRINUSE)
+		c := r.chain(second.Cookie)
+		c.want(t, "CLOSED LISTEN CLOSED", tracer.Aborted)
+		if c.last().Closer.PID != 0 {
+			t.Errorf("closer %d: nobody closed it", c.last().Closer.PID)
+		}
+	})
+}
+
+// connect() after one that failed: the old port is still written in the socket.
+func TestConnectAgain(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		bound := ns.Socket(f).Bind(0)
+		c := ns.Socket(f)
+		isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
+		refused := r.chain(c.Cookie)
+		refused.want(t, "CLOSED SYN_SENT CLOSED", tracer.Refused)
+		if refused.last().Local.Port() == 0 {
+			t.Error("the refused connection had a port")
+		}
+		l := ns.Socket(f).Bind(0).Listen()
+		c.Connect(l.Local)
+		again := r.until(c.Cookie, tracer.Established)
+		again.check(t)
+		if got, want := again.path(), "CLOSED SYN_SENT CLOSED SYN_SENT ESTABLISHED"; got != want {
+			t.Errorf("went %s, want %s", got, want)
+		}
+		if x := again[2]; x.Local.Port() != 0 || x.Precision != tracer.Exact {
+			t.Errorf("the second connect has no port yet, and CLOSED is known to begin with the first's end:\n%v", chain{x})
+		}
+	})
+}
+
+// One descriptor, two connections: the first one's TIME_WAIT is still there when
+// the second one, of the same cookie, gets to its own.
+func TestTwoLives(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		l := ns.Socket(f).Bind(0).Listen()
+		c := ns.Socket(f)
+		var ports []uint16
+		for range 2 {
+			c.Connect(l.Local)
+			ports = append(ports, c.Local.Port())
+			s := l.Accept()
+			c.ShutdownWrite()
+			c.WaitState(unix.BPF_TCP_FIN_WAIT2)
+			s.Close()
+			c.WaitState(unix.BPF_TCP_CLOSE)
+			c.Disconnect()
+			time.Sleep(300 * time.Millisecond) // apart, so that a mix-up shows
+		}
+		reason := outlast(ns)
+		for _, port := range ports {
+			var life chain
+			for deadline := time.Now().Add(100 * time.Second); len(life) == 0 || life.last().To != tracer.Closed; time.Sleep(20 * time.Millisecond) {
+				life = nil
+				for _, x := range r.snapshot() {
+					if x.Cookie == c.Cookie && x.Local.Port() == port {
+						life = append(life, x)
+					}
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("port %d did not close:\n%v", port, life)
+				}
+			}
+			if got, want := life.path(), "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED"; got != want {
+				t.Errorf("port %d went %s, want %s", port, got, want)
+			}
+			last := life.last()
+			if last.Reason != reason || last.Rearms != 0 || last.Owner.PID == 0 {
+				t.Errorf("port %d: %v", port, chain{last})
+			}
+			for i := 1; i < len(life); i++ {
+				if life[i].Duration != life[i].Ktime-life[i-1].Ktime {
+					t.Errorf("port %d: a duration of the other life:\n%v", port, life)
+				}
+			}
+		}
+	})
+}
+
+// A socket that asks for no TIME_WAIT has not run into tcp_max_tw_buckets.
+func TestNoLinger2(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		ns.Sysctl("tcp_max_tw_buckets", "0")
+		p := ns.Pair(f)
+		p.Client.Set(unix.IPPROTO_TCP, unix.TCP_LINGER2, -1)
+		p.Client.ShutdownWrite()
+		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
+		p.Client.Close()
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Aborted)
+		if n := ns.Counter("TcpExt.TCPTimeWaitOverflow"); n != 0 {
+			t.Errorf("the kernel counts %d overflows: this tests something else", n)
+		}
+	})
+}
+
+// shutdown() before the handshake is over (TCP Fast Open): the FIN is sent by
+// whichever softirq ends the handshake, on top of a task that has no part in it.
+func TestDeferredFIN(t *testing.T) {
+	t.Parallel()
+	ns, r := record(t)
+	f := testnet.Families[0]
+	ns.Sysctl("tcp_fastopen", "519") // client, server, without cookies
+	l := ns.Socket(f).Bind(0)
+	l.Set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5)
+	l.Listen()
+	l.OnlySYN() // the child's too: it does not get the ACK
+	c := ns.Socket(f)
+	c.FastOpen(l.Local)
+	s := l.Accept()
+	s.ShutdownWrite()
+	if st := s.Info().State; st != unix.BPF_TCP_SYN_RECV {
+		t.Fatalf("the child is in state %d: this tests something else", st)
+	}
+	s.LetIncoming()
+	s.WaitState(unix.BPF_TCP_FIN_WAIT2)
+
+	for _, x := range r.until(s.Cookie, tracer.FinWait2) {
+		if x.Closer.PID != 0 {
+			t.Errorf("closer %d/%v, taken from the task that was interrupted:\n%v", x.Closer.PID, x.Closer.Comm, chain{x})
+		}
+	}
+}
