@@ -5,6 +5,7 @@ CLANG   ?= clang-19
 STRIP   ?= llvm-strip-19
 ARGS    ?=
 FUZZ    ?= 10s
+KERNELS ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
@@ -30,6 +31,14 @@ test-unit: ## the tests that need no kernel of their own, with the race detector
 .PHONY: test-live
 test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/live
+
+.PHONY: test-kernels
+test-kernels: ## the same on Debian's kernels in QEMU; pick with KERNELS="6.1 7.3" (qemu-system-x86 busybox-static xz-utils)
+	$(GO) run ./internal/kernels -kernels "$(KERNELS)"
+
+.PHONY: docs-kernels
+docs-kernels: ## the same, and write docs/kernels.md
+	$(GO) run ./internal/kernels -docs docs/kernels.md
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ (10s)

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The suites that have kernels for cloud machines, which are small and have BTF.
+var (
+	suites         = []string{"bullseye", "bookworm", "trixie", "trixie-backports", "sid"}
+	securitySuites = []string{"bullseye-security", "bookworm-security", "trixie-security"}
+)
+
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// indexAge is how old the package index may get before it is read anew.
+const indexAge = 12 * time.Hour
+
+// modules are those that the tests need, in the order to load them.
+var modules = []string{"inet_diag.ko", "tcp_diag.ko"}
+
+// A kernel is the newest version of a series that the archive has.
+type kernel struct {
+	series   string // 6.12
+	version  string // as uname -r says it
+	packages []string
+}
+
+// An archive is Debian's, with a package index that is kept apart from the host's.
+type archive struct{ dir string }
+
+// openArchive reads the index of all suites, from the mirror that the host's own apt uses.
+func openArchive(dir string) (*archive, error) {
+	a := &archive{dir}
+	for _, sub := range []string{"apt/lists/partial", "apt/cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	stamp := filepath.Join(dir, "apt/updated")
+	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < indexAge {
+		return a, nil
+	}
+	targets, err := output(exec.Command("apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"))
+	if err != nil {
+		return nil, err
+	}
+	mirror := make(map[string]string)
+	for line := range strings.Lines(targets) {
+		if label, uri, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			mirror[label] = uri
+		}
+	}
+	if mirror["Debian"] == "" || mirror["Debian-Security"] == "" {
+		return nil, errors.New("apt knows no mirror of Debian and its security updates: run apt-get update, on Debian")
+	}
+	var sources strings.Builder
+	for label, names := range map[string][]string{"Debian": suites, "Debian-Security": securitySuites} {
+		for _, suite := range names {
+			fmt.Fprintf(&sources, "deb [arch=amd64 signed-by=%s] %s %s main\n", keyring, mirror[label], suite)
+		}
+	}
+	if err := os.WriteFile(a.sources(), []byte(sources.String()), 0o644); err != nil {
+		return nil, err
+	}
+	if _, err := output(a.apt("apt-get", "update")); err != nil {
+		return nil, err
+	}
+	return a, os.WriteFile(stamp, nil, 0o644)
+}
+
+func (a *archive) sources() string { return filepath.Join(a.dir, "apt/sources.list") }
+
+// apt is a command of apt's that sees this index instead of the host's.
+func (a *archive) apt(name string, args ...string) *exec.Cmd {
+	options := []string{
+		"-q",
+		"-o", "Dir::Etc::SourceList=" + a.sources(),
+		"-o", "Dir::Etc::SourceParts=/dev/null",
+		"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "apt/lists"),
+		"-o", "Dir::State::Status=/dev/null",
+		"-o", "Dir::Cache=" + filepath.Join(a.dir, "apt/cache"),
+		"-o", "Acquire::Languages=none",
+		"-o", "Acquire::Check-Valid-Until=false", // a suite that is no longer updated has an old date
+		"-o", "APT::Sandbox::User=root", // the cache is in a home directory
+	}
+	return exec.Command(name, append(options, args...)...)
+}
+
+// A kernel's package, as in linux-image-6.1.0-56-cloud-amd64. From 6.19 on the
+// image is in linux-binary, the modules are in linux-modules, and linux-image is empty.
+var packageName = regexp.MustCompile(`^linux-(image|binary|modules)-((\d+\.\d+)\.\d\S*-cloud-amd64) `)
+
+// kernels lists the newest kernel of each series that the archive has, oldest series first.
+func (a *archive) kernels() ([]kernel, error) {
+	list, err := output(a.apt("apt-cache", "search", "--names-only", `^linux-(image|binary|modules)-.*-cloud-amd64$`))
+	if err != nil {
+		return nil, err
+	}
+	return newest(list), nil
+}
+
+func newest(list string) []kernel {
+	series := make(map[string]kernel)
+	for line := range strings.Lines(list) {
+		m := packageName.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		k := series[m[3]]
+		switch compareVersions(m[2], k.version) {
+		case 1:
+			k = kernel{series: m[3], version: m[2]}
+			fallthrough
+		case 0:
+			k.packages = append(k.packages, strings.TrimSpace(m[0]))
+		}
+		series[m[3]] = k
+	}
+	var all []kernel
+	for _, k := range series {
+		all = append(all, k)
+	}
+	slices.SortFunc(all, func(a, b kernel) int { return compareVersions(a.series, b.series) })
+	return all
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// compareVersions goes by the numbers in them, from left to right.
+func compareVersions(a, b string) int {
+	numbers := func(s string) (list []int) {
+		for _, digits := range number.FindAllString(strings.TrimSuffix(s, "-cloud-amd64"), -1) {
+			n, _ := strconv.Atoi(digits) // digits are a number
+			list = append(list, n)
+		}
+		return list
+	}
+	return slices.Compare(numbers(a), numbers(b))
+}
+
+// fetch downloads and unpacks a kernel, once, and returns the directory that
+// holds its vmlinuz and those modules that its packages have.
+func (a *archive) fetch(k kernel) (string, error) {
+	dir := filepath.Join(a.dir, k.version)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	tmp, err := os.MkdirTemp(a.dir, "unpack-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	download := a.apt("apt-get", append([]string{"download"}, k.packages...)...)
+	download.Dir = tmp
+	if _, err := output(download); err != nil {
+		return "", err
+	}
+	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	if err != nil {
+		return "", err
+	}
+	for _, deb := range debs {
+		if err := unpack(deb, tmp); err != nil {
+			return "", fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+		}
+		if err := os.Remove(deb); err != nil {
+			return "", err
+		}
+	}
+	if _, err := os.Stat(filepath.Join(tmp, "vmlinuz")); err != nil {
+		return "", fmt.Errorf("no kernel in %v", k.packages)
+	}
+	return dir, os.Rename(tmp, dir)
+}
+
+// unpack takes out of a package the few files that are needed.
+func unpack(deb, dir string) error {
+	files, err := output(exec.Command("dpkg-deb", "--fsys-tarfile", deb))
+	if err != nil {
+		return err
+	}
+	for t := tar.NewReader(strings.NewReader(files)); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, compressed := strings.CutSuffix(filepath.Base(h.Name), ".xz")
+		if strings.HasPrefix(name, "vmlinuz") {
+			name = "vmlinuz"
+		} else if !slices.Contains(modules, name) {
+			continue
+		}
+		b, err := io.ReadAll(t)
+		if err == nil && compressed {
+			xz := exec.Command("xz", "-dc")
+			xz.Stdin = bytes.NewReader(b)
+			var out string
+			out, err = output(xz)
+			b = []byte(out)
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			return err
+		}
+	}
+}
+
+// output runs a command; what it says of its failure is the error.
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}

@@ -1,0 +1,33 @@
+#!/bin/busybox sh
+# The only process of a virtual machine: runs JOB, which the kernel takes from
+# its command line into the environment, and says on the second serial port how
+# that ended. Without the last line the machine has failed.
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+ip link set lo up
+for module in inet_diag tcp_diag; do
+	[ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
+done
+
+export GOGC=400
+stty -F /dev/ttyS1 raw
+exec >/dev/ttyS1 2>&1
+status=0
+case $JOB in
+test)
+	/tracer.test -test.v=test2json -test.run '^TestVerifierCost$' || status=$?
+	timeout "$LIMIT" /live.test -test.v=test2json -test.short ${RUN:+-test.run "$RUN"} || status=$?
+	;;
+refuse)
+	timeout "$LIMIT" /finwait trace || status=$?
+	;;
+esac
+echo
+echo "exit status $status"
+sync
+reboot -f

@@ -1,0 +1,154 @@
+// Command kernels runs the live-kernel tests on Debian's cloud kernels, each in
+// a virtual machine without hardware support, so that it works anywhere.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"finwait/tracer"
+)
+
+// atOnce is how many machines run side by side.
+const atOnce = 2
+
+// required are the series that must be there: Debian supports them for years.
+var required = []string{"6.1", "6.12"}
+
+func main() {
+	pick := flag.String("kernels", "", "series to run, such as \"6.1 7.3\" (default: all that the archive has)")
+	run := flag.String("run", "", "run only the tests that match, as in go test -run")
+	docs := flag.String("docs", "", "write the table to this file")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	results, err := test(ctx, strings.Fields(*pick), *run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if *docs != "" {
+		if err := os.WriteFile(*docs, []byte(document(results)), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	fmt.Print("\n", table(results), "\n", skips(results))
+	failed := 0
+	for _, r := range results {
+		if r.bad() {
+			failed++
+		}
+	}
+	fmt.Printf("kernels: %d passed, %d failed\n", len(results)-failed, failed)
+	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// test runs the tests on the kernels of the picked series.
+func test(ctx context.Context, picked []string, run string) ([]*result, error) {
+	for _, tool := range []string{"qemu-system-x86_64", "busybox", "dpkg-deb", "xz", "apt-get"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return nil, fmt.Errorf("no %s: apt-get install qemu-system-x86 busybox-static xz-utils", tool)
+		}
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	arch, err := openArchive(filepath.Join(cache, "finwait/kernels"))
+	if err != nil {
+		return nil, err
+	}
+	available, err := arch.kernels()
+	if err != nil {
+		return nil, err
+	}
+	kernels, missing := choose(available, picked)
+	var results []*result
+	for _, series := range missing {
+		fmt.Printf("%s: the archive has no such kernel\n", series)
+		if slices.Contains(required, series) {
+			results = append(results, &result{kernel: kernel{series: series, version: series}, err: fmt.Errorf("not in the archive")})
+		}
+	}
+
+	logs := filepath.Join(arch.dir, "log")
+	if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
+		return nil, err
+	}
+	fmt.Printf("what the machines print goes to %s\n", logs)
+	userland, err := userland()
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for _, k := range kernels {
+		r := &result{kernel: k}
+		results = append(results, r)
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			began := time.Now()
+			r.run(ctx, arch, userland, run, filepath.Join(logs, k.version))
+			r.took = time.Since(began)
+			fmt.Println(r)
+		})
+	}
+	wg.Wait()
+	return results, nil
+}
+
+// choose gives the kernels of the picked series, by default of all, and the
+// series that should be there but are not.
+func choose(available []kernel, picked []string) (chosen []kernel, missing []string) {
+	want := picked
+	if len(want) == 0 {
+		chosen, want = available, required
+	}
+	for _, series := range want {
+		i := slices.IndexFunc(available, func(k kernel) bool { return k.series == series })
+		switch {
+		case i < 0:
+			missing = append(missing, series)
+		case len(picked) > 0:
+			chosen = append(chosen, available[i])
+		}
+	}
+	return chosen, missing
+}
+
+// run boots the kernel and judges what came out.
+func (r *result) run(ctx context.Context, arch *archive, userland []byte, tests, log string) {
+	dir, err := arch.fetch(r.kernel)
+	if err != nil {
+		r.err = err
+		return
+	}
+	job := "test"
+	if compareVersions(r.kernel.series, tracer.MinimumKernel) < 0 {
+		job = "refuse"
+	}
+	out, err := boot(ctx, r.kernel, dir, userland, job, tests, log)
+	if err != nil {
+		r.err = err
+		return
+	}
+	if job == "refuse" {
+		r.err = r.judgeRefusal(out)
+		return
+	}
+	r.err = r.judgeTests(out)
+}
