@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -281,11 +282,13 @@ func (t *Tracer) stats() (Stats, error) {
 	return st, nil
 }
 
-// detach takes the programs off their hooks; sockets stop being followed.
+// detach takes the programs off their hooks; sockets stop being followed. The
+// last goes first: what set_state does not see while the others are still there
+// they would take for skipped, and that would hide as many losses.
 func (t *Tracer) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, l := range t.links {
+	for _, l := range slices.Backward(t.links) {
 		// Closing the last reference detaches; there is no other way for it to go.
 		_ = l.Close()
 	}
