@@ -19,15 +19,24 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(set_state_nested, struct sock *sk, int from, int to)
-{
-	if (set_state_was_skipped(sk, to)) {
-		count(rescued);
-		on_set_state(ctx, sk, from, to);
-	}
-	return 0;
+/*
+ * Where a task can be interrupted in the middle of a tracepoint (from 7.0 on),
+ * each of these may be too while those before it wait on the same CPU.
+ */
+#define TAKE_OVER(name)								\
+SEC("tp_btf/inet_sock_set_state")						\
+int BPF_PROG(name, struct sock *sk, int from, int to)				\
+{										\
+	if (set_state_was_skipped(sk, to)) {					\
+		count(rescued);							\
+		on_set_state(ctx, sk, from, to);				\
+	}									\
+	return 0;								\
 }
+
+TAKE_OVER(set_state_nested)
+TAKE_OVER(set_state_third)
+TAKE_OVER(set_state_fourth)
 
 SEC("tp_btf/timer_start")
 int BPF_PROG(timer_start, struct timer_list *timer)

@@ -2,8 +2,8 @@
 /*
  * The kernel skips a tp_btf program on a CPU that is in the middle of a run of
  * it: a softirq may have interrupted the run (05b24ff9b2cf, 6.1) or, as seen
- * from 7.0 on, another task. A second program on the same tracepoint, called
- * after the first, takes the transition over then.
+ * from 7.0 on, another task. Further programs on the same tracepoint, called
+ * after the first, take the transition over then.
  */
 #ifndef FINWAIT_NESTED_H
 #define FINWAIT_NESTED_H
@@ -13,7 +13,7 @@
 
 /*
  * The transitions of one socket do not overlap, whatever else runs in between:
- * if set_state has seen this one, it has left its mark on the socket.
+ * whichever program has seen this one has left its mark on the socket.
  */
 static __always_inline bool set_state_was_skipped(struct sock *sk, int to)
 {

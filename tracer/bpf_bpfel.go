@@ -212,7 +212,9 @@ const (
 	bpfProgKfreeSkb         = "kfree_skb"
 	bpfProgOlder            = "older"
 	bpfProgSetState         = "set_state"
+	bpfProgSetStateFourth   = "set_state_fourth"
 	bpfProgSetStateNested   = "set_state_nested"
+	bpfProgSetStateThird    = "set_state_third"
 	bpfProgTimerCancel      = "timer_cancel"
 	bpfProgTimerExpireEntry = "timer_expire_entry"
 	bpfProgTimerStart       = "timer_start"
@@ -292,7 +294,9 @@ type bpfProgramSpecs struct {
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	Older            *ebpf.ProgramSpec `ebpf:"older"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
+	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
+	SetStateThird    *ebpf.ProgramSpec `ebpf:"set_state_third"`
 	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.ProgramSpec `ebpf:"timer_start"`
@@ -423,7 +427,9 @@ type bpfPrograms struct {
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
 	Older            *ebpf.Program `ebpf:"older"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
+	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
+	SetStateThird    *ebpf.Program `ebpf:"set_state_third"`
 	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.Program `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.Program `ebpf:"timer_start"`
@@ -434,7 +440,9 @@ func (p *bpfPrograms) Close() error {
 		p.KfreeSkb,
 		p.Older,
 		p.SetState,
+		p.SetStateFourth,
 		p.SetStateNested,
+		p.SetStateThird,
 		p.TimerCancel,
 		p.TimerExpireEntry,
 		p.TimerStart,

@@ -75,7 +75,7 @@ func (t *Tracer) start() (err error) {
 	// looks like a close.
 	for _, name := range []string{
 		bpfProgTimerStart, bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb,
-		bpfProgSetState, bpfProgSetStateNested,
+		bpfProgSetState, bpfProgSetStateNested, bpfProgSetStateThird, bpfProgSetStateFourth,
 	} {
 		prog := t.coll.Programs[name]
 		if prog == nil {
