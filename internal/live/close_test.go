@@ -184,7 +184,7 @@ func TestResetInFinWait2(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
-		r.until(p.Client.Cookie, tracer.FinWait2)
+		r.orphan(p.Client)
 		p.Server.Reset()
 
 		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.RSTReceived)
@@ -201,7 +201,7 @@ func TestResetInTimeWait(t *testing.T) {
 		p := ns.Pair(f)
 		seq := p.Server.Sequence()
 		p.Client.Close()
-		r.until(p.Client.Cookie, tracer.FinWait2)
+		r.orphan(p.Client)
 		p.Server.Close()
 		r.timeWait(ns, p.Client)
 		began := now()
@@ -222,7 +222,7 @@ func TestDataAfterClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
-		r.until(p.Client.Cookie, tracer.FinWait2)
+		r.orphan(p.Client)
 		p.Server.Write()
 
 		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.RSTSent)
@@ -266,7 +266,7 @@ func TestRetransmittedFIN(t *testing.T) {
 		const again = 3
 		p := ns.Pair(f)
 		p.Client.Close()
-		r.until(p.Client.Cookie, tracer.FinWait2)
+		r.orphan(p.Client)
 		p.Server.DropIncoming(false)
 		p.Server.ShutdownWrite()
 		p.Server.Wait("retransmissions", func(i *unix.TCPInfo) bool { return i.Total_retrans >= again })

@@ -83,7 +83,11 @@ func runTests(m *testing.M) int {
 		code = 1
 	}
 	st, err := tr.Stats()
-	if err != nil || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() || st.Lost.RingFull+st.Lost.MapFull != 0 {
+	lost := st.Lost.Total()
+	if st.Lost.Recursion <= allowed(st) {
+		lost -= st.Lost.Recursion
+	}
+	if err != nil || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() || lost != 0 {
 		fmt.Fprintf(os.Stderr, "accounts of all tests: %+v, %v\n", st, err)
 		code = 1
 	}
@@ -224,6 +228,24 @@ func (r *recorder) timeWait(ns *testnet.NS, s *testnet.Sock) {
 	}
 }
 
+// orphan waits until a minisock holds the FIN_WAIT_2 of a socket that was closed.
+func (r *recorder) orphan(s *testnet.Sock) {
+	r.t.Helper()
+	r.until(s.Cookie, tracer.FinWait2)
+	time.Sleep(20 * time.Millisecond) // the full socket hands over right after it says so
+}
+
+// allowed is how many transitions may be lost to recursion. On a real machine
+// that is next to none. In an emulator, whose CPUs stand still for milliseconds
+// in the midst of an instruction, programs are interrupted by themselves now and
+// then, which is what short mode is for.
+func allowed(st tracer.Stats) uint64 {
+	if testing.Short() {
+		return st.Seen / 500
+	}
+	return 1 + st.Seen/20000
+}
+
 // outlast lets every TIME_WAIT of the namespace end and returns the reason that
 // they end for. In short mode that is not the minute that they take, but the
 // namespace's removal.
@@ -268,6 +290,11 @@ func (c chain) path() string {
 }
 
 func (c chain) last() tracer.Transition { return c[len(c)-1] }
+
+// broken: something of it was lost.
+func (c chain) broken() bool {
+	return len(c) == 0 || c[0].Known() || c.last().To != tracer.Closed || strings.Contains(c.path(), "|")
+}
 
 // leaving is the transition that leaves a state.
 func (c chain) leaving(t testing.TB, s tracer.State) tracer.Transition {

@@ -129,18 +129,22 @@ func loadOnce(t *testing.T) string {
 	// Every TIME_WAIT ends with the namespace; that makes the chains whole.
 	removed := now()
 	ns.Remove()
-	lives := kept.lives(t, pids)
+	lives := kept.lives(t, pids, tr.Tracer)
 	tr.stop(t)
 
 	st := tr.stats(t)
+	lost := int(st.Lost.Recursion)
 	if n := uint64(len(kept.snapshot())); n != st.Delivered {
 		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
 	}
 	if st.Lost.RingFull+st.Lost.MapFull != 0 {
 		t.Errorf("lost: %+v", st.Lost)
 	}
-	if st.Lost.Recursion != 0 {
-		return fmt.Sprintf("%d transitions were lost to recursion", st.Lost.Recursion)
+	if st.Lost.Recursion > allowed(st) {
+		t.Errorf("lost: %+v", st.Lost)
+	}
+	if lost > 0 && !testing.Short() {
+		return fmt.Sprintf("%d transitions were lost to recursion", lost)
 	}
 	if lives == nil {
 		t.Error("a socket was not seen to the end, and no loss was counted")
@@ -153,7 +157,9 @@ func loadOnce(t *testing.T) string {
 	}
 	var clients, servers, listeners, waits int
 	for cookie, c := range lives {
-		c.check(t)
+		if lost == 0 {
+			c.check(t)
+		}
 		for _, x := range c {
 			if x.To == tracer.TimeWait {
 				waits++
@@ -171,11 +177,11 @@ func loadOnce(t *testing.T) string {
 			t.Fatalf("socket %d:\n%v", cookie, c)
 		}
 	}
-	if clients != loadTotal || servers != loadTotal || listeners != len(loadShares) {
+	if off := 2*loadTotal + len(loadShares) - clients - servers - listeners; off < 0 || off > lost {
 		t.Errorf("%d clients, %d servers, %d listeners; want %d, %d, %d",
 			clients, servers, listeners, loadTotal, loadTotal, len(loadShares))
 	}
-	if waits != made {
+	if off := made - waits; off < -lost || off > lost {
 		t.Errorf("%d TIME_WAITs, the kernel made %d", waits, made)
 	}
 	return ""
@@ -193,7 +199,7 @@ func TestRingFull(t *testing.T) {
 	}, kept)
 	pids := load(t, ns)
 	ns.Remove()
-	all := r.lives(t, pids)
+	all := r.lives(t, pids, shared.tracer)
 	tr.stop(t)
 	if all == nil {
 		all = r.byCookie()
@@ -213,12 +219,15 @@ func TestRingFull(t *testing.T) {
 				want = &all[got.Cookie][i]
 			}
 		}
+		if all[got.Cookie].broken() || got.Precision != tracer.Exact && st.Lost.Recursion > 0 {
+			continue // the one or the other tracer missed something
+		}
 		if want == nil {
 			t.Fatalf("made up:\n%v", chain{got})
 		}
 		// Two programs on one hook, one after the other: only the dates may differ a little.
 		if got.Known() != want.Known() || got.Precision != want.Precision || got.Reason != want.Reason ||
-			got.Owner != want.Owner || (got.Duration-want.Duration).Abs() > 100*time.Millisecond {
+			got.Owner != want.Owner || (got.Duration-want.Duration).Abs() > 500*time.Millisecond {
 			t.Fatalf("differs:\n%v%v", chain{got}, chain{*want})
 		}
 	}
@@ -271,10 +280,10 @@ func (r *running) stats(t *testing.T) tracer.Stats {
 // lives waits until all sockets of the workers have been closed, and returns
 // them by cookie; nil if that does not come to be. The namespace is gone by
 // then, and its number may be another's.
-func (r *recorder) lives(t *testing.T, pids map[uint32]bool) map[uint64]chain {
+func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) map[uint64]chain {
 	t.Helper()
 	const sockets = 2*loadTotal + 4 // a client and a server each, and the listeners
-	deadline := time.Now().Add(10 * time.Second)
+	began := time.Now()
 	for {
 		lives := make(map[uint64]chain)
 		closed := 0
@@ -287,10 +296,15 @@ func (r *recorder) lives(t *testing.T, pids map[uint32]bool) map[uint64]chain {
 				closed++
 			}
 		}
-		if closed >= sockets {
+		st, err := tr.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := time.Since(began) > 10*time.Second
+		if closed >= sockets || late && closed+int(st.Lost.Recursion) >= sockets {
 			return lives
 		}
-		if time.Now().After(deadline) {
+		if time.Since(began) > time.Minute {
 			t.Logf("%d of %d sockets were closed", closed, sockets)
 			return nil
 		}

@@ -17,7 +17,7 @@ import (
 func finish(ns *testnet.NS, r *recorder, first, second *testnet.Sock) {
 	r.t.Helper()
 	first.Close()
-	r.until(first.Cookie, tracer.FinWait2)
+	r.orphan(first)
 	second.Close()
 	r.timeWait(ns, first)
 	r.until(second.Cookie, tracer.Closed)
@@ -115,7 +115,7 @@ func TestNamespaceRemoved(t *testing.T) {
 		finish(ns, r, p.Client, p.Server)
 		orphan := ns.Pair(f)
 		orphan.Client.Close()
-		r.until(orphan.Client.Cookie, tracer.FinWait2)
+		r.orphan(orphan.Client)
 		orphan.Server.Reset()
 		r.chain(orphan.Client.Cookie)
 

@@ -114,6 +114,9 @@ func (s *Sniffer) SYN(to uint16) []byte {
 	buf := make([]byte, 2048)
 	for {
 		k, _, err := unix.Recvfrom(s.fd, buf, 0)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
 			s.n.t.Fatalf("wait for a SYN: %v", err)
 		}
