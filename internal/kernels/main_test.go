@@ -1,0 +1,58 @@
+package main
+
+import (
+	"reflect"
+	"testing"
+)
+
+// What apt-cache search prints, with all that should not be taken for a newer kernel.
+const listing = `linux-image-6.1-cloud-amd64 - Linux for x86-64 cloud (meta-package)
+linux-image-6.1.0-0.deb11.52-cloud-amd64 - Linux 6.1 for x86-64 cloud (signed)
+linux-image-6.1.0-9-cloud-amd64 - Linux 6.1 for x86-64 cloud (signed)
+linux-image-6.1.0-56-cloud-amd64 - Linux 6.1 for x86-64 cloud (signed)
+linux-image-6.12.94+deb13-cloud-amd64 - Linux 6.12 for x86-64 cloud (signed)
+linux-image-6.12.117+deb12-cloud-amd64 - Linux 6.12 for x86-64 cloud (signed)
+linux-image-6.12.117+deb13-cloud-amd64 - Linux 6.12 for x86-64 cloud (signed)
+linux-binary-7.3.4+deb13-cloud-amd64 - Linux 7.3.4 for x86-64 cloud (kernel image)
+linux-modules-7.3.4+deb13-cloud-amd64 - Linux 7.3.4 for x86-64 cloud (modules)
+`
+
+func TestNewestOfEachSeries(t *testing.T) {
+	want := []kernel{
+		{"6.1", "6.1.0-56-cloud-amd64", []string{"linux-image-6.1.0-56-cloud-amd64"}},
+		{"6.12", "6.12.117+deb13-cloud-amd64", []string{"linux-image-6.12.117+deb13-cloud-amd64"}},
+		{"7.3", "7.3.4+deb13-cloud-amd64", []string{"linux-binary-7.3.4+deb13-cloud-amd64", "linux-modules-7.3.4+deb13-cloud-amd64"}},
+	}
+	got := newest(listing)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	chosen, missing := choose(got, []string{"7.3", "6.5"})
+	if len(chosen) != 1 || chosen[0].series != "7.3" || !reflect.DeepEqual(missing, []string{"6.5"}) {
+		t.Errorf("picked %v, missing %v", chosen, missing)
+	}
+	if _, missing := choose(got[2:], nil); !reflect.DeepEqual(missing, required) {
+		t.Errorf("missing %v, want %v", missing, required)
+	}
+}
+
+// A machine that says nothing has not passed.
+func TestOnlyTheExitMarkPasses(t *testing.T) {
+	for _, out := range []string{"", "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.00s)\nPASS\n"} {
+		if err := new(result).judgeTests(out); err == nil {
+			t.Errorf("%q passed", out)
+		}
+	}
+	const refusal = "this kernel has no ring buffer, which came with Linux 5.8: use a kernel from 5.15 on"
+	for out, ok := range map[string]bool{
+		refusal + "\n\nexit status 1\n":      true,
+		refusal + "\n\nexit status 0\n":      false,
+		refusal + "\n":                       false,
+		"invalid argument\nexit status 1\n":  false,
+		"panic: oh\n\ngoroutine 1 [running]": false,
+	} {
+		if err := new(result).judgeRefusal(out); (err == nil) != ok {
+			t.Errorf("%q: %v", out, err)
+		}
+	}
+}
