@@ -182,7 +182,10 @@ func (a *archive) fetch(k kernel) (string, error) {
 	if _, err := os.Stat(filepath.Join(tmp, "vmlinuz")); err != nil {
 		return "", fmt.Errorf("no kernel in %v", k.packages)
 	}
-	return dir, os.Rename(tmp, dir)
+	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err // another run may have been faster
+	}
+	return dir, nil
 }
 
 // unpack takes out of a package the few files that are needed.

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -84,8 +83,8 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 		}
 	}
 
-	logs := filepath.Join(arch.dir, "log")
-	if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
+	logs, err := os.MkdirTemp("", "finwait-kernels-")
+	if err != nil {
 		return nil, err
 	}
 	fmt.Printf("what the machines print goes to %s\n", logs)
@@ -108,7 +107,10 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 		})
 	}
 	wg.Wait()
-	return results, nil
+	if slices.ContainsFunc(results, (*result).bad) {
+		return results, nil
+	}
+	return results, os.RemoveAll(logs)
 }
 
 // choose gives the kernels of the picked series, by default of all, and the
