@@ -21,7 +21,8 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 
 /*
  * Where a task can be interrupted in the middle of a tracepoint (from 7.0 on),
- * each of these may be too while those before it wait on the same CPU.
+ * each of these may be too while those before it wait on the same CPU. User
+ * space leaves the last two out elsewhere.
  */
 #define TAKE_OVER(name)								\
 SEC("tp_btf/inet_sock_set_state")						\

@@ -117,6 +117,10 @@ func load(cfg *Config, kernel *btf.Spec) (*ebpf.Collection, error) {
 	if !hasRxSk(kernel) {
 		delete(spec.Programs, bpfProgKfreeSkb)
 	}
+	if !tracepointsPreempt() {
+		delete(spec.Programs, bpfProgSetStateThird)
+		delete(spec.Programs, bpfProgSetStateFourth)
+	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 	})
@@ -291,6 +295,20 @@ func hasRxSk(kernel *btf.Spec) bool {
 	proto, ok := ptr.Target.(*btf.FuncProto)
 	// void *data, struct sk_buff *, void *location, enum skb_drop_reason, struct sock *rx_sk
 	return ok && len(proto.Params) >= 5
+}
+
+// tracepointsPreempt: from 7.0 on a task can be preempted in the middle of a
+// tracepoint's programs, so that several of them can be waiting on one CPU. No
+// type in the kernel's BTF tells, so its version has to; a wrong answer costs
+// two empty programs, or losses that are counted.
+func tracepointsPreempt() bool {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return true
+	}
+	major, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	n, err := strconv.Atoi(major)
+	return err != nil || n >= 7
 }
 
 // kernelTypes reads the kernel's own description of itself.
