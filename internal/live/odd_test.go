@@ -21,9 +21,7 @@ func TestListenerDestroyed(t *testing.T) {
 		if f.AF == unix.AF_INET6 {
 			any = netip.IPv6Unspecified()
 		}
-		if err := ns.Destroy(l.Local, netip.AddrPortFrom(any, 0)); err != nil {
-			t.Fatal(err)
-		}
+		destroy(t, ns, l.Local, netip.AddrPortFrom(any, 0))
 		c := r.chain(l.Cookie)
 		c.want(t, "CLOSED LISTEN CLOSED", tracer.Destroyed)
 		c.owned(t, tracer.Listener)

@@ -3,6 +3,7 @@
 package live_test
 
 import (
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -81,6 +82,18 @@ func TestRecycledBySYN(t *testing.T) {
 	})
 }
 
+// destroy ends a socket as ss -K does.
+func destroy(t *testing.T, ns *testnet.NS, local, remote netip.AddrPort) {
+	t.Helper()
+	err := ns.Destroy(local, remote)
+	if _, statErr := os.Stat("/sys/module/tcp_diag"); testing.Short() && err == unix.ENOENT && statErr != nil {
+		t.Skip("SOCK_DESTROY (Linux 4.5) is in a module, tcp_diag, which is not there")
+	}
+	if err != nil {
+		t.Fatalf("SOCK_DESTROY: %v", err)
+	}
+}
+
 func TestDestroyed(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
 		p := ns.Pair(f)
@@ -88,13 +101,7 @@ func TestDestroyed(t *testing.T) {
 		full := ns.Pair(f)
 		began := now()
 		for _, pair := range []*testnet.Pair{p, full} {
-			err := ns.Destroy(pair.Client.Local, pair.Listener.Local)
-			if _, statErr := os.Stat("/sys/module/tcp_diag"); testing.Short() && err == unix.ENOENT && statErr != nil {
-				t.Skip("SOCK_DESTROY (Linux 4.5) is in a module, tcp_diag, which is not there")
-			}
-			if err != nil {
-				t.Fatalf("SOCK_DESTROY: %v", err)
-			}
+			destroy(t, ns, pair.Client.Local, pair.Listener.Local)
 		}
 		ended := now()
 
