@@ -21,7 +21,7 @@ func TestListenerDestroyed(t *testing.T) {
 		if f.AF == unix.AF_INET6 {
 			any = netip.IPv6Unspecified()
 		}
-		destroy(t, ns, l.Local, netip.AddrPortFrom(any, 0))
+		destroy(t, ns, f, l, netip.AddrPortFrom(any, 0))
 		c := r.chain(l.Cookie)
 		c.want(t, "CLOSED LISTEN CLOSED", tracer.Destroyed)
 		c.owned(t, tracer.Listener)

@@ -3,11 +3,13 @@
 package live_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
 
+	"finwait/internal/sockdiag"
 	"finwait/internal/testnet"
 	"finwait/tracer"
 
@@ -83,14 +85,22 @@ func TestRecycledBySYN(t *testing.T) {
 }
 
 // destroy ends a socket as ss -K does.
-func destroy(t *testing.T, ns *testnet.NS, local, remote netip.AddrPort) {
+func destroy(t *testing.T, ns *testnet.NS, f testnet.Family, s *testnet.Sock, remote netip.AddrPort) {
 	t.Helper()
-	err := ns.Destroy(local, remote)
-	if _, statErr := os.Stat("/sys/module/tcp_diag"); testing.Short() && err == unix.ENOENT && statErr != nil {
+	var err error
+	ns.Do(func() {
+		var c *sockdiag.Conn
+		if c, err = sockdiag.Open(); err != nil {
+			return
+		}
+		defer c.Close()
+		err = c.Destroy(&sockdiag.Socket{Family: uint8(f.AF), Local: s.Local, Remote: remote, Cookie: s.Cookie})
+	})
+	if _, statErr := os.Stat("/sys/module/tcp_diag"); testing.Short() && errors.Is(err, unix.ENOENT) && statErr != nil {
 		t.Skip("SOCK_DESTROY (Linux 4.5) is in a module, tcp_diag, which is not there")
 	}
 	if err != nil {
-		t.Fatalf("SOCK_DESTROY: %v", err)
+		t.Fatal(err)
 	}
 }
 
@@ -101,7 +111,7 @@ func TestDestroyed(t *testing.T) {
 		full := ns.Pair(f)
 		began := now()
 		for _, pair := range []*testnet.Pair{p, full} {
-			destroy(t, ns, pair.Client.Local, pair.Listener.Local)
+			destroy(t, ns, f, pair.Client, pair.Listener.Local)
 		}
 		ended := now()
 
