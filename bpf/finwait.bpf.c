@@ -28,7 +28,7 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 SEC("tp_btf/inet_sock_set_state")						\
 int BPF_PROG(name, struct sock *sk, int from, int to)				\
 {										\
-	if (set_state_was_skipped(sk, to)) {					\
+	if (set_state_was_skipped(sk, from, to)) {					\
 		count(rescued);							\
 		on_set_state(ctx, sk, from, to);				\
 	}									\

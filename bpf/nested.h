@@ -15,11 +15,11 @@
  * The transitions of one socket do not overlap, whatever else runs in between:
  * whichever program has seen this one has left its mark on the socket.
  */
-static __always_inline bool set_state_was_skipped(struct sock *sk, int to)
+static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int to)
 {
 	struct sock_info *info;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (sk->sk_protocol != IPPROTO_TCP || from == to)
 		return false;
 	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	/* No memory: set_state has counted that, or the kernel that it skipped it. */

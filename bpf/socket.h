@@ -171,6 +171,13 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 			return REASON_CLOSED;
 		return s->t.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
+		/*
+		 * An orphan whose FIN was acknowledged while a process had it
+		 * locked gets no minisock, but tcp_fin_timeout all the same.
+		 */
+		if (find_caller(ctx).caller == CALLER_KEEPALIVE)
+			return REASON_EXPIRED;
+		/* fallthrough */
 	case TCP_CLOSING:
 		if (wants_time_wait(s->sk) && timewait_full(s->sk->__sk_common.skc_net.net))
 			return REASON_TIMEWAIT_OVERFLOW;

@@ -20,6 +20,7 @@ enum caller {
 	CALLER_CONNECT,		/* __inet_hash_connect() and what it calls */
 	CALLER_ABORT,		/* tcp_abort() */
 	CALLER_PURGE,		/* inet_twsk_purge() */
+	CALLER_KEEPALIVE,	/* tcp_keepalive_timer() */
 	CALLER_LISTEN,		/* inet_csk_listen_start() */
 	CALLER_VALIDATE,	/* tcp_validate_incoming() */
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */

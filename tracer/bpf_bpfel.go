@@ -37,9 +37,10 @@ const (
 	bpfCallerCALLER_CONNECT       bpfCaller = 6
 	bpfCallerCALLER_ABORT         bpfCaller = 7
 	bpfCallerCALLER_PURGE         bpfCaller = 8
-	bpfCallerCALLER_LISTEN        bpfCaller = 9
-	bpfCallerCALLER_VALIDATE      bpfCaller = 10
-	bpfCallerCALLER_STATE_PROCESS bpfCaller = 11
+	bpfCallerCALLER_KEEPALIVE     bpfCaller = 9
+	bpfCallerCALLER_LISTEN        bpfCaller = 10
+	bpfCallerCALLER_VALIDATE      bpfCaller = 11
+	bpfCallerCALLER_STATE_PROCESS bpfCaller = 12
 )
 
 type bpfCallerRange struct {

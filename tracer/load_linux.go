@@ -53,6 +53,7 @@ var callers = map[string]bpfCaller{
 	"inet_twsk_purge":            bpfCallerCALLER_PURGE,
 	"tcp_twsk_purge":             bpfCallerCALLER_PURGE,
 	"tcp_sk_exit_batch":          bpfCallerCALLER_PURGE,
+	"tcp_keepalive_timer":        bpfCallerCALLER_KEEPALIVE,
 	"inet_csk_listen_start":      bpfCallerCALLER_LISTEN,
 	"tcp_validate_incoming":      bpfCallerCALLER_VALIDATE,
 	"tcp_rcv_state_process":      bpfCallerCALLER_STATE_PROCESS,

@@ -52,8 +52,8 @@ func TestOlderSockets(t *testing.T) {
 		atLeast(t, kept.until(half.Client.Cookie, tracer.TimeWait)[0], tracer.FinWait2, moving-attached)
 		reset := kept.chain(orphan.Client.Cookie)
 		atLeast(t, reset[0], tracer.FinWait2, moving-attached)
-		if reset.last().Reason != tracer.RSTReceived {
-			t.Errorf("an older orphan ended %v, want rst_received", reset.last().Reason)
+		if want := rstReason(reset); reset.last().Reason != want {
+			t.Errorf("an older orphan ended %v, want %v", reset.last().Reason, want)
 		}
 
 		// What remains of its timer says how old an older TIME_WAIT is.
