@@ -24,7 +24,7 @@ test)
 	timeout "$LIMIT" /live.test -test.v=test2json -test.short ${RUN:+-test.run "$RUN"} || status=$?
 	;;
 refuse)
-	timeout "$LIMIT" /finwait trace || status=$?
+	NO_COLOR=1 timeout "$LIMIT" /finwait trace || status=$?
 	;;
 esac
 echo
