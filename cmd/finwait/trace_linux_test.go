@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,22 +125,49 @@ func TestRawCount(t *testing.T) {
 // On a quiet host it says that it waits and what to do; SIGINT ends it well.
 func TestQuietHost(t *testing.T) {
 	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test traces the kernel: run it as root")
+	}
 	ns := testnet.NewNS(t)
-	p := startFinwait(t, "--netns", fmt.Sprint(ns.Inode))
-	time.Sleep(hintAfter + 3*time.Second)
-	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+	stderr := filepath.Join(t.TempDir(), "stderr")
+	f, err := os.Create(stderr)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(); err != nil {
-		t.Errorf("SIGINT: %v", err)
+	defer f.Close()
+	said := func() string {
+		b, err := os.ReadFile(stderr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
 	}
-	for _, want := range []string{"waiting", "curl", "accounted for"} {
-		if !strings.Contains(p.stderr.String(), want) {
-			t.Errorf("stderr does not say %q: %s", want, &p.stderr)
+	var stdout bytes.Buffer
+	cmd := exec.Command("/proc/self/exe", "--netns", fmt.Sprint(ns.Inode))
+	cmd.Env = append(os.Environ(), asFinwait+"=1")
+	cmd.Stdout, cmd.Stderr = &stdout, f
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(said(), "waiting"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute, and it does not say that it waits: %s", said())
 		}
 	}
-	if p.stdout.Len() > 0 {
-		t.Errorf("stdout: %s", &p.stdout)
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("SIGINT: %v", err)
+	}
+	for _, want := range []string{"curl", "accounted for"} {
+		if !strings.Contains(said(), want) {
+			t.Errorf("stderr does not say %q: %s", want, said())
+		}
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("stdout: %s", &stdout)
 	}
 }
 
