@@ -42,12 +42,14 @@ docs-kernels: ## the same, and write docs/kernels.md
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ (10s)
-	$(GO) test -run xxx -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
+	$(GO) test -run '^$$' -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
+	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/sockdiag
+	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram
 
 .PHONY: bench
 bench: ## measure what tracing costs, in the kernel and in the reader (root, quiet machine)
-	$(GO) test -run xxx -bench . -benchtime 50000x -count 3 -timeout 20m ./internal/live
-	$(GO) test -run xxx -bench . ./tracer ./cmd/finwait
+	$(GO) test -run '^$$' -bench . -benchtime 50000x -count 3 -timeout 20m ./internal/live
+	$(GO) test -run '^$$' -bench . ./tracer ./cmd/finwait
 
 .PHONY: generate
 generate: ## compile bpf/ into tracer/ (clang-19, llvm-19, libbpf-dev)

@@ -8,6 +8,7 @@
 #include "identity.h"
 #include "unwind.h"
 #include "minisock.h"
+#include "minisock_hooks.h"
 #include "socket.h"
 #include "older.h"
 #include "nested.h"
