@@ -19,29 +19,12 @@
 //	index = (e - 9) * 8 + (ns >> (e - 5)) - 24    e = 35
 //	index = (e - 9) * 8 + (ns >> (e - 3)) + 24    e > 35
 //
-// and no more than Buckets - 1. It needs no division and no loop; in BPF C:
-//
-//	static __always_inline __u32 histogram_index(__u64 ns)
-//	{
-//		__u64 v = ns >> 9;
-//		__u32 e = 9, up, index;
-//
-//		if (ns >> 50)
-//			return HISTOGRAM_BUCKETS - 1;
-//		up = (v > 0xffffffff) << 5; v >>= up; e += up;
-//		up = (v > 0xffff) << 4;     v >>= up; e += up;
-//		up = (v > 0xff) << 3;       v >>= up; e += up;
-//		up = (v > 0xf) << 2;        v >>= up; e += up;
-//		up = (v > 0x3) << 1;        v >>= up; e += up;
-//		e += v > 0x1;
-//		index = (e - 9) * 8;
-//		if (e == 35)
-//			return index + (ns >> 30) - 24;
-//		return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
-//	}
+// and no more than Buckets - 1. It needs no division and no loop; bpf/histogram.h
+// has it in C.
 package histogram
 
 import (
+	"iter"
 	"math"
 	"math/bits"
 )
@@ -134,6 +117,25 @@ func (h *Histogram) Merge(o *Histogram) {
 		h.counts[i] += n
 	}
 	h.total += o.total
+}
+
+// Sub takes away all that o counted, which must be part of what h counted.
+func (h *Histogram) Sub(o *Histogram) {
+	for i, n := range o.counts {
+		h.counts[i] -= n
+	}
+	h.total -= o.total
+}
+
+// All gives, in order, each bucket that is not empty with what it counted.
+func (h *Histogram) All() iter.Seq2[int, uint64] {
+	return func(yield func(int, uint64) bool) {
+		for i, n := range h.counts {
+			if n > 0 && !yield(i, n) {
+				return
+			}
+		}
+	}
 }
 
 // Count is how many durations were counted.

@@ -59,37 +59,6 @@ func TestRange(t *testing.T) {
 	}
 }
 
-// inSteps is the C of the package comment, line by line.
-func inSteps(ns uint64) int {
-	step := func(v uint64, over uint64, by uint32) uint32 {
-		if v > over {
-			return by
-		}
-		return 0
-	}
-	v, e := ns>>9, uint32(9)
-	if ns>>50 != 0 {
-		return Buckets - 1
-	}
-	for _, s := range []struct {
-		over uint64
-		by   uint32
-	}{{0xffffffff, 32}, {0xffff, 16}, {0xff, 8}, {0xf, 4}, {0x3, 2}, {0x1, 1}} {
-		up := step(v, s.over, s.by)
-		v >>= up
-		e += up
-	}
-	index := (e - 9) * 8
-	if e == 35 {
-		return int(index + uint32(ns>>30) - 24)
-	}
-	index += uint32(ns >> (e - 3))
-	if e > 35 {
-		index += 24
-	}
-	return int(index)
-}
-
 func check(t *testing.T, ns uint64) {
 	t.Helper()
 	i := Index(ns)
@@ -98,9 +67,6 @@ func check(t *testing.T, ns uint64) {
 	}
 	if low, high := Bounds(i); ns < low || ns >= high && ns != math.MaxUint64 {
 		t.Errorf("Index(%d) = %d, which is [%d, %d)", ns, i, low, high)
-	}
-	if got := inSteps(ns); got != i {
-		t.Errorf("Index(%d) = %d, the formula for BPF gives %d", ns, i, got)
 	}
 }
 
@@ -230,4 +196,32 @@ func BenchmarkIndex(b *testing.B) {
 		sum += Index(uint64(i) << 20)
 	}
 	_ = sum
+}
+
+// What came between two readings is their difference.
+func TestSub(t *testing.T) {
+	var before, after, between Histogram
+	for i, ns := range []uint64{0, 700, 700, 61e9, 1 << 60} {
+		after.Add(ns)
+		if i%2 == 0 {
+			before.Add(ns)
+		} else {
+			between.Add(ns)
+		}
+	}
+	after.Sub(&before)
+	if after != between {
+		t.Error("a histogram less its first part is not its second")
+	}
+	var n uint64
+	last := -1
+	for i, count := range after.All() {
+		if i <= last || count == 0 {
+			t.Errorf("bucket %d, with %d, follows %d", i, count, last)
+		}
+		last, n = i, n+count
+	}
+	if n != after.Count() {
+		t.Errorf("All gives %d, Count %d", n, after.Count())
+	}
 }
