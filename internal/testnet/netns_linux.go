@@ -2,16 +2,15 @@
 package testnet
 
 import (
-	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
 	"finwait/internal/netns"
+	"finwait/internal/netstat"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,48 +97,19 @@ func (n *NS) Sysctl(key, value string) {
 	}
 }
 
-// Counter reads one counter of the namespace from /proc/net/netstat or
-// /proc/net/snmp, such as TcpExt.TW or Tcp.ActiveOpens.
+// Counter reads one counter of the namespace, by a name of package netstat.
 func (n *NS) Counter(name string) int {
 	n.t.Helper()
-	group, field, _ := strings.Cut(name, ".")
-	value := -1
-	n.Do(func() {
-		for _, file := range []string{"netstat", "snmp"} {
-			f, err := os.Open(filepath.Join("/proc/thread-self/net", file))
-			if err != nil {
-				n.t.Error(err)
-				return
-			}
-			defer f.Close()
-			value = max(value, counter(bufio.NewScanner(f), group, field))
-		}
+	var all netstat.Counters
+	n.Try(func() (err error) {
+		all, err = netstat.Read()
+		return err
 	})
-	if value < 0 {
+	value, ok := all[name]
+	if !ok {
 		n.t.Fatalf("the kernel has no counter %s", name)
 	}
-	return value
-}
-
-// counter reads pairs of lines: names, then values.
-func counter(s *bufio.Scanner, group, field string) int {
-	for s.Scan() {
-		names := strings.Fields(s.Text())
-		if !s.Scan() || len(names) == 0 || names[0] != group+":" {
-			continue
-		}
-		values := strings.Fields(s.Text())
-		for i, name := range names {
-			if name == field && i < len(values) {
-				v, err := strconv.Atoi(values[i])
-				if err != nil {
-					return -1
-				}
-				return v
-			}
-		}
-	}
-	return -1
+	return int(value)
 }
 
 // States counts the IPv4 and IPv6 sockets of the namespace.

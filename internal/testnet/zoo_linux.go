@@ -404,7 +404,9 @@ func proc(port uint16) (Census, error) {
 	return seen, nil
 }
 
-// TimeWaits leaves n connections in TIME_WAIT, the client's end of each.
+// TimeWaits leaves so many connections in TIME_WAIT, the client's end of each,
+// and a listener for every 20,000: connect(2) looks longer and longer for a port
+// when those of one destination run out.
 func (n *NS) TimeWaits(count int) {
 	n.t.Helper()
 	n.Try(func() error {
@@ -417,11 +419,15 @@ func (n *NS) TimeWaits(count int) {
 			}
 		}
 		z := zoo{t: n.t, addr: netip.MustParseAddr("127.0.0.1"), census: make(Census)}
-		var err error
-		if z.ln, z.lnAddr, err = z.listener(); err != nil {
-			return err
-		}
-		for range count {
+		listeners := 0
+		for i := range count {
+			if i%20_000 == 0 {
+				var err error
+				if z.ln, z.lnAddr, err = z.listener(); err != nil {
+					return err
+				}
+				listeners++
+			}
 			client, server, err := z.pair()
 			if err != nil {
 				return err
@@ -433,6 +439,6 @@ func (n *NS) TimeWaits(count int) {
 				return err
 			}
 		}
-		return waitFor(Census{listen: 1, timeWait: count})
+		return waitFor(Census{listen: listeners, timeWait: count})
 	})
 }
