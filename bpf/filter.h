@@ -44,6 +44,9 @@ const volatile __u16 edges[16];
 const volatile __u8 filter_edges;
 const volatile __u64 min_duration_ns;
 
+/* Whether anything asks who made or closed a socket. */
+const volatile __u8 owners = 1;
+
 /* What a connection filter looks at. */
 struct tuple {
 	__u8 saddr[16];

@@ -7,6 +7,9 @@
 #include "filter.h"
 #include "identity.h"
 #include "unwind.h"
+#include "histogram.h"
+#include "tally.h"
+#include "netns.h"
 #include "minisock.h"
 #include "minisock_hooks.h"
 #include "socket.h"
@@ -82,6 +85,12 @@ int older(struct bpf_iter__tcp *ctx)
 struct exported {
 	struct event event;
 	struct account account;
+	struct totals totals;
+	struct durations durations;
+	struct group_key group_key;
+	struct group group;
+	struct netns_totals netns_totals;
+	enum split split;
 	enum hook hook;
 	enum precision precision;
 	enum role role;

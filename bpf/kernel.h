@@ -120,6 +120,7 @@ struct netns_ipv4 {
 
 /* include/net/net_namespace.h */
 struct net {
+	__u64 net_cookie;
 	struct ns_common ns;
 	struct netns_ipv4 ipv4;
 } __core;
@@ -199,6 +200,7 @@ struct inet_sock {
 
 /* include/linux/tcp.h: its first member chain begins with a struct sock */
 struct tcp_sock {
+	__u32 packets_out;
 	__u32 snd_una;
 	__u32 write_seq;
 	int linger2;

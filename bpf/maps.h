@@ -24,9 +24,11 @@ struct sock_info {
 	__u8 verdict;
 	__u8 untracked;		/* no room to follow it into a minisock */
 	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
-	__u8 pad;
 	__u16 old_port;		/* of an earlier life, still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
+	__u16 pad;
+	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
+	__u32 netns_slot;	/* of its namespace's totals */
 };
 
 /*
@@ -58,6 +60,8 @@ struct mini_info {
 	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
+	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
+	__u32 netns_slot;
 	__u8 from;		/* the state before TIME_WAIT: FIN_WAIT_2 or CLOSING */
 	__u8 precision;		/* of since_ns */
 	__u8 time_wait_precision;
@@ -101,7 +105,7 @@ struct {
 struct account {
 	__u64 seen;
 	__u64 filtered;
-	__u64 delivered;
+	__u64 delivered;	/* to the ring buffer; without a stream, to the totals */
 	__u64 ring_full;
 	__u64 map_full;
 	__u64 rescued;		/* run by set_state_nested in place of set_state */
@@ -123,6 +127,9 @@ struct {
 		if (acc_)							\
 			__sync_fetch_and_add(&acc_->field, 1);			\
 	} while (0)
+
+/* Without a stream there are only totals. */
+const volatile __u8 stream = 1;
 
 /* User space sleeps without a timer and wants to be woken by the next event. */
 __u32 reader_sleeps;

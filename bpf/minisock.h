@@ -18,10 +18,9 @@
 #include "maps.h"
 #include "filter.h"
 #include "identity.h"
+#include "netns.h"
+#include "tally.h"
 #include "unwind.h"
-
-/* Show what the hooks see instead of what it means. */
-const volatile __u8 raw;
 
 /* Ticks per second, and the address of tw_timer_handler(). */
 const volatile __u32 hz = 250;
@@ -87,6 +86,7 @@ static __always_inline void emit_mini(const struct mini *m, const struct mini_in
 {
 	struct event *e;
 	struct tuple t;
+	struct subject who = { &t, &info->owner, info->netns, info->role };
 
 	if (raw)
 		return;
@@ -95,10 +95,16 @@ static __always_inline void emit_mini(const struct mini *m, const struct mini_in
 		count(filtered);
 		return;
 	}
+	if (stream || split_by)
+		read_tuple(&t, (struct sock_common *)m->tw);
+	tally(&who, from, to, time_ns, since_ns, precision, reason);
+	if (!stream) {
+		count(delivered);
+		return;
+	}
 	e = reserve();
 	if (!e)
 		return;
-	read_tuple(&t, (struct sock_common *)m->tw);
 	fill_tuple(e, &t);
 	e->netns = info->netns;
 	e->time_ns = time_ns;
@@ -121,6 +127,19 @@ static __always_inline void emit_mini(const struct mini *m, const struct mini_in
 	submit(e);
 }
 
+/* The minisock lives under another state from now on; 0: it came, or went. */
+static __always_inline void move_mini(const struct mini *m, const struct mini_info *info, __u8 from, __u8 to)
+{
+	struct tuple t;
+	struct subject who = { &t, &info->owner, info->netns, info->role };
+
+	if (raw)
+		return;
+	if (split_by)
+		read_tuple(&t, (struct sock_common *)m->tw);
+	move_live(&who, from, to);
+}
+
 /* TIME_WAIT begins. Several CPUs may see it; one claims it. */
 static __always_inline void enter_time_wait(const struct mini *m, struct mini_info *info,
 					    __u64 at, __u8 precision)
@@ -128,6 +147,8 @@ static __always_inline void enter_time_wait(const struct mini *m, struct mini_in
 	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))
 		return;
 	info->time_wait_precision = precision;
+	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
+		move_mini(m, info, info->from, TCP_TIME_WAIT);
 	emit_mini(m, info, info->from, TCP_TIME_WAIT, at, info->since_ns,
 		  precision == PRECISION_EXACT ? info->precision : precision,
 		  info->from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE);
@@ -151,13 +172,17 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 
 	if (m->expires == before)
 		return;
-	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) == before && was_time_wait)
-		__sync_fetch_and_add(&info->rearms, 1);
+	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) != before || !was_time_wait)
+		return;
+	__sync_fetch_and_add(&info->rearms, 1);
+	if (info->verdict == VERDICT_PASS && !raw)
+		tally_rearm();
 }
 
 /* What can be known of a minisock whose birth was not seen. */
 static __always_inline void found_mini(const struct mini *m, struct mini_info *info)
 {
+	struct inet_timewait_sock *tw = m->tw;
 	struct tuple t;
 
 	__builtin_memset(info, 0, sizeof(*info));
@@ -172,6 +197,20 @@ static __always_inline void found_mini(const struct mini *m, struct mini_info *i
 		info->time_wait_precision = PRECISION_AT_LEAST;
 	}
 	info->verdict = judge(&t, &info->owner, NULL, false);
+	info->netns_slot = netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net));
+}
+
+/* Puts one into the map whose birth was not seen. 0, or an errno less than 0. */
+static __always_inline long add_found(const struct mini *m, struct mini_info *info)
+{
+	long err;
+
+	if (info->verdict == VERDICT_PASS)
+		info->counted = m->substate;
+	err = bpf_map_update_elem(&minisocks, &m->key, info, BPF_NOEXIST);
+	if (!err && info->counted)
+		move_mini(m, info, 0, info->counted);
+	return err;
 }
 
 /* DCCP had minisocks with the same timer until 6.16. */
@@ -184,8 +223,11 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 	return name[0] == 'T' && name[1] == 'C' && name[2] == 'P';
 }
 
-/* The socket may become a minisock with its next step; all that is known of it goes into the map now. */
-static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+/*
+ * The socket may become a minisock with its next step; all that is known of it
+ * goes into the map now. A function of its own, for the sake of the stack.
+ */
+static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
 {
 	struct mini_info info = {
 		.since_ns  = sock->since_ns,
@@ -196,6 +238,8 @@ static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie
 		.from	   = state,
 		.role	   = sock->role,
 		.verdict   = sock->verdict,
+		.counted   = sock->counted,
+		.netns_slot = sock->netns_slot,
 	};
 
 	struct mini_info *living = bpf_map_lookup_elem(&minisocks, &cookie);
@@ -211,6 +255,7 @@ static __always_inline void expect_minisock(struct sock_info *sock, __u64 cookie
 	}
 	/* Counted when the minisock is born, if it is: mini_armed(). */
 	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
+	return 0;
 }
 
 /*
@@ -244,7 +289,9 @@ static __always_inline void mini_armed(struct mini *m)
 		if (!is_tcp_mini(m->tw))
 			return;
 		found_mini(m, &found);
-		err = bpf_map_update_elem(&minisocks, &m->key, &found, BPF_NOEXIST);
+		if (audit && attached_ns)
+			audit_mini_born(found.netns_slot);
+		err = add_found(m, &found);
 		if (err && err != -EEXIST) {
 			count(seen);
 			count(map_full);
@@ -254,6 +301,8 @@ static __always_inline void mini_armed(struct mini *m)
 	if (!info->minisock) {
 		info->minisock = (__u64)m->tw;
 		info->expires = m->expires;
+		if (audit)
+			audit_mini_born(info->netns_slot);
 		if (m->substate == TCP_TIME_WAIT)
 			enter_time_wait(m, info, m->now, PRECISION_EXACT);
 		return;
@@ -304,7 +353,7 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
 	struct mini_info found;
-	__u32 flags = 0;
+	__u32 flags = 0, counted;
 
 	if (info && info->minisock == (__u64)m->tw) {
 		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
@@ -333,6 +382,11 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 		emit_mini(m, info, info->from, TCP_CLOSE, m->now, info->since_ns,
 			  info->precision, reason);
 
+	counted = __sync_lock_test_and_set(&info->counted, 0);
+	if (counted)
+		move_mini(m, info, counted, 0);
+	if (audit)
+		audit_mini_gone(info->netns_slot, reason);
 	if (flags & MINI_JOINED)
 		bpf_map_delete_elem(&minisocks, &m->key);
 }

@@ -30,6 +30,8 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 static __always_inline void older_socket(struct sock *sk, __u8 state)
 {
 	struct sock_info *info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct subject who;
+	struct tuple t;
 	__u64 cookie;
 
 	if (!info)
@@ -48,20 +50,23 @@ static __always_inline void older_socket(struct sock *sk, __u8 state)
 	info->state = state;
 
 	cookie = bpf_get_socket_cookie(sk);
-	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING) {
-		struct tuple t;
-
-		read_tuple(&t, &sk->__sk_common);
-		info->verdict = judge(&t, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), false);
-		expect_minisock(info, cookie, t.netns, state);
+	read_tuple(&t, &sk->__sk_common);
+	info->verdict = judge(&t, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
+	if (state != TCP_CLOSE && info->verdict == VERDICT_PASS && !raw &&
+	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
+		who = (struct subject){ &t, &info->owner, t.netns, info->role };
+		move_live(&who, 0, state);
 	}
+	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
+		expect_minisock(info, cookie, t.netns, state);
 }
 
 static __always_inline void older_mini(struct sock_common *skc)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
-	struct mini_info info;
+	struct mini_info info, *kept;
 	struct mini m;
+	__u32 counted;
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
@@ -70,11 +75,18 @@ static __always_inline void older_mini(struct sock_common *skc)
 		info.since_ns = m.now;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	if (bpf_map_update_elem(&minisocks, &m.key, &info, BPF_NOEXIST))
+	if (add_found(&m, &info))
 		return;
 	/* It may have ended meanwhile; a timer that is not pending will not tell. */
-	if (!BPF_CORE_READ(tw, tw_timer.entry.pprev))
-		bpf_map_delete_elem(&minisocks, &m.key);
+	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
+		return;
+	kept = bpf_map_lookup_elem(&minisocks, &m.key);
+	if (!kept)
+		return;
+	counted = __sync_lock_test_and_set(&kept->counted, 0);
+	if (counted)
+		move_mini(&m, &info, counted, 0);
+	bpf_map_delete_elem(&minisocks, &m.key);
 }
 
 static __always_inline void on_older(struct sock_common *skc)

@@ -9,6 +9,8 @@
 #include "filter.h"
 #include "identity.h"
 #include "minisock.h"
+#include "netns.h"
+#include "tally.h"
 #include "unwind.h"
 
 /* One transition of one socket. */
@@ -46,10 +48,12 @@ static __always_inline void begin_life(struct step *s)
 	info->deferred_fin = 0;
 	info->old_port = s->t.sport ? 0 : kept_port(s->sk);
 	info->role = s->to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
+	info->closer.pid = 0;
+	if (!owners)
+		return;
 	info->owner.pid = calling_process(info->owner.comm);
 	info->owner.uid = s->sk->sk_uid.val;
 	info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
-	info->closer.pid = 0;
 }
 
 /* A child starts with a copy of its listener's info; only the owner is its own. */
@@ -57,6 +61,7 @@ static __always_inline void begin_child(struct step *s)
 {
 	s->info->since_ns = 0;
 	s->info->opened_ns = 0;
+	s->info->counted = 0;
 	s->info->closer.pid = 0;
 	s->info->deferred_fin = 0;
 	s->info->old_port = 0;
@@ -103,9 +108,9 @@ static __always_inline bool wants_time_wait(struct sock *sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, linger2) >= 0;
 }
 
-static __always_inline __u8 listener_reason(void *ctx)
+static __always_inline __u8 listener_reason(__u32 caller)
 {
-	switch (find_caller(ctx).caller) {
+	switch (caller) {
 	case CALLER_ABORT:
 		return REASON_DESTROYED;
 	case CALLER_LISTEN: /* listen() failed */
@@ -115,7 +120,7 @@ static __always_inline __u8 listener_reason(void *ctx)
 }
 
 /* What sk_err says, if it has been set since the last transition. */
-static __always_inline __u8 error_reason(void *ctx, const struct step *s)
+static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 {
 	switch (s->err) {
 	case 0:
@@ -137,7 +142,7 @@ static __always_inline __u8 error_reason(void *ctx, const struct step *s)
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
 		if ((s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2) &&
-		    find_caller(ctx).caller == CALLER_STATE_PROCESS)
+		    caller == CALLER_STATE_PROCESS)
 			return REASON_RST_SENT;
 		return REASON_RESET;
 	}
@@ -151,17 +156,21 @@ static __always_inline __u8 error_reason(void *ctx, const struct step *s)
  */
 static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 {
+	__u32 caller = CALLER_NONE;
 	__u8 reason;
 
+	/* Rare, as the hand-over to a minisock is no close, and that is as well: a stack costs microseconds. */
+	if (s->from == TCP_LISTEN || s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2)
+		caller = find_caller(ctx).caller;
 	if (s->from == TCP_LISTEN)
-		return listener_reason(ctx);
+		return listener_reason(caller);
 	if (s->from == TCP_LAST_ACK && all_acknowledged(s->sk))
 		return REASON_CLOSED;
 	if (s->sk->sk_shutdown == SHUTDOWN_MASK &&
 	    (s->from == TCP_ESTABLISHED || s->from == TCP_CLOSE_WAIT))
 		return REASON_ABORTED;
 
-	reason = error_reason(ctx, s);
+	reason = error_reason(caller, s);
 	if (reason != REASON_NONE)
 		return reason;
 
@@ -175,7 +184,7 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 		 * An orphan whose FIN was acknowledged while a process had it
 		 * locked gets no minisock, but tcp_fin_timeout all the same.
 		 */
-		if (find_caller(ctx).caller == CALLER_KEEPALIVE)
+		if (caller == CALLER_KEEPALIVE)
 			return REASON_EXPIRED;
 		/* fallthrough */
 	case TCP_CLOSING:
@@ -194,6 +203,42 @@ static __always_inline __u8 step_reason(void *ctx, const struct step *s)
 	return REASON_NONE;
 }
 
+/* The socket is counted as live under another state; 0: under none. */
+static __always_inline void count_live(const struct step *s, __u8 state)
+{
+	struct sock_info *info = s->info;
+	struct subject who = { &s->t, &info->owner, s->t.netns, info->role };
+	__u32 was;
+
+	if (state == TCP_CLOSE)
+		state = 0;
+	was = __sync_lock_test_and_set(&info->counted, state);
+	if (was || state)
+		move_live(&who, was, state);
+}
+
+/* A SYN that was queued stays so until it is acknowledged. */
+static __always_inline bool sent_syn(struct sock *sk)
+{
+	return BPF_CORE_READ((struct tcp_sock *)sk, packets_out) != 0;
+}
+
+static __always_inline void total_step(const struct step *s, __u8 from, __u8 to, __u64 time_ns,
+				       __u64 since_ns, __u8 precision)
+{
+	struct sock_info *info = s->info;
+	struct subject who = { &s->t, &info->owner, s->t.netns, info->role };
+
+	if (audit) {
+		if (!info->netns_slot)
+			info->netns_slot = netns_slot(s->sk->__sk_common.skc_net.net);
+		audit_step(info->netns_slot, from, to, sent_syn(s->sk), s->err != 0);
+		if (s->reason == REASON_TIMEWAIT_OVERFLOW)
+			audit_overflow(info->netns_slot);
+	}
+	tally(&who, from, to, time_ns, since_ns, precision, s->reason);
+}
+
 static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, __u64 time_ns,
 				      __u64 since_ns, __u8 precision)
 {
@@ -201,9 +246,22 @@ static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, 
 	struct event *e;
 
 	count(seen);
-	if (info->verdict != VERDICT_PASS ||
-	    (!raw && !transition_passes(from, to, since_ns, time_ns))) {
+	if (info->verdict != VERDICT_PASS) {
+		if (info->counted) /* its owner has been found since */
+			count_live(s, 0);
 		count(filtered);
+		return;
+	}
+	if (!raw) {
+		count_live(s, to);
+		if (!transition_passes(from, to, since_ns, time_ns)) {
+			count(filtered);
+			return;
+		}
+		total_step(s, from, to, time_ns, since_ns, precision);
+	}
+	if (!stream) {
+		count(delivered);
 		return;
 	}
 	e = reserve();
@@ -240,14 +298,16 @@ static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, 
 static __always_inline void emit_opened(struct step *s)
 {
 	bool child = s->info->role == ROLE_SERVER;
-	struct step opened = *s;
+	__u16 sport = s->t.sport, err = s->err;
 
+	/* The stack has no room for two. */
 	if (!child)
-		opened.t.sport = 0;
-	opened.reason = REASON_NONE;
-	opened.err = 0;
-	emit_step(&opened, child ? TCP_LISTEN : TCP_CLOSE, child ? TCP_SYN_RECV : TCP_SYN_SENT,
+		s->t.sport = 0;
+	s->err = 0;
+	emit_step(s, child ? TCP_LISTEN : TCP_CLOSE, child ? TCP_SYN_RECV : TCP_SYN_SENT,
 		  s->info->opened_ns, 0, PRECISION_UNKNOWN);
+	s->t.sport = sport;
+	s->err = err;
 	s->info->opened_ns = 0;
 }
 
@@ -319,6 +379,14 @@ static __always_inline bool hands_over(const struct step *s)
 	return !s->err && (s->info->untracked || !s->info->since_ns);
 }
 
+/* From here on the minisock is what is counted as live, if it can be followed. */
+static __always_inline void stop_counting(const struct step *s)
+{
+	if (s->info->untracked || !s->info->since_ns)
+		count_live(s, 0);
+	s->info->counted = 0;
+}
+
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -361,6 +429,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (hands_over(&s)) {
 		if (raw)
 			emit_step(&s, from, to, now, 0, PRECISION_UNKNOWN);
+		else
+			stop_counting(&s);
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
@@ -372,7 +442,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		emit_opened(&s);
 
 	s.reason = step_reason(ctx, &s);
-	if (closed_by_process(&s))
+	if (stream && closed_by_process(&s))
 		info->closer.pid = calling_process(info->closer.comm);
 	emit_step(&s, from, to, now, info->since_ns, info->precision);
 	keep_step(&s);

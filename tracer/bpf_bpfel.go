@@ -71,6 +71,13 @@ type bpfCloser struct {
 	Comm [16]uint8
 }
 
+type bpfDurations struct {
+	_       structs.HostLayout
+	TotalNs uint64
+	MaxNs   uint64
+	Counts  [360]uint64
+}
+
 type bpfEvent struct {
 	_         structs.HostLayout
 	TimeNs    uint64
@@ -105,6 +112,24 @@ const (
 	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
 )
 
+type bpfGroup struct {
+	_       structs.HostLayout
+	Live    int64
+	Entered uint64
+	Left    uint64
+	TotalNs uint64
+	MaxNs   uint64
+	Counts  [360]uint32
+}
+
+type bpfGroupKey struct {
+	_     structs.HostLayout
+	Bytes [16]uint8
+	Id    uint64
+	State uint32
+	Pad   uint32
+}
+
 type bpfHook uint32
 
 const (
@@ -126,12 +151,35 @@ type bpfMiniInfo struct {
 	Netns             uint32
 	Rearms            uint32
 	Flags             uint32
+	Counted           uint32
+	NetnsSlot         uint32
 	From              uint8
 	Precision         uint8
 	TimeWaitPrecision uint8
 	Role              uint8
 	Verdict           uint8
 	Pad               [3]uint8
+}
+
+type bpfNetnsId struct {
+	_    structs.HostLayout
+	Slot uint32
+	Inum uint32
+}
+
+type bpfNetnsTotals struct {
+	_                structs.HostLayout
+	SynSent          uint64
+	NoSyn            uint64
+	PassiveOpens     uint64
+	AttemptFails     uint64
+	EstabResets      uint64
+	Established      int64
+	CloseWait        int64
+	Minisocks        uint64
+	MinisocksGone    uint64
+	Reused           uint64
+	TimewaitOverflow uint64
 }
 
 type bpfOwner struct {
@@ -195,10 +243,32 @@ type bpfSockInfo struct {
 	Verdict     uint8
 	Untracked   uint8
 	DeferredFin uint8
-	Pad         uint8
-	_           [1]byte
 	OldPort     uint16
 	Err         uint16
+	Pad         uint16
+	Counted     uint32
+	NetnsSlot   uint32
+}
+
+type bpfSplit uint32
+
+const (
+	bpfSplitSPLIT_NONE   bpfSplit = 0
+	bpfSplitSPLIT_PORT   bpfSplit = 1
+	bpfSplitSPLIT_REMOTE bpfSplit = 2
+	bpfSplitSPLIT_PID    bpfSplit = 3
+	bpfSplitSPLIT_COMM   bpfSplit = 4
+	bpfSplitSPLIT_NETNS  bpfSplit = 5
+	bpfSplitSPLIT_CGROUP bpfSplit = 6
+)
+
+type bpfTotals struct {
+	_          structs.HostLayout
+	Edges      [16][16]uint64
+	Ends       [16][32]uint64
+	Live       [16]int64
+	Rearms     uint64
+	GroupsFull uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -206,10 +276,15 @@ type bpfSockInfo struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapAccounts          = "accounts"
+	bpfMapDurations         = "durations"
 	bpfMapEvents            = "events"
+	bpfMapGroups            = "groups"
 	bpfMapHolders           = "holders"
 	bpfMapMinisocks         = "minisocks"
+	bpfMapNamespaces        = "namespaces"
+	bpfMapNetnsTotals       = "netns_totals"
 	bpfMapSockets           = "sockets"
+	bpfMapTotals            = "totals"
 	bpfProgKfreeSkb         = "kfree_skb"
 	bpfProgOlder            = "older"
 	bpfProgSetState         = "set_state"
@@ -220,6 +295,7 @@ const (
 	bpfProgTimerExpireEntry = "timer_expire_entry"
 	bpfProgTimerStart       = "timer_start"
 	bpfVarAttachedNs        = "attached_ns"
+	bpfVarAudit             = "audit"
 	bpfVarCallers           = "callers"
 	bpfVarCgroups           = "cgroups"
 	bpfVarCidrs             = "cidrs"
@@ -240,12 +316,16 @@ const (
 	bpfVarN_ports           = "n_ports"
 	bpfVarN_remotePorts     = "n_remote_ports"
 	bpfVarNetns             = "netns"
+	bpfVarNetnsSlots        = "netns_slots"
 	bpfVarOnlyFamily        = "only_family"
+	bpfVarOwners            = "owners"
 	bpfVarPids              = "pids"
 	bpfVarPorts             = "ports"
 	bpfVarRaw               = "raw"
 	bpfVarReaderSleeps      = "reader_sleeps"
 	bpfVarRemotePorts       = "remote_ports"
+	bpfVarSplitBy           = "split_by"
+	bpfVarStream            = "stream"
 	bpfVarTwTimerHandler    = "tw_timer_handler"
 	bpfVarWakeBytes         = "wake_bytes"
 )
@@ -307,11 +387,16 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Accounts  *ebpf.MapSpec `ebpf:"accounts"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Holders   *ebpf.MapSpec `ebpf:"holders"`
-	Minisocks *ebpf.MapSpec `ebpf:"minisocks"`
-	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
+	Accounts    *ebpf.MapSpec `ebpf:"accounts"`
+	Durations   *ebpf.MapSpec `ebpf:"durations"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Groups      *ebpf.MapSpec `ebpf:"groups"`
+	Holders     *ebpf.MapSpec `ebpf:"holders"`
+	Minisocks   *ebpf.MapSpec `ebpf:"minisocks"`
+	Namespaces  *ebpf.MapSpec `ebpf:"namespaces"`
+	NetnsTotals *ebpf.MapSpec `ebpf:"netns_totals"`
+	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
+	Totals      *ebpf.MapSpec `ebpf:"totals"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -319,6 +404,7 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	AttachedNs     *ebpf.VariableSpec `ebpf:"attached_ns"`
+	Audit          *ebpf.VariableSpec `ebpf:"audit"`
 	Callers        *ebpf.VariableSpec `ebpf:"callers"`
 	Cgroups        *ebpf.VariableSpec `ebpf:"cgroups"`
 	Cidrs          *ebpf.VariableSpec `ebpf:"cidrs"`
@@ -339,12 +425,16 @@ type bpfVariableSpecs struct {
 	N_ports        *ebpf.VariableSpec `ebpf:"n_ports"`
 	N_remotePorts  *ebpf.VariableSpec `ebpf:"n_remote_ports"`
 	Netns          *ebpf.VariableSpec `ebpf:"netns"`
+	NetnsSlots     *ebpf.VariableSpec `ebpf:"netns_slots"`
 	OnlyFamily     *ebpf.VariableSpec `ebpf:"only_family"`
+	Owners         *ebpf.VariableSpec `ebpf:"owners"`
 	Pids           *ebpf.VariableSpec `ebpf:"pids"`
 	Ports          *ebpf.VariableSpec `ebpf:"ports"`
 	Raw            *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps   *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts    *ebpf.VariableSpec `ebpf:"remote_ports"`
+	SplitBy        *ebpf.VariableSpec `ebpf:"split_by"`
+	Stream         *ebpf.VariableSpec `ebpf:"stream"`
 	TwTimerHandler *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -369,20 +459,30 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Accounts  *ebpf.Map `ebpf:"accounts"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Holders   *ebpf.Map `ebpf:"holders"`
-	Minisocks *ebpf.Map `ebpf:"minisocks"`
-	Sockets   *ebpf.Map `ebpf:"sockets"`
+	Accounts    *ebpf.Map `ebpf:"accounts"`
+	Durations   *ebpf.Map `ebpf:"durations"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Groups      *ebpf.Map `ebpf:"groups"`
+	Holders     *ebpf.Map `ebpf:"holders"`
+	Minisocks   *ebpf.Map `ebpf:"minisocks"`
+	Namespaces  *ebpf.Map `ebpf:"namespaces"`
+	NetnsTotals *ebpf.Map `ebpf:"netns_totals"`
+	Sockets     *ebpf.Map `ebpf:"sockets"`
+	Totals      *ebpf.Map `ebpf:"totals"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Accounts,
+		m.Durations,
 		m.Events,
+		m.Groups,
 		m.Holders,
 		m.Minisocks,
+		m.Namespaces,
+		m.NetnsTotals,
 		m.Sockets,
+		m.Totals,
 	)
 }
 
@@ -391,6 +491,7 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	AttachedNs     *ebpf.Variable `ebpf:"attached_ns"`
+	Audit          *ebpf.Variable `ebpf:"audit"`
 	Callers        *ebpf.Variable `ebpf:"callers"`
 	Cgroups        *ebpf.Variable `ebpf:"cgroups"`
 	Cidrs          *ebpf.Variable `ebpf:"cidrs"`
@@ -411,12 +512,16 @@ type bpfVariables struct {
 	N_ports        *ebpf.Variable `ebpf:"n_ports"`
 	N_remotePorts  *ebpf.Variable `ebpf:"n_remote_ports"`
 	Netns          *ebpf.Variable `ebpf:"netns"`
+	NetnsSlots     *ebpf.Variable `ebpf:"netns_slots"`
 	OnlyFamily     *ebpf.Variable `ebpf:"only_family"`
+	Owners         *ebpf.Variable `ebpf:"owners"`
 	Pids           *ebpf.Variable `ebpf:"pids"`
 	Ports          *ebpf.Variable `ebpf:"ports"`
 	Raw            *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps   *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts    *ebpf.Variable `ebpf:"remote_ports"`
+	SplitBy        *ebpf.Variable `ebpf:"split_by"`
+	Stream         *ebpf.Variable `ebpf:"stream"`
 	TwTimerHandler *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }

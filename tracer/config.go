@@ -1,8 +1,10 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +26,76 @@ type Config struct {
 	// Raw asks for RawEvents (RunRaw) in place of Transitions (Run).
 	Raw bool
 
+	// TotalsOnly leaves the ring buffer out: Run hands nothing over, Totals tells all.
+	TotalsOnly bool
+
+	// SplitBy keeps, beside the totals of all, those of each group: Groups.
+	SplitBy Split
+
+	// GroupStates bounds the memory of the groups: it is how many states of
+	// groups there can be; 0: 16384, which take up to 25 MB. What comes when all
+	// are taken is in no group.
+	GroupStates uint32
+
+	// Audit keeps, for each network namespace, what the kernel's own counters
+	// should have counted: NetNSTotals. Only without a filter can they.
+	Audit bool
+
 	// Idle, if set, is called whenever all events so far have been handled and
 	// the reader is about to wait: the moment to flush.
 	Idle func() error
 
 	// Logger is told of losses while they happen, once a second at most. The zero value says nothing.
 	Logger zerolog.Logger
+}
+
+func (cfg *Config) check() error {
+	if cfg.Audit && cfg.Filter.Picks() {
+		return errors.New("the kernel's counters count everything: an audit goes with no filter")
+	}
+	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != NoSplit) {
+		return errors.New("raw events are not counted in totals")
+	}
+	return cfg.Filter.Check()
+}
+
+func (cfg *Config) groupStates() uint32 {
+	if cfg.GroupStates > 0 {
+		return cfg.GroupStates
+	}
+	return 16 << 10
+}
+
+// needsOwners: without a stream only few things ask who made a socket.
+func (cfg *Config) needsOwners() bool {
+	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms) > 0 ||
+		cfg.SplitBy == ByPID || cfg.SplitBy == ByComm || cfg.SplitBy == ByCgroup
+}
+
+// Split says what makes transitions belong together.
+type Split uint32
+
+// What totals can be split by.
+const (
+	NoSplit  Split = Split(bpfSplitSPLIT_NONE)
+	ByPort   Split = Split(bpfSplitSPLIT_PORT)   // the server's, where it is known which end that is
+	ByRemote Split = Split(bpfSplitSPLIT_REMOTE) // address
+	ByPID    Split = Split(bpfSplitSPLIT_PID)    // of the owner
+	ByComm   Split = Split(bpfSplitSPLIT_COMM)   // of the owner
+	ByNetNS  Split = Split(bpfSplitSPLIT_NETNS)
+	ByCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
+)
+
+var splitNames = []string{"", "port", "remote", "pid", "comm", "netns", "cgroup"}
+
+func (s Split) String() string { return word(uint8(s), splitNames...) }
+
+// ParseSplit knows the words port, remote, pid, comm, netns and cgroup.
+func ParseSplit(name string) (Split, error) {
+	if i := slices.Index(splitNames, name); i > 0 {
+		return Split(i), nil
+	}
+	return NoSplit, fmt.Errorf("totals cannot be split by %q: there are %s", name, strings.Join(splitNames[1:], ", "))
 }
 
 // FilterMax is how many values one list of a Filter can hold.
@@ -162,6 +228,12 @@ func (f *Filter) edges() (mask [16]uint16, err error) {
 	default:
 		return mask, &FilterError{fmt.Sprintf("no transition that the kernel reports leads from %v to %v", f.From, f.To)}
 	}
+}
+
+// Picks reports whether anything is filtered at all.
+func (f *Filter) Picks() bool {
+	return len(f.Ports)+len(f.LocalPorts)+len(f.RemotePorts)+len(f.Addrs)+len(f.PIDs)+len(f.Comms)+
+		len(f.NetNS)+len(f.Cgroups) > 0 || f.IPv4 || f.IPv6 || f.filtersEdges() || f.MinDuration > 0
 }
 
 func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }

@@ -137,6 +137,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	if ring == 0 {
 		ring = defaultRingBytes
 	}
+	if cfg.TotalsOnly {
+		ring = uint32(os.Getpagesize())
+	}
 	if page := uint32(os.Getpagesize()); bits.OnesCount32(ring) != 1 || ring%page != 0 {
 		return fmt.Errorf("ring buffer of %d bytes: it must be a power of two and a multiple of the page size, %d", ring, page)
 	}
@@ -148,6 +151,12 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
+	if cfg.SplitBy != NoSplit {
+		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
+	}
+	if cfg.Audit {
+		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries
+	}
 	return nil
 }
 
@@ -200,6 +209,10 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarN_callers, uint32(len(syms.callers)))
 	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
 	set(bpfVarRaw, flag(cfg.Raw))
+	set(bpfVarStream, flag(!cfg.TotalsOnly))
+	set(bpfVarOwners, flag(cfg.needsOwners()))
+	set(bpfVarSplitBy, uint32(cfg.SplitBy))
+	set(bpfVarAudit, flag(cfg.Audit))
 
 	set(bpfVarPorts, list(f.Ports))
 	set(bpfVarN_ports, uint32(len(f.Ports)))

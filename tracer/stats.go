@@ -18,3 +18,11 @@ type Lost struct {
 
 // Total is the sum over all causes.
 func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion + l.Unwind }
+
+// Sub leaves what was lost after before.
+func (l Lost) Sub(before Lost) Lost {
+	return Lost{
+		RingFull: l.RingFull - before.RingFull, MapFull: l.MapFull - before.MapFull,
+		Recursion: l.Recursion - before.Recursion, Unwind: l.Unwind - before.Unwind,
+	}
+}

@@ -44,7 +44,7 @@ type Tracer struct {
 // CAP_SYSLOG; CAP_SYS_PTRACE and CAP_SYS_ADMIN show the owners of older sockets
 // and other namespaces. On an error nothing is left attached.
 func New(cfg Config) (*Tracer, error) {
-	if err := cfg.Filter.Check(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	if err := prepare(); err != nil {

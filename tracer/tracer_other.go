@@ -27,3 +27,15 @@ func (*Tracer) Close() error { return nil }
 
 // Features fails with ErrNotLinux.
 func Features() ([]Feature, error) { return nil, ErrNotLinux }
+
+// Totals is never reached.
+func (*Tracer) Totals() (*Totals, error) { return nil, ErrNotLinux }
+
+// Groups is never reached.
+func (*Tracer) Groups() (map[string]*Group, error) { return nil, ErrNotLinux }
+
+// NetNS is never reached.
+func (*Tracer) NetNS() (map[uint64]uint32, error) { return nil, ErrNotLinux }
+
+// NetNSTotals is never reached.
+func (*Tracer) NetNSTotals(uint64) (NetNSTotals, error) { return NetNSTotals{}, ErrNotLinux }

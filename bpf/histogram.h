@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The buckets of internal/histogram, which says why they are as they are. */
+#ifndef FINWAIT_HISTOGRAM_H
+#define FINWAIT_HISTOGRAM_H
+
+#include "kernel.h"
+
+#define HISTOGRAM_BUCKETS	360
+
+/* The bucket that counts a duration. Global, so that the verifier looks at it once. */
+__noinline __u32 histogram_index(__u64 ns)
+{
+	__u64 v = ns >> 9;
+	__u32 e = 9, up, index;
+
+	if (ns >> 50)
+		return HISTOGRAM_BUCKETS - 1;
+	up = (v > 0xffffffff) << 5; v >>= up; e += up;
+	up = (v > 0xffff) << 4;     v >>= up; e += up;
+	up = (v > 0xff) << 3;       v >>= up; e += up;
+	up = (v > 0xf) << 2;        v >>= up; e += up;
+	up = (v > 0x3) << 1;        v >>= up; e += up;
+	e += v > 0x1;
+
+	index = (e - 9) * 8;
+	if (e == 35)
+		return index + (ns >> 30) - 24;
+	return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
+}
+
+/* Keeps the larger. Several CPUs may; whoever loses the race twice is not much larger. */
+static __always_inline void keep_max(__u64 *max, __u64 value)
+{
+	for (int i = 0; i < 4; i++) {
+		__u64 old = *(volatile __u64 *)max;
+
+		if (value <= old || __sync_val_compare_and_swap(max, old, value) == old)
+			return;
+	}
+}
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the kernel's own counters of a network namespace should say (RFC 1213
+ * and TcpExt, include/uapi/linux/snmp.h), worked out from the transitions, so
+ * that the two can be compared.
+ */
+#ifndef FINWAIT_NETNS_H
+#define FINWAIT_NETNS_H
+
+#include "kernel.h"
+
+struct netns_totals {
+	__u64 syn_sent;			/* ActiveOpens, once those that sent no SYN are taken away */
+	__u64 no_syn;
+	__u64 passive_opens;
+	__u64 attempt_fails;
+	__u64 estab_resets;
+	__s64 established;		/* came less went: with close_wait, CurrEstab */
+	__s64 close_wait;
+	__u64 minisocks;		/* that came: TW and TWKilled */
+	__u64 minisocks_gone;		/* with the former, sockstat's tw */
+	__u64 reused;			/* TWRecycled */
+	__u64 timewait_overflow;	/* TCPTimeWaitOverflow */
+};
+
+struct netns_id {
+	__u32 slot;
+	__u32 inum;
+};
+
+#define NETNS_MAX	1024
+
+/* By net_cookie, which unlike an inode number is never given to another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NETNS_MAX);
+	__type(key, __u64);
+	__type(value, struct netns_id);
+} namespaces SEC(".maps");
+
+/* By slot; slot 0 is for those that there is no slot for. User space gives it room if audit is set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct netns_totals);
+} netns_totals SEC(".maps");
+
+const volatile __u8 audit;
+
+__u32 netns_slots;
+
+static __always_inline __u32 netns_slot(struct net *net)
+{
+	struct netns_id *known, id = {};
+	__u64 cookie;
+
+	if (!audit)
+		return 0;
+	cookie = BPF_CORE_READ(net, net_cookie);
+	known = bpf_map_lookup_elem(&namespaces, &cookie);
+	if (known)
+		return known->slot;
+	if (netns_slots >= NETNS_MAX - 1)
+		return 0;
+	id.slot = __sync_fetch_and_add(&netns_slots, 1) + 1;
+	id.inum = BPF_CORE_READ(net, ns.inum);
+	if (id.slot >= NETNS_MAX)
+		return 0;
+	if (!bpf_map_update_elem(&namespaces, &cookie, &id, BPF_NOEXIST))
+		return id.slot;
+	known = bpf_map_lookup_elem(&namespaces, &cookie); /* another CPU was first */
+	return known ? known->slot : 0;
+}
+
+static __always_inline struct netns_totals *get_netns(__u32 slot)
+{
+	return bpf_map_lookup_elem(&netns_totals, &slot);
+}
+
+/*
+ * sent_syn: of a connect() that failed, whether it came as far as tcp_connect(),
+ * which counts it. err: sk_err was set, so that tcp_done() ended it, which
+ * counts an attempt that failed; close() and disconnect() do not.
+ */
+__noinline int audit_step(__u32 slot, __u32 from, __u32 to, bool sent_syn, bool err)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (!n)
+		return 0;
+	if (to == TCP_SYN_SENT)
+		__sync_fetch_and_add(&n->syn_sent, 1);
+	if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+		__sync_fetch_and_add(&n->passive_opens, 1);
+	if (from == TCP_ESTABLISHED)
+		__sync_fetch_and_add(&n->established, -1);
+	if (to == TCP_ESTABLISHED)
+		__sync_fetch_and_add(&n->established, 1);
+	if (from == TCP_CLOSE_WAIT)
+		__sync_fetch_and_add(&n->close_wait, -1);
+	if (to == TCP_CLOSE_WAIT)
+		__sync_fetch_and_add(&n->close_wait, 1);
+	if (to != TCP_CLOSE)
+		return 0;
+	if (from == TCP_SYN_SENT && !sent_syn && !err)
+		__sync_fetch_and_add(&n->no_syn, 1);
+	if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && err)
+		__sync_fetch_and_add(&n->attempt_fails, 1);
+	if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT)
+		__sync_fetch_and_add(&n->estab_resets, 1);
+	return 0;
+}
+
+__noinline int audit_overflow(__u32 slot)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (n)
+		__sync_fetch_and_add(&n->timewait_overflow, 1);
+	return 0;
+}
+
+__noinline int audit_mini_born(__u32 slot)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (n)
+		__sync_fetch_and_add(&n->minisocks, 1);
+	return 0;
+}
+
+__noinline int audit_mini_gone(__u32 slot, __u32 reason)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (!n)
+		return 0;
+	__sync_fetch_and_add(&n->minisocks_gone, 1);
+	if (reason == REASON_REUSED)
+		__sync_fetch_and_add(&n->reused, 1);
+	return 0;
+}
+
+#endif

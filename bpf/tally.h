@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Totals of what passed the filters, whether or not anybody reads the stream.
+ * Only ever added to, atomically: a handler can be interrupted by one for
+ * another socket on the same CPU.
+ */
+#ifndef FINWAIT_TALLY_H
+#define FINWAIT_TALLY_H
+
+#include "kernel.h"
+#include "event.h"
+#include "filter.h"
+#include "histogram.h"
+
+/* Powers of two past the last state and the last reason: masked, an index is in range. */
+#define STATES	16
+#define REASONS	32
+
+struct totals {
+	__u64 edges[STATES][STATES];	/* [from][to] */
+	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
+	__s64 live[STATES];		/* what came less what went; only the sum over CPUs means something */
+	__u64 rearms;			/* of timers of TIME_WAIT */
+	__u64 groups_full;		/* transitions that the map of groups had no room for */
+};
+
+/* Of the time spent in one state, as far as its start was seen. */
+struct durations {
+	__u64 total_ns;
+	__u64 max_ns;
+	__u64 counts[HISTOGRAM_BUCKETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct totals);
+} totals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STATES);
+	__type(key, __u32);
+	__type(value, struct durations);
+} durations SEC(".maps");
+
+/* What splits the totals. */
+enum split {
+	SPLIT_NONE,
+	SPLIT_PORT,		/* the server's */
+	SPLIT_REMOTE,		/* address */
+	SPLIT_PID,		/* of the owner */
+	SPLIT_COMM,
+	SPLIT_NETNS,
+	SPLIT_CGROUP,
+};
+
+/* All zero but for the state: what the group is of is not known. */
+struct group_key {
+	__u8 bytes[16];		/* address, comm */
+	__u64 id;		/* port, pid, inode number; of an address its family */
+	__u32 state;
+	__u32 pad;
+};
+
+/* One state of one group. */
+struct group {
+	__s64 live;
+	__u64 entered;
+	__u64 left;
+	__u64 total_ns;
+	__u64 max_ns;
+	__u32 counts[HISTOGRAM_BUCKETS];
+};
+
+/* User space gives it room if split_by is set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct group_key);
+	__type(value, struct group);
+} groups SEC(".maps");
+
+const volatile __u32 split_by;
+
+/* Show what the hooks see instead of what it means. */
+const volatile __u8 raw;
+
+/* Whose transition it is, as far as a group may ask. */
+struct subject {
+	const struct tuple *t;
+	const struct owner *owner;
+	__u32 netns;
+	__u8 role;
+};
+
+/* Too large for the stack. */
+static const struct group no_group;
+
+/*
+ * What follows is global functions where it can be: the verifier looks at each
+ * once, for any argument, and not again on every path that leads to a call.
+ */
+
+static __always_inline struct totals *get_totals(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&totals, &zero);
+}
+
+__noinline int tally_edge(__u32 from, __u32 to, __u32 reason)
+{
+	struct totals *tot = get_totals();
+
+	if (!tot)
+		return 0;
+	__sync_fetch_and_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
+	if (to == TCP_CLOSE)
+		__sync_fetch_and_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
+	return 0;
+}
+
+__noinline int tally_duration(__u32 state, __u64 ns)
+{
+	struct durations *d = bpf_map_lookup_elem(&durations, &state);
+	__u32 i = histogram_index(ns);
+
+	if (!d || i >= HISTOGRAM_BUCKETS)
+		return 0;
+	__sync_fetch_and_add(&d->total_ns, ns);
+	__sync_fetch_and_add(&d->counts[i], 1);
+	keep_max(&d->max_ns, ns);
+	return 0;
+}
+
+__noinline int tally_live(__u32 from, __u32 to)
+{
+	struct totals *tot = get_totals();
+
+	if (!tot)
+		return 0;
+	if (from)
+		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
+	if (to)
+		__sync_fetch_and_add(&tot->live[to & (STATES - 1)], 1);
+	return 0;
+}
+
+__noinline int tally_rearm(void)
+{
+	struct totals *tot = get_totals();
+
+	if (tot)
+		__sync_fetch_and_add(&tot->rearms, 1);
+	return 0;
+}
+
+static __always_inline void name_group(struct group_key *key, const struct subject *who)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	switch (split_by) {
+	case SPLIT_PORT:
+		if (who->role != ROLE_UNKNOWN)
+			key->id = who->role == ROLE_CLIENT ? who->t->dport : who->t->sport;
+		break;
+	case SPLIT_REMOTE:
+		__builtin_memcpy(key->bytes, who->t->daddr, 16);
+		key->id = who->t->family;
+		break;
+	case SPLIT_PID:
+		key->id = who->owner->pid;
+		break;
+	case SPLIT_COMM:
+		if (who->owner->pid)
+			__builtin_memcpy(key->bytes, who->owner->comm, COMM_LEN);
+		break;
+	case SPLIT_NETNS:
+		key->id = who->netns;
+		break;
+	case SPLIT_CGROUP:
+		key->id = who->owner->cgroup_id;
+		break;
+	}
+}
+
+/*
+ * The state of the group, made if need be; NULL, which is counted, if there is no
+ * room. Until 6.2 a key could not lie in memory that is not the function's own.
+ */
+static __always_inline struct group *find_group(const struct group_key *of, __u32 state)
+{
+	struct group_key key = *of;
+	struct totals *tot;
+	struct group *g;
+
+	key.state = state;
+	g = bpf_map_lookup_elem(&groups, &key);
+	if (g)
+		return g;
+	bpf_map_update_elem(&groups, &key, &no_group, BPF_NOEXIST);
+	g = bpf_map_lookup_elem(&groups, &key);
+	if (g)
+		return g;
+	tot = get_totals();
+	if (tot)
+		__sync_fetch_and_add(&tot->groups_full, 1);
+	return NULL;
+}
+
+__noinline int tally_group_entered(struct group_key *key, __u32 state)
+{
+	struct group *g = key ? find_group(key, state) : NULL;
+
+	if (g)
+		__sync_fetch_and_add(&g->entered, 1);
+	return 0;
+}
+
+__noinline int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
+{
+	struct group *g = key ? find_group(key, state) : NULL;
+	__u32 i = histogram_index(ns);
+
+	if (!g)
+		return 0;
+	__sync_fetch_and_add(&g->left, 1);
+	if (!timed || i >= HISTOGRAM_BUCKETS)
+		return 0;
+	__sync_fetch_and_add(&g->total_ns, ns);
+	__sync_fetch_and_add(&g->counts[i], 1);
+	keep_max(&g->max_ns, ns);
+	return 0;
+}
+
+__noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
+{
+	struct group *g;
+
+	if (key && from) {
+		g = find_group(key, from);
+		if (g)
+			__sync_fetch_and_add(&g->live, -1);
+	}
+	if (key && to) {
+		g = find_group(key, to);
+		if (g)
+			__sync_fetch_and_add(&g->live, 1);
+	}
+	return 0;
+}
+
+/* A socket that was counted under one state is in another now. 0: it came, or went. */
+static __always_inline void move_live(const struct subject *who, __u32 from, __u32 to)
+{
+	struct group_key key;
+
+	tally_live(from, to);
+	if (split_by) {
+		name_group(&key, who);
+		tally_group_live(&key, from, to);
+	}
+}
+
+static __always_inline void tally(const struct subject *who, __u8 from, __u8 to, __u64 time_ns,
+				  __u64 since_ns, __u8 precision, __u8 reason)
+{
+	/* "At least" is no duration. */
+	bool timed = since_ns && since_ns <= time_ns &&
+		     (precision == PRECISION_EXACT || precision == PRECISION_JIFFY);
+	struct group_key key;
+
+	tally_edge(from, to, reason);
+	if (timed)
+		tally_duration(from, time_ns - since_ns);
+	if (!split_by)
+		return;
+	name_group(&key, who);
+	if (to != TCP_CLOSE)
+		tally_group_entered(&key, to);
+	/* A listener stays what it is when a child comes out of it. */
+	if (from != TCP_CLOSE && (from != TCP_LISTEN || to == TCP_CLOSE))
+		tally_group_left(&key, from, time_ns - since_ns, timed);
+}
+
+#endif

@@ -1,0 +1,131 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// Totals reads what happened since New. It stops nothing: what happens meanwhile
+// is in it or not.
+func (t *Tracer) Totals() (*Totals, error) {
+	var (
+		sum    Totals
+		perCPU []bpfTotals
+	)
+	if err := t.lookup(bpfMapTotals, uint32(0), &perCPU); err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	for i := range perCPU {
+		sum.add(&perCPU[i])
+	}
+	for s := range sum.Durations {
+		var perCPU []bpfDurations
+		if err := t.lookup(bpfMapDurations, uint32(s), &perCPU); err != nil {
+			return nil, fmt.Errorf("read durations: %w", err)
+		}
+		for i := range perCPU {
+			sum.Durations[s].add(&perCPU[i])
+		}
+	}
+	return &sum, nil
+}
+
+// Groups reads the parts of the totals that Config.SplitBy asks for, by name.
+func (t *Tracer) Groups() (map[string]*Group, error) {
+	groups := make(map[string]*Group)
+	err := t.iterate(bpfMapGroups, func(entries *ebpf.MapIterator) {
+		var (
+			key   bpfGroupKey
+			value bpfGroup
+		)
+		for entries.Next(&key, &value) {
+			name := key.name(t.cfg.SplitBy)
+			g := groups[name]
+			if g == nil {
+				g = &Group{Name: name, States: make(map[State]*StateTotals)}
+				groups[name] = g
+			}
+			st := new(StateTotals)
+			st.set(&value)
+			g.States[State(key.State)] = st
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read groups: %w", err)
+	}
+	return groups, nil
+}
+
+// NetNS gives the network namespaces in which a socket moved since New, with
+// their inode numbers, by cookie (SO_NETNS_COOKIE). It needs Config.Audit.
+func (t *Tracer) NetNS() (map[uint64]uint32, error) {
+	all := make(map[uint64]uint32)
+	err := t.iterate(bpfMapNamespaces, func(entries *ebpf.MapIterator) {
+		var (
+			cookie uint64
+			id     bpfNetnsId
+		)
+		for entries.Next(&cookie, &id) {
+			all[cookie] = id.Inum
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read network namespaces: %w", err)
+	}
+	return all, nil
+}
+
+// NetNSTotals reads those of the namespace with this cookie, or, for cookie 0,
+// of all that came when there was no more room to tell them apart: 1023 are
+// told apart. It needs Config.Audit.
+func (t *Tracer) NetNSTotals(cookie uint64) (NetNSTotals, error) {
+	var (
+		sum    NetNSTotals
+		id     bpfNetnsId
+		perCPU []bpfNetnsTotals
+	)
+	if cookie != 0 {
+		err := t.lookup(bpfMapNamespaces, cookie, &id)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return sum, nil
+		}
+		if err != nil {
+			return sum, fmt.Errorf("find network namespace %d: %w", cookie, err)
+		}
+	}
+	if err := t.lookup(bpfMapNetnsTotals, id.Slot, &perCPU); err != nil {
+		return sum, fmt.Errorf("read totals of network namespace %d: %w", cookie, err)
+	}
+	for i := range perCPU {
+		sum.add(&perCPU[i])
+	}
+	misreport(&sum)
+	return sum, nil
+}
+
+var errClosed = errors.New("the tracer is closed")
+
+// lookup keeps Close from taking the map away meanwhile.
+func (t *Tracer) lookup(name string, key, value any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return errClosed
+	}
+	return t.coll.Maps[name].Lookup(key, value)
+}
+
+// iterate hands over the entries of a hash map, which others may change
+// meanwhile: one that is deleted while it is looked at may end it early.
+func (t *Tracer) iterate(name string, each func(*ebpf.MapIterator)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return errClosed
+	}
+	entries := t.coll.Maps[name].Iterate()
+	each(entries)
+	return entries.Err()
+}

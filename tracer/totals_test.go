@@ -1,0 +1,129 @@
+package tracer
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParseSplit(t *testing.T) {
+	for _, by := range []Split{ByPort, ByRemote, ByPID, ByComm, ByNetNS, ByCgroup} {
+		if got, err := ParseSplit(by.String()); got != by || err != nil {
+			t.Errorf("ParseSplit(%q) = %v, %v", by, got, err)
+		}
+	}
+	for _, name := range []string{"", "host", "Port"} {
+		if got, err := ParseSplit(name); err == nil {
+			t.Errorf("ParseSplit(%q) = %v", name, got)
+		}
+	}
+}
+
+// spent makes a kernel's record of durations, in one CPU's map.
+func spent(ds ...time.Duration) *bpfDurations {
+	var sum Durations
+	for _, d := range ds {
+		sum.Histogram.Add(uint64(d))
+	}
+	var o bpfDurations
+	for i, n := range sum.Histogram.All() {
+		o.Counts[i] = n
+	}
+	for _, d := range ds {
+		o.TotalNs += uint64(d)
+		o.MaxNs = max(o.MaxNs, uint64(d))
+	}
+	return &o
+}
+
+// Totals of two CPUs, less those of an earlier moment.
+func TestTotalsSub(t *testing.T) {
+	moment := func(cpus [2]bpfTotals, waits ...time.Duration) *Totals {
+		var tot Totals
+		for i := range cpus {
+			tot.add(&cpus[i])
+		}
+		tot.Durations[TimeWait].add(spent(waits...))
+		return &tot
+	}
+	var a, b bpfTotals
+	a.Edges[FinWait2][TimeWait], a.Edges[TimeWait][Closed] = 5, 2
+	a.Ends[TimeWait][Expired] = 2
+	a.Live[TimeWait], b.Live[TimeWait] = 5, -2 // one CPU saw them come, the other go
+	before := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second)
+
+	a.Edges[FinWait2][TimeWait] = 6
+	b.Edges[TimeWait][Closed] = 2
+	b.Ends[TimeWait][Reused], b.Rearms = 2, 3
+	a.Live[TimeWait], b.Live[TimeWait] = 6, -4
+	now := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second, time.Second, 2*time.Second)
+
+	now.Sub(before)
+	st := now.State(TimeWait)
+	if st.Live != 2 || st.Entered != 1 || st.Left != 2 || now.Rearms != 3 || now.Ends[TimeWait][Expired] != 0 || now.Ends[TimeWait][Reused] != 2 {
+		t.Errorf("%+v, %d re-arms, ends %v; want 2 live, 1 entered, 2 left, 3, 2 reused", st, now.Rearms, now.Ends[TimeWait])
+	}
+	d := &st.Durations
+	if d.Histogram.Count() != 2 || d.Total != 3*time.Second {
+		t.Errorf("%d durations of together %v, want 2 of 3s", d.Histogram.Count(), d.Total)
+	}
+	// 62 s are the longest of all, but not of these.
+	if d.Max < 2*time.Second || d.Max > 2300*time.Millisecond {
+		t.Errorf("the longest is %v, want 2s to the bucket's end", d.Max)
+	}
+	if p50, ok := d.Quantile(0.5); !ok || p50 < 900*time.Millisecond || p50 > 1100*time.Millisecond {
+		t.Errorf("the median is %v", p50)
+	}
+}
+
+// A listener stays one when a child comes out of it.
+func TestListenerStays(t *testing.T) {
+	var tot Totals
+	tot.Edges[Closed][Listen], tot.Edges[Listen][SynRecv], tot.Edges[Listen][Closed] = 2, 10, 1
+	if st := tot.State(Listen); st.Entered != 2 || st.Left != 1 {
+		t.Errorf("LISTEN: %d entered, %d left; want 2, 1", st.Entered, st.Left)
+	}
+	if st := tot.State(Closed); st.Entered != 0 || st.Left != 0 {
+		t.Errorf("CLOSED: %+v", st)
+	}
+}
+
+func TestGroupNames(t *testing.T) {
+	v4 := [16]uint8{192, 0, 2, 1}
+	v6 := [16]uint8{0x20, 1, 0xd, 0xb8, 15: 1}
+	for _, c := range []struct {
+		by   Split
+		key  bpfGroupKey
+		want string
+	}{
+		{ByPort, bpfGroupKey{Id: 443}, "443"},
+		{ByPort, bpfGroupKey{}, ""},
+		{ByRemote, bpfGroupKey{Id: familyIPv4, Bytes: v4}, "192.0.2.1"},
+		{ByRemote, bpfGroupKey{Id: familyIPv6, Bytes: v6}, "2001:db8::1"},
+		{ByComm, bpfGroupKey{Bytes: [16]uint8{'c', 'u', 'r', 'l'}}, "curl"},
+		{ByComm, bpfGroupKey{}, ""},
+		{ByNetNS, bpfGroupKey{Id: 4026531840}, "4026531840"},
+	} {
+		if got := c.key.name(c.by); got != c.want {
+			t.Errorf("by %v: %q, want %q", c.by, got, c.want)
+		}
+	}
+}
+
+// An audit compares with counters that know no filter.
+func TestConfigCheck(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"audit of a port":     {Audit: true, Filter: Filter{Ports: []uint16{80}}},
+		"audit of one family": {Audit: true, Filter: Filter{IPv4: true}},
+		"audit of an edge":    {Audit: true, Filter: Filter{From: []State{Listen}}},
+		"audit of raw events": {Audit: true, Raw: true},
+		"raw totals":          {TotalsOnly: true, Raw: true},
+		"split raw":           {SplitBy: ByPort, Raw: true},
+	} {
+		if cfg.check() == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
+	if err := (&Config{Audit: true, TotalsOnly: true, SplitBy: ByComm}).check(); err != nil {
+		t.Error(err)
+	}
+}
