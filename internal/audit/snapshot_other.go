@@ -1,0 +1,8 @@
+//go:build !linux
+
+package audit
+
+import "finwait/tracer"
+
+// Take fails: there is no tracer on this system.
+func Take(*tracer.Tracer) (*Snapshot, error) { return nil, tracer.ErrNotLinux }

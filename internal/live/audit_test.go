@@ -1,0 +1,143 @@
+//go:build linux
+
+package live_test
+
+import (
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"finwait/internal/audit"
+	"finwait/internal/testnet"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// waitAll waits for workers that must succeed.
+func waitAll(t *testing.T, wait []func() error) {
+	t.Helper()
+	for _, w := range wait {
+		if err := w(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Every way to count in which the kernel has a counter for, in three namespaces,
+// one of which is removed half-way: the kernel's counters and the totals say the same.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	stays, changes, goes := testnet.NewNS(t), testnet.NewNS(t), testnet.NewNS(t)
+	inhabit(t, stays)
+	inhabit(t, changes)
+	leave := inhabit(t, goes)
+	old := stays.Pair(testnet.Families[0]) // half of its life is not in the span
+
+	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Audit: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	before, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	const many = 211
+	var wait []func() error
+	for _, ns := range []*testnet.NS{stays, changes, goes} {
+		wait = append(wait, startWorker(t, ns, strconv.Itoa(many)).Wait)
+	}
+	old.Client.Close()
+	waitAll(t, wait)
+	variety(t, changes)
+	leave()
+	goes.Remove()
+	waitAll(t, []func() error{startWorker(t, stays, strconv.Itoa(many)).Wait})
+
+	after, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[uint32]map[string]audit.Row)
+	for _, r := range audit.Compare(before, after, runtime.NumCPU()) {
+		if seen[r.NetNS] == nil {
+			seen[r.NetNS] = make(map[string]audit.Row)
+		}
+		seen[r.NetNS][r.Counter] = r
+	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ns := range map[string]*testnet.NS{"stays": stays, "changes": changes} {
+		for _, r := range seen[ns.Inode] {
+			if r.Verdict != audit.Agrees {
+				t.Errorf("%s: %+v (lost: %+v)", name, r, st.Lost)
+			}
+		}
+	}
+	for counter, want := range map[string]int64{"ActiveOpens": 2 * many, "PassiveOpens": 2 * many, "TcpExtTW+TWKilled": 2*many + 1, "CurrEstab": -1} {
+		if r := seen[stays.Inode][counter]; r.Kernel != want || r.Finwait != want {
+			t.Errorf("%s: kernel %d, finwait %d, want %d", counter, r.Kernel, r.Finwait, want)
+		}
+	}
+	for _, counter := range []string{"AttemptFails", "EstabResets", "TcpExtTWRecycled", "TcpExtTCPTimeWaitOverflow"} {
+		if r := seen[changes.Inode][counter]; r.Kernel == 0 {
+			t.Errorf("%s: none, so this tests nothing", counter)
+		}
+	}
+	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained || len(seen[goes.Inode]) != 1 {
+		t.Errorf("the namespace that was removed: %+v", seen[goes.Inode])
+	}
+}
+
+// variety makes connections that move every counter.
+func variety(t *testing.T, ns *testnet.NS) {
+	t.Helper()
+	for _, f := range testnet.Families {
+		refused := ns.Socket(f).TryConnect(testnet.At(f, 9))
+		isErrno(t, refused, unix.ECONNREFUSED)
+
+		reset := ns.Pair(f)
+		reset.Client.Reset()
+		reset.Server.WaitState(unix.BPF_TCP_CLOSE)
+
+		pending := ns.Pair(f)
+		pending.Server.Close()
+		pending.Client.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+
+		reused := ns.Pair(f)
+		reused.Client.Close()
+		reused.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+		reused.Server.Close()
+	}
+	// connect() takes a TIME_WAIT over that is older than a second, by timestamps.
+	f := testnet.Families[0]
+	listener := ns.Socket(f).Bind(50000).Listen()
+	ns.Sysctl("tcp_tw_reuse", "1")
+	ns.Sysctl("ip_local_port_range", "40000 40000")
+	client := ns.Socket(f).Connect(listener.Local)
+	server := listener.Accept()
+	client.Close()
+	server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+	server.Close()
+	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(40000)[uint8(tracer.TimeWait)] != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("port 40000 is in no TIME_WAIT: %v", ns.PortStates(40000))
+		}
+	}
+	time.Sleep(2200 * time.Millisecond)
+	ns.Socket(f).Connect(listener.Local)
+	ns.Sysctl("ip_local_port_range", "41000 42000")
+
+	// No room for one more.
+	ns.Sysctl("tcp_max_tw_buckets", "1")
+	q := ns.Pair(f)
+	q.Client.Close()
+	q.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+	q.Server.Close()
+	waitStates(t, ns, tracer.LastAck, 0)
+}
