@@ -264,7 +264,7 @@ func (l *lsText) socket(r *socketRow) error {
 	l.known(r.UIDKnown, strconv.AppendUint(buf[:0], uint64(r.UID), 10), wUID)
 	ticking := r.Timer != sockdiag.NoTimer
 	l.known(ticking, append(buf[:0], r.Timer.String()...), wTimer)
-	l.known(ticking, appendDuration(buf[:0], &tracer.Transition{Duration: r.TimerLeft, Precision: tracer.Exact}), wLeft)
+	l.known(ticking, appendTime(buf[:0], r.TimerLeft), wLeft)
 	age, known := r.age()
 	l.known(known, appendDuration(buf[:0], &tracer.Transition{Duration: age, Precision: tracer.AtLeast}), wAge)
 	orphan, known := r.Orphan()

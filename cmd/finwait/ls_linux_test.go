@@ -350,7 +350,7 @@ func TestLsIntoAClosedPipe(t *testing.T) {
 }
 
 func BenchmarkLs(b *testing.B) {
-	const sockets = 20_000
+	const sockets = 100_000
 	n := testnet.NewNS(b)
 	n.TimeWaits(sockets)
 	for name, args := range map[string][]string{

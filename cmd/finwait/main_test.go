@@ -33,6 +33,16 @@ func TestUsageErrors(t *testing.T) {
 		"never: families":     {[]string{"-4", "-6"}, "can never match"},
 		"never: comm":         {[]string{"--comm", "a-name-of-16-byt"}, "15 bytes"},
 		"namespace went away": {[]string{"--netns", "no-such-namespace"}, "not there"},
+		"stat argument":       {[]string{"stat", "now"}, `"now"`},
+		"stat before --":      {[]string{"stat", "now", "--", "true"}, `"now"`},
+		"stat output":         {[]string{"stat", "--output", "xml"}, `"xml"`},
+		"stat split":          {[]string{"stat", "--by", "host"}, `"host"`},
+		"stat top":            {[]string{"stat", "--by", "port", "--top", "0"}, "--top 0"},
+		"stat interval":       {[]string{"stat", "--interval", "1ms"}, "10ms"},
+		"stat negative":       {[]string{"stat", "--duration", "-1s"}, "-1s"},
+		"stat both ends":      {[]string{"stat", "--duration", "1s", "--", "true"}, "--duration"},
+		"audit of a part":     {[]string{"stat", "--audit", "--port", "80"}, "no filter"},
+		"stat never":          {[]string{"stat", "-4", "-6"}, "can never match"},
 		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
 	}
 	for name, c := range cases {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os/signal"
 	"syscall"
@@ -22,6 +23,15 @@ const (
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// An exitError ends finwait with the code of a command that it has run for the
+// user: without a word, unless there is an err.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %v", e.code, e.err) }
 
 func usage(err error) error {
 	if err == nil {
@@ -47,10 +57,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 
 	err := root.ExecuteContext(ctx)
-	var wrong usageError
+	var (
+		wrong usageError
+		exit  *exitError
+	)
 	switch {
 	case err == nil || errors.Is(err, syscall.EPIPE):
 		return exitOK
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			logger(stderr).Error().Msg(exit.err.Error())
+		}
+		return exit.code
 	case errors.As(err, &wrong):
 		logger(stderr).Error().Msg(err.Error() + "; see finwait --help")
 		return exitUsage
@@ -78,7 +96,7 @@ Without a command it traces.`,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(trace, newLs(stderr), newFeatures(), newVersion())
+	root.AddCommand(trace, newStat(stderr), newLs(stderr), newFeatures(), newVersion())
 	return root
 }
 

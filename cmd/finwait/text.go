@@ -196,7 +196,7 @@ func appendEndpoint(b []byte, a netip.AddrPort) []byte {
 	return append(b, ":*"...)
 }
 
-// appendDuration gives three decimals in the unit that fits; "-" is a start that was not seen.
+// appendDuration is appendTime with what is known of it; "-" is a start that was not seen.
 func appendDuration(b []byte, t *tracer.Transition) []byte {
 	switch t.Precision {
 	case tracer.Unknown:
@@ -206,7 +206,11 @@ func appendDuration(b []byte, t *tracer.Transition) []byte {
 	case tracer.Jiffy:
 		b = append(b, '~')
 	}
-	d := t.Duration
+	return appendTime(b, t.Duration)
+}
+
+// appendTime gives three decimals in the unit that fits.
+func appendTime(b []byte, d time.Duration) []byte {
 	switch {
 	case d < time.Millisecond:
 		return append(strconv.AppendFloat(b, float64(d)/float64(time.Microsecond), 'f', 3, 64), "us"...)

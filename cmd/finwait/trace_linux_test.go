@@ -18,6 +18,9 @@ const asFinwait = "FINWAIT_TEST_RUN_MAIN"
 
 // TestMain lets a test start this binary as the command itself.
 func TestMain(m *testing.M) {
+	if count := os.Getenv(asClients); count != "" {
+		os.Exit(clients(count))
+	}
 	if os.Getenv(asFinwait) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"finwait/internal/testnet"
+)
+
+// asClients makes this binary the command that is measured: it makes so many
+// connections, and says so.
+const asClients = "FINWAIT_TEST_CLIENTS"
+
+func clients(count string) int {
+	n, err := strconv.Atoi(count)
+	if err == nil {
+		err = connections(n)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("connections:", n)
+	return 0
+}
+
+// connections makes them one by one; the client closes first.
+func connections(n int) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for range n {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		s, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c.Close()
+		if _, err := s.Read(make([]byte, 1)); err == nil {
+			return fmt.Errorf("something was read")
+		}
+		s.Close()
+	}
+	return nil
+}
+
+// clientsCommand is the command that makes connections.
+func clientsCommand(t *testing.T, n int) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"env", "-u", asFinwait, asClients + "=" + strconv.Itoa(n), self}
+}
+
+// runIn runs a program in the namespace, with no other process in sight.
+func runIn(t *testing.T, ns *testnet.NS, program string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test traces the kernel: run it as root")
+	}
+	cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc", program}, args...)...)
+	cmd.Env = append(os.Environ(), asFinwait+"=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	ns.Start(cmd)
+	err := cmd.Wait()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func finwaitIn(t *testing.T, ns *testnet.NS, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runIn(t, ns, self, args...)
+}
+
+// A statObject is what stat says as JSON.
+type statObject struct {
+	Event  string
+	SpanNS int64 `json:"span_ns"`
+	States []struct {
+		State         string
+		Live          int64
+		Entered, Left uint64
+		Timed         uint64
+		P50           *uint64 `json:"p50_ns"`
+		Total         uint64  `json:"total_ns"`
+	}
+	Edges []struct {
+		From, To string
+		Count    uint64
+	}
+	Groups []struct{ Name *string }
+	Audit  []struct {
+		NetNS           uint32
+		Counter         *string
+		Kernel, Finwait *int64
+		Verdict, Cause  string
+	}
+	Lost map[string]uint64
+}
+
+func statObjects(t *testing.T, s string) (all []statObject) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(s))
+	for dec.More() {
+		var o statObject
+		if err := dec.Decode(&o); err != nil {
+			t.Fatalf("%v in %s", err, s)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+func (o *statObject) entered(state string) (n uint64) {
+	for _, s := range o.States {
+		if s.State == state {
+			n = s.Entered
+		}
+	}
+	return n
+}
+
+func timeWaits(ns *testnet.NS) uint64 {
+	return uint64(ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled"))
+}
+
+// The command's output is left alone, and as many TIME_WAITs are counted as the
+// kernel has made.
+func TestStatOfCommand(t *testing.T) {
+	t.Parallel()
+	const many = 997
+	ns := testnet.NewNS(t)
+	file := filepath.Join(t.TempDir(), "stat.json")
+	before := timeWaits(ns)
+	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--netns", "self", "--output", "json", "--write", file, "--"}, clientsCommand(t, many)...)...)
+	made := timeWaits(ns) - before
+	if code != 0 || stdout != "connections: 997\n" {
+		t.Fatalf("exit code %d, stdout %q, stderr %s", code, stdout, stderr)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := statObjects(t, string(b))
+	if len(all) != 1 {
+		t.Fatalf("%d objects: %s", len(all), b)
+	}
+	o := all[0]
+	if got := o.entered("TIME_WAIT"); got != made || made != many {
+		t.Errorf("%d TIME_WAITs, the kernel made %d, want %d (lost %v)", got, made, many, o.Lost)
+	}
+}
+
+// Without a filter each of the kernel's counters is compared.
+func TestStatAudit(t *testing.T) {
+	t.Parallel()
+	const many = 211
+	ns := testnet.NewNS(t)
+	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--audit", "--output", "json", "--"}, clientsCommand(t, many)...)...)
+	said := fmt.Sprintf("connections: %d\n", many)
+	if code != 0 || !strings.HasPrefix(stdout, said) {
+		t.Fatalf("exit code %d, stdout %q, stderr %s", code, stdout, stderr)
+	}
+	compared := 0
+	for _, r := range statObjects(t, strings.TrimPrefix(stdout, said))[0].Audit {
+		if r.NetNS != ns.Inode {
+			continue
+		}
+		compared++
+		if r.Counter == nil || r.Verdict != "agrees" || *r.Kernel != *r.Finwait {
+			t.Errorf("audit: %+v", r)
+		} else if (*r.Counter == "ActiveOpens" || *r.Counter == "sockstat tw") && *r.Kernel != many {
+			t.Errorf("%s: %d, want %d", *r.Counter, *r.Kernel, many)
+		}
+	}
+	if compared != 9 {
+		t.Errorf("%d counters were compared, want 9", compared)
+	}
+}
+
+// A build that miscounts on purpose is found out.
+func TestAuditFindsMiscount(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	bin := filepath.Join(t.TempDir(), "finwait")
+	if out, err := exec.Command("go", "build", "-tags", "miscount", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--audit", "--"}, clientsCommand(t, 997)...)...)
+	if code != exitFailure || !strings.Contains(stderr, errAudit.Error()) {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	for line := range strings.Lines(stdout) {
+		if strings.HasPrefix(line, strconv.Itoa(int(ns.Inode))+" ") && strings.Contains(line, "disagrees") != strings.Contains(line, "TWKilled") {
+			t.Errorf("audit: %s", line)
+		}
+	}
+	if !strings.Contains(stdout, "997       988  disagrees") {
+		t.Errorf("997 and 988 TIME_WAITs do not disagree:\n%s", stdout)
+	}
+}
+
+func TestStatExitCodes(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	notExecutable := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(notExecutable, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		command []string
+		code    int
+	}{
+		{[]string{"true"}, 0},
+		{[]string{"sh", "-c", "exit 3"}, 3},
+		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + int(syscall.SIGKILL)},
+		{[]string{"/no/such/command"}, 127},
+		{[]string{"no-such-command"}, 127},
+		{[]string{notExecutable}, 126},
+	} {
+		if _, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--"}, c.command...)...); code != c.code {
+			t.Errorf("%q: exit code %d, want %d; stderr %s", c.command, code, c.code, stderr)
+		}
+	}
+}
+
+// A SIGTERM reaches the command; its end is the end.
+func TestStatPassesSIGTERMOn(t *testing.T) {
+	t.Parallel()
+	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' TERM; echo ready; while :; do sleep 0.1; done`)
+	for deadline := time.Now().Add(time.Minute); !hasChild(t, p.Process.Pid, "sh"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the command does not start: %s", &p.stderr)
+		}
+	}
+	time.Sleep(200 * time.Millisecond) // for the trap to be set
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Wait()
+	if code := p.ProcessState.ExitCode(); code != 5 || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
+		t.Errorf("exit code %d, stdout %s, stderr %s", code, &p.stdout, &p.stderr)
+	}
+}
+
+func hasChild(t *testing.T, pid int, comm string) bool {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range tasks {
+		b, _ := os.ReadFile(file)
+		for _, child := range strings.Fields(string(b)) {
+			if name, _ := os.ReadFile("/proc/" + child + "/comm"); strings.TrimSpace(string(name)) == comm {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// The intervals make up the whole; a group has its name.
+func TestStatIntervals(t *testing.T) {
+	t.Parallel()
+	const many = 300
+	ns := testnet.NewNS(t)
+	command := strings.Join(clientsCommand(t, many/3), " ")
+	script := fmt.Sprintf("for i in 1 2 3; do %s; sleep 0.3; done >/dev/null", command)
+	stdout, stderr, code := finwaitIn(t, ns, "stat", "--interval", "100ms", "--by", "comm", "--output", "json",
+		"--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", script)
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	all := statObjects(t, stdout)
+	if len(all) < 4 {
+		t.Fatalf("%d intervals of 0.1 s in more than 0.9 s:\n%s", len(all), stdout)
+	}
+	var waits uint64
+	names := make(map[string]bool)
+	for _, o := range all {
+		waits += o.entered("TIME_WAIT")
+		for _, g := range o.Groups {
+			if g.Name != nil {
+				names[*g.Name] = true
+			}
+		}
+		if o.Event != "stat" || o.Audit != nil {
+			t.Errorf("event %q, audit %v of a filtered run", o.Event, o.Audit)
+		}
+	}
+	if waits != many || len(names) != 1 {
+		t.Errorf("%d TIME_WAITs by %v in all intervals, want %d by one", waits, names, many)
+	}
+	// As text, one line each.
+	stdout, stderr, code = finwaitIn(t, ns, "stat", "--interval", "100ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sleep", "0.5")
+	if lines := strings.Count(stdout, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(stdout, "TIME ") {
+		t.Errorf("exit code %d, %d lines: %s%s", code, lines, stdout, stderr)
+	}
+}
+
+// A duration ends it; so does SIGINT, and the totals are shown all the same.
+func TestStatEnds(t *testing.T) {
+	t.Parallel()
+	p := startFinwait(t, "stat", "--duration", "300ms")
+	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
+		t.Errorf("%v: %s%s", err, &p.stdout, &p.stderr)
+	}
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	p = &process{Cmd: exec.Command("/proc/self/exe", "stat", "--duration", "1h")}
+	p.Env = append(os.Environ(), asFinwait+"=1")
+	p.Stdout, p.Stderr = &p.stdout, stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if b, _ := os.ReadFile(stderr.Name()); bytes.Contains(b, []byte("Ctrl-C")) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not say that it counts")
+		}
+	}
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
+		t.Errorf("SIGINT: %v: %s", err, &p.stdout)
+	}
+}

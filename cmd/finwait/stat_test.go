@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/internal/audit"
+	"finwait/tracer"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sampleReport is what a minute of little traffic comes to.
+func sampleReport() *statReport {
+	var tot tracer.Totals
+	tot.Edges[tracer.FinWait2][tracer.TimeWait] = 3
+	tot.Edges[tracer.TimeWait][tracer.Closed] = 2
+	tot.Ends[tracer.TimeWait][tracer.Expired] = 1
+	tot.Ends[tracer.TimeWait][tracer.Reused] = 1
+	tot.Live[tracer.TimeWait] = 1
+	tot.Rearms = 4
+	d := &tot.Durations[tracer.TimeWait]
+	for _, ns := range []time.Duration{2 * time.Second, 61 * time.Second} {
+		d.Histogram.Add(uint64(ns))
+		d.Total += ns
+		d.Max = max(d.Max, ns)
+	}
+	return &statReport{
+		end: time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC), span: time.Minute, totals: &tot,
+		lost: tracer.Lost{Recursion: 1}, hooks: "tracepoint", last: true,
+		audit: []audit.Row{
+			{NetNS: 4026531840, Counter: "TcpExtTW+TWKilled", Kernel: 3, Finwait: 3, Verdict: audit.Agrees},
+			{NetNS: 4026532000, Verdict: audit.Explained, Cause: "was removed"},
+		},
+	}
+}
+
+func reportJSON(t *testing.T, r *statReport) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := (&statJSON{newJSONSink(&out)}).report(r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func reportText(t *testing.T, s *statText, r *statReport) string {
+	t.Helper()
+	var out bytes.Buffer
+	s.w = bufio.NewWriter(&out)
+	if err := s.report(r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// The contract: keys and their order, and what is not known is null.
+func TestStatJSON(t *testing.T) {
+	got := reportJSON(t, sampleReport())
+	if !strings.HasPrefix(got, `{"time":"2026-11-22T10:24:01.123456789Z","event":"stat","span_ns":60000000000,"states":[{"state":"LISTEN","live":0,`) {
+		t.Errorf("it begins %.200s", got)
+	}
+	for _, want := range []string{
+		`{"state":"FIN_WAIT_2","live":0,"entered":0,"left":3,"timed":0,"p50_ns":null,"p90_ns":null,"p99_ns":null,"max_ns":null,"total_ns":0}`,
+		`{"state":"TIME_WAIT","live":1,"entered":3,"left":2,"timed":2,"p50_ns":1946157056,`,
+		`"max_ns":61000000000,"total_ns":63000000000}`,
+		`"edges":[{"from":"FIN_WAIT_2","to":"TIME_WAIT","count":3},{"from":"TIME_WAIT","to":"CLOSED","count":2}],` +
+			`"ends":[{"state":"TIME_WAIT","reason":"expired","count":1},{"state":"TIME_WAIT","reason":"reused","count":1}],` +
+			`"time_wait":{"rearms":4,"undisturbed_from_ns":60000000000,`,
+		`"durations":[{"from_ns":1879048192,"to_ns":2013265920,"count":1},{"from_ns":60129542144,"to_ns":61203283968,"count":1}]}`,
+		`"audit":[{"netns":4026531840,"counter":"TcpExtTW+TWKilled","kernel":3,"finwait":3,"verdict":"agrees"},` +
+			`{"netns":4026532000,"counter":null,"kernel":null,"finwait":null,"verdict":"explained","cause":"was removed"}],` +
+			`"lost":{"ring_full":0,"map_full":0,"recursion":1,"unwind":0},"hooks":"tracepoint"}` + "\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no\n%s in\n%s", want, got)
+		}
+	}
+	if len(decodeLines(t, []byte(got))) != 1 {
+		t.Error("more than one object")
+	}
+}
+
+func TestStatText(t *testing.T) {
+	const want = `60.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+FIN_WAIT_2          0         0         3          -          -          -          -           -
+TIME_WAIT           1         3         2       1.9s      60.7s      60.7s    61.000s     63.000s
+
+TRANSITION                     COUNT
+FIN_WAIT_2 -> TIME_WAIT            3
+TIME_WAIT -> CLOSED                2
+
+CLOSED FROM, WHY               COUNT
+TIME_WAIT expired                  1
+TIME_WAIT reused                   1
+
+TIME_WAIT: BAND; started again 4 times
+      1.9s to 2.0s               1  ########################################
+     60.1s to 61.2s              1  ########################################
+
+1 transitions were lost: map_full 0, recursion 1, unwind 0
+
+audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ for a known reason, 0 disagree
+       1 network namespaces could not be compared
+NETNS      COUNTER                       KERNEL   FINWAIT  VERDICT
+4026531840 TcpExtTW+TWKilled                  3         3  agrees
+4026532000 -                                  -         -  explained: was removed
+`
+	got := reportText(t, &statText{audit: true}, sampleReport())
+	for line := range strings.Lines(got) {
+		if strings.HasPrefix(line, "TIME_WAIT: ") { // it depends on the kernel
+			got = strings.Replace(got, line, "TIME_WAIT: BAND; "+line[strings.Index(line, "started again"):], 1)
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got := reportText(t, &statText{}, sampleReport()); strings.Contains(got, "VERDICT") {
+		t.Errorf("without --audit, each comparison is shown:\n%s", got)
+	}
+	r := sampleReport()
+	r.audit[0].Verdict, r.audit[0].Finwait = audit.Disagrees, 2
+	if got := reportText(t, &statText{}, r); !strings.Contains(got, "3         2  disagrees") || strings.Contains(got, "explained:") {
+		t.Errorf("without --audit, what disagrees is not shown alone:\n%s", got)
+	}
+}
+
+// The busiest groups are shown, the rest is summed; strangers name them.
+func TestStatGroups(t *testing.T) {
+	group := func(name string, n uint64) *tracer.Group {
+		st := &tracer.StateTotals{Entered: n, Left: n}
+		for range n {
+			st.Durations.Histogram.Add(1e6)
+		}
+		st.Durations.Total, st.Durations.Max = time.Duration(n)*time.Millisecond, time.Millisecond
+		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: st}}
+	}
+	r := &statReport{by: tracer.ByComm, totals: new(tracer.Totals)}
+	r.totals.Edges[tracer.SynSent][tracer.Established] = 12
+	r.totals.Edges[tracer.Established][tracer.Closed] = 12
+	d := &r.totals.Durations[tracer.Established]
+	for range 12 {
+		d.Histogram.Add(1e6)
+	}
+	d.Total, d.Max = 12*time.Millisecond, time.Millisecond
+	now := map[string]*tracer.Group{
+		"a": group("a", 3), "quiet": group("quiet", 2), "": group("", 5), "\x1b[2J": group("\x1b[2J", 4), "b": group("b", 1),
+	}
+	r.split(map[string]*tracer.Group{"quiet": group("quiet", 2), "b": group("b", 0)}, now, 2)
+
+	if len(r.groups) != 2 || r.groups[0].Name != "" || r.groups[1].Name != "\x1b[2J" || r.others != 2 {
+		t.Fatalf("groups %v and %d others", r.groups, r.others)
+	}
+	if st := r.rest.State(tracer.Established); st.Entered != 3 || st.Left != 3 || st.Durations.Histogram.Count() != 3 || st.Durations.Total != 3*time.Millisecond {
+		t.Errorf("the rest: %d entered, %d left, %d durations, %v; want 3, 3, 3, 3ms", st.Entered, st.Left, st.Durations.Histogram.Count(), st.Durations.Total)
+	}
+	if now["quiet"].States[tracer.Established].Entered != 2 {
+		t.Error("what was read is changed: the next interval would be wrong")
+	}
+	text := reportText(t, &statText{}, r)
+	if strings.Contains(text, "\x1b") || !strings.Contains(text, "?[2J") || !strings.Contains(text, "(2 others)") {
+		t.Errorf("text:\n%s", text)
+	}
+	got := reportJSON(t, r)
+	if !strings.Contains(got, `"by":"comm","groups":[{"name":null,"states":[`) || !strings.Contains(got, `"others":{"groups":2,"ungrouped":0,"states":[`) {
+		t.Errorf("JSON: %s", got)
+	}
+}
