@@ -17,6 +17,9 @@ enum hook {
 	HOOK_TIMER_CANCEL,
 	HOOK_TIMER_EXPIRE,
 	HOOK_KFREE_SKB,
+	HOOK_TWSK_ALLOC,
+	HOOK_TWSK_SCHEDULE,
+	HOOK_TWSK_KILL,
 };
 
 /* How well the start of the state that was left is known. */

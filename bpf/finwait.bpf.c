@@ -12,6 +12,7 @@
 #include "netns.h"
 #include "minisock.h"
 #include "minisock_hooks.h"
+#include "minisock_fentry.h"
 #include "socket.h"
 #include "older.h"
 #include "nested.h"
@@ -68,6 +69,28 @@ SEC("tp_btf/kfree_skb")
 int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk)
 {
 	on_kfree_skb(rx_sk);
+	return 0;
+}
+
+SEC("fexit/inet_twsk_alloc")
+int BPF_PROG(twsk_alloc, struct sock *sk, struct inet_timewait_death_row *dr, int state,
+	     struct inet_timewait_sock *tw)
+{
+	on_twsk_alloc(sk, tw);
+	return 0;
+}
+
+SEC("fentry/__inet_twsk_schedule")
+int BPF_PROG(twsk_schedule, struct inet_timewait_sock *tw, int timeo, bool rearm)
+{
+	on_twsk_schedule(tw, timeo, rearm);
+	return 0;
+}
+
+SEC("fentry/inet_twsk_kill")
+int BPF_PROG(twsk_kill, struct inet_timewait_sock *tw)
+{
+	on_twsk_kill(ctx, tw);
 	return 0;
 }
 

@@ -26,12 +26,16 @@
 const volatile __u32 hz = 250;
 const volatile __u64 tw_timer_handler;
 
+/* The fentry hooks are in use (minisock_fentry.h), not the tracepoints. */
+const volatile __u8 fentry;
+
 /* When every hook was attached and every older socket had been visited; 0: not yet. */
 __u64 attached_ns;
 
 /* A minisock as it is now, read once per hook. */
 struct mini {
 	struct inet_timewait_sock *tw;
+	struct sock_common *skc;	/* where addresses and ports are read */
 	__u64 key;		/* into minisocks */
 	__u64 cookie;
 	__u64 expires;
@@ -43,6 +47,7 @@ struct mini {
 static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock *tw, __u8 hook)
 {
 	m->tw = tw;
+	m->skc = &tw->__tw_common;
 	m->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
 	m->key = m->cookie ?: (__u64)tw;
 	m->expires = BPF_CORE_READ(tw, tw_timer.expires);
@@ -96,7 +101,7 @@ static __always_inline void emit_mini(const struct mini *m, const struct mini_in
 		return;
 	}
 	if (stream || split_by)
-		read_tuple(&t, (struct sock_common *)m->tw);
+		read_tuple(&t, m->skc);
 	tally(&who, from, to, time_ns, since_ns, precision, reason);
 	if (!stream) {
 		count(delivered);
@@ -136,7 +141,7 @@ static __always_inline void move_mini(const struct mini *m, const struct mini_in
 	if (raw)
 		return;
 	if (split_by)
-		read_tuple(&t, (struct sock_common *)m->tw);
+		read_tuple(&t, m->skc);
 	move_live(&who, from, to);
 }
 
@@ -165,18 +170,25 @@ static __always_inline void enter_time_wait_unseen(const struct mini *m, struct 
 	enter_time_wait(m, info, at > info->since_ns ? at : info->since_ns, PRECISION_JIFFY);
 }
 
-/* The timer runs to another moment than before: in TIME_WAIT, a re-arm. */
+static __always_inline void count_rearm(struct mini_info *info)
+{
+	__sync_fetch_and_add(&info->rearms, 1);
+	if (info->verdict == VERDICT_PASS && !raw)
+		tally_rearm();
+}
+
+/*
+ * The timer runs to another moment than before: in TIME_WAIT, a re-arm. A hook
+ * that sees each re-arm counts them itself (on_twsk_schedule()).
+ */
 static __always_inline void note_timer(const struct mini *m, struct mini_info *info, bool was_time_wait)
 {
 	__u64 before = info->expires;
 
-	if (m->expires == before)
+	if (fentry || m->expires == before)
 		return;
-	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) != before || !was_time_wait)
-		return;
-	__sync_fetch_and_add(&info->rearms, 1);
-	if (info->verdict == VERDICT_PASS && !raw)
-		tally_rearm();
+	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) == before && was_time_wait)
+		count_rearm(info);
 }
 
 /* What can be known of a minisock whose birth was not seen. */
@@ -186,7 +198,7 @@ static __always_inline void found_mini(const struct mini *m, struct mini_info *i
 	struct tuple t;
 
 	__builtin_memset(info, 0, sizeof(*info));
-	read_tuple(&t, (struct sock_common *)m->tw);
+	read_tuple(&t, m->skc);
 	info->minisock = (__u64)m->tw;
 	info->expires = m->expires;
 	info->netns = t.netns;
@@ -389,6 +401,56 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 		audit_mini_gone(info->netns_slot, reason);
 	if (flags & MINI_JOINED)
 		bpf_map_delete_elem(&minisocks, &m->key);
+}
+
+/* What ended a minisock before its timer fired, by the function that did it. */
+static __always_inline __u8 early_reason(const struct mini *m, __u32 caller)
+{
+	switch (caller) {
+	case CALLER_SEGMENT:
+		return REASON_RST_RECEIVED;
+	case CALLER_RECEIVE:
+		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
+		return m->substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
+	case CALLER_CONNECT:
+		return REASON_REUSED;
+	case CALLER_ABORT:
+		return REASON_DESTROYED;
+	case CALLER_PURGE:
+		return REASON_NETNS_REMOVED;
+	default:
+		return REASON_KILLED;
+	}
+}
+
+static __always_inline void emit_raw_mini(struct mini *m)
+{
+	struct mini_info *info = find_mini(m);
+	struct owner nobody = {};
+	struct event *e;
+	struct tuple t;
+
+	count(seen);
+	read_tuple(&t, m->skc);
+	if ((info ? info->verdict : judge(&t, &nobody, NULL, false)) != VERDICT_PASS) {
+		count(filtered);
+		return;
+	}
+	e = reserve();
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_tuple(e, &t);
+	e->time_ns = m->now;
+	e->cookie = m->cookie;
+	e->minisock = (__u64)m->tw;
+	e->owner.pid = current_process(e->owner.comm);
+	e->from = m->substate;
+	e->flags = EVENT_RAW | EVENT_MINISOCK;
+	e->hook = m->hook;
+	e->cpu = bpf_get_smp_processor_id();
+	e->timer_left = (__s32)(m->expires - bpf_jiffies64());
+	submit(e);
 }
 
 #endif

@@ -16,54 +16,7 @@
  */
 static __always_inline __u8 cancel_reason(const struct mini *m, const struct stack *st)
 {
-	if (!st->deletes)
-		return REASON_NONE;
-
-	switch (st->caller) {
-	case CALLER_SEGMENT:
-		return REASON_RST_RECEIVED;
-	case CALLER_RECEIVE:
-		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
-		return m->substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
-	case CALLER_CONNECT:
-		return REASON_REUSED;
-	case CALLER_ABORT:
-		return REASON_DESTROYED;
-	case CALLER_PURGE:
-		return REASON_NETNS_REMOVED;
-	default:
-		return REASON_KILLED;
-	}
-}
-
-static __always_inline void emit_raw_mini(struct mini *m)
-{
-	struct mini_info *info = find_mini(m);
-	struct owner nobody = {};
-	struct event *e;
-	struct tuple t;
-
-	count(seen);
-	read_tuple(&t, (struct sock_common *)m->tw);
-	if ((info ? info->verdict : judge(&t, &nobody, NULL, false)) != VERDICT_PASS) {
-		count(filtered);
-		return;
-	}
-	e = reserve();
-	if (!e)
-		return;
-	__builtin_memset(e, 0, sizeof(*e));
-	fill_tuple(e, &t);
-	e->time_ns = m->now;
-	e->cookie = m->cookie;
-	e->minisock = (__u64)m->tw;
-	e->owner.pid = current_process(e->owner.comm);
-	e->from = m->substate;
-	e->flags = EVENT_RAW | EVENT_MINISOCK;
-	e->hook = m->hook;
-	e->cpu = bpf_get_smp_processor_id();
-	e->timer_left = (__s32)(m->expires - bpf_jiffies64());
-	submit(e);
+	return st->deletes ? early_reason(m, st->caller) : REASON_NONE;
 }
 
 /* The minisock that this timer belongs to, or false for any other timer. */

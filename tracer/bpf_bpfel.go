@@ -133,11 +133,14 @@ type bpfGroupKey struct {
 type bpfHook uint32
 
 const (
-	bpfHookHOOK_SET_STATE    bpfHook = 0
-	bpfHookHOOK_TIMER_START  bpfHook = 1
-	bpfHookHOOK_TIMER_CANCEL bpfHook = 2
-	bpfHookHOOK_TIMER_EXPIRE bpfHook = 3
-	bpfHookHOOK_KFREE_SKB    bpfHook = 4
+	bpfHookHOOK_SET_STATE     bpfHook = 0
+	bpfHookHOOK_TIMER_START   bpfHook = 1
+	bpfHookHOOK_TIMER_CANCEL  bpfHook = 2
+	bpfHookHOOK_TIMER_EXPIRE  bpfHook = 3
+	bpfHookHOOK_KFREE_SKB     bpfHook = 4
+	bpfHookHOOK_TWSK_ALLOC    bpfHook = 5
+	bpfHookHOOK_TWSK_SCHEDULE bpfHook = 6
+	bpfHookHOOK_TWSK_KILL     bpfHook = 7
 )
 
 type bpfMiniInfo struct {
@@ -294,6 +297,9 @@ const (
 	bpfProgTimerCancel      = "timer_cancel"
 	bpfProgTimerExpireEntry = "timer_expire_entry"
 	bpfProgTimerStart       = "timer_start"
+	bpfProgTwskAlloc        = "twsk_alloc"
+	bpfProgTwskKill         = "twsk_kill"
+	bpfProgTwskSchedule     = "twsk_schedule"
 	bpfVarAttachedNs        = "attached_ns"
 	bpfVarAudit             = "audit"
 	bpfVarCallers           = "callers"
@@ -302,6 +308,7 @@ const (
 	bpfVarComms             = "comms"
 	bpfVarEdges             = "edges"
 	bpfVarExported          = "exported"
+	bpfVarFentry            = "fentry"
 	bpfVarFilterEdges       = "filter_edges"
 	bpfVarHz                = "hz"
 	bpfVarLocalPorts        = "local_ports"
@@ -381,6 +388,9 @@ type bpfProgramSpecs struct {
 	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.ProgramSpec `ebpf:"timer_start"`
+	TwskAlloc        *ebpf.ProgramSpec `ebpf:"twsk_alloc"`
+	TwskKill         *ebpf.ProgramSpec `ebpf:"twsk_kill"`
+	TwskSchedule     *ebpf.ProgramSpec `ebpf:"twsk_schedule"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -411,6 +421,7 @@ type bpfVariableSpecs struct {
 	Comms          *ebpf.VariableSpec `ebpf:"comms"`
 	Edges          *ebpf.VariableSpec `ebpf:"edges"`
 	Exported       *ebpf.VariableSpec `ebpf:"exported"`
+	Fentry         *ebpf.VariableSpec `ebpf:"fentry"`
 	FilterEdges    *ebpf.VariableSpec `ebpf:"filter_edges"`
 	Hz             *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts     *ebpf.VariableSpec `ebpf:"local_ports"`
@@ -498,6 +509,7 @@ type bpfVariables struct {
 	Comms          *ebpf.Variable `ebpf:"comms"`
 	Edges          *ebpf.Variable `ebpf:"edges"`
 	Exported       *ebpf.Variable `ebpf:"exported"`
+	Fentry         *ebpf.Variable `ebpf:"fentry"`
 	FilterEdges    *ebpf.Variable `ebpf:"filter_edges"`
 	Hz             *ebpf.Variable `ebpf:"hz"`
 	LocalPorts     *ebpf.Variable `ebpf:"local_ports"`
@@ -539,6 +551,9 @@ type bpfPrograms struct {
 	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.Program `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.Program `ebpf:"timer_start"`
+	TwskAlloc        *ebpf.Program `ebpf:"twsk_alloc"`
+	TwskKill         *ebpf.Program `ebpf:"twsk_kill"`
+	TwskSchedule     *ebpf.Program `ebpf:"twsk_schedule"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -552,6 +567,9 @@ func (p *bpfPrograms) Close() error {
 		p.TimerCancel,
 		p.TimerExpireEntry,
 		p.TimerStart,
+		p.TwskAlloc,
+		p.TwskKill,
+		p.TwskSchedule,
 	)
 }
 

@@ -23,6 +23,9 @@ type Config struct {
 	// followed at a time; 0: twice net.ipv4.tcp_max_tw_buckets.
 	Minisocks uint32
 
+	// Hooks picks how minisocks are followed; the zero value takes the best that the kernel permits.
+	Hooks Hooks
+
 	// Raw asks for RawEvents (RunRaw) in place of Transitions (Run).
 	Raw bool
 
@@ -48,6 +51,21 @@ type Config struct {
 	// Logger is told of losses while they happen, once a second at most. The zero value says nothing.
 	Logger zerolog.Logger
 }
+
+// Hooks is a set of places in the kernel from which minisocks are followed. Both
+// sets see every birth and end, and the same reasons. What the tracepoints do not
+// show as it happens, before Linux 6.11 the moment that a TIME_WAIT begins, is worked
+// out afterwards; Precision says so.
+type Hooks uint8
+
+// The sets of hooks.
+const (
+	Auto       Hooks = iota // Fentry where the kernel lets it attach, otherwise Tracepoint
+	Fentry                  // functions of the kernel: cheapest, and exact; needs BPF trampolines (x86-64: 5.5, arm64: 6.0)
+	Tracepoint              // timer_start, timer_cancel, timer_expire_entry and kfree_skb
+)
+
+func (h Hooks) String() string { return word(h, "auto", "fentry", "tracepoint") }
 
 func (cfg *Config) check() error {
 	if cfg.Audit && cfg.Filter.Picks() {

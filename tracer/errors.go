@@ -54,6 +54,19 @@ func (e *UnsupportedError) Error() string {
 
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
+// A HooksError says that the kernel does not let programs be attached to one of
+// its functions, as Fentry asks for.
+type HooksError struct {
+	Function string
+	Err      error // what the kernel said
+}
+
+func (e *HooksError) Error() string {
+	return fmt.Sprintf("the kernel refuses the fentry hook on %s(): %v: use the tracepoint hooks, or auto", e.Function, e.Err)
+}
+
+func (e *HooksError) Unwrap() error { return e.Err }
+
 // MinimumKernel is the first kernel series that finwait can run on.
 const MinimumKernel = "5.15"
 

@@ -96,16 +96,24 @@ func Features() ([]Feature, error) {
 		features = append(features, f)
 	}
 	features = append(features, tracepoint(kernel, stateTracepoint, "4.16", "transitions of full sockets"))
-	features = append(features,
+
+	best := fentry(kernel)
+	timers := []Feature{
 		tracepoint(kernel, "timer_start", "2.6.31", "minisocks: birth, re-arms"),
 		tracepoint(kernel, "timer_cancel", "2.6.31", "minisocks: early ends"),
-		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"))
-
-	rx := Feature{"rx_sk in kfree_skb", "6.11", InUse, "the moment that TIME_WAIT begins"}
-	if !hasRxSk(kernel) {
-		rx.State, rx.Note = Missing, "TIME_WAIT is dated from its timer, to the jiffy"
+		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"),
+		{"rx_sk in kfree_skb", "6.11", InUse, "the moment that TIME_WAIT begins"},
 	}
-	return append(features, rx, kernelSymbols(), iterator(kernel), recursionGuard(kernel), trampolines(), wheel()), nil
+	if rx := &timers[3]; !hasRxSk(kernel) {
+		rx.State, rx.Note = Missing, "with tracepoints, TIME_WAIT is dated from its timer, to the jiffy"
+	}
+	for i := range timers {
+		if best.State == InUse && timers[i].State == InUse {
+			timers[i].State = Available
+		}
+	}
+	features = append(append(features, best), timers...)
+	return append(features, kernelSymbols(), iterator(kernel), recursionGuard(kernel), wheel()), nil
 }
 
 func firstLine(err error) string {
@@ -159,13 +167,10 @@ func recursionGuard(kernel *btf.Spec) Feature {
 	return f
 }
 
-// trampolines tries to attach an empty fentry program, which is nowhere in use.
-func trampolines() Feature {
-	f := Feature{"fentry on inet_twsk_kill", "5.5", Available, "would name the ends of minisocks at less cost; not used yet"}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "inet_twsk_kill", License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+// fentry tries to attach an empty program, and says which set of hooks Auto takes.
+func fentry(kernel *btf.Spec) Feature {
+	f := Feature{"fentry on inet_twsk_kill", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
+	prog, err := emptyFentry(kernel)
 	if err == nil {
 		defer prog.Close()
 		var l link.Link
@@ -174,7 +179,10 @@ func trampolines() Feature {
 			return f
 		}
 	}
-	f.State, f.Note = Missing, "refused: "+firstLine(err)
+	if refused := new(HooksError); errors.As(err, &refused) {
+		err = fmt.Errorf("%s: %w", refused.Function, refused.Err)
+	}
+	f.State, f.Note = Missing, "refused, so that tracepoints follow the minisocks: "+firstLine(err)
 	return f
 }
 

@@ -14,6 +14,7 @@ import (
 	"finwait/internal/ktime"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -95,8 +96,35 @@ func readSymbols() (*symbols, error) {
 	return syms, nil
 }
 
-// load brings the programs and maps into the kernel.
-func load(cfg *Config, kernel *btf.Spec) (*ebpf.Collection, error) {
+// minisockHooks are the programs of each set that follows minisocks, in the order
+// to attach them: a minisock's end is of use only if its birth can be seen.
+var minisockHooks = map[Hooks][]string{
+	Fentry:     {bpfProgTwskAlloc, bpfProgTwskSchedule, bpfProgTwskKill},
+	Tracepoint: {bpfProgTimerStart, bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb},
+}
+
+// A function of the kernel that a program of Fentry is attached to. A value that
+// it returns comes after its arguments (net/ipv4/inet_timewait_sock.c).
+type function struct {
+	name string
+	args int
+}
+
+var functions = map[string]function{
+	bpfProgTwskAlloc:    {"inet_twsk_alloc", 3},
+	bpfProgTwskSchedule: {"__inet_twsk_schedule", 3},
+	bpfProgTwskKill:     {"inet_twsk_kill", 1},
+}
+
+// load brings the programs and maps into the kernel: those of one set of hooks.
+func load(cfg *Config, hooks Hooks, kernel *btf.Spec) (*ebpf.Collection, error) {
+	if hooks == Fentry {
+		empty, err := emptyFentry(kernel)
+		if err != nil {
+			return nil, err
+		}
+		empty.Close()
+	}
 	syms, err := readSymbols()
 	if err != nil {
 		return nil, err
@@ -114,6 +142,16 @@ func load(cfg *Config, kernel *btf.Spec) (*ebpf.Collection, error) {
 	}
 	if err := setConstants(spec, cfg, syms, hz); err != nil {
 		return nil, err
+	}
+	if err := spec.Variables[bpfVarFentry].Set(flag(hooks == Fentry)); err != nil {
+		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
+	for set, programs := range minisockHooks {
+		for _, name := range programs {
+			if set != hooks {
+				delete(spec.Programs, name)
+			}
+		}
 	}
 	if !hasRxSk(kernel) {
 		delete(spec.Programs, bpfProgKfreeSkb)
@@ -293,6 +331,34 @@ func cidr(p netip.Prefix) bpfCidr {
 		c.Mask[i] = binary.NativeEndian.Uint32(mask[i*4:])
 	}
 	return c
+}
+
+// emptyFentry loads a program that does nothing, for a function that minisocks
+// end in, and so finds out whether the kernel takes such programs. All functions must
+// be what the programs take them for: a compiler may have changed one for its
+// own ends, and then the kernel's BTF has it not, or with other arguments.
+func emptyFentry(kernel *btf.Spec) (*ebpf.Program, error) {
+	for _, f := range functions {
+		var fn *btf.Func
+		if err := kernel.TypeByName(f.name, &fn); err != nil {
+			return nil, &HooksError{f.name, err}
+		}
+		if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != f.args {
+			return nil, &HooksError{f.name, fmt.Errorf("it has not the %d arguments that are known", f.args)}
+		}
+	}
+	name := functions[bpfProgTwskKill].name
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: name, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		err = errno // what libraries guess at is not it
+	}
+	if err != nil {
+		return nil, &HooksError{name, err}
+	}
+	return prog, nil
 }
 
 // hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped

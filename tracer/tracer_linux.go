@@ -13,6 +13,7 @@ import (
 	"finwait/internal/ktime"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ const flushEvery = 50 * time.Millisecond
 // A Tracer follows the TCP sockets of the host, in every network namespace.
 type Tracer struct {
 	cfg    Config
+	hooks  Hooks // the set in use
 	coll   *ebpf.Collection
 	reader *ringbuf.Reader
 	sleeps *ebpf.Variable // reader_sleeps of the BPF side
@@ -54,11 +56,23 @@ func New(cfg Config) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	coll, err := load(&cfg, kernel)
+	if cfg.Hooks != Auto {
+		return open(cfg, cfg.Hooks, kernel)
+	}
+	t, err := open(cfg, Fentry, kernel)
+	if refused := new(HooksError); errors.As(err, &refused) {
+		cfg.Logger.Debug().Err(refused.Err).Str("function", refused.Function).Msg("no fentry hooks here: tracepoints follow the minisocks")
+		return open(cfg, Tracepoint, kernel)
+	}
+	return t, err
+}
+
+func open(cfg Config, hooks Hooks, kernel *btf.Spec) (*Tracer, error) {
+	coll, err := load(&cfg, hooks, kernel)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{cfg: cfg, coll: coll}
+	t := &Tracer{cfg: cfg, hooks: hooks, coll: coll}
 	if err := t.start(); err != nil {
 		t.Close()
 		return nil, err
@@ -73,15 +87,17 @@ func (t *Tracer) start() (err error) {
 	}
 	// The minisock's hooks come first: a hand-over that only set_state sees
 	// looks like a close.
-	for _, name := range []string{
-		bpfProgTimerStart, bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb,
+	for _, name := range append(slices.Clone(minisockHooks[t.hooks]),
 		bpfProgSetState, bpfProgSetStateNested, bpfProgSetStateThird, bpfProgSetStateFourth,
-	} {
+	) {
 		prog := t.coll.Programs[name]
 		if prog == nil {
 			continue // the kernel has no use for it: load() left it out
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if f, ok := functions[name]; ok && err != nil {
+			return &HooksError{f.name, err}
+		}
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
@@ -97,8 +113,8 @@ func (t *Tracer) start() (err error) {
 	return nil
 }
 
-// Hooks says which set of hooks follows the minisocks.
-func (t *Tracer) Hooks() string { return "tracepoint" }
+// Hooks says which set of hooks follows the minisocks: Fentry or Tracepoint.
+func (t *Tracer) Hooks() Hooks { return t.hooks }
 
 // Run hands every transition to handle, in the order that the kernel made them
 // per socket, until ctx is done, handle fails, or Close. A transition is only

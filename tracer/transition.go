@@ -165,8 +165,12 @@ const (
 	TimerCancel Hook = Hook(bpfHookHOOK_TIMER_CANCEL)
 	TimerExpire Hook = Hook(bpfHookHOOK_TIMER_EXPIRE)
 	KfreeSKB    Hook = Hook(bpfHookHOOK_KFREE_SKB)
+	TWAlloc     Hook = Hook(bpfHookHOOK_TWSK_ALLOC)
+	TWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
+	TWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
 )
 
 func (h Hook) String() string {
-	return word(h, "inet_sock_set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb")
+	return word(h, "inet_sock_set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
+		"inet_twsk_alloc", "__inet_twsk_schedule", "inet_twsk_kill")
 }

@@ -25,6 +25,7 @@ type traceOptions struct {
 	filters  filterFlags
 	output   string
 	color    string
+	hooks    string
 	raw      bool
 	count    uint64
 	duration time.Duration
@@ -50,6 +51,7 @@ it lasted at least that long, "~" that it is exact to the kernel's tick only.`,
 	o.filters.register(fs)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
 	fs.StringVar(&o.color, "color", "auto", "colour: `when`: auto, always or never")
+	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
@@ -88,6 +90,10 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := filter.Check(); err != nil {
 		return usage(err)
 	}
+	hooks, err := parseHooks(o.hooks)
+	if err != nil {
+		return usage(err)
+	}
 	log := logger(stderr)
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	var s sink = newTextSink(out, o.raw, colours(stdout, o.color))
@@ -95,7 +101,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		s = newJSONSink(out)
 	}
 
-	tr, err := tracer.New(tracer.Config{Filter: filter, Raw: o.raw, Idle: out.Flush, Logger: *log})
+	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, Raw: o.raw, Idle: out.Flush, Logger: *log})
 	if err != nil {
 		return err
 	}
@@ -146,7 +152,7 @@ func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger)
 	if err != nil {
 		return err
 	}
-	if err := s.summary(st, tr.Hooks()); err != nil {
+	if err := s.summary(st, tr.Hooks().String()); err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
@@ -159,7 +165,7 @@ func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger)
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered).
 		Uint64("ring_full", st.Lost.RingFull).Uint64("map_full", st.Lost.MapFull).
-		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Str("hooks", tr.Hooks()).Msg(msg)
+		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Stringer("hooks", tr.Hooks()).Msg(msg)
 	return nil
 }
 

@@ -278,7 +278,7 @@ func TestAllFiltersLoad(t *testing.T) {
 		f.Cgroups = append(f.Cgroups, tracer.Cgroup{ID: uint64(i + 1), Level: uint32(i)})
 	}
 	for _, raw := range []bool{false, true} {
-		tr, err := tracer.New(tracer.Config{Filter: f, Raw: raw})
+		tr, err := tracer.New(tracer.Config{Filter: f, Raw: raw, Hooks: hooks})
 		if err != nil {
 			t.Fatalf("raw %v: %v", raw, err)
 		}
@@ -307,13 +307,13 @@ func TestRaw(t *testing.T) {
 	t.Parallel()
 	f := testnet.Families[0]
 	ns := testnet.NewNS(t)
-	tr, err := tracer.New(tracer.Config{Raw: true, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
+	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	hooks := make(map[tracer.Hook]int)
+	seen := make(map[tracer.Hook]int)
 	var handOver bool
 	var n uint64
 	done := make(chan error, 1)
@@ -323,7 +323,7 @@ func TestRaw(t *testing.T) {
 		done <- tr.RunRaw(ctx, func(r *tracer.RawEvent) error {
 			n++
 			if r.Cookie == cookie {
-				hooks[r.Hook]++
+				seen[r.Hook]++
 				handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
 			}
 			return nil
@@ -339,8 +339,19 @@ func TestRaw(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if !handOver || hooks[tracer.TimerStart] == 0 || hooks[tracer.SetState] == 0 {
-		t.Errorf("hand-over seen: %v; events by hook: %v", handOver, hooks)
+	want := []tracer.Hook{tracer.SetState, tracer.TimerStart}
+	if tr.Hooks() == tracer.Fentry {
+		want = []tracer.Hook{tracer.SetState, tracer.TWAlloc, tracer.TWSchedule}
+	}
+	for _, hook := range want {
+		if !handOver || seen[hook] == 0 {
+			t.Errorf("hand-over seen: %v; events by hook: %v, want some of %v", handOver, seen, hook)
+		}
+	}
+	for hook := range seen {
+		if set := hook >= tracer.TWAlloc; hook != tracer.SetState && set != (tr.Hooks() == tracer.Fentry) {
+			t.Errorf("%v is not one of the %v hooks", hook, tr.Hooks())
+		}
 	}
 	st, err := tr.Stats()
 	if err != nil {

@@ -4,7 +4,6 @@ package live_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -31,6 +30,12 @@ var shared = struct {
 	recorders map[uint32][]*recorder
 	tracer    *tracer.Tracer
 }{recorders: make(map[uint32][]*recorder)}
+
+// hooksEnv names the set of hooks to test; without it the tracer chooses.
+const hooksEnv = "FINWAIT_HOOKS"
+
+// hooks is the set that hooksEnv asks for.
+var hooks tracer.Hooks
 
 // late: no hook of this kernel reports that a minisock goes from FIN_WAIT_2 to
 // TIME_WAIT. That is dated from its timer, to the jiffy, and told when the timer
@@ -63,11 +68,7 @@ func runTests(m *testing.M) int {
 	if bench := flag.Lookup("test.bench"); bench.Value.String() != "" {
 		return m.Run() // with nothing attached but what a benchmark attaches
 	}
-	if err := readFeatures(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	tr, err := tracer.New(tracer.Config{})
+	tr, err := openShared()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -99,29 +100,47 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// readFeatures finds out what to expect of this kernel. A feature that it lacks
-// although it is no older than the first that had it is a mistake of ours.
-func readFeatures() error {
-	features, err := tracer.Features()
+// openShared opens the shared tracer, and finds out what to expect of it. What the
+// kernel lacks although it is no older than the first that had it is a mistake of ours.
+func openShared() (*tracer.Tracer, error) {
+	for _, h := range []tracer.Hooks{tracer.Fentry, tracer.Tracepoint} {
+		if os.Getenv(hooksEnv) == h.String() {
+			hooks = h
+		}
+	}
+	if set := os.Getenv(hooksEnv); set != "" && hooks == tracer.Auto {
+		return nil, fmt.Errorf("%s=%s: there are fentry and tracepoint", hooksEnv, set)
+	}
+	rxSk, err := feature("rx_sk in kfree_skb")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return err
+		return nil, err
 	}
 	release := unix.ByteSliceToString(uts.Release[:])
-	for _, f := range features {
-		if f.Name != "rx_sk in kfree_skb" {
-			continue
-		}
-		late = f.State != tracer.InUse
-		if late && !older(release, f.Since) {
-			return fmt.Errorf("Linux %s: %s is %v, but it came with %s", release, f.Name, f.State, f.Since)
-		}
-		return nil
+	if rxSk.State == tracer.Missing && !older(release, rxSk.Since) {
+		return nil, fmt.Errorf("Linux %s: %s is missing, but it came with %s", release, rxSk.Name, rxSk.Since)
 	}
-	return errors.New("the features do not tell whether TIME_WAIT is seen as it begins")
+	tr, err := tracer.New(tracer.Config{Hooks: hooks})
+	if err != nil {
+		return nil, err
+	}
+	late = tr.Hooks() == tracer.Tracepoint && rxSk.State == tracer.Missing
+	return tr, nil
+}
+
+func feature(name string) (tracer.Feature, error) {
+	features, err := tracer.Features()
+	if err != nil {
+		return tracer.Feature{}, err
+	}
+	i := slices.IndexFunc(features, func(f tracer.Feature) bool { return f.Name == name })
+	if i < 0 {
+		return tracer.Feature{}, fmt.Errorf("there is no feature called %q", name)
+	}
+	return features[i], nil
 }
 
 // older compares kernel releases such as 6.1.0-56 by their series.

@@ -243,6 +243,7 @@ type running struct {
 // start starts a tracer that hands its transitions to kept.
 func start(t *testing.T, cfg tracer.Config, kept *recorder) *running {
 	t.Helper()
+	cfg.Hooks = hooks
 	tr, err := tracer.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,17 @@
+package main
+
+import (
+	"fmt"
+
+	"finwait/tracer"
+)
+
+// parseHooks reads the value of --hooks.
+func parseHooks(name string) (tracer.Hooks, error) {
+	for _, h := range []tracer.Hooks{tracer.Auto, tracer.Fentry, tracer.Tracepoint} {
+		if name == h.String() {
+			return h, nil
+		}
+	}
+	return 0, fmt.Errorf("hooks %q: there are auto, fentry and tracepoint", name)
+}
