@@ -295,6 +295,14 @@ func (t *Tracer) stats() (Stats, error) {
 		st.Lost.Recursion = skipped
 		st.Seen += skipped - sum.Missed
 	}
+	// Each run of this one that was skipped is the end of a minisock.
+	if kill := t.coll.Programs[bpfProgTwskKill]; kill != nil {
+		if prog, err = kill.Stats(); err != nil {
+			return Stats{}, fmt.Errorf("read recursion misses: %w", err)
+		}
+		st.Lost.Recursion += prog.RecursionMisses
+		st.Seen += prog.RecursionMisses
+	}
 	return st, nil
 }
 

@@ -31,6 +31,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	began := time.Now()
 	results, err := test(ctx, strings.Fields(*pick), *run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -42,14 +43,14 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	fmt.Print("\n", table(results), "\n", skips(results))
+	fmt.Print("\n", table(results), "\n", costs(results), "\n", skips(results))
 	failed := 0
 	for _, r := range results {
 		if r.bad() {
 			failed++
 		}
 	}
-	fmt.Printf("kernels: %d passed, %d failed\n", len(results)-failed, failed)
+	fmt.Printf("kernels: %d passed, %d failed in %v\n", len(results)-failed, failed, time.Since(began).Round(time.Second))
 	if failed > 0 {
 		os.Exit(1)
 	}

@@ -17,24 +17,34 @@ import (
 // A result is what came of one kernel.
 type result struct {
 	kernel  kernel
-	passed  int
-	failed  []string
-	skipped map[string]string // test -> reason
+	sets    []outcome
 	costs   map[string]string // program -> instructions that the verifier looked at
 	refusal string            // what finwait said of a kernel that is too old
 	err     error
 	took    time.Duration
 }
 
-func (r *result) bad() bool { return r.err != nil || len(r.failed) > 0 }
+// An outcome is that of the tests with one set of hooks, or, without one, of what comes before.
+type outcome struct {
+	hooks   string
+	passed  int
+	failed  []string
+	skipped map[string]string // test -> reason
+}
+
+func (r *result) bad() bool {
+	return r.err != nil || slices.ContainsFunc(r.sets, func(o outcome) bool { return len(o.failed) > 0 })
+}
 
 func (r *result) String() string {
 	s := fmt.Sprintf("%s: %s (%v)", r.kernel.version, r.summary(), r.took.Round(time.Second))
 	if r.err != nil {
 		s += ": " + r.err.Error()
 	}
-	for _, test := range r.failed {
-		s += "\n    FAIL " + test
+	for _, o := range r.sets {
+		for _, test := range o.failed {
+			s += fmt.Sprintf("\n    FAIL %s %s", o.hooks, test)
+		}
 	}
 	return s
 }
@@ -46,7 +56,13 @@ func (r *result) summary() string {
 	case r.refusal != "":
 		return "refused, as it should be"
 	}
-	return fmt.Sprintf("%d passed, %d failed, %d skipped", r.passed, len(r.failed), len(r.skipped))
+	var all []string
+	for _, o := range r.sets {
+		if o.hooks != "" {
+			all = append(all, fmt.Sprintf("%s %d passed, %d failed, %d skipped", o.hooks, o.passed, len(o.failed), len(o.skipped)))
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 var exitMark = regexp.MustCompile(`(?m)^exit status (\d+)$`)
@@ -70,26 +86,51 @@ func (r *result) judgeRefusal(out string) error {
 var (
 	costLine = regexp.MustCompile(`verified (\w+): (\d+) instructions`)
 	logLine  = regexp.MustCompile(`\w+\.go:\d+: (.*)`)
+	hookLine = regexp.MustCompile(`(?m)^hooks (\w+)$`)
 )
 
-// judgeTests counts what the test binaries reported.
+// judgeTests counts what the test binaries reported, for each set of hooks.
 func (r *result) judgeTests(out string) error {
 	exit := exitMark.FindStringSubmatch(out)
 	if exit == nil {
 		return errors.New("the machine stopped before the tests had ended")
 	}
+	r.costs = make(map[string]string)
+	hooks := ""
+	for {
+		part, next := out, hookLine.FindStringSubmatchIndex(out)
+		if next != nil {
+			part = out[:next[0]]
+		}
+		o, err := r.judgeSet(hooks, part)
+		if err != nil {
+			return err
+		}
+		r.sets = append(r.sets, o)
+		if next == nil {
+			break
+		}
+		hooks, out = out[next[2]:next[3]], out[next[1]:]
+	}
+	if exit[1] != "0" && !r.bad() {
+		return fmt.Errorf("no test failed, but the exit status is %s", exit[1])
+	}
+	return nil
+}
+
+func (r *result) judgeSet(hooks, out string) (outcome, error) {
+	o := outcome{hooks: hooks, skipped: make(map[string]string)}
 	convert := exec.Command("go", "tool", "test2json")
 	convert.Stdin = strings.NewReader(out)
 	events, err := output(convert)
 	if err != nil {
-		return err
+		return o, err
 	}
-	r.skipped, r.costs = make(map[string]string), make(map[string]string)
 	logs := make(map[string]string) // the last line that each test logged
 	for line := range strings.Lines(events) {
 		var e struct{ Action, Test, Output string }
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			return fmt.Errorf("%w: %q", err, line)
+			return o, fmt.Errorf("%w: %q", err, line)
 		}
 		if e.Test == "" {
 			continue
@@ -103,45 +144,63 @@ func (r *result) judgeTests(out string) error {
 				logs[e.Test] = m[1]
 			}
 		case "pass":
-			r.passed++
+			o.passed++
 		case "fail":
-			r.failed = append(r.failed, e.Test)
+			o.failed = append(o.failed, e.Test)
 		case "skip":
-			r.skipped[e.Test] = logs[e.Test]
+			o.skipped[e.Test] = logs[e.Test]
 		}
 	}
-	switch {
-	case exit[1] != "0" && len(r.failed) == 0:
-		return fmt.Errorf("no test failed, but the exit status is %s", exit[1])
-	case r.passed == 0:
-		return errors.New("no test ran")
+	if o.passed+len(o.failed) == 0 {
+		return o, fmt.Errorf("no test ran: hooks %q", hooks)
 	}
-	return nil
+	return o, nil
 }
 
-// table is one line for each kernel.
+func (r *result) name() string { return strings.TrimSuffix(r.kernel.version, "-cloud-amd64") }
+
+// table is one line for each kernel and set of hooks.
 func table(results []*result) string {
-	names := make(map[string]bool)
+	var b strings.Builder
+	b.WriteString("| kernel | hooks | passed | failed | skipped |\n|---|---|---:|---:|---:|\n")
 	for _, r := range results {
+		if r.err != nil || r.refusal != "" {
+			fmt.Fprintf(&b, "| %s | | %s | | |\n", r.name(), r.summary())
+			continue
+		}
+		for _, o := range r.sets {
+			if o.hooks != "" {
+				fmt.Fprintf(&b, "| %s | %s | %d | %d | %d |\n", r.name(), o.hooks, o.passed, len(o.failed), len(o.skipped))
+			}
+		}
+	}
+	return b.String()
+}
+
+// costs is one line for each program.
+func costs(results []*result) string {
+	names := make(map[string]bool)
+	var tested []*result
+	for _, r := range results {
+		if len(r.costs) > 0 {
+			tested = append(tested, r)
+		}
 		for name := range r.costs {
 			names[name] = true
 		}
 	}
-	programs := slices.Sorted(maps.Keys(names))
 	var b strings.Builder
-	fmt.Fprintf(&b, "| kernel | passed | failed | skipped | %s |\n", strings.Join(programs, " | "))
-	fmt.Fprintf(&b, "|---|%s\n", strings.Repeat("---:|", 3+len(programs)))
-	for _, r := range results {
-		fmt.Fprintf(&b, "| %s ", strings.TrimSuffix(r.kernel.version, "-cloud-amd64"))
-		if r.err != nil || r.refusal != "" {
-			fmt.Fprintf(&b, "| %s | | ", r.summary())
-		} else {
-			fmt.Fprintf(&b, "| %d | %d | %d ", r.passed, len(r.failed), len(r.skipped))
+	b.WriteString("| program |")
+	for _, r := range tested {
+		fmt.Fprintf(&b, " %s |", r.kernel.series)
+	}
+	fmt.Fprintf(&b, "\n|---|%s\n", strings.Repeat("---:|", len(tested)))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, r := range tested {
+			fmt.Fprintf(&b, " %s |", r.costs[name])
 		}
-		for _, name := range programs {
-			fmt.Fprintf(&b, "| %s ", r.costs[name])
-		}
-		b.WriteString("|\n")
+		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -150,11 +209,13 @@ func table(results []*result) string {
 func skips(results []*result) string {
 	where := make(map[string][]string)
 	for _, r := range results {
-		for test, reason := range r.skipped {
-			top, _, _ := strings.Cut(test, "/")
-			claim := fmt.Sprintf("%s: %s", top, reason)
-			if series := r.kernel.series; !slices.Contains(where[claim], series) {
-				where[claim] = append(where[claim], series)
+		for _, o := range r.sets {
+			for test, reason := range o.skipped {
+				top, _, _ := strings.Cut(test, "/")
+				claim := fmt.Sprintf("%s: %s", top, reason)
+				if series := r.kernel.series; !slices.Contains(where[claim], series) {
+					where[claim] = append(where[claim], series)
+				}
 			}
 		}
 	}
