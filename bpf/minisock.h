@@ -366,6 +366,7 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 	struct mini_info *info = find_mini(m);
 	struct mini_info found;
 	__u32 flags = 0, counted;
+	bool waited;
 
 	if (info && info->minisock == (__u64)m->tw) {
 		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
@@ -387,12 +388,10 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 	else
 		note_timer(m, info, info->time_wait_ns != 0);
 
-	if (info->time_wait_ns)
-		emit_mini(m, info, TCP_TIME_WAIT, TCP_CLOSE, m->now, info->time_wait_ns,
-			  info->time_wait_precision, reason);
-	else
-		emit_mini(m, info, info->from, TCP_CLOSE, m->now, info->since_ns,
-			  info->precision, reason);
+	waited = info->time_wait_ns != 0;
+	emit_mini(m, info, waited ? TCP_TIME_WAIT : info->from, TCP_CLOSE, m->now,
+		  waited ? info->time_wait_ns : info->since_ns,
+		  waited ? info->time_wait_precision : info->precision, reason);
 
 	counted = __sync_lock_test_and_set(&info->counted, 0);
 	if (counted)

@@ -27,7 +27,8 @@ enum caller {
 };
 
 #define MAX_CALLERS	64
-#define MAX_FRAMES	20
+/* What finwait looks for is among the first ten. The 512 bytes of stack that programs share have no room for more. */
+#define MAX_FRAMES	18
 
 struct caller_range {
 	__u64 start;
@@ -51,6 +52,12 @@ __noinline __u32 caller_at(__u64 ip)
 	return CALLER_NONE;
 }
 
+/* Kernel stack, innermost first. */
+struct frames {
+	__u64 ips[MAX_FRAMES];
+	__s64 bytes;		/* in use; negative: the kernel cannot unwind */
+};
+
 /* What the stack says. */
 struct stack {
 	__u32 caller;	/* the innermost caller in the list, CALLER_DELETE aside */
@@ -62,34 +69,42 @@ struct stack {
 /*
  * The innermost counts, since a softirq runs on top of whatever it
  * interrupted, and that must not be taken for its cause. Where the kernel
- * cannot unwind nothing is said. A function of its own, for the sake of the
- * stack: the addresses would take a third of it from whoever asks.
+ * cannot unwind nothing is said. Global for the verifier's sake, as caller_at().
  */
-static __noinline __u32 read_stack(void *ctx)
+__noinline __u32 innermost(struct frames *st)
 {
-	__u64 ips[MAX_FRAMES] = {};
-	long len = bpf_get_stack(ctx, ips, sizeof(ips), 0);
 	__u32 deletes = 0;
 
+	if (!st)
+		return CALLER_NONE;
 	for (__u32 i = 0; i < MAX_FRAMES; i++) {
 		__u32 caller;
 
-		if ((long)i * 8 >= len)
+		if ((__s64)i * 8 >= st->bytes)
 			break;
-		caller = caller_at(ips[i]);
+		caller = caller_at(st->ips[i]);
 		if (caller == CALLER_DELETE)
 			deletes = DELETES;
 		else if (caller != CALLER_NONE)
 			return caller | deletes;
 	}
-	return deletes;
+	return CALLER_NONE | deletes;
+}
+
+/* A function of its own: the addresses would take a third of the stack from whoever asks. */
+static __noinline __u32 read_stack(void *ctx)
+{
+	struct frames st = {};
+
+	st.bytes = bpf_get_stack(ctx, st.ips, sizeof(st.ips), 0);
+	return innermost(&st);
 }
 
 static __always_inline struct stack find_caller(void *ctx)
 {
-	__u32 what = read_stack(ctx);
+	__u32 said = read_stack(ctx);
 
-	return (struct stack){ .caller = what & ~DELETES, .deletes = what & DELETES };
+	return (struct stack){ .caller = said & ~DELETES, .deletes = said & DELETES };
 }
 
 #endif

@@ -42,7 +42,7 @@ func TestHistogramIndexOfThePrograms(t *testing.T) {
 			asm.LoadMem(asm.R1, asm.R10, -8, asm.DWord),
 			asm.Call.Label("histogram_index"),
 			asm.Return(),
-		}, function(t, spec, "histogram_index")...),
+		}, functionOf(t, spec, "histogram_index")...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +73,8 @@ func TestHistogramIndexOfThePrograms(t *testing.T) {
 	}
 }
 
-// function takes the instructions of a function out of a program that calls it.
-func function(t *testing.T, spec *ebpf.CollectionSpec, name string) asm.Instructions {
+// functionOf takes the instructions of a function out of a program that calls it.
+func functionOf(t *testing.T, spec *ebpf.CollectionSpec, name string) asm.Instructions {
 	t.Helper()
 	for _, prog := range spec.Programs {
 		var body asm.Instructions
