@@ -113,7 +113,7 @@ func Features() ([]Feature, error) {
 		}
 	}
 	features = append(append(features, best), timers...)
-	return append(features, kernelSymbols(), iterator(kernel), recursionGuard(kernel), wheel()), nil
+	return append(features, kernelFunctions(), iterator(kernel), recursionGuard(kernel), wheel()), nil
 }
 
 func firstLine(err error) string {
@@ -132,9 +132,9 @@ func tracepoint(kernel *btf.Spec, name, since, use string) Feature {
 	return Feature{"tracepoint " + name, since, InUse, use}
 }
 
-func kernelSymbols() Feature {
+func kernelFunctions() Feature {
 	f := Feature{"kernel symbols", "2.6", InUse, "which timer is a minisock's, why it was cancelled"}
-	if _, err := readSymbols(); err != nil {
+	if _, err := kernelSymbols(); err != nil {
 		f.State, f.Note = Missing, firstLine(err)
 	}
 	return f

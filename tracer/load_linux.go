@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"finwait/internal/kallsyms"
 	"finwait/internal/ktime"
@@ -64,6 +65,32 @@ var callers = map[string]bpfCaller{
 type symbols struct {
 	twTimerHandler uint64
 	callers        []bpfCallerRange
+}
+
+// symbolCache spares a process that opens several tracers the 100,000 lines and
+// more of /proc/kallsyms: functions stay where they are, but for those of modules.
+var symbolCache struct {
+	sync.Mutex
+	modules string // /proc/modules as the symbols were read
+	symbols *symbols
+}
+
+func kernelSymbols() (*symbols, error) {
+	modules, err := os.ReadFile("/proc/modules")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read the list of kernel modules: %w", err)
+	}
+	symbolCache.Lock()
+	defer symbolCache.Unlock()
+	if symbolCache.symbols != nil && symbolCache.modules == string(modules) {
+		return symbolCache.symbols, nil
+	}
+	syms, err := readSymbols()
+	if err != nil {
+		return nil, err
+	}
+	symbolCache.modules, symbolCache.symbols = string(modules), syms
+	return syms, nil
 }
 
 func readSymbols() (*symbols, error) {
@@ -125,7 +152,7 @@ func load(cfg *Config, hooks Hooks, kernel *btf.Spec) (*ebpf.Collection, error) 
 		}
 		empty.Close()
 	}
-	syms, err := readSymbols()
+	syms, err := kernelSymbols()
 	if err != nil {
 		return nil, err
 	}
