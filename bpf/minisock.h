@@ -361,7 +361,8 @@ static __always_inline void mini_moves(struct mini *m)
 	note_timer(m, info, info->time_wait_ns != 0);
 }
 
-static __always_inline void mini_ended(struct mini *m, __u8 reason)
+/* A function of its own, for the sake of the stack. */
+static __noinline int mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
 	struct mini_info found;
@@ -371,10 +372,10 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 	if (info && info->minisock == (__u64)m->tw) {
 		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
 		if (flags & MINI_ENDED)
-			return;
+			return 0;
 	} else {
 		if (!is_tcp_mini(m->tw))
-			return;
+			return 0;
 		found_mini(m, &found);
 		info = &found;
 		if (attached_ns && armed_at(m) > attached_ns && m->substate == TCP_TIME_WAIT && !raw) {
@@ -400,6 +401,7 @@ static __always_inline void mini_ended(struct mini *m, __u8 reason)
 		audit_mini_gone(info->netns_slot, reason);
 	if (flags & MINI_JOINED)
 		bpf_map_delete_elem(&minisocks, &m->key);
+	return 0;
 }
 
 /* What ended a minisock before its timer fired, by the function that did it. */

@@ -24,6 +24,7 @@ type statOptions struct {
 	filters  filterFlags
 	output   string
 	write    string
+	hooks    string
 	duration time.Duration
 	interval time.Duration
 	by       string
@@ -56,6 +57,7 @@ entered.`,
 	fs := cmd.Flags()
 	o.filters.register(fs)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
+	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.StringVar(&o.write, "write", "", "write to this `file` instead of stdout, which the command may use")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	fs.DurationVar(&o.interval, "interval", 0, "tell what happened in each interval of this length")
@@ -117,7 +119,11 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err := o.check(command, &filter); err != nil {
 		return usage(err)
 	}
-	cfg := tracer.Config{Filter: filter, TotalsOnly: true, Audit: !filter.Picks(), Logger: *logger(stderr)}
+	hooks, err := parseHooks(o.hooks)
+	if err != nil {
+		return usage(err)
+	}
+	cfg := tracer.Config{Filter: filter, Hooks: hooks, TotalsOnly: true, Audit: !filter.Picks(), Logger: *logger(stderr)}
 	if o.by != "" {
 		if cfg.SplitBy, err = tracer.ParseSplit(o.by); err != nil {
 			return usage(err)
@@ -342,7 +348,7 @@ func (m *measurement) between(before, now *moment) *statReport {
 	totals.Sub(before.totals)
 	r := &statReport{
 		end: now.at, span: now.at.Sub(before.at), totals: &totals, by: m.cfg.SplitBy,
-		lost: now.stats.Lost.Sub(before.stats.Lost), hooks: m.tracer.Hooks(),
+		lost: now.stats.Lost.Sub(before.stats.Lost), hooks: m.tracer.Hooks().String(),
 	}
 	r.split(before.groups, now.groups, m.top)
 	return r

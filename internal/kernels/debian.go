@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,17 +25,34 @@ var (
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
+// armSeries is the one series that is tested on arm64 too, which takes an emulator
+// about as long: a kernel that Debian supports for years.
+const armSeries = "6.12"
+
 // indexAge is how old the package index may get before it is read anew.
 const indexAge = 12 * time.Hour
 
 // modules are those that the tests need, in the order to load them.
 var modules = []string{"inet_diag.ko", "tcp_diag.ko"}
 
-// A kernel is the newest version of a series that the archive has.
+// A kernel is the newest version of a series that the archive has for a machine.
 type kernel struct {
+	arch     string // as Debian and Go call it
 	series   string // 6.12
 	version  string // as uname -r says it
 	packages []string
+}
+
+// name picks it: 6.12, or 6.12-arm64.
+func (k kernel) name() string {
+	if k.arch == "arm64" {
+		return k.series + "-" + k.arch
+	}
+	return k.series
+}
+
+func (k kernel) String() string {
+	return strings.TrimSuffix(k.version, "-cloud-"+k.arch) + " " + k.arch
 }
 
 // An archive is Debian's, with a package index that is kept apart from the host's.
@@ -47,10 +65,6 @@ func openArchive(dir string) (*archive, error) {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
-	}
-	stamp := filepath.Join(dir, "apt/updated")
-	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < indexAge {
-		return a, nil
 	}
 	targets, err := output(exec.Command("apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"))
 	if err != nil {
@@ -66,10 +80,17 @@ func openArchive(dir string) (*archive, error) {
 		return nil, errors.New("apt knows no mirror of Debian and its security updates: run apt-get update, on Debian")
 	}
 	var sources strings.Builder
-	for label, names := range map[string][]string{"Debian": suites, "Debian-Security": securitySuites} {
-		for _, suite := range names {
-			fmt.Fprintf(&sources, "deb [arch=amd64 signed-by=%s] %s %s main\n", keyring, mirror[label], suite)
+	for _, suite := range append(slices.Clone(suites), securitySuites...) {
+		label := "Debian"
+		if slices.Contains(securitySuites, suite) {
+			label = "Debian-Security"
 		}
+		fmt.Fprintf(&sources, "deb [arch=amd64,arm64 signed-by=%s] %s %s main\n", keyring, mirror[label], suite)
+	}
+	stamp := filepath.Join(dir, "apt/updated")
+	read, _ := os.ReadFile(a.sources()) // none: nothing has been read yet
+	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < indexAge && string(read) == sources.String() {
+		return a, nil
 	}
 	if err := os.WriteFile(a.sources(), []byte(sources.String()), 0o644); err != nil {
 		return nil, err
@@ -91,6 +112,7 @@ func (a *archive) apt(name string, args ...string) *exec.Cmd {
 		"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "apt/lists"),
 		"-o", "Dir::State::Status=/dev/null",
 		"-o", "Dir::Cache=" + filepath.Join(a.dir, "apt/cache"),
+		"-o", "APT::Architectures::=amd64", "-o", "APT::Architectures::=arm64",
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::Check-Valid-Until=false", // a suite that is no longer updated has an old date
 		"-o", "APT::Sandbox::User=root", // the cache is in a home directory
@@ -100,11 +122,12 @@ func (a *archive) apt(name string, args ...string) *exec.Cmd {
 
 // A kernel's package, as in linux-image-6.1.0-56-cloud-amd64. From 6.19 on the
 // image is in linux-binary, the modules are in linux-modules, and linux-image is empty.
-var packageName = regexp.MustCompile(`^linux-(image|binary|modules)-((\d+\.\d+)\.\d\S*-cloud-amd64) `)
+var packageName = regexp.MustCompile(`^linux-(image|binary|modules)-((\d+\.\d+)\.\d\S*-cloud-(amd64|arm64))(?::\w+)? `)
 
-// kernels lists the newest kernel of each series that the archive has, oldest series first.
+// kernels lists the newest kernel of each series that the archive has, oldest
+// series first; for arm64 only the one of armSeries, last.
 func (a *archive) kernels() ([]kernel, error) {
-	list, err := output(a.apt("apt-cache", "search", "--names-only", `^linux-(image|binary|modules)-.*-cloud-amd64$`))
+	list, err := output(a.apt("apt-cache", "search", "--names-only", `^linux-(image|binary|modules)-.*-cloud-(amd64|arm64)$`))
 	if err != nil {
 		return nil, err
 	}
@@ -115,24 +138,27 @@ func newest(list string) []kernel {
 	series := make(map[string]kernel)
 	for line := range strings.Lines(list) {
 		m := packageName.FindStringSubmatch(line)
-		if m == nil {
+		if m == nil || m[4] == "arm64" && m[3] != armSeries {
 			continue
 		}
-		k := series[m[3]]
+		key := m[3] + m[4]
+		k := series[key]
 		switch compareVersions(m[2], k.version) {
 		case 1:
-			k = kernel{series: m[3], version: m[2]}
+			k = kernel{arch: m[4], series: m[3], version: m[2]}
 			fallthrough
 		case 0:
-			k.packages = append(k.packages, strings.TrimSpace(m[0]))
+			k.packages = append(k.packages, "linux-"+m[1]+"-"+m[2]+":"+m[4])
 		}
-		series[m[3]] = k
+		series[key] = k
 	}
 	var all []kernel
 	for _, k := range series {
 		all = append(all, k)
 	}
-	slices.SortFunc(all, func(a, b kernel) int { return compareVersions(a.series, b.series) })
+	slices.SortFunc(all, func(a, b kernel) int {
+		return cmp.Or(strings.Compare(a.arch, b.arch), compareVersions(a.series, b.series))
+	})
 	return all
 }
 
@@ -141,7 +167,8 @@ var number = regexp.MustCompile(`\d+`)
 // compareVersions goes by the numbers in them, from left to right.
 func compareVersions(a, b string) int {
 	numbers := func(s string) (list []int) {
-		for _, digits := range number.FindAllString(strings.TrimSuffix(s, "-cloud-amd64"), -1) {
+		s, _, _ = strings.Cut(s, "-cloud-")
+		for _, digits := range number.FindAllString(s, -1) {
 			n, _ := strconv.Atoi(digits) // digits are a number
 			list = append(list, n)
 		}
@@ -151,10 +178,10 @@ func compareVersions(a, b string) int {
 }
 
 // fetch downloads and unpacks a kernel, once, and returns the directory that
-// holds its vmlinuz and those modules that its packages have.
+// holds its vmlinuz, those modules that its packages have, and a shell for its machine.
 func (a *archive) fetch(k kernel) (string, error) {
 	dir := filepath.Join(a.dir, k.version)
-	if _, err := os.Stat(dir); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "busybox")); err == nil {
 		return dir, nil
 	}
 	tmp, err := os.MkdirTemp(a.dir, "unpack-")
@@ -162,7 +189,7 @@ func (a *archive) fetch(k kernel) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	download := a.apt("apt-get", append([]string{"download"}, k.packages...)...)
+	download := a.apt("apt-get", append([]string{"download", "busybox-static:" + k.arch}, k.packages...)...)
 	download.Dir = tmp
 	if _, err := output(download); err != nil {
 		return "", err
@@ -179,8 +206,13 @@ func (a *archive) fetch(k kernel) (string, error) {
 			return "", err
 		}
 	}
-	if _, err := os.Stat(filepath.Join(tmp, "vmlinuz")); err != nil {
-		return "", fmt.Errorf("no kernel in %v", k.packages)
+	for _, name := range []string{"vmlinuz", "busybox"} {
+		if _, err := os.Stat(filepath.Join(tmp, name)); err != nil {
+			return "", fmt.Errorf("no %s in %v", name, k.packages)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
 	}
 	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err // another run may have been faster
@@ -202,10 +234,13 @@ func unpack(deb, dir string) error {
 		if err != nil {
 			return err
 		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
 		name, compressed := strings.CutSuffix(filepath.Base(h.Name), ".xz")
 		if strings.HasPrefix(name, "vmlinuz") {
 			name = "vmlinuz"
-		} else if !slices.Contains(modules, name) {
+		} else if name != "busybox" && !slices.Contains(modules, name) {
 			continue
 		}
 		b, err := io.ReadAll(t)

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The only process of a virtual machine: runs JOB, which the kernel takes from
-# its command line into the environment, and says on the second serial port how
-# that ended. Without the last line the machine has failed.
+# its command line into the environment, and says on the port RESULT how that
+# ended. Without the last line the machine has failed.
 /bin/busybox mkdir -p /proc /sys /dev /tmp
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -15,8 +15,8 @@ for module in inet_diag tcp_diag; do
 done
 
 export GOGC=400
-stty -F /dev/ttyS1 raw
-exec >/dev/ttyS1 2>&1
+stty -F /dev/$RESULT raw
+exec >/dev/$RESULT 2>&1
 status=0
 case $JOB in
 test)

@@ -22,10 +22,10 @@ import (
 const atOnce = 2
 
 // required are the series that must be there: Debian supports them for years.
-var required = []string{"6.1", "6.12"}
+var required = []string{"6.1", "6.12", armSeries + "-arm64"}
 
 func main() {
-	pick := flag.String("kernels", "", "series to run, such as \"6.1 7.3\" (default: all that the archive has)")
+	pick := flag.String("kernels", "", "series to run, such as \"6.1 7.3 6.12-arm64\" (default: all that the archive has)")
 	run := flag.String("run", "", "run only the tests that match, as in go test -run")
 	docs := flag.String("docs", "", "write the table to this file")
 	flag.Parse()
@@ -58,9 +58,9 @@ func main() {
 
 // test runs the tests on the kernels of the picked series.
 func test(ctx context.Context, picked []string, run string) ([]*result, error) {
-	for _, tool := range []string{"qemu-system-x86_64", "busybox", "dpkg-deb", "xz", "apt-get"} {
+	for _, tool := range []string{"qemu-system-x86_64", "qemu-system-aarch64", "dpkg-deb", "xz", "apt-get"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("no %s: apt-get install qemu-system-x86 busybox-static xz-utils", tool)
+			return nil, fmt.Errorf("no %s: apt-get install qemu-system-x86 qemu-system-arm xz-utils", tool)
 		}
 	}
 	cache, err := os.UserCacheDir()
@@ -89,9 +89,14 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 		return nil, err
 	}
 	fmt.Printf("what the machines print goes to %s\n", logs)
-	userland, err := userland()
-	if err != nil {
-		return nil, err
+	userlands := make(map[string][]file)
+	for _, k := range kernels {
+		if userlands[k.arch] != nil {
+			continue
+		}
+		if userlands[k.arch], err = userland(k.arch); err != nil {
+			return nil, err
+		}
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -102,7 +107,7 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			began := time.Now()
-			r.run(ctx, arch, userland, run, filepath.Join(logs, k.version))
+			r.run(ctx, arch, userlands[k.arch], run, filepath.Join(logs, k.version))
 			r.took = time.Since(began)
 			fmt.Println(r)
 		})
@@ -122,7 +127,7 @@ func choose(available []kernel, picked []string) (chosen []kernel, missing []str
 		chosen, want = available, required
 	}
 	for _, series := range want {
-		i := slices.IndexFunc(available, func(k kernel) bool { return k.series == series })
+		i := slices.IndexFunc(available, func(k kernel) bool { return k.name() == series })
 		switch {
 		case i < 0:
 			missing = append(missing, series)
@@ -134,7 +139,7 @@ func choose(available []kernel, picked []string) (chosen []kernel, missing []str
 }
 
 // run boots the kernel and judges what came out.
-func (r *result) run(ctx context.Context, arch *archive, userland []byte, tests, log string) {
+func (r *result) run(ctx context.Context, arch *archive, userland []file, tests, log string) {
 	dir, err := arch.fetch(r.kernel)
 	if err != nil {
 		r.err = err

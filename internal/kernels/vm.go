@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -35,7 +35,6 @@ const (
 )
 
 // pack makes a cpio archive (Documentation/driver-api/early-userspace/buffer-format.rst).
-// The kernel takes several of them, one after the other.
 func pack(files []file) []byte {
 	var b bytes.Buffer
 	pad := func() {
@@ -53,9 +52,8 @@ func pack(files []file) []byte {
 	return b.Bytes()
 }
 
-// userland builds the programs that run in the machines, statically, and packs
-// them with a shell.
-func userland() ([]byte, error) {
+// userland builds the programs that run in the machines, statically.
+func userland(arch string) ([]file, error) {
 	tmp, err := os.MkdirTemp("", "finwait-")
 	if err != nil {
 		return nil, err
@@ -69,7 +67,7 @@ func userland() ([]byte, error) {
 	} {
 		out := filepath.Join(tmp, name)
 		build := exec.Command("go", append(args[:len(args)-1:len(args)-1], "-ldflags=-s -w", "-o", out, args[len(args)-1])...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 		if _, err := output(build); err != nil {
 			return nil, err
 		}
@@ -79,54 +77,63 @@ func userland() ([]byte, error) {
 		}
 		files = append(files, file{name, modeExec, data})
 	}
-	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return nil, errors.New("no busybox: apt-get install busybox-static")
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return pack(append(files, file{"bin/busybox", modeExec, data})), nil
+	return files, nil
 }
 
-// processor is what to emulate. cmpxchg16b goes wrong now and then, up to a
-// panic of the kernel, so leave it out; but from 6.19 on BPF can keep nothing about a
-// socket without it, as kmalloc_nolock() returns nothing then.
-func processor(k kernel) string {
-	if compareVersions(k.series, "6.18") < 0 {
-		return "max,-cx16"
+// machine is what to emulate: its console is for the kernel, and what the job
+// prints goes to a port of its own.
+func machine(k kernel, console, result string) (qemu, cmdline string, args []string) {
+	if k.arch == "arm64" {
+		return "qemu-system-aarch64", "console=ttyAMA0 RESULT=hvc0", []string{
+			"-machine", "virt", "-cpu", "max,pauth=off,sve=off", // what takes an emulator longest
+			"-serial", "file:" + console,
+			"-device", "virtio-serial-pci", "-chardev", "file,id=result,path=" + result, "-device", "virtconsole,chardev=result",
+		}
 	}
-	return "max"
+	// cmpxchg16b goes wrong now and then, up to a panic of the kernel, so leave it
+	// out; but from 6.19 on BPF can keep nothing about a socket without it, as
+	// kmalloc_nolock() returns nothing then.
+	cpu := "max"
+	if compareVersions(k.series, "6.18") < 0 {
+		cpu = "max,-cx16"
+	}
+	return "qemu-system-x86_64", "console=ttyS0 RESULT=ttyS1", []string{
+		"-cpu", cpu, "-serial", "file:" + console, "-serial", "file:" + result,
+	}
 }
 
 // boot runs a job on a kernel in a virtual machine and returns what it printed.
 // The emulator runs anywhere, and as slowly. Its two CPUs take turns on one of the
 // host's: side by side each waits for the other most of the time, and one that
 // comes upon code while the other patches it can panic the kernel (Oops: int3).
-func boot(ctx context.Context, k kernel, dir string, userland []byte, job, run, log string) (string, error) {
-	var loaded []file
+func boot(ctx context.Context, k kernel, dir string, userland []file, job, run, log string) (string, error) {
+	files := slices.Clone(userland)
+	shell, err := os.ReadFile(filepath.Join(dir, "busybox"))
+	if err != nil {
+		return "", err
+	}
+	files = append(files, file{"bin/busybox", modeExec, shell})
 	for _, name := range modules {
 		if data, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
-			loaded = append(loaded, file{"modules/" + name, 0o100644, data})
+			files = append(files, file{"modules/" + name, 0o100644, data})
 		}
 	}
 	initrd, result := log+".initrd", log+".result"
 	defer os.Remove(initrd)
-	if err := os.WriteFile(initrd, append(bytes.Clone(userland), pack(loaded)...), 0o644); err != nil {
+	if err := os.WriteFile(initrd, pack(files), 0o644); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, vmLimit)
 	defer cancel()
-	args := fmt.Sprintf("console=ttyS0 panic=-1 quiet mitigations=off rcupdate.rcu_expedited=1 JOB=%s LIMIT=%d", job, int(jobLimit.Seconds()))
+	qemu, cmdline, args := machine(k, log+".console", result)
+	cmdline += fmt.Sprintf(" panic=-1 quiet mitigations=off rcupdate.rcu_expedited=1 JOB=%s LIMIT=%d", job, int(jobLimit.Seconds()))
 	if run != "" {
-		args += " RUN=" + run
+		cmdline += " RUN=" + run
 	}
-	vm := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=single", "-cpu", processor(k), "-smp", "2", "-m", "1G",
+	vm := exec.CommandContext(ctx, qemu, append(args,
+		"-accel", "tcg,thread=single", "-smp", "2", "-m", "1G",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(dir, "vmlinuz"), "-initrd", initrd, "-append", args,
-		"-serial", "file:"+log+".console", "-serial", "file:"+result)
+		"-kernel", filepath.Join(dir, "vmlinuz"), "-initrd", initrd, "-append", cmdline)...)
 	if _, err := output(vm); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("not done after %v", vmLimit)

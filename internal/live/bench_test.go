@@ -94,7 +94,7 @@ func programs(b *testing.B) map[ebpf.ProgramID]bool {
 func BenchmarkKernel(b *testing.B) {
 	before := programs(b)
 	emptyProgram(b)
-	tr, err := tracer.New(tracer.Config{})
+	tr, err := tracer.New(tracer.Config{Hooks: hooks})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -122,7 +122,10 @@ func BenchmarkKernel(b *testing.B) {
 	b.ReportMetric(per("empty", runs), "empty-ns/transition")
 	b.ReportMetric(per("set_state", runs)-per("empty", runs), "set_state-ns/transition")
 	var rest float64
-	for _, name := range []string{"set_state_nested", "timer_start", "timer_cancel", "timer_expire_ent", "kfree_skb"} {
+	for _, name := range []string{"set_state_nested", "timer_start", "timer_cancel", "timer_expire_ent", "kfree_skb", "twsk_alloc", "twsk_schedule", "twsk_kill"} {
+		if _, loaded := end[name]; !loaded {
+			continue
+		}
 		n := per(name, runs)
 		b.ReportMetric(n, name+"-ns/transition")
 		rest += n

@@ -65,6 +65,10 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := readHooks(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if bench := flag.Lookup("test.bench"); bench.Value.String() != "" {
 		return m.Run() // with nothing attached but what a benchmark attaches
 	}
@@ -100,17 +104,23 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// openShared opens the shared tracer, and finds out what to expect of it. What the
-// kernel lacks although it is no older than the first that had it is a mistake of ours.
-func openShared() (*tracer.Tracer, error) {
+// readHooks reads hooksEnv.
+func readHooks() error {
+	set := os.Getenv(hooksEnv)
 	for _, h := range []tracer.Hooks{tracer.Fentry, tracer.Tracepoint} {
-		if os.Getenv(hooksEnv) == h.String() {
+		if set == h.String() {
 			hooks = h
 		}
 	}
-	if set := os.Getenv(hooksEnv); set != "" && hooks == tracer.Auto {
-		return nil, fmt.Errorf("%s=%s: there are fentry and tracepoint", hooksEnv, set)
+	if set != "" && hooks == tracer.Auto {
+		return fmt.Errorf("%s=%s: there are fentry and tracepoint", hooksEnv, set)
 	}
+	return nil
+}
+
+// openShared opens the shared tracer, and finds out what to expect of it. What the
+// kernel lacks although it is no older than the first that had it is a mistake of ours.
+func openShared() (*tracer.Tracer, error) {
 	rxSk, err := feature("rx_sk in kfree_skb")
 	if err != nil {
 		return nil, err
