@@ -61,7 +61,8 @@ struct inet_timewait_death_row___5_15 {
 
 /*
  * inet_twsk_alloc() gives up when the namespace holds tcp_max_tw_buckets
- * minisocks; asked a moment later, this says whether that is still so.
+ * minisocks; asked a moment later, this says whether that can have been: a few
+ * may have gone since.
  */
 static __always_inline bool timewait_full(struct net *net)
 {
@@ -80,7 +81,7 @@ static __always_inline bool timewait_full(struct net *net)
 			      &((struct inet_timewait_death_row___5_15 *)row)->tw_count.counter);
 	}
 	bpf_core_read(&max, sizeof(max), &row->sysctl_max_tw_buckets);
-	return alive >= max;
+	return alive + (max >> 3) + 1 >= max;
 }
 
 #endif

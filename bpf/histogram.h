@@ -28,7 +28,7 @@ __noinline __u32 histogram_index(__u64 ns)
 	return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
 }
 
-/* Keeps the larger. Several CPUs may; whoever loses the race twice is not much larger. */
+/* Keeps the larger. Others may at the same time; who loses to them four times running gives up. */
 static __always_inline void keep_max(__u64 *max, __u64 value)
 {
 	for (int i = 0; i < 4; i++) {

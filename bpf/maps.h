@@ -128,6 +128,9 @@ struct {
 			__sync_fetch_and_add(&acc_->field, 1);			\
 	} while (0)
 
+/* A minisock has found no room in the map since the start. */
+__u32 minisocks_full;
+
 /* Without a stream there are only totals. */
 const volatile __u8 stream = 1;
 

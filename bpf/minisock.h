@@ -265,8 +265,9 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 
 		bpf_map_update_elem(&minisocks, &addr, living, 0);
 	}
-	/* Counted when the minisock is born, if it is: mini_armed(). */
 	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
+	if (sock->untracked)
+		minisocks_full = 1;
 	return 0;
 }
 
@@ -296,18 +297,15 @@ static __always_inline void mini_armed(struct mini *m)
 
 	if (!info) {
 		struct mini_info found;
-		long err;
 
 		if (!is_tcp_mini(m->tw))
 			return;
 		found_mini(m, &found);
+		/* For want of room, its socket was counted as lost, or will be: stop_counting(). */
+		if (add_found(m, &found))
+			return;
 		if (audit && attached_ns)
 			audit_mini_born(found.netns_slot);
-		err = add_found(m, &found);
-		if (err && err != -EEXIST) {
-			count(seen);
-			count(map_full);
-		}
 		return;
 	}
 	if (!info->minisock) {
@@ -378,9 +376,13 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 			return 0;
 		found_mini(m, &found);
 		info = &found;
-		if (attached_ns && armed_at(m) > attached_ns && m->substate == TCP_TIME_WAIT && !raw) {
-			count(seen); /* it came to be unseen */
+		/* It came to be unseen. Where there was no room for it, that has been counted. */
+		if (attached_ns && armed_at(m) > attached_ns && m->substate == TCP_TIME_WAIT &&
+		    !minisocks_full && !raw) {
+			count(seen);
 			count(missed);
+			if (audit)
+				audit_lost(found.netns_slot);
 		}
 	}
 
@@ -398,7 +400,7 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 	if (counted)
 		move_mini(m, info, counted, 0);
 	if (audit)
-		audit_mini_gone(info->netns_slot, reason);
+		audit_mini_gone(info->netns_slot, reason, info != &found);
 	if (flags & MINI_JOINED)
 		bpf_map_delete_elem(&minisocks, &m->key);
 	return 0;

@@ -52,7 +52,7 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 	info = find_mini(&m);
 	if (rearm && info && info->time_wait_ns)
 		count_rearm(info);
-	else if (rearm || info) /* without a record a birth has been counted as lost */
+	else if (rearm || info) /* without a record there was no room for its birth */
 		mini_armed(&m);
 }
 

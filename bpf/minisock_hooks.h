@@ -61,8 +61,12 @@ static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
 	else if (st.caller == CALLER_REARM)
 		mini_moves(&m);
 	else if (st.caller == CALLER_NONE && !raw) {
+		struct inet_timewait_sock *tw = m.tw;
+
 		count(seen); /* for all that is known, an end */
 		count(unwind_failed);
+		if (audit)
+			audit_lost(netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net)));
 	}
 }
 

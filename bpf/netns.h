@@ -21,6 +21,7 @@ struct netns_totals {
 	__u64 minisocks_gone;		/* with the former, sockstat's tw */
 	__u64 reused;			/* TWRecycled */
 	__u64 timewait_overflow;	/* TCPTimeWaitOverflow */
+	__u64 lost;			/* of its transitions, as far as known whose they were */
 };
 
 struct netns_id {
@@ -122,6 +123,15 @@ __noinline int audit_overflow(__u32 slot)
 	return 0;
 }
 
+__noinline int audit_lost(__u32 slot)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (n)
+		__sync_fetch_and_add(&n->lost, 1);
+	return 0;
+}
+
 __noinline int audit_mini_born(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
@@ -131,13 +141,15 @@ __noinline int audit_mini_born(__u32 slot)
 	return 0;
 }
 
-__noinline int audit_mini_gone(__u32 slot, __u32 reason)
+/* known: it has been counted as born, or was there before. */
+__noinline int audit_mini_gone(__u32 slot, __u32 reason, bool known)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (!n)
 		return 0;
-	__sync_fetch_and_add(&n->minisocks_gone, 1);
+	if (known)
+		__sync_fetch_and_add(&n->minisocks_gone, 1);
 	if (reason == REASON_REUSED)
 		__sync_fetch_and_add(&n->reused, 1);
 	return 0;

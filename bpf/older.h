@@ -48,6 +48,7 @@ static __always_inline void older_socket(struct sock *sk, __u8 state)
 		return;
 	info->precision = PRECISION_AT_LEAST;
 	info->state = state;
+	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&t, &sk->__sk_common);

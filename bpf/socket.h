@@ -102,10 +102,16 @@ static __always_inline bool all_acknowledged(struct sock *sk)
 	return BPF_CORE_READ(tp, snd_una) == BPF_CORE_READ(tp, write_seq);
 }
 
-/* A TCP_LINGER2 of -1 asks for no TIME_WAIT. */
-static __always_inline bool wants_time_wait(struct sock *sk)
+/*
+ * Has tcp_time_wait() closed it, in FIN_WAIT_2 or CLOSING? A TCP_LINGER2 of -1 asks
+ * for no TIME_WAIT; and __tcp_close() aborts, for data that was not read or
+ * SO_LINGER 0, while the process still has the socket.
+ */
+static __always_inline bool asked_for_time_wait(struct sock *sk, __u32 caller)
 {
-	return BPF_CORE_READ((struct tcp_sock *)sk, linger2) >= 0;
+	if (BPF_CORE_READ((struct tcp_sock *)sk, linger2) < 0)
+		return false;
+	return caller == CALLER_STATE_PROCESS || !sk->sk_socket;
 }
 
 static __always_inline __u8 listener_reason(__u32 caller)
@@ -160,7 +166,7 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 	__u8 reason;
 
 	/* Rare, as the hand-over to a minisock is no close, and that is as well: a stack costs microseconds. */
-	if (s->from == TCP_LISTEN || s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2)
+	if (s->from == TCP_LISTEN || s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2 || s->from == TCP_CLOSING)
 		caller = find_caller(ctx).caller;
 	if (s->from == TCP_LISTEN)
 		return listener_reason(caller);
@@ -188,7 +194,7 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 			return REASON_EXPIRED;
 		/* fallthrough */
 	case TCP_CLOSING:
-		if (wants_time_wait(s->sk) && timewait_full(s->sk->__sk_common.skc_net.net))
+		if (asked_for_time_wait(s->sk, caller) && timewait_full(s->sk->__sk_common.skc_net.net))
 			return REASON_TIMEWAIT_OVERFLOW;
 	}
 	return REASON_ABORTED;
@@ -339,6 +345,16 @@ static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk
 	}
 }
 
+/* One of the socket's transitions is counted as lost. */
+static __always_inline void lose(struct sock_info *info, struct sock *sk)
+{
+	if (!audit)
+		return;
+	if (!info->netns_slot)
+		info->netns_slot = netns_slot(sk->__sk_common.skc_net.net);
+	audit_lost(info->netns_slot);
+}
+
 /* A transition was missed in between: nobody saw s->from begin. */
 static __always_inline void check_continuity(struct step *s)
 {
@@ -351,6 +367,7 @@ static __always_inline void check_continuity(struct step *s)
 	if (info->state && !raw) {
 		count(seen);
 		count(missed);
+		lose(info, s->sk);
 	}
 }
 
@@ -385,6 +402,11 @@ static __always_inline void stop_counting(const struct step *s)
 	if (s->info->untracked || !s->info->since_ns)
 		count_live(s, 0);
 	s->info->counted = 0;
+	if (s->info->untracked) {
+		count(seen);
+		count(map_full);
+		lose(s->info, s->sk);
+	}
 }
 
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
@@ -407,6 +429,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (!info) {
 		count(seen);
 		count(map_full);
+		if (audit)
+			audit_lost(netns_slot(sk->__sk_common.skc_net.net));
 		return;
 	}
 	s.info = info;

@@ -21,7 +21,7 @@ struct totals {
 	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
 	__s64 live[STATES];		/* what came less what went; only the sum over CPUs means something */
 	__u64 rearms;			/* of timers of TIME_WAIT */
-	__u64 groups_full;		/* transitions that the map of groups had no room for */
+	__u64 ungrouped;		/* transitions that are in no group, for want of room */
 };
 
 /* Of the time spent in one state, as far as its start was seen. */
@@ -71,7 +71,7 @@ struct group {
 	__u64 left;
 	__u64 total_ns;
 	__u64 max_ns;
-	__u32 counts[HISTOGRAM_BUCKETS];
+	__u64 counts[HISTOGRAM_BUCKETS];
 };
 
 /* User space gives it room if split_by is set. */
@@ -130,9 +130,9 @@ __noinline int tally_duration(__u32 state, __u64 ns)
 
 	if (!d || i >= HISTOGRAM_BUCKETS)
 		return 0;
+	keep_max(&d->max_ns, ns);
 	__sync_fetch_and_add(&d->total_ns, ns);
 	__sync_fetch_and_add(&d->counts[i], 1);
-	keep_max(&d->max_ns, ns);
 	return 0;
 }
 
@@ -155,6 +155,15 @@ __noinline int tally_rearm(void)
 
 	if (tot)
 		__sync_fetch_and_add(&tot->rearms, 1);
+	return 0;
+}
+
+__noinline int tally_ungrouped(void)
+{
+	struct totals *tot = get_totals();
+
+	if (tot)
+		__sync_fetch_and_add(&tot->ungrouped, 1);
 	return 0;
 }
 
@@ -187,13 +196,12 @@ static __always_inline void name_group(struct group_key *key, const struct subje
 }
 
 /*
- * The state of the group, made if need be; NULL, which is counted, if there is no
- * room. Until 6.2 a key could not lie in memory that is not the function's own.
+ * The state of the group, made if need be; NULL if there is no room. Until 6.2 a
+ * key could not lie in memory that is not the function's own.
  */
 static __always_inline struct group *find_group(const struct group_key *of, __u32 state)
 {
 	struct group_key key = *of;
-	struct totals *tot;
 	struct group *g;
 
 	key.state = state;
@@ -201,37 +209,34 @@ static __always_inline struct group *find_group(const struct group_key *of, __u3
 	if (g)
 		return g;
 	bpf_map_update_elem(&groups, &key, &no_group, BPF_NOEXIST);
-	g = bpf_map_lookup_elem(&groups, &key);
-	if (g)
-		return g;
-	tot = get_totals();
-	if (tot)
-		__sync_fetch_and_add(&tot->groups_full, 1);
-	return NULL;
+	return bpf_map_lookup_elem(&groups, &key);
 }
 
+/* 1 if there was no room. */
 __noinline int tally_group_entered(struct group_key *key, __u32 state)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 
-	if (g)
-		__sync_fetch_and_add(&g->entered, 1);
+	if (!g)
+		return 1;
+	__sync_fetch_and_add(&g->entered, 1);
 	return 0;
 }
 
+/* 1 if there was no room. */
 __noinline int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 	__u32 i = histogram_index(ns);
 
 	if (!g)
-		return 0;
+		return 1;
 	__sync_fetch_and_add(&g->left, 1);
 	if (!timed || i >= HISTOGRAM_BUCKETS)
 		return 0;
+	keep_max(&g->max_ns, ns);
 	__sync_fetch_and_add(&g->total_ns, ns);
 	__sync_fetch_and_add(&g->counts[i], 1);
-	keep_max(&g->max_ns, ns);
 	return 0;
 }
 
@@ -271,6 +276,7 @@ static __always_inline void tally(const struct subject *who, __u8 from, __u8 to,
 	bool timed = since_ns && since_ns <= time_ns &&
 		     (precision == PRECISION_EXACT || precision == PRECISION_JIFFY);
 	struct group_key key;
+	int full = 0;
 
 	tally_edge(from, to, reason);
 	if (timed)
@@ -279,10 +285,12 @@ static __always_inline void tally(const struct subject *who, __u8 from, __u8 to,
 		return;
 	name_group(&key, who);
 	if (to != TCP_CLOSE)
-		tally_group_entered(&key, to);
+		full = tally_group_entered(&key, to);
 	/* A listener stays what it is when a child comes out of it. */
 	if (from != TCP_CLOSE && (from != TCP_LISTEN || to == TCP_CLOSE))
-		tally_group_left(&key, from, time_ns - since_ns, timed);
+		full |= tally_group_left(&key, from, time_ns - since_ns, timed);
+	if (full)
+		tally_ungrouped();
 }
 
 #endif

@@ -119,7 +119,7 @@ type bpfGroup struct {
 	Left    uint64
 	TotalNs uint64
 	MaxNs   uint64
-	Counts  [360]uint32
+	Counts  [360]uint64
 }
 
 type bpfGroupKey struct {
@@ -183,6 +183,7 @@ type bpfNetnsTotals struct {
 	MinisocksGone    uint64
 	Reused           uint64
 	TimewaitOverflow uint64
+	Lost             uint64
 }
 
 type bpfOwner struct {
@@ -266,12 +267,12 @@ const (
 )
 
 type bpfTotals struct {
-	_          structs.HostLayout
-	Edges      [16][16]uint64
-	Ends       [16][32]uint64
-	Live       [16]int64
-	Rearms     uint64
-	GroupsFull uint64
+	_         structs.HostLayout
+	Edges     [16][16]uint64
+	Ends      [16][32]uint64
+	Live      [16]int64
+	Rearms    uint64
+	Ungrouped uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -313,6 +314,7 @@ const (
 	bpfVarHz                = "hz"
 	bpfVarLocalPorts        = "local_ports"
 	bpfVarMinDurationNs     = "min_duration_ns"
+	bpfVarMinisocksFull     = "minisocks_full"
 	bpfVarN_callers         = "n_callers"
 	bpfVarN_cgroups         = "n_cgroups"
 	bpfVarN_cidrs           = "n_cidrs"
@@ -426,6 +428,7 @@ type bpfVariableSpecs struct {
 	Hz             *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts     *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs  *ebpf.VariableSpec `ebpf:"min_duration_ns"`
+	MinisocksFull  *ebpf.VariableSpec `ebpf:"minisocks_full"`
 	N_callers      *ebpf.VariableSpec `ebpf:"n_callers"`
 	N_cgroups      *ebpf.VariableSpec `ebpf:"n_cgroups"`
 	N_cidrs        *ebpf.VariableSpec `ebpf:"n_cidrs"`
@@ -514,6 +517,7 @@ type bpfVariables struct {
 	Hz             *ebpf.Variable `ebpf:"hz"`
 	LocalPorts     *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs  *ebpf.Variable `ebpf:"min_duration_ns"`
+	MinisocksFull  *ebpf.Variable `ebpf:"minisocks_full"`
 	N_callers      *ebpf.Variable `ebpf:"n_callers"`
 	N_cgroups      *ebpf.Variable `ebpf:"n_cgroups"`
 	N_cidrs        *ebpf.Variable `ebpf:"n_cidrs"`

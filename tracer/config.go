@@ -36,7 +36,7 @@ type Config struct {
 	SplitBy Split
 
 	// GroupStates bounds the memory of the groups: it is how many states of
-	// groups there can be; 0: 16384, which take up to 25 MB. What comes when all
+	// groups there can be; 0: 8192, which take up to 25 MB. What comes when all
 	// are taken is in no group.
 	GroupStates uint32
 
@@ -81,7 +81,7 @@ func (cfg *Config) groupStates() uint32 {
 	if cfg.GroupStates > 0 {
 		return cfg.GroupStates
 	}
-	return 16 << 10
+	return 8 << 10
 }
 
 // needsOwners: without a stream only few things ask who made a socket.

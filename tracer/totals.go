@@ -21,7 +21,7 @@ type Totals struct {
 	Live      [numStates]int64              // sockets in each state now; not of CLOSED
 	Durations [numStates]Durations          // spent in each state
 	Rearms    uint64                        // of timers of TIME_WAIT
-	Ungrouped uint64                        // how often there was no room for a group
+	Ungrouped uint64                        // transitions that are in no group, for want of room
 }
 
 // Durations are times spent in a state, of which the start was seen (Exact or Jiffy).
@@ -71,15 +71,17 @@ type StateTotals struct {
 	Durations     Durations
 }
 
-// Take takes o, which may be nil, away from st, of which it is a part.
-func (st *StateTotals) Take(o *StateTotals) {
+// Add adds o, which may be nil.
+func (st *StateTotals) Add(o *StateTotals) {
 	if o == nil {
 		return
 	}
-	st.Live -= o.Live
-	st.Entered -= o.Entered
-	st.Left -= o.Left
-	st.Durations.sub(&o.Durations)
+	st.Live += o.Live
+	st.Entered += o.Entered
+	st.Left += o.Left
+	st.Durations.Histogram.Merge(&o.Durations.Histogram)
+	st.Durations.Total += o.Durations.Total
+	st.Durations.Max = max(st.Durations.Max, o.Durations.Max)
 }
 
 // State gives the totals of one state. Of CLOSED there are none: sockets are in
@@ -126,7 +128,7 @@ func (t *Totals) add(o *bpfTotals) {
 		t.Live[s] += o.Live[s]
 	}
 	t.Rearms += o.Rearms
-	t.Ungrouped += o.GroupsFull
+	t.Ungrouped += o.Ungrouped
 }
 
 // A Group is one part of the totals, as Config.SplitBy has it.
@@ -143,11 +145,18 @@ func (g *Group) State(s State) StateTotals {
 	return StateTotals{}
 }
 
-// Weight is how much happened in a group: its transitions, and what is alive.
-func (g *Group) Weight() uint64 {
-	var n uint64
+// Moves is how often a socket of the group entered or left a state.
+func (g *Group) Moves() (n uint64) {
 	for _, st := range g.States {
-		n += st.Entered + st.Left + uint64(max(st.Live, 0))
+		n += st.Entered + st.Left
+	}
+	return n
+}
+
+// Live is how many sockets of the group there are.
+func (g *Group) Live() (n int64) {
+	for _, st := range g.States {
+		n += st.Live
 	}
 	return n
 }
@@ -167,7 +176,7 @@ func (st *StateTotals) set(o *bpfGroup) {
 	st.Live, st.Entered, st.Left = o.Live, o.Entered, o.Left
 	st.Durations.Total, st.Durations.Max = time.Duration(o.TotalNs), time.Duration(o.MaxNs)
 	for i, n := range o.Counts {
-		st.Durations.Histogram.AddTo(i, uint64(n))
+		st.Durations.Histogram.AddTo(i, n)
 	}
 }
 
@@ -200,6 +209,7 @@ type NetNSTotals struct {
 	MinisocksAlive   int64 // came less went
 	Reused           int64 // TcpExt TWRecycled
 	TimeWaitOverflow int64 // TcpExt TCPTimeWaitOverflow
+	Lost             int64 // transitions that are in none of these, as far as it is known whose they were
 }
 
 func (n *NetNSTotals) add(o *bpfNetnsTotals) {
@@ -213,4 +223,5 @@ func (n *NetNSTotals) add(o *bpfNetnsTotals) {
 	n.MinisocksAlive += int64(o.Minisocks - o.MinisocksGone)
 	n.Reused += int64(o.Reused)
 	n.TimeWaitOverflow += int64(o.TimewaitOverflow)
+	n.Lost += int64(o.Lost)
 }

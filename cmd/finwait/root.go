@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -48,8 +49,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	// The first signal ends the run in order; a second one, by default, at once:
 	// the output may be blocked.
 	context.AfterFunc(ctx, stop)
-	// A closed pipe shows as EPIPE, which ends the output quietly.
-	signal.Ignore(syscall.SIGPIPE)
+	// A closed pipe shows as EPIPE, which ends the output quietly. The signal is
+	// caught, not ignored: that would be passed on to a command.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	root := newRoot(stderr)
 	root.SetArgs(args)

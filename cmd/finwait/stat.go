@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"finwait/internal/audit"
@@ -159,11 +160,18 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	if err := o.watch(m, ended, s, out); err != nil {
-		return err
+	err = o.watch(m, ended, s, out)
+	code := <-ended.code // whatever is wrong with the output, the command is not left alone
+	if err == nil {
+		err = o.conclude(m, s, out, &cfg.Logger)
 	}
-	code := <-ended.code
-	return o.conclude(m, s, out, code, &cfg.Logger)
+	if code != exitOK {
+		if err != nil && !errors.Is(err, syscall.EPIPE) {
+			cfg.Logger.Error().Msg(err.Error())
+		}
+		return &exitError{code: code}
+	}
+	return err
 }
 
 // An ending says when it is time to stop, and then the command's exit code.
@@ -221,7 +229,7 @@ func (o *statOptions) watch(m *measurement, ended *ending, s statSink, out *bufi
 }
 
 // conclude tells of the whole, or of the last interval, and whether it can be believed.
-func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, code int, log *zerolog.Logger) error {
+func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
 	r, err := m.finish(o.interval > 0)
 	if err != nil {
 		return err
@@ -246,8 +254,6 @@ func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, co
 		log.Warn().Uint64("ungrouped", r.totals.Ungrouped).Msg("there was no room to tell all groups apart")
 	}
 	switch bad := disagreements(r.audit); {
-	case code != exitOK:
-		return &exitError{code: code}
 	case bad > 0 && o.audit:
 		return errAudit
 	case bad > 0:
@@ -321,6 +327,10 @@ func (m *measurement) interval() (*statReport, error) {
 
 // finish tells what happened since the first moment, or the last, and audits the whole.
 func (m *measurement) finish(sinceLast bool) (*statReport, error) {
+	now, err := m.now()
+	if err != nil {
+		return nil, err
+	}
 	var rows []audit.Row
 	if m.cfg.Audit {
 		snapshot, err := audit.Take(m.tracer)
@@ -328,10 +338,6 @@ func (m *measurement) finish(sinceLast bool) (*statReport, error) {
 			return nil, err
 		}
 		rows = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
-	}
-	now, err := m.now()
-	if err != nil {
-		return nil, err
 	}
 	since := m.first
 	if sinceLast {

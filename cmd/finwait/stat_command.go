@@ -17,15 +17,16 @@ const (
 	exitBySignal  = 128 // and the signal's number
 )
 
-// startCommand runs a command as if it had been run without finwait. A SIGINT of
-// the terminal reaches it by itself; a SIGTERM is passed on.
+// startCommand runs a command as if it had been run without finwait, which it
+// outlives: a SIGINT of the terminal reaches the command by itself, a SIGTERM is
+// passed on.
 func startCommand(command []string) (*ending, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
-		signal.Stop(terminate)
+		signal.Stop(signals)
 		code := exitCannotRun
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			code = exitNotFound
@@ -35,7 +36,7 @@ func startCommand(command []string) (*ending, error) {
 	done, code := make(chan struct{}), make(chan int, 1)
 	go func() {
 		code <- exitCodeOf(cmd.Wait())
-		signal.Stop(terminate)
+		signal.Stop(signals)
 		close(done)
 	}()
 	go func() {
@@ -43,8 +44,10 @@ func startCommand(command []string) (*ending, error) {
 			select {
 			case <-done:
 				return
-			case s := <-terminate:
-				_ = cmd.Process.Signal(s) // it may have ended
+			case s := <-signals:
+				if s == syscall.SIGTERM {
+					_ = cmd.Process.Signal(s) // it may have ended
+				}
 			}
 		}
 	}()

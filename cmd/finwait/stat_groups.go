@@ -7,35 +7,33 @@ import (
 	"finwait/tracer"
 )
 
-// split takes the busiest groups, and what is left of the totals without them.
+// split takes the busiest groups, and sums the others.
 func (r *statReport) split(before, now map[string]*tracer.Group, top int) {
-	if r.by == tracer.NoSplit {
-		return
-	}
 	for name, g := range now {
 		g = clone(g)
 		if old := before[name]; old != nil {
 			g.Sub(old)
 		}
-		if g.Weight() > 0 {
+		if g.Moves() > 0 || g.Live() != 0 {
 			r.groups = append(r.groups, g)
 		}
 	}
 	slices.SortFunc(r.groups, func(a, b *tracer.Group) int {
-		return cmp.Or(cmp.Compare(b.Weight(), a.Weight()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Moves(), a.Moves()), cmp.Compare(b.Live(), a.Live()), cmp.Compare(a.Name, b.Name))
 	})
-	if r.others = max(0, len(r.groups)-top); r.others == 0 && r.totals.Ungrouped == 0 {
+	if r.others = max(0, len(r.groups)-top); r.others == 0 {
 		return
 	}
-	r.groups = r.groups[:len(r.groups)-r.others]
 	r.rest = &tracer.Group{States: make(map[tracer.State]*tracer.StateTotals)}
-	for _, s := range tracer.States() {
-		st := r.totals.State(s)
-		for _, g := range r.groups {
-			st.Take(g.States[s])
+	for _, g := range r.groups[top:] {
+		for s, st := range g.States {
+			if r.rest.States[s] == nil {
+				r.rest.States[s] = new(tracer.StateTotals)
+			}
+			r.rest.States[s].Add(st)
 		}
-		r.rest.States[s] = &st
 	}
+	r.groups = r.groups[:top]
 }
 
 // clone copies a group, of which later ones are to be subtracted from.

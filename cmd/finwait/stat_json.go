@@ -90,12 +90,11 @@ func (s *statJSON) groups(e *zerolog.Event, r *statReport) {
 		}
 		groups.Dict(d.Array("states", statesJSON(g.State)))
 	}
-	e.Str("by", r.by.String()).Array("groups", groups)
+	e.Str("by", r.by.String()).Array("groups", groups).Uint64("ungrouped", r.totals.Ungrouped)
 	if r.rest == nil {
 		e.RawJSON("others", null)
 	} else {
-		e.Dict("others", zerolog.Dict().Int("groups", r.others).Uint64("ungrouped", r.totals.Ungrouped).
-			Array("states", statesJSON(r.rest.State)))
+		e.Dict("others", zerolog.Dict().Int("groups", r.others).Array("states", statesJSON(r.rest.State)))
 	}
 }
 

@@ -267,6 +267,39 @@ func TestStatPassesSIGTERMOn(t *testing.T) {
 	}
 }
 
+// The command's signals are as they would be, and its end is waited for even if
+// nobody reads what finwait has to say.
+func TestStatLeavesTheCommandAlone(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	stdout, stderr, code := finwaitIn(t, ns, "stat", "--write", os.DevNull, "--", "sh", "-c", "grep SigIgn /proc/self/status")
+	if code != 0 || strings.TrimSpace(stdout) != "SigIgn:\t0000000000000000" {
+		t.Errorf("exit code %d, signals that the command ignores: %q (%s)", code, stdout, stderr)
+	}
+	p := startFinwait(t, "stat", "--interval", "20ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", "sleep 1; exit 7")
+	_ = p.Wait()
+	if code := p.ProcessState.ExitCode(); code != 7 {
+		t.Fatalf("exit code %d", code)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd := exec.Command("/proc/self/exe", "stat", "--interval", "20ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", "sleep 1; exit 7")
+	cmd.Env = append(os.Environ(), asFinwait+"=1")
+	cmd.Stdout = w
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("nobody reads: exit code %d, want the command's 7", code)
+	}
+}
+
 func hasChild(t *testing.T, pid int, comm string) bool {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))

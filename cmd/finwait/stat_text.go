@@ -44,24 +44,14 @@ func (t *statText) interval(r *statReport) error {
 	lost := fmt.Sprint(r.lost.Total())
 	t.intervalLine(r, lost, "all", r.totals.State)
 	for _, g := range r.groups {
-		if moved(g) {
+		if g.Moves() > 0 {
 			t.intervalLine(r, "", groupName(g), g.State)
 		}
 	}
-	if r.rest != nil && moved(r.rest) {
+	if r.rest != nil && r.rest.Moves() > 0 {
 		t.intervalLine(r, "", "(others)", r.rest.State)
 	}
 	return t.w.Flush()
-}
-
-// moved: something happened in the group, other than that its sockets are there.
-func moved(g *tracer.Group) bool {
-	for _, st := range g.States {
-		if st.Entered+st.Left > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *statText) intervalLine(r *statReport, lost, name string, state func(tracer.State) tracer.StateTotals) {

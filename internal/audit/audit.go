@@ -4,6 +4,7 @@ package audit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"finwait/internal/netstat"
@@ -58,7 +59,7 @@ func counters(closeWait bool) []counter {
 		{"ActiveOpens", named("Tcp.ActiveOpens"), func(n *tracer.NetNSTotals) int64 { return n.ActiveOpens }, ""},
 		{"PassiveOpens", named("Tcp.PassiveOpens"), func(n *tracer.NetNSTotals) int64 { return n.PassiveOpens }, ""},
 		{"AttemptFails", named("Tcp.AttemptFails"), func(n *tracer.NetNSTotals) int64 { return n.AttemptFails },
-			"handshakes that failed before they had a socket"},
+			"handshakes that failed in a request_sock, or before the child was ready"},
 		{"EstabResets", named("Tcp.EstabResets"), func(n *tracer.NetNSTotals) int64 { return n.EstabResets }, ""},
 		{currEstab, named("Tcp.CurrEstab"), func(n *tracer.NetNSTotals) int64 {
 			if closeWait {
@@ -74,21 +75,26 @@ func counters(closeWait bool) []counter {
 }
 
 // A reading is one namespace at one moment. The kernel is read between two
-// looks at the tracer; where those differ, things moved meanwhile.
+// looks at the tracer, and all of it again until two readings are the same.
 type reading struct {
 	inode         uint32
 	kernel        netstat.Counters
 	before, after tracer.NetNSTotals
+	first         *reading // of the same moment, if it never was quiet
 }
 
-func (r *reading) moved() bool { return r.before != r.after }
+// moved says that a counter was not to be had at a quiet moment.
+func (r *reading) moved(c *counter) bool {
+	return r.first != nil && (c.kernel(r.first.kernel) != c.kernel(r.kernel) || c.finwait(&r.first.before) != c.finwait(&r.after))
+}
 
 // A Snapshot is every namespace that could be read, by cookie, at one moment.
 type Snapshot struct {
 	readings map[uint64]reading
 	seen     map[uint64]uint32 // namespaces that the tracer knew, with their inode numbers
 	untold   tracer.NetNSTotals
-	lost     uint64 // transitions that are in no total
+	lost     int64 // transitions that are in no total, in all namespaces
+	told     int64 // of those, the ones of which it is known whose they were
 }
 
 // Compare says what came between two snapshots. cpus is how many CPUs can each
@@ -115,32 +121,31 @@ func bad(rows []Row) (n int) {
 func compare(start, end *Snapshot, cpus int, closeWait bool) []Row {
 	var rows []Row
 	all := counters(closeWait)
-	lost := int64(end.lost - start.lost)
-	for cookie, last := range end.readings {
+	// What was lost of nobody knows whom can be of any namespace, but of one only.
+	unknown := (end.lost - start.lost) - (end.told - start.told)
+	for _, cookie := range slices.Sorted(maps.Keys(end.readings)) {
+		last := end.readings[cookie]
 		first, known := start.readings[cookie]
-		for _, c := range all {
-			r := Row{NetNS: last.inode, Counter: c.name}
-			r.Kernel = c.kernel(last.kernel) - c.kernel(first.kernel)
-			low, high := span(&c, &first, &last, cpus)
-			r.Finwait = min(max(r.Kernel, low), high)
-			r.judge(c.more, lost, known)
-			rows = append(rows, r)
+		spent := int64(0)
+		for i := range all {
+			r := all[i].judge(&first, &last, cpus, known, unknown)
+			spent = max(spent, r.spent)
+			rows = append(rows, r.Row)
 		}
+		unknown -= spent
 	}
 	gone := make(map[uint64]uint32)
 	for cookie, r := range start.readings {
 		gone[cookie] = r.inode
 	}
-	for cookie, inode := range end.seen {
-		gone[cookie] = inode
-	}
+	maps.Copy(gone, end.seen)
 	for cookie, inode := range gone {
 		if _, ok := end.readings[cookie]; ok {
 			continue
 		}
-		cause := "cannot be entered, or was removed"
+		cause := "could not be entered, or was removed"
 		if _, ok := start.readings[cookie]; ok {
-			cause = "was removed: its last counters cannot be read"
+			cause = "was removed, or could not be entered again: its last counters are not known"
 		}
 		rows = append(rows, Row{NetNS: inode, Verdict: Explained, Cause: cause})
 	}
@@ -151,33 +156,46 @@ func compare(start, end *Snapshot, cpus int, closeWait bool) []Row {
 	return rows
 }
 
-// span is between which bounds the tracer's count of what the kernel counted
-// lies. If nothing moved while either end was read, they are the same.
-func span(c *counter, first, last *reading, cpus int) (low, high int64) {
-	a, b := c.finwait(&first.before), c.finwait(&first.after)
-	x, y := c.finwait(&last.before), c.finwait(&last.after)
-	low, high = min(x, y)-max(a, b), max(x, y)-min(a, b)
-	for _, r := range []*reading{first, last} {
-		if r.moved() {
-			low, high = low-int64(cpus), high+int64(cpus)
-		}
-	}
-	return low, high
+// A judged row, and how many transitions lost of nobody knows whom it takes to explain it.
+type judged struct {
+	Row
+	spent int64
 }
 
-// judge: lost transitions explain as large a difference as there are of them.
-func (r *Row) judge(more string, lost int64, known bool) {
+// judge compares a counter between two readings of a namespace; known: the first
+// is one.
+func (c *counter) judge(first, last *reading, cpus int, known bool, unknown int64) judged {
+	r := judged{Row: Row{NetNS: last.inode, Counter: c.name, Verdict: Explained}}
+	r.Kernel = c.kernel(last.kernel) - c.kernel(first.kernel)
+	r.Finwait = c.finwait(&last.after) - c.finwait(&first.after)
 	diff := r.Kernel - r.Finwait
+	off := max(diff, -diff)
+	lost := last.after.Lost - first.before.Lost
 	switch {
 	case diff == 0:
 		r.Verdict = Agrees
-	case diff > 0 && more != "":
-		r.Verdict, r.Cause = Explained, more
-	case max(diff, -diff) <= lost:
-		r.Verdict, r.Cause = Explained, "transitions were lost, which was counted"
+	case off <= c.slack(first, cpus)+c.slack(last, cpus):
+		r.Cause = "it moved while it was read"
+	case diff > 0 && c.more != "":
+		r.Cause = c.more
+	case off <= lost:
+		r.Cause = "transitions were lost, which was counted"
+	case off <= lost+unknown:
+		r.Cause, r.spent = "transitions were lost, which was counted", off-lost
 	case !known:
-		r.Verdict, r.Cause = Explained, "was not found at the start, and may be older"
+		r.Cause = "was not found at the start, and may be older"
 	default:
 		r.Verdict = Disagrees
 	}
+	return r
+}
+
+// slack is by how much a reading can be off: by as much as the tracer counted
+// while the kernel was read, and one for each CPU.
+func (c *counter) slack(r *reading, cpus int) int64 {
+	if !r.moved(c) {
+		return 0
+	}
+	d := c.finwait(&r.after) - c.finwait(&r.before)
+	return max(d, -d) + int64(cpus)
 }

@@ -21,6 +21,11 @@ func quiet(inode uint32, k netstat.Counters, f tracer.NetNSTotals) reading {
 	return reading{inode: inode, kernel: k, before: f, after: f}
 }
 
+// moving is a reading that had to be taken without a quiet moment.
+func moving(k netstat.Counters, before, after tracer.NetNSTotals) reading {
+	return reading{inode: 7, kernel: k, before: before, after: after, first: &reading{kernel: k, before: before, after: before}}
+}
+
 const cpus = 2
 
 // differing leaves what does not agree.
@@ -62,7 +67,7 @@ func TestCompare(t *testing.T) {
 		"a handshake fails without a socket": {
 			snapshot(map[uint64]reading{1: start}),
 			snapshot(map[uint64]reading{1: quiet(7, kernel(100, 4, 5, 50), tracer.NetNSTotals{ActiveOpens: 1, Established: 1})}),
-			[]Row{{7, "AttemptFails", 1, 0, Explained, "handshakes that failed before they had a socket"}},
+			[]Row{{7, "AttemptFails", 1, 0, Explained, "handshakes that failed in a request_sock, or before the child was ready"}},
 		},
 		"finwait cannot have seen more fail": {
 			snapshot(map[uint64]reading{1: start}),
@@ -71,21 +76,49 @@ func TestCompare(t *testing.T) {
 		},
 		"moves while it is read": {
 			snapshot(map[uint64]reading{1: start}),
-			snapshot(map[uint64]reading{1: {7, kernel(110, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 9, Established: 1}, tracer.NetNSTotals{ActiveOpens: 12, Established: 1}}}),
-			nil,
+			snapshot(map[uint64]reading{1: moving(kernel(110, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 9, Established: 1}, tracer.NetNSTotals{ActiveOpens: 12, Established: 1})}),
+			[]Row{{7, "ActiveOpens", 10, 11, Explained, "it moved while it was read"}},
 		},
 		"moves, but not that much": {
 			snapshot(map[uint64]reading{1: start}),
-			snapshot(map[uint64]reading{1: {7, kernel(120, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 9, Established: 1}, tracer.NetNSTotals{ActiveOpens: 12, Established: 1}}}),
-			[]Row{{7, "ActiveOpens", 20, 11 + cpus, Disagrees, ""}},
+			snapshot(map[uint64]reading{1: moving(kernel(120, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 9, Established: 1}, tracer.NetNSTotals{ActiveOpens: 12, Established: 1})}),
+			[]Row{{7, "ActiveOpens", 20, 11, Disagrees, ""}},
+		},
+		"another moves": {
+			snapshot(map[uint64]reading{1: start}),
+			snapshot(map[uint64]reading{1: moving(kernel(111, 3, 5, 51), tracer.NetNSTotals{ActiveOpens: 9, Established: 1}, tracer.NetNSTotals{ActiveOpens: 12, Established: 1})}),
+			[]Row{{7, "TcpExtTW+TWKilled", 1, 0, Disagrees, ""}},
+		},
+		"a loss is of one namespace": {
+			snapshot(map[uint64]reading{1: start, 2: start}),
+			&Snapshot{lost: 1, readings: map[uint64]reading{
+				1: quiet(7, kernel(101, 3, 5, 51), tracer.NetNSTotals{ActiveOpens: 1, Established: 1}),
+				2: quiet(7, kernel(101, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 1, Established: 1}),
+			}},
+			[]Row{
+				{7, "ActiveOpens", 1, 0, Explained, "transitions were lost, which was counted"},
+				{7, "TcpExtTW+TWKilled", 1, 0, Explained, "transitions were lost, which was counted"},
+				{7, "ActiveOpens", 1, 0, Disagrees, ""},
+			},
+		},
+		"a loss is of this namespace": {
+			snapshot(map[uint64]reading{1: start, 2: start}),
+			&Snapshot{lost: 1, told: 1, readings: map[uint64]reading{
+				1: quiet(7, kernel(101, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 1, Established: 1}),
+				2: quiet(7, kernel(101, 3, 5, 50), tracer.NetNSTotals{ActiveOpens: 1, Established: 1, Lost: 1}),
+			}},
+			[]Row{
+				{7, "ActiveOpens", 1, 0, Disagrees, ""},
+				{7, "ActiveOpens", 1, 0, Explained, "transitions were lost, which was counted"},
+			},
 		},
 		"removed": {
 			snapshot(map[uint64]reading{1: start}), snapshot(nil),
-			[]Row{{7, "", 0, 0, Explained, "was removed: its last counters cannot be read"}},
+			[]Row{{7, "", 0, 0, Explained, "was removed, or could not be entered again: its last counters are not known"}},
 		},
 		"never to be read": {
 			snapshot(nil), &Snapshot{seen: map[uint64]uint32{2: 9}},
-			[]Row{{9, "", 0, 0, Explained, "cannot be entered, or was removed"}},
+			[]Row{{9, "", 0, 0, Explained, "could not be entered, or was removed"}},
 		},
 		"new": {
 			snapshot(nil),

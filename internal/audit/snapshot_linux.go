@@ -24,46 +24,60 @@ const (
 // Take reads the kernel's counters, and the tracer's, in every network namespace
 // that can be reached. The tracer must have Config.Audit.
 func Take(t *tracer.Tracer) (*Snapshot, error) {
-	paths, err := netns.All()
-	if err != nil {
-		return nil, fmt.Errorf("find network namespaces: %w", err)
-	}
 	s := &Snapshot{readings: make(map[uint64]reading)}
+	settled := make(map[uint32]bool) // by inode
 	for try := range tries {
-		unsettled := make(map[uint32]string)
-		for inode, path := range paths {
-			settled, err := s.read(t, inode, path)
-			if err != nil {
-				return nil, err
-			}
-			if !settled {
-				unsettled[inode] = path
-			}
-		}
-		if len(unsettled) == 0 {
-			break
-		}
-		paths = unsettled
-		if try < tries-1 {
+		if try > 0 {
 			time.Sleep(pause)
 		}
+		// Looked up anew: a process may have ended that led to a namespace of others, too.
+		paths, err := netns.All()
+		if err != nil {
+			return nil, fmt.Errorf("find network namespaces: %w", err)
+		}
+		quiet := true
+		for inode, path := range paths {
+			if settled[inode] {
+				continue
+			}
+			if settled[inode], err = s.read(t, path); err != nil {
+				return nil, fmt.Errorf("read the counters of network namespace %d: %w", inode, err)
+			}
+			quiet = quiet && settled[inode]
+		}
+		if quiet {
+			break
+		}
 	}
+	return s, s.finish(t)
+}
+
+// finish adds what is not of single namespaces.
+func (s *Snapshot) finish(t *tracer.Tracer) (err error) {
 	if s.seen, err = t.NetNS(); err != nil {
-		return nil, err
+		return err
 	}
 	if s.untold, err = t.NetNSTotals(0); err != nil {
-		return nil, err
+		return err
+	}
+	s.told = s.untold.Lost
+	for cookie := range s.seen {
+		n, err := t.NetNSTotals(cookie)
+		if err != nil {
+			return err
+		}
+		s.told += n.Lost
 	}
 	st, err := t.Stats()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.lost = st.Lost.Total() - st.Lost.RingFull // what the ring had no room for was counted
-	return s, nil
+	s.lost = int64(st.Lost.Total() - st.Lost.RingFull) // what the ring had no room for was counted
+	return nil
 }
 
 // read takes one namespace; settled says that a second look found all as the first.
-func (s *Snapshot) read(t *tracer.Tracer, inode uint32, path string) (settled bool, err error) {
+func (s *Snapshot) read(t *tracer.Tracer, path string) (settled bool, err error) {
 	var (
 		r      reading
 		cookie uint64
@@ -84,19 +98,29 @@ func (s *Snapshot) read(t *tracer.Tracer, inode uint32, path string) (settled bo
 		r.after, err = t.NetNSTotals(cookie)
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL) {
-		return true, nil // it went away, or may not be entered: Compare will miss it
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		return true, nil // it may not be entered: Compare will miss it
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESRCH):
+		return false, nil // what led to it went away
+	case err != nil:
+		return false, err
 	}
-	if err != nil {
-		return false, fmt.Errorf("read the counters of network namespace %d: %w", inode, err)
+	if old, again := s.readings[cookie]; again {
+		if r.before == r.after && old.after == r.before && maps.Equal(compared(old.kernel), compared(r.kernel)) {
+			s.readings[cookie] = r
+			return true, nil
+		}
+		if r.first = old.first; r.first == nil {
+			r.first = &old
+		}
 	}
-	old, again := s.readings[cookie]
 	s.readings[cookie] = r
-	return again && !r.moved() && old.after == r.before && maps.Equal(tcp(old.kernel), tcp(r.kernel)), nil
+	return false, nil
 }
 
-// tcp leaves what is compared: other counters may move as they like.
-func tcp(all netstat.Counters) map[string]int64 {
+// compared leaves what is compared: other counters may move as they like.
+func compared(all netstat.Counters) map[string]int64 {
 	values := make(map[string]int64)
 	for _, c := range counters(true) {
 		values[c.name] = c.kernel(all)

@@ -306,13 +306,14 @@ func TestGroups(t *testing.T) {
 		}
 		tot := totals(t, tr)
 		for _, s := range tracer.States() {
-			rest := tot.State(s)
+			var sum tracer.StateTotals
 			for _, g := range groups {
-				rest.Take(g.States[s])
+				sum.Add(g.States[s])
 			}
-			if rest.Live != 0 || rest.Entered != 0 || rest.Left != 0 || rest.Durations.Histogram.Count() != 0 || rest.Durations.Total != 0 {
-				t.Errorf("by %v: of %v this is in no group: live %d, entered %d, left %d, %d durations, %v", by, s,
-					rest.Live, rest.Entered, rest.Left, rest.Durations.Histogram.Count(), rest.Durations.Total)
+			if want := tot.State(s); sum != want {
+				t.Errorf("by %v: the groups' %v: live %d, entered %d, left %d, %d durations, %v; all's: %d, %d, %d, %d, %v", by, s,
+					sum.Live, sum.Entered, sum.Left, sum.Durations.Histogram.Count(), sum.Durations.Total,
+					want.Live, want.Entered, want.Left, want.Durations.Histogram.Count(), want.Durations.Total)
 			}
 		}
 		if tot.Ungrouped != 0 {
