@@ -240,7 +240,7 @@ func unpack(deb, dir string) error {
 		name, compressed := strings.CutSuffix(filepath.Base(h.Name), ".xz")
 		if strings.HasPrefix(name, "vmlinuz") {
 			name = "vmlinuz"
-		} else if name != "busybox" && !slices.Contains(modules, name) {
+		} else if !strings.HasSuffix(h.Name, "/bin/busybox") && !slices.Contains(modules, name) {
 			continue
 		}
 		b, err := io.ReadAll(t)

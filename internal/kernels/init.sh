@@ -15,8 +15,8 @@ for module in inet_diag tcp_diag; do
 done
 
 export GOGC=400
-stty -F /dev/$RESULT raw
 exec >/dev/$RESULT 2>&1
+stty -F /dev/$RESULT raw # as long as it is open
 status=0
 case $JOB in
 test)
