@@ -20,6 +20,7 @@ func TestUsageErrors(t *testing.T) {
 		"stray argument":      {[]string{"trace", "now"}, `"now"`},
 		"output":              {[]string{"--output", "xml"}, `"xml"`},
 		"colour":              {[]string{"--color", "blue"}, `"blue"`},
+		"hooks":               {[]string{"--hooks", "kprobe"}, `"kprobe"`},
 		"negative duration":   {[]string{"--duration", "-1s"}, "-1s"},
 		"no duration":         {[]string{"--duration", "soon"}, "soon"},
 		"state":               {[]string{"--state", "half-open"}, "half-open"},

@@ -81,7 +81,7 @@ func traceSome(t *testing.T, args ...string) *process {
 
 func TestTraceCount(t *testing.T) {
 	t.Parallel()
-	p := traceSome(t, "trace", "--count", "7", "--output", "json")
+	p := traceSome(t, "trace", "--count", "7", "--hooks", "tracepoint", "--output", "json")
 	lines := decodeLines(t, p.stdout.Bytes())
 	if len(lines) != 8 {
 		t.Fatalf("%d lines, want 7 transitions and the summary:\n%s", len(lines), &p.stdout)
@@ -93,7 +93,7 @@ func TestTraceCount(t *testing.T) {
 	}
 	sum := lines[7]
 	lost := sum["lost"].(map[string]any)
-	if sum["event"] != "summary" || sum["hooks"] == "" ||
+	if sum["event"] != "summary" || sum["hooks"] != "tracepoint" ||
 		sum["seen"] != sum["filtered"].(float64)+sum["delivered"].(float64)+lost["ring_full"].(float64)+lost["map_full"].(float64)+lost["recursion"].(float64) {
 		t.Errorf("summary: %v", sum)
 	}
