@@ -61,7 +61,7 @@ type Hooks uint8
 // The sets of hooks.
 const (
 	Auto       Hooks = iota // Fentry where the kernel lets it attach, otherwise Tracepoint
-	Fentry                  // functions of the kernel: cheapest, and exact; needs BPF trampolines (x86-64: 5.5, arm64: 6.4)
+	Fentry                  // functions of the kernel, which run for minisocks only: exact; needs BPF trampolines (x86-64: 5.5, arm64: 6.4)
 	Tracepoint              // timer_start, timer_cancel, timer_expire_entry and kfree_skb
 )
 

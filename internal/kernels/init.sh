@@ -14,7 +14,7 @@ for module in inet_diag tcp_diag; do
 	[ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
 done
 
-export GOGC=400
+export GOGC=off GOMEMLIMIT=500MiB # collecting garbage is slow here
 exec >/dev/$RESULT 2>&1
 stty -F /dev/$RESULT raw # as long as it is open
 status=0
@@ -27,7 +27,7 @@ test)
 		echo "hooks $hooks"
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /live.test -test.v=test2json -test.short \
 			-test.skip "$skip" ${RUN:+-test.run "$RUN"} || status=$?
-		skip='Filters?$|FilterShows|^TestLifecycle$'
+		skip='Filters?$|FilterShows|^TestLifecycle$|^TestRingFull$'
 	done
 	;;
 refuse)
