@@ -1,20 +1,15 @@
 package testnet
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Census counts sockets by the kernel's number of their state (include/net/tcp_states.h).
-type Census map[uint8]int
 
 // States of include/net/tcp_states.h.
 const (
@@ -49,8 +44,9 @@ func (n *NS) Fill(addrs ...netip.Addr) Census {
 				return fmt.Errorf("fill the namespace with sockets of %v: %w", a, err)
 			}
 		}
-		return waitFor(all)
+		return nil
 	})
+	n.waitFor(all)
 	return all
 }
 
@@ -354,54 +350,26 @@ func waitState(fd int, state uint8) error {
 	})
 }
 
-// waitFor waits until the thread's namespace has exactly these sockets.
-func waitFor(want Census) error {
+// waitFor waits until the namespace has exactly these sockets.
+func (n *NS) waitFor(want Census) {
+	n.t.Helper()
 	var seen Census
 	err := poll("the sockets", func() (bool, error) {
-		var err error
-		seen, err = proc(0)
-		if err != nil {
-			return false, err
-		}
+		seen = n.States()
 		for state := uint8(established); state <= closing; state++ {
-			n := want[state]
+			number := want[state]
 			if state == synRecv {
-				n += want[newSynRecv] // one and the same to /proc/net/tcp
+				number += want[newSynRecv] // one and the same to /proc/net/tcp
 			}
-			if seen[state] != n {
+			if seen[state] != number {
 				return false, nil
 			}
 		}
 		return true, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w: want %v by state, /proc/net/tcp has %v", err, want, seen)
+		n.t.Fatalf("%v: want %v by state, /proc/net/tcp has %v", err, want, seen)
 	}
-	return nil
-}
-
-// proc reads proc_net_tcp(5) of the thread's namespace, for one local port; 0: any.
-func proc(port uint16) (Census, error) {
-	suffix := fmt.Appendf(nil, ":%04X", port)
-	seen := make(Census)
-	for _, file := range []string{"tcp", "tcp6"} {
-		b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", file))
-		if err != nil {
-			return nil, err
-		}
-		for i, line := range bytes.Split(b, []byte("\n")) {
-			fields := bytes.Fields(line)
-			if i == 0 || len(fields) < 4 || port != 0 && !bytes.HasSuffix(fields[1], suffix) {
-				continue
-			}
-			state, err := strconv.ParseUint(string(fields[3]), 16, 8)
-			if err != nil {
-				return nil, fmt.Errorf("read /proc/net/%s: %w", file, err)
-			}
-			seen[uint8(state)]++
-		}
-	}
-	return seen, nil
 }
 
 // TimeWaits leaves so many connections in TIME_WAIT, the client's end of each,
@@ -409,6 +377,7 @@ func proc(port uint16) (Census, error) {
 // when those of one destination run out.
 func (n *NS) TimeWaits(count int) {
 	n.t.Helper()
+	listeners := 0
 	n.Try(func() error {
 		for key, value := range map[string]string{
 			"ip_local_port_range": "1024 65535",
@@ -419,7 +388,6 @@ func (n *NS) TimeWaits(count int) {
 			}
 		}
 		z := zoo{t: n.t, addr: netip.MustParseAddr("127.0.0.1"), census: make(Census)}
-		listeners := 0
 		for i := range count {
 			if i%20_000 == 0 {
 				var err error
@@ -439,6 +407,7 @@ func (n *NS) TimeWaits(count int) {
 				return err
 			}
 		}
-		return waitFor(Census{listen: listeners, timeWait: count})
+		return nil
 	})
+	n.waitFor(Census{listen: listeners, timeWait: count})
 }

@@ -1,13 +1,15 @@
-// Package testnet gives tests real sockets in network namespaces of their own.
-package testnet
+// Package sandbox makes real sockets in network namespaces of their own, for
+// tests and for demonstrations: what cannot be done ends the one or the other.
+package sandbox
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"testing"
 
 	"finwait/internal/netns"
 	"finwait/internal/netstat"
@@ -15,9 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// T is whom a namespace belongs to: a *testing.T, or what does as one does. Fatal
+// and Fatalf do not return; what Cleanup is given runs at the end, last in, first out.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+}
+
 // A NS is a network namespace with nothing in it but a loopback device that is up.
 type NS struct {
-	t     testing.TB
+	t     T
 	file  *os.File
 	path  string
 	Inode uint32
@@ -25,8 +36,8 @@ type NS struct {
 	socks []*Sock
 }
 
-// NewNS makes a namespace that goes away with the test.
-func NewNS(t testing.TB) *NS {
+// New makes a namespace that goes away with t.
+func New(t T) *NS {
 	t.Helper()
 	n := &NS{t: t}
 	err := netns.New(func() (err error) {
@@ -66,10 +77,10 @@ func (n *NS) Do(fn func()) {
 	}
 }
 
-// Path leads to the namespace as long as the test runs.
+// Path leads to the namespace until it is removed.
 func (n *NS) Path() string { return n.path }
 
-// Try is Do for what can fail: an error ends the test.
+// Try is Do for what can fail: an error is fatal.
 func (n *NS) Try(fn func() error) {
 	n.t.Helper()
 	if err := netns.Do(n.path, fn); err != nil {
@@ -90,11 +101,9 @@ func (n *NS) Start(cmd *exec.Cmd) {
 // Sysctl sets net.ipv4.KEY of the namespace.
 func (n *NS) Sysctl(key, value string) {
 	n.t.Helper()
-	var err error
-	n.Do(func() { err = os.WriteFile(filepath.Join("/proc/sys/net/ipv4", key), []byte(value), 0o644) })
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	n.Try(func() error {
+		return os.WriteFile(filepath.Join("/proc/sys/net/ipv4", key), []byte(value), 0o644)
+	})
 }
 
 // Counter reads one counter of the namespace, by a name of package netstat.
@@ -112,6 +121,9 @@ func (n *NS) Counter(name string) int {
 	return int(value)
 }
 
+// Census counts sockets by the kernel's number of their state (include/net/tcp_states.h).
+type Census map[uint8]int
+
 // States counts the IPv4 and IPv6 sockets of the namespace.
 func (n *NS) States() Census { return n.PortStates(0) }
 
@@ -123,6 +135,30 @@ func (n *NS) PortStates(port uint16) (seen Census) {
 		return err
 	})
 	return seen
+}
+
+// proc reads proc_net_tcp(5) of the thread's namespace.
+func proc(port uint16) (Census, error) {
+	suffix := fmt.Appendf(nil, ":%04X", port)
+	seen := make(Census)
+	for _, file := range []string{"tcp", "tcp6"} {
+		b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", file))
+		if err != nil {
+			return nil, err
+		}
+		for i, line := range bytes.Split(b, []byte("\n")) {
+			fields := bytes.Fields(line)
+			if i == 0 || len(fields) < 4 || port != 0 && !bytes.HasSuffix(fields[1], suffix) {
+				continue
+			}
+			state, err := strconv.ParseUint(string(fields[3]), 16, 8)
+			if err != nil {
+				return nil, fmt.Errorf("read /proc/net/%s: %w", file, err)
+			}
+			seen[uint8(state)]++
+		}
+	}
+	return seen, nil
 }
 
 func loopbackUp() error {

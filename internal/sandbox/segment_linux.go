@@ -1,4 +1,4 @@
-package testnet
+package sandbox
 
 import (
 	"encoding/binary"

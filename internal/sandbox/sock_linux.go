@@ -1,10 +1,9 @@
-package testnet
+package sandbox
 
 import (
 	"net/netip"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 	"unsafe"
 
@@ -26,7 +25,7 @@ var Families = []Family{
 
 // A Sock is a TCP socket, without the runtime's poller in between: a call here is a system call.
 type Sock struct {
-	t      testing.TB
+	t      T
 	ns     *NS
 	family Family
 	fd     int
@@ -35,7 +34,7 @@ type Sock struct {
 	once   sync.Once
 }
 
-// Socket makes a socket in the namespace. It is closed with the test, if the test has not.
+// Socket makes a socket in the namespace. It is closed at the end, if it was not before.
 func (n *NS) Socket(f Family) *Sock {
 	n.t.Helper()
 	s := &Sock{t: n.t, ns: n, family: f}
@@ -112,7 +111,7 @@ func (s *Sock) Listen() *Sock {
 	return s
 }
 
-// Connect connects, and fails the test if that fails.
+// Connect connects.
 func (s *Sock) Connect(to netip.AddrPort) *Sock {
 	s.t.Helper()
 	s.must("connect", s.TryConnect(to))
