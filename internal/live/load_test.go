@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
+	generator "finwait/internal/load"
 	"finwait/internal/testnet"
 	"finwait/tracer"
-
-	"golang.org/x/sys/unix"
 )
 
 // loadShares are how many connections each process makes: 997 together, a
@@ -40,37 +39,11 @@ func work(job string) int {
 }
 
 func churn(n int) error {
-	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		return err
+	sum, err := generator.Run(context.Background(), generator.Config{Count: n}, nil)
+	if err == nil && sum.Made != n {
+		err = fmt.Errorf("%d of %d connections: %v", sum.Made, n, sum.Failed)
 	}
-	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-	if err := unix.Bind(listener, loopback); err != nil {
-		return err
-	}
-	if err := unix.Listen(listener, 128); err != nil {
-		return err
-	}
-	addr, err := unix.Getsockname(listener)
-	if err != nil {
-		return err
-	}
-	for range n {
-		c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-		if err != nil {
-			return err
-		}
-		if err := unix.Connect(c, addr); err != nil {
-			return err
-		}
-		s, _, err := unix.Accept(listener)
-		if err != nil {
-			return err
-		}
-		unix.Close(c)
-		unix.Close(s)
-	}
-	return nil
+	return err
 }
 
 // load runs the workers and returns their pids.

@@ -1,0 +1,91 @@
+// Package load makes TCP connections: so many, so fast, held so long, and closed
+// by the end that is asked for.
+package load
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"finwait/internal/histogram"
+)
+
+// A Config says what connections to make.
+type Config struct {
+	Count   int            // how many are tried
+	Rate    float64        // per second; 0: as fast as they can be made
+	Hold    time.Duration  // how long each stays open
+	Closer  Closer         // who closes first
+	Connect netip.AddrPort // whom to connect to; the zero value: listeners of its own, on 127.0.0.1
+	NetNS   string         // path of the network namespace to make them in; "": the own
+	Workers int            // threads that connect, each to a listener of its own if there is one; 0: 1
+}
+
+// Check says what is wrong with a Config.
+func (c *Config) Check() error {
+	switch {
+	case c.Count < 1:
+		return fmt.Errorf("%d connections: 1 is the least", c.Count)
+	case c.Rate < 0:
+		return fmt.Errorf("rate %v is negative", c.Rate)
+	case c.Hold < 0:
+		return fmt.Errorf("hold %v is negative", c.Hold)
+	case c.Closer == Both && c.Connect.IsValid():
+		return errors.New("both ends close only where both are ours")
+	}
+	return nil
+}
+
+// A Summary says what came of it.
+type Summary struct {
+	Made    int
+	Failed  map[error]int       // by errno
+	Elapsed time.Duration       // from the first connect(2) until the last connection is closed
+	Connect histogram.Histogram // how long connect(2) took where it succeeded, ns
+}
+
+// Closer is the end that closes first.
+type Closer uint8
+
+// Who closes first.
+const (
+	Client Closer = iota
+	Server        // of a server that is not ours its close is waited for
+	Both          // at one time, as near as two threads get
+	Reset         // the client, with SO_LINGER 0
+)
+
+var closers = []string{"client", "server", "both", "reset"}
+
+func (c Closer) String() string { return closers[c] }
+
+// ParseCloser is the inverse of String.
+func ParseCloser(s string) (Closer, error) {
+	for i, name := range closers {
+		if s == name {
+			return Closer(i), nil
+		}
+	}
+	return 0, fmt.Errorf("closer %q: there are %s", s, strings.Join(closers, ", "))
+}
+
+// ParseRate reads connections per second: "200/s", "200", "30/m", or "max", which is 0.
+func ParseRate(s string) (float64, error) {
+	if s == "max" {
+		return 0, nil
+	}
+	number, per := s, 1.0
+	if n, ok := strings.CutSuffix(s, "/s"); ok {
+		number = n
+	} else if n, ok := strings.CutSuffix(s, "/m"); ok {
+		number, per = n, 60
+	}
+	rate, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(rate > 0 && rate <= 1e9) {
+		return 0, fmt.Errorf("rate %q: a number of connections such as 200/s or 30/m, or max", s)
+	}
+	return rate / per, nil
+}

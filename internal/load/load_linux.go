@@ -1,0 +1,248 @@
+package load
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"finwait/internal/netns"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+)
+
+const (
+	maxHeld = 256              // connections that a worker holds open at most
+	backlog = 128              // of a listener
+	eofWait = 10 * time.Second // for a server that is to close first
+)
+
+// Run makes connections until all have been tried, or ctx is done. done, if not
+// nil, counts those that are over. A connection that cannot be made is no error,
+// but counted in the Summary.
+func Run(ctx context.Context, cfg Config, done *atomic.Int64) (Summary, error) {
+	sum := Summary{Failed: make(map[error]int)}
+	if err := cfg.Check(); err != nil {
+		return sum, err
+	}
+	if done == nil {
+		done = new(atomic.Int64)
+	}
+	limit := rate.NewLimiter(rate.Inf, 0)
+	if cfg.Rate > 0 {
+		// What a thread slept too long it may make up for, within 10 ms.
+		limit = rate.NewLimiter(rate.Limit(cfg.Rate), max(1, int(cfg.Rate/100)))
+	}
+	var tried atomic.Int64
+	began := time.Now()
+	workers := make([]worker, max(1, cfg.Workers))
+	errs := make(chan error, len(workers))
+	for i := range workers {
+		w := &workers[i]
+		*w = worker{cfg: &cfg, limit: limit, tried: &tried, done: done, sum: Summary{Failed: make(map[error]int)}}
+		go func() {
+			run := func() error { return w.run(ctx) }
+			if cfg.NetNS == "" {
+				errs <- run()
+			} else {
+				errs <- netns.Do(cfg.NetNS, run)
+			}
+		}()
+	}
+	var first error
+	for range workers {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	sum.Elapsed = time.Since(began)
+	for i := range workers {
+		part := &workers[i].sum
+		sum.Made += part.Made
+		sum.Connect.Merge(&part.Connect)
+		for err, n := range part.Failed {
+			sum.Failed[err] += n
+		}
+	}
+	return sum, first
+}
+
+// A worker connects, and has a second goroutine to close what is held.
+type worker struct {
+	cfg      *Config
+	limit    *rate.Limiter
+	tried    *atomic.Int64
+	done     *atomic.Int64
+	listener int
+	to       unix.Sockaddr
+	family   int
+	sum      Summary
+}
+
+// A connection has no server's end if that is not ours: -1.
+type connection struct {
+	client, server int
+	due            time.Time
+}
+
+func (w *worker) run(ctx context.Context) error {
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	if w.listener >= 0 {
+		defer unix.Close(w.listener)
+	}
+	var closing sync.WaitGroup
+	held := make(chan connection, maxHeld)
+	closing.Go(func() {
+		for c := range held {
+			time.Sleep(time.Until(c.due))
+			w.end(c)
+		}
+	})
+	for w.tried.Add(1) <= int64(w.cfg.Count) && w.limit.Wait(ctx) == nil && ctx.Err() == nil {
+		c, err := w.connect()
+		switch {
+		case err != nil:
+			w.sum.Failed[err]++
+			w.done.Add(1)
+		case w.cfg.Hold == 0:
+			w.sum.Made++
+			w.end(c)
+		default:
+			w.sum.Made++
+			c.due = time.Now().Add(w.cfg.Hold)
+			held <- c
+		}
+	}
+	close(held)
+	closing.Wait()
+	return nil
+}
+
+// prepare makes a listener, unless there is somebody to connect to.
+func (w *worker) prepare() (err error) {
+	w.listener, w.family = -1, unix.AF_INET
+	if to := w.cfg.Connect; to.IsValid() {
+		if to.Addr().Is4() {
+			w.to = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+		} else {
+			w.family = unix.AF_INET6
+			w.to = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+		}
+		return nil
+	}
+	fd, err := w.socket()
+	if err != nil {
+		return err
+	}
+	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: netip.MustParseAddr("127.0.0.1").As4()})
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err == nil {
+		w.to, err = unix.Getsockname(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	w.listener = fd
+	return nil
+}
+
+func (w *worker) socket() (int, error) {
+	return unix.Socket(w.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
+func (w *worker) connect() (connection, error) {
+	c := connection{server: -1}
+	var err error
+	if c.client, err = w.socket(); err != nil {
+		return c, err
+	}
+	began := time.Now()
+	if err = connect(c.client, w.to); err == nil {
+		w.sum.Connect.Add(uint64(time.Since(began)))
+		if w.listener >= 0 {
+			c.server, err = accept(w.listener)
+		}
+	}
+	if err != nil {
+		unix.Close(c.client)
+	}
+	return c, err
+}
+
+// connect(2) that a signal interrupted goes on: poll(2) says when it is done (connect(2), EINTR).
+func connect(fd int, to unix.Sockaddr) error {
+	err := unix.Connect(fd, to)
+	if err != unix.EINTR {
+		return err
+	}
+	for err == unix.EINTR {
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+	}
+	if err != nil {
+		return err
+	}
+	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno != 0 {
+		err = unix.Errno(errno)
+	}
+	return err
+}
+
+func accept(listener int) (fd int, err error) {
+	err = unix.EINTR
+	for err == unix.EINTR {
+		fd, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	}
+	return fd, err
+}
+
+// end closes both ends, in the order that is asked for.
+func (w *worker) end(c connection) {
+	defer w.done.Add(1)
+	ours := c.server >= 0
+	switch w.cfg.Closer {
+	case Server:
+		if ours {
+			unix.Close(c.server)
+		} else {
+			waitEOF(c.client)
+		}
+		unix.Close(c.client)
+		return
+	case Both:
+		closed := make(chan struct{})
+		go func() {
+			unix.Close(c.server)
+			close(closed)
+		}()
+		unix.Close(c.client)
+		<-closed
+		return
+	case Reset:
+		// It fails only of what is no socket; the close is then an orderly one.
+		_ = unix.SetsockoptLinger(c.client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	unix.Close(c.client)
+	if ours {
+		unix.Close(c.server)
+	}
+}
+
+// waitEOF reads until the server has closed; one that does not is not waited for long.
+func waitEOF(fd int) {
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(eofWait / time.Second)})
+	var buf [4096]byte
+	for {
+		n, err := unix.Read(fd, buf[:])
+		if err != unix.EINTR && (n <= 0 || err != nil) {
+			return
+		}
+	}
+}
