@@ -91,8 +91,13 @@ func (s *Sock) name() {
 // Set sets an integer option.
 func (s *Sock) Set(level, opt, value int) *Sock {
 	s.t.Helper()
-	s.must("setsockopt", unix.SetsockoptInt(s.fd, level, opt, value))
+	s.must("setsockopt", s.TrySet(level, opt, value))
 	return s
+}
+
+// TrySet is Set for an option that the kernel may not know, or not allow.
+func (s *Sock) TrySet(level, opt, value int) error {
+	return unix.SetsockoptInt(s.fd, level, opt, value)
 }
 
 // Bind takes a port of the family's loopback address; 0: any. The port may be in TIME_WAIT.
@@ -102,6 +107,11 @@ func (s *Sock) Bind(port uint16) *Sock {
 	s.must("bind", unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(s.family.Addr, port))))
 	s.name()
 	return s
+}
+
+// TryBind is Bind without SO_REUSEADDR; a port that is not free is an errno.
+func (s *Sock) TryBind(port uint16) error {
+	return unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(s.family.Addr, port)))
 }
 
 // Listen listens on a bound port.
@@ -167,6 +177,13 @@ func (s *Sock) Write() {
 	s.t.Helper()
 	_, err := unix.Write(s.fd, []byte{1})
 	s.must("write", err)
+}
+
+// Read takes what Write sent.
+func (s *Sock) Read() {
+	s.t.Helper()
+	_, err := unix.Read(s.fd, make([]byte, 1))
+	s.must("read", err)
 }
 
 // Info is TCP_INFO.

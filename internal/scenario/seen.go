@@ -1,0 +1,139 @@
+package scenario
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"finwait/tracer"
+)
+
+// A Life is the transitions of one socket, in order.
+type Life []tracer.Transition
+
+// Seen are the sockets of a scenario, in the order in which they began.
+type Seen []Life
+
+// lives sorts transitions by socket.
+func lives(all []tracer.Transition) Seen {
+	index := make(map[uint64]int)
+	var seen Seen
+	for _, t := range all {
+		i, ok := index[t.Cookie]
+		if !ok {
+			i = len(seen)
+			index[t.Cookie] = i
+			seen = append(seen, nil)
+		}
+		seen[i] = append(seen[i], t)
+	}
+	return seen
+}
+
+// Of are the sockets of one role.
+func (s Seen) Of(r tracer.Role) Seen {
+	var of Seen
+	for _, l := range s {
+		if l[0].Role == r {
+			of = append(of, l)
+		}
+	}
+	return of
+}
+
+// Client is the n-th socket that connected; nil if there were less.
+func (s Seen) Client(n int) Life { return s.Of(tracer.Client).at(n) }
+
+// Server is the n-th socket that was accepted; nil if there were less.
+func (s Seen) Server(n int) Life { return s.Of(tracer.Server).at(n) }
+
+func (s Seen) at(n int) Life {
+	if n >= len(s) {
+		return nil
+	}
+	return s[n]
+}
+
+// Leaving is the transition that ended a state; the zero value if none did.
+func (l Life) Leaving(s tracer.State) tracer.Transition {
+	for _, t := range l {
+		if t.From == s {
+			return t
+		}
+	}
+	return tracer.Transition{}
+}
+
+// Lasted says in words how long the socket was in a state.
+func (l Life) Lasted(s tracer.State) string {
+	t := l.Leaving(s)
+	if !t.Known() {
+		return "an unknown time"
+	}
+	if t.Reason == tracer.NetNSRemoved {
+		return Span(t.Duration) + " until its namespace was removed"
+	}
+	return Span(t.Duration)
+}
+
+// Path is the states that the socket entered, each with the reason for which the one
+// before ended, if there is one: "FIN_WAIT_2 TIME_WAIT:fin_received". A break shows as "|".
+func (l Life) Path() string {
+	var path []string
+	for i, t := range l {
+		if i > 0 && l[i-1].To != t.From {
+			path = append(path, "|")
+		}
+		step := t.To.String()
+		if t.Reason != tracer.NoReason {
+			step += ":" + t.Reason.String()
+		}
+		path = append(path, step)
+	}
+	return strings.Join(path, " ")
+}
+
+// Span writes a duration with three digits.
+func Span(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.3g µs", float64(d)/float64(time.Microsecond))
+	case d < time.Second:
+		return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
+	default:
+		return fmt.Sprintf("%.4g s", d.Seconds())
+	}
+}
+
+// A Want is what must be seen of one socket: the beginning of its Path.
+type Want struct {
+	Role tracer.Role
+	Path string
+}
+
+// How connections begin.
+const (
+	opened   = "SYN_SENT ESTABLISHED "
+	accepted = "SYN_RECV ESTABLISHED "
+)
+
+func client(path string) Want { return Want{tracer.Client, path} }
+func server(path string) Want { return Want{tracer.Server, path} }
+
+// expiry is how a path ends that has a minute of TIME_WAIT in it.
+var expiry = []string{"TIME_WAIT", "CLOSED:expired"}
+
+func (w Want) minute() bool {
+	_, ends := w.cut()
+	return ends
+}
+
+// cut is the path up to a TIME_WAIT that expires, if it has one.
+func (w Want) cut() (before []string, found bool) {
+	steps := strings.Fields(w.Path)
+	last := len(steps) - 1
+	if last < 1 || steps[last] != expiry[1] || !strings.HasPrefix(steps[last-1], expiry[0]) {
+		return steps, false
+	}
+	return steps[:last], true
+}

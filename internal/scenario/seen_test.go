@@ -1,0 +1,148 @@
+//go:build linux
+
+package scenario
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/tracer"
+)
+
+// life makes the transitions of one socket from its path.
+func life(role tracer.Role, cookie uint64, steps ...tracer.Transition) Life {
+	from := tracer.Closed
+	if role == tracer.Server {
+		from = tracer.Listen
+	}
+	for i := range steps {
+		steps[i].Role, steps[i].Cookie = role, cookie
+		if steps[i].From == 0 {
+			steps[i].From = from
+		}
+		from = steps[i].To
+	}
+	return steps
+}
+
+func to(s tracer.State) tracer.Transition { return tracer.Transition{To: s} }
+
+func why(s tracer.State, r tracer.Reason) tracer.Transition {
+	return tracer.Transition{To: s, Reason: r}
+}
+
+func closer(end tracer.Reason) Life {
+	return life(tracer.Client, 1, to(tracer.SynSent), to(tracer.Established), to(tracer.FinWait1), to(tracer.FinWait2),
+		why(tracer.TimeWait, tracer.FinReceived), why(tracer.Closed, end))
+}
+
+func TestPath(t *testing.T) {
+	got := closer(tracer.Expired).Path()
+	if want := "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"; got != want {
+		t.Errorf("path %q, want %q", got, want)
+	}
+	broken := life(tracer.Client, 1, to(tracer.SynSent), tracer.Transition{From: tracer.FinWait2, To: tracer.Closed})
+	if got := broken.Path(); got != "SYN_SENT | CLOSED" {
+		t.Errorf("path of what is incomplete: %q", got)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	sc := &Scenario{Want: []Want{
+		client(opened + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"),
+		server(accepted + "CLOSE_WAIT:fin_received"),
+	}}
+	peer := life(tracer.Server, 2, to(tracer.SynRecv), to(tracer.Established), why(tracer.CloseWait, tracer.FinReceived))
+	more := append(append(Life(nil), peer...), life(tracer.Server, 2, tracer.Transition{From: tracer.CloseWait, To: tracer.LastAck})...)
+	stray := life(tracer.Client, 3, to(tracer.SynSent))
+	listener := life(tracer.Listener, 4, to(tracer.Listen))
+	cases := map[string]struct {
+		seen Seen
+		fast bool
+		say  string // "": as wanted
+	}{
+		"as wanted":            {Seen{closer(tracer.Expired), peer}, false, ""},
+		"one state more":       {Seen{closer(tracer.Expired), more}, false, ""},
+		"listeners are free":   {Seen{listener, closer(tracer.Expired), peer}, false, ""},
+		"fast":                 {Seen{closer(tracer.NetNSRemoved), peer}, true, ""},
+		"cut short":            {Seen{closer(tracer.NetNSRemoved), peer}, false, "netns_removed, and not"},
+		"fast, but it expired": {Seen{closer(tracer.Expired), peer}, true, "and not"},
+		"not over yet":         {Seen{closer(tracer.Expired)[:5], peer}, false, "client 1 went"},
+		"no server":            {Seen{closer(tracer.Expired)}, false, `0 sockets of role "server"`},
+		"one client more":      {Seen{closer(tracer.Expired), peer, stray}, false, `2 sockets of role "client"`},
+		"another reason":       {Seen{closer(tracer.Killed), peer}, false, "CLOSED:killed"},
+		"nothing":              {nil, false, "0 sockets"},
+	}
+	for name, c := range cases {
+		err := sc.check(c.seen, c.fast)
+		switch {
+		case err == nil && c.say != "":
+			t.Errorf("%s: accepted", name)
+		case err != nil && (c.say == "" || !strings.Contains(err.Error(), c.say)):
+			t.Errorf("%s: %v, want %q", name, err, c.say)
+		}
+	}
+	if !sc.Minute() {
+		t.Error("a TIME_WAIT is to expire, but no minute is waited for")
+	}
+	if orphan := (&Scenario{Want: []Want{client("FIN_WAIT_2 CLOSED:expired")}}); orphan.Minute() {
+		t.Error("a minute is waited for an orphan in FIN_WAIT_2")
+	}
+}
+
+// lives keeps the order within a socket and that of the sockets' beginnings.
+func TestLives(t *testing.T) {
+	a, b := closer(tracer.Expired), life(tracer.Server, 2, to(tracer.SynRecv), to(tracer.Established))
+	seen := lives([]tracer.Transition{a[0], b[0], a[1], b[1], a[2]})
+	if len(seen) != 2 || len(seen[0]) != 3 || len(seen[1]) != 2 || seen.Client(0)[2].To != tracer.FinWait1 ||
+		seen.Server(0)[1].To != tracer.Established || seen.Client(1) != nil {
+		t.Errorf("%v", seen)
+	}
+}
+
+// What a transition says of a segment, for each that the scenarios make.
+func TestSegmentOf(t *testing.T) {
+	for _, c := range []struct {
+		from, to tracer.State
+		why      tracer.Reason
+		want     Segment
+	}{
+		{tracer.Closed, tracer.SynSent, 0, Segment{"SYN", true}},
+		{tracer.SynSent, tracer.Established, 0, Segment{"SYN+ACK", false}},
+		{tracer.Listen, tracer.SynRecv, 0, Segment{"ACK", false}},
+		{tracer.SynRecv, tracer.Established, 0, Segment{}},
+		{tracer.Established, tracer.FinWait1, 0, Segment{"FIN", true}},
+		{tracer.FinWait1, tracer.FinWait2, 0, Segment{"ACK", false}},
+		{tracer.FinWait1, tracer.Closing, tracer.FinReceived, Segment{"FIN", false}},
+		{tracer.Closing, tracer.TimeWait, 0, Segment{"ACK", false}},
+		{tracer.FinWait2, tracer.TimeWait, tracer.FinReceived, Segment{"FIN", false}},
+		{tracer.Established, tracer.CloseWait, tracer.FinReceived, Segment{"FIN", false}},
+		{tracer.CloseWait, tracer.LastAck, 0, Segment{"FIN", true}},
+		{tracer.LastAck, tracer.Closed, tracer.OrderlyClosed, Segment{"ACK", false}},
+		{tracer.LastAck, tracer.Closed, tracer.Reset, Segment{"RST", false}},
+		{tracer.SynSent, tracer.Closed, tracer.Refused, Segment{"RST", false}},
+		{tracer.SynSent, tracer.Closed, tracer.Aborted, Segment{}}, // nobody is there to be told
+		{tracer.Established, tracer.Closed, tracer.Aborted, Segment{"RST", true}},
+		{tracer.TimeWait, tracer.Closed, tracer.RSTReceived, Segment{"RST", false}},
+		{tracer.TimeWait, tracer.Closed, tracer.Recycled, Segment{"SYN", false}},
+		{tracer.TimeWait, tracer.Closed, tracer.Expired, Segment{}},
+		{tracer.FinWait2, tracer.Closed, tracer.RSTSent, Segment{"RST", true}},
+		{tracer.FinWait2, tracer.Closed, tracer.TimeWaitOverflow, Segment{}},
+		{tracer.Listen, tracer.Closed, tracer.OrderlyClosed, Segment{}},
+	} {
+		if got := SegmentOf(&tracer.Transition{From: c.from, To: c.to, Reason: c.why}); got != c.want {
+			t.Errorf("%v -> %v (%v): %+v, want %+v", c.from, c.to, c.why, got, c.want)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		5 * time.Microsecond: "5 µs", 43159 * time.Microsecond: "43.2 ms", 60451 * time.Millisecond: "60.45 s",
+	} {
+		if got := Span(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}

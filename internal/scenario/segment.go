@@ -1,0 +1,62 @@
+package scenario
+
+import "finwait/tracer"
+
+// A Segment is what a socket sent or received as it changed its state.
+type Segment struct {
+	Name string // SYN, SYN+ACK, ACK, FIN, RST; "": none
+	Sent bool   // by the socket itself
+}
+
+// SegmentOf says which segment a transition follows from (RFC 9293, figure 5). It
+// says nothing that the transition does not tell: a FIN that is sent may be lost.
+func SegmentOf(t *tracer.Transition) Segment {
+	if t.To == tracer.Closed {
+		return closedBy(t)
+	}
+	switch t.To {
+	case tracer.SynSent:
+		return Segment{"SYN", true}
+	case tracer.SynRecv:
+		// Linux makes the socket when the third segment of the handshake is there.
+		return Segment{"ACK", false}
+	case tracer.Established:
+		if t.From == tracer.SynSent {
+			return Segment{"SYN+ACK", false}
+		}
+	case tracer.FinWait1, tracer.LastAck:
+		return Segment{"FIN", true}
+	case tracer.FinWait2:
+		return Segment{"ACK", false}
+	case tracer.CloseWait, tracer.Closing:
+		return Segment{"FIN", false}
+	case tracer.TimeWait:
+		if t.From == tracer.Closing {
+			return Segment{"ACK", false}
+		}
+		return Segment{"FIN", false}
+	}
+	return Segment{}
+}
+
+func closedBy(t *tracer.Transition) Segment {
+	switch t.Reason {
+	case tracer.Refused, tracer.Reset, tracer.RSTReceived:
+		return Segment{"RST", false}
+	case tracer.RSTSent:
+		return Segment{"RST", true}
+	case tracer.Recycled:
+		return Segment{"SYN", false}
+	case tracer.OrderlyClosed:
+		if t.From == tracer.LastAck {
+			return Segment{"ACK", false}
+		}
+	case tracer.Aborted:
+		// These are the states in which tcp_disconnect() sends an RST (tcp_need_reset()).
+		switch t.From {
+		case tracer.Established, tracer.CloseWait, tracer.FinWait1, tracer.FinWait2, tracer.SynRecv:
+			return Segment{"RST", true}
+		}
+	}
+	return Segment{}
+}
