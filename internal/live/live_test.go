@@ -187,19 +187,25 @@ func newRecorder(t testing.TB) *recorder {
 func record(t testing.TB) (*testnet.NS, *recorder) {
 	t.Helper()
 	ns := testnet.NewNS(t)
+	return ns, follow(t, ns.Inode)
+}
+
+// follow keeps the transitions of a namespace.
+func follow(t testing.TB, netNS uint32) *recorder {
+	t.Helper()
 	r := newRecorder(t)
 	shared.mu.Lock()
-	shared.recorders[ns.Inode] = append(shared.recorders[ns.Inode], r)
+	shared.recorders[netNS] = append(shared.recorders[netNS], r)
 	shared.mu.Unlock()
 	t.Cleanup(func() {
 		shared.mu.Lock()
-		shared.recorders[ns.Inode] = slices.DeleteFunc(shared.recorders[ns.Inode], func(o *recorder) bool { return o == r })
+		shared.recorders[netNS] = slices.DeleteFunc(shared.recorders[netNS], func(o *recorder) bool { return o == r })
 		shared.mu.Unlock()
 		if t.Failed() {
 			t.Logf("all that was seen:\n%s", r.dump())
 		}
 	})
-	return ns, r
+	return r
 }
 
 func (r *recorder) add(t *tracer.Transition) {
