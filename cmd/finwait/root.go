@@ -98,7 +98,7 @@ Without a command it traces.`,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(trace, newStat(stderr), newLs(stderr), newFeatures(), newVersion())
+	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
 	return root
 }
 
