@@ -35,6 +35,10 @@ type Tracer struct {
 	links []link.Link // a link that is not referenced detaches by itself
 	final *Stats      // after Close
 
+	// Runs of set_state that the kernel skipped before all programs were attached,
+	// and until they were detached: in between, others took over or it was a loss.
+	skippedBefore, skippedUntil uint64
+
 	warned  time.Time
 	warnedN uint64
 }
@@ -102,6 +106,9 @@ func (t *Tracer) start() (err error) {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
 		t.links = append(t.links, l)
+	}
+	if t.skippedBefore, err = t.skipped(); err != nil {
+		return err
 	}
 	if err := t.seed(); err != nil {
 		return err
@@ -266,6 +273,15 @@ func (t *Tracer) Stats() (Stats, error) {
 }
 
 func (t *Tracer) stats() (Stats, error) {
+	// First, as each skipped run may be counted as rescued a moment later.
+	skipped := t.skippedUntil
+	if t.links != nil {
+		var err error
+		if skipped, err = t.skipped(); err != nil {
+			return Stats{}, err
+		}
+	}
+	skipped -= min(t.skippedBefore, skipped)
 	var perCPU []bpfAccount
 	if err := t.coll.Maps[bpfMapAccounts].Lookup(uint32(0), &perCPU); err != nil {
 		return Stats{}, fmt.Errorf("read accounts: %w", err)
@@ -285,19 +301,16 @@ func (t *Tracer) stats() (Stats, error) {
 		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
 		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
 	}
-	prog, err := t.coll.Programs[bpfProgSetState].Stats()
-	if err != nil {
-		return Stats{}, fmt.Errorf("read recursion misses: %w", err)
-	}
 	// The kernel counts the runs that it skipped; what is found missing later is
 	// among them, as a rule. The larger number is nearer to the truth.
-	if skipped := prog.RecursionMisses - min(sum.Rescued, prog.RecursionMisses); skipped > sum.Missed {
+	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
 		st.Lost.Recursion = skipped
 		st.Seen += skipped - sum.Missed
 	}
 	// Each run of this one that was skipped is the end of a minisock.
 	if kill := t.coll.Programs[bpfProgTwskKill]; kill != nil {
-		if prog, err = kill.Stats(); err != nil {
+		prog, err := kill.Stats()
+		if err != nil {
 			return Stats{}, fmt.Errorf("read recursion misses: %w", err)
 		}
 		st.Lost.Recursion += prog.RecursionMisses
@@ -306,12 +319,25 @@ func (t *Tracer) stats() (Stats, error) {
 	return st, nil
 }
 
+// skipped is how often the kernel has not run set_state because it was running it already.
+func (t *Tracer) skipped() (uint64, error) {
+	prog, err := t.coll.Programs[bpfProgSetState].Stats()
+	if err != nil {
+		return 0, fmt.Errorf("read recursion misses: %w", err)
+	}
+	return prog.RecursionMisses, nil
+}
+
 // detach takes the programs off their hooks; sockets stop being followed. The
 // last goes first: what set_state does not see while the others are still there
 // they would take for skipped, and that would hide as many losses.
 func (t *Tracer) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.links != nil {
+		// It fails only if the program is not loaded, which it is.
+		t.skippedUntil, _ = t.skipped()
+	}
 	for _, l := range slices.Backward(t.links) {
 		// Closing the last reference detaches; there is no other way for it to go.
 		_ = l.Close()

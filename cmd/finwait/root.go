@@ -111,6 +111,6 @@ func rejectArgs(cmd *cobra.Command, args []string) error {
 
 // logger writes plain lines for people.
 func logger(w io.Writer) *zerolog.Logger {
-	l := zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName}})
+	l := zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
 	return &l
 }

@@ -164,7 +164,7 @@ func TestQuietHost(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("SIGINT: %v", err)
 	}
-	for _, want := range []string{"curl", "accounted for"} {
+	for _, want := range []string{"curl", "delivered=0"} {
 		if !strings.Contains(said(), want) {
 			t.Errorf("stderr does not say %q: %s", want, said())
 		}

@@ -55,7 +55,7 @@ func TestAudit(t *testing.T) {
 	}
 	old.Client.Close()
 	half.Server.Close()
-	waitStates(t, stays, tracer.TimeWait, 1)
+	waitPort(t, stays, half.Client.Local.Port(), tracer.TimeWait)
 	waitAll(t, wait)
 	variety(t, changes)
 	leave()
@@ -99,6 +99,16 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// waitPort waits until the socket of a local port is in a state, as the kernel says.
+func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("port %d is not in %v: %v", port, s, ns.PortStates(port))
+		}
+	}
+}
+
 // variety makes connections that move every counter.
 func variety(t *testing.T, ns *testnet.NS) {
 	t.Helper()
@@ -129,11 +139,7 @@ func variety(t *testing.T, ns *testnet.NS) {
 	client.Close()
 	server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
 	server.Close()
-	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(40000)[uint8(tracer.TimeWait)] != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("port 40000 is in no TIME_WAIT: %v", ns.PortStates(40000))
-		}
-	}
+	waitPort(t, ns, 40000, tracer.TimeWait)
 	time.Sleep(2200 * time.Millisecond)
 	ns.Socket(f).Connect(listener.Local)
 	ns.Sysctl("ip_local_port_range", "41000 42000")
