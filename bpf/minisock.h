@@ -343,20 +343,22 @@ static __always_inline void mini_segment(struct mini *m)
 
 /*
  * The timer is moved to another slot of the wheel. It may have been moved within
- * its slot before, which no hook tells: then the FIN came before this segment.
+ * its slot before, which no hook tells: then the FIN came before this segment. A function of
+ * its own, for the sake of the stack.
  */
-static __always_inline void mini_moves(struct mini *m)
+static __noinline int mini_moves(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 
 	if (!info || !info->minisock || m->expires == info->expires)
-		return;
+		return 0;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
 		enter_time_wait_unseen(m, info);
 		info->expires = m->expires;
-		return;
+		return 0;
 	}
 	note_timer(m, info, info->time_wait_ns != 0);
+	return 0;
 }
 
 /* A function of its own, for the sake of the stack. */
@@ -426,7 +428,8 @@ static __always_inline __u8 early_reason(const struct mini *m, __u32 caller)
 	}
 }
 
-static __always_inline void emit_raw_mini(struct mini *m)
+/* A function of its own, for the sake of the stack. */
+static __noinline int emit_raw_mini(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 	struct owner nobody = {};
@@ -437,11 +440,11 @@ static __always_inline void emit_raw_mini(struct mini *m)
 	read_tuple(&t, m->skc);
 	if ((info ? info->verdict : judge(&t, &nobody, NULL, false)) != VERDICT_PASS) {
 		count(filtered);
-		return;
+		return 0;
 	}
 	e = reserve();
 	if (!e)
-		return;
+		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_tuple(e, &t);
 	e->time_ns = m->now;
@@ -454,6 +457,7 @@ static __always_inline void emit_raw_mini(struct mini *m)
 	e->cpu = bpf_get_smp_processor_id();
 	e->timer_left = (__s32)(m->expires - bpf_jiffies64());
 	submit(e);
+	return 0;
 }
 
 #endif

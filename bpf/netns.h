@@ -52,7 +52,8 @@ const volatile __u8 audit;
 
 __u32 netns_slots;
 
-static __always_inline __u32 netns_slot(struct net *net)
+/* A function of its own, for the sake of the stack. */
+static __noinline __u32 netns_slot(struct net *net)
 {
 	struct netns_id *known, id = {};
 	__u64 cookie;

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -149,14 +150,21 @@ func (r *result) run(ctx context.Context, arch *archive, userland []file, tests,
 	if compareVersions(r.kernel.series, tracer.MinimumKernel) < 0 {
 		job = "refuse"
 	}
+	r.err = r.boot(ctx, dir, userland, job, tests, log)
+	if errors.Is(r.err, errStopped) {
+		// The emulator corrupts a register now and then (processor()).
+		r.again = true
+		r.err = r.boot(ctx, dir, userland, job, tests, log+"-again")
+	}
+}
+
+func (r *result) boot(ctx context.Context, dir string, userland []file, job, tests, log string) error {
 	out, err := boot(ctx, r.kernel, dir, userland, job, tests, log)
 	if err != nil {
-		r.err = err
-		return
+		return err
 	}
 	if job == "refuse" {
-		r.err = r.judgeRefusal(out)
-		return
+		return r.judgeRefusal(out)
 	}
-	r.err = r.judgeTests(out)
+	return r.judgeTests(out)
 }

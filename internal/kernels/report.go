@@ -14,12 +14,16 @@ import (
 	"finwait/tracer"
 )
 
+// errStopped: the kernel panicked, or the emulator did.
+var errStopped = errors.New("the machine stopped before the tests had ended")
+
 // A result is what came of one kernel.
 type result struct {
 	kernel  kernel
 	sets    []outcome
 	costs   map[string]string // program -> instructions that the verifier looked at
 	refusal string            // what finwait said of a kernel that is too old
+	again   bool              // it is that of a second boot, as the machine had stopped
 	err     error
 	took    time.Duration
 }
@@ -38,6 +42,9 @@ func (r *result) bad() bool {
 
 func (r *result) String() string {
 	s := fmt.Sprintf("%s: %s (%v)", r.kernel, r.summary(), r.took.Round(time.Second))
+	if r.again {
+		s += " in a second boot"
+	}
 	if r.err != nil {
 		s += ": " + r.err.Error()
 	}
@@ -93,7 +100,7 @@ var (
 func (r *result) judgeTests(out string) error {
 	exit := exitMark.FindStringSubmatch(out)
 	if exit == nil {
-		return errors.New("the machine stopped before the tests had ended")
+		return errStopped
 	}
 	r.costs = make(map[string]string)
 	hooks := ""
