@@ -290,8 +290,11 @@ static __always_inline bool hand_over(__u64 cookie)
 	return true;
 }
 
-/* A timewait timer was started: the minisock's first breath, or a re-arm. */
-static __always_inline void mini_armed(struct mini *m)
+/*
+ * A timewait timer was started: the minisock's first breath, or a re-arm. birth:
+ * without a record of it, it is the former.
+ */
+static __always_inline void mini_armed(struct mini *m, bool birth)
 {
 	struct mini_info *info = find_mini(m);
 
@@ -304,7 +307,7 @@ static __always_inline void mini_armed(struct mini *m)
 		/* For want of room, its socket was counted as lost, or will be: stop_counting(). */
 		if (add_found(m, &found))
 			return;
-		if (audit && attached_ns)
+		if (audit && birth && attached_ns)
 			audit_mini_born(found.netns_slot);
 		return;
 	}

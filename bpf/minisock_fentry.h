@@ -32,7 +32,7 @@ static __always_inline void on_twsk_alloc(struct sock *sk, struct inet_timewait_
 	if (raw)
 		emit_raw_mini(&m);
 	m.expires += (__u64)TIMEWAIT_LEN * hz;
-	mini_armed(&m);
+	mini_armed(&m, true);
 }
 
 /*
@@ -50,13 +50,22 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 	if (raw)
 		emit_raw_mini(&m);
 	info = find_mini(&m);
+	/*
+	 * Called for a segment that met the minisock a moment before it was killed,
+	 * too. Then nothing is armed: mod_timer_pending() leaves the timer alone.
+	 */
+	if (rearm && (info ? info->flags & MINI_ENDED : !BPF_CORE_READ(tw, tw_timer.entry.pprev)))
+		return;
 	if (rearm && info && info->time_wait_ns)
 		count_rearm(info);
 	else if (rearm || info) /* without a record there was no room for its birth */
-		mini_armed(&m);
+		mini_armed(&m, !rearm);
 }
 
-/* Every minisock ends here. The stack says why: the timer, or who was faster. */
+/*
+ * Every minisock ends here. The stack says why: the timer, or who was faster.
+ * Where there is none, the timer is due or it was not.
+ */
 static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *tw)
 {
 	struct mini m;
@@ -66,6 +75,8 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	if (raw)
 		emit_raw_mini(&m);
 	caller = find_caller(ctx).caller;
+	if (caller == CALLER_NONE && (__s64)(bpf_jiffies64() - m.expires) >= 0)
+		caller = CALLER_TIMER;
 	mini_ended(&m, caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(&m, caller));
 }
 

@@ -35,7 +35,7 @@ static __always_inline void on_timer_start(struct timer_list *timer)
 	struct mini m;
 
 	if (timer_mini(&m, timer, HOOK_TIMER_START))
-		mini_armed(&m);
+		mini_armed(&m, true);
 }
 
 static __always_inline void on_timer_expire(struct timer_list *timer)
@@ -75,7 +75,12 @@ static __always_inline void on_kfree_skb(struct sock *rx_sk)
 {
 	struct mini m;
 
-	if (!rx_sk || rx_sk->__sk_common.skc_state != TCP_TIME_WAIT)
+	/*
+	 * Read with a probe, although the verifier knows the type: kernels without
+	 * 5da7e15fb5a1 ("net: Add rx_skb of kfree_skb to raw_tp_null_args[]") take it
+	 * for never NULL, and remove the test for that.
+	 */
+	if (!rx_sk || BPF_CORE_READ(rx_sk, __sk_common.skc_state) != TCP_TIME_WAIT)
 		return;
 	read_mini(&m, (struct inet_timewait_sock *)rx_sk, HOOK_KFREE_SKB);
 	if (raw)

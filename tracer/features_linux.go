@@ -167,23 +167,31 @@ func recursionGuard(kernel *btf.Spec) Feature {
 	return f
 }
 
-// fentry tries to attach an empty program, and says which set of hooks Auto takes.
+// fentry tries to attach empty programs, and says which set of hooks Auto takes.
 func fentry(kernel *btf.Spec) Feature {
-	f := Feature{"fentry on inet_twsk_kill", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
-	prog, err := emptyFentry(kernel)
+	f := Feature{"fentry", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
+	for _, name := range minisockHooks[Fentry] {
+		if err := tryFentry(kernel, functions[name]); err != nil {
+			f.State, f.Note = Missing, "tracepoints follow the minisocks: "+firstLine(err)
+			break
+		}
+	}
+	return f
+}
+
+func tryFentry(kernel *btf.Spec, fn function) error {
+	prog, err := emptyFentry(kernel, fn)
+	if refused := new(HooksError); errors.As(err, &refused) {
+		err = refused.Err
+	}
 	if err == nil {
 		defer prog.Close()
 		var l link.Link
 		if l, err = link.AttachTracing(link.TracingOptions{Program: prog}); err == nil {
-			l.Close()
-			return f
+			return l.Close()
 		}
 	}
-	if refused := new(HooksError); errors.As(err, &refused) {
-		err = fmt.Errorf("%s: %w", refused.Function, refused.Err)
-	}
-	f.State, f.Note = Missing, "refused, so that tracepoints follow the minisocks: "+firstLine(err)
-	return f
+	return fmt.Errorf("%s(): %w", fn.name, err)
 }
 
 func wheel() Feature {

@@ -124,10 +124,10 @@ func readSymbols() (*symbols, error) {
 }
 
 // minisockHooks are the programs of each set that follows minisocks, in the order
-// to attach them: a minisock's end is of use only if its birth can be seen.
+// to attach them: what is born before its end can be seen would never go.
 var minisockHooks = map[Hooks][]string{
-	Fentry:     {bpfProgTwskAlloc, bpfProgTwskSchedule, bpfProgTwskKill},
-	Tracepoint: {bpfProgTimerStart, bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb},
+	Fentry:     {bpfProgTwskKill, bpfProgTwskSchedule, bpfProgTwskAlloc},
+	Tracepoint: {bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb, bpfProgTimerStart},
 }
 
 // A function of the kernel that a program of Fentry is attached to. A value that
@@ -146,11 +146,13 @@ var functions = map[string]function{
 // load brings the programs and maps into the kernel: those of one set of hooks.
 func load(cfg *Config, hooks Hooks, kernel *btf.Spec) (*ebpf.Collection, error) {
 	if hooks == Fentry {
-		empty, err := emptyFentry(kernel)
-		if err != nil {
-			return nil, err
+		for _, name := range minisockHooks[Fentry] {
+			empty, err := emptyFentry(kernel, functions[name])
+			if err != nil {
+				return nil, err
+			}
+			empty.Close()
 		}
-		empty.Close()
 	}
 	syms, err := kernelSymbols()
 	if err != nil {
@@ -360,30 +362,27 @@ func cidr(p netip.Prefix) bpfCidr {
 	return c
 }
 
-// emptyFentry loads a program that does nothing, for a function that minisocks
-// end in, and so finds out whether the kernel takes such programs. All functions must
-// be what the programs take them for: a compiler may have changed one for its
-// own ends, and then the kernel's BTF has it not, or with other arguments.
-func emptyFentry(kernel *btf.Spec) (*ebpf.Program, error) {
-	for _, f := range functions {
-		var fn *btf.Func
-		if err := kernel.TypeByName(f.name, &fn); err != nil {
-			return nil, &HooksError{f.name, err}
-		}
-		if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != f.args {
-			return nil, &HooksError{f.name, fmt.Errorf("it has not the %d arguments that are known", f.args)}
-		}
+// emptyFentry loads a program that does nothing, for one of the functions, and so
+// finds out whether the kernel takes such programs. The function must be what the
+// programs take it for: a compiler may have changed it for its own ends, and then
+// the kernel's BTF has it not, or with other arguments.
+func emptyFentry(kernel *btf.Spec, f function) (*ebpf.Program, error) {
+	var fn *btf.Func
+	if err := kernel.TypeByName(f.name, &fn); err != nil {
+		return nil, &HooksError{f.name, err}
 	}
-	name := functions[bpfProgTwskKill].name
+	if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != f.args {
+		return nil, &HooksError{f.name, fmt.Errorf("it has not the %d arguments that are known", f.args)}
+	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: name, License: "GPL",
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: f.name, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		err = errno // what libraries guess at is not it
 	}
 	if err != nil {
-		return nil, &HooksError{name, err}
+		return nil, &HooksError{f.name, err}
 	}
 	return prog, nil
 }

@@ -64,11 +64,12 @@ func New(cfg Config) (*Tracer, error) {
 		return open(cfg, cfg.Hooks, kernel)
 	}
 	t, err := open(cfg, Fentry, kernel)
-	if refused := new(HooksError); errors.As(err, &refused) {
-		cfg.Logger.Debug().Err(refused.Err).Str("function", refused.Function).Msg("no fentry hooks here: tracepoints follow the minisocks")
-		return open(cfg, Tracepoint, kernel)
+	if err == nil {
+		return t, nil
 	}
-	return t, err
+	// Whatever is wrong with them: if it is not the hooks, the others fail as well.
+	cfg.Logger.Debug().Err(err).Msg("no fentry hooks here: tracepoints follow the minisocks")
+	return open(cfg, Tracepoint, kernel)
 }
 
 func open(cfg Config, hooks Hooks, kernel *btf.Spec) (*Tracer, error) {

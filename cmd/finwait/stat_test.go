@@ -110,6 +110,8 @@ audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ f
 NETNS      COUNTER                       KERNEL   FINWAIT  VERDICT
 4026531840 TcpExtTW+TWKilled                  3         3  agrees
 4026532000 -                                  -         -  explained: was removed
+
+hooks: tracepoint
 `
 	got := reportText(t, &statText{audit: true}, sampleReport())
 	for line := range strings.Lines(got) {

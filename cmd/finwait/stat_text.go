@@ -75,6 +75,7 @@ func (t *statText) report(r *statReport) error {
 		t.lost(r)
 	}
 	t.audits(r.audit)
+	t.printf("\nhooks: %s\n", r.hooks)
 	return t.w.Flush()
 }
 

@@ -15,7 +15,7 @@ import (
 // bestHooks is the set that the features promise.
 func bestHooks(t *testing.T) tracer.Hooks {
 	t.Helper()
-	fentry, err := feature("fentry on inet_twsk_kill")
+	fentry, err := feature("fentry")
 	if err != nil {
 		t.Fatal(err)
 	}
