@@ -15,6 +15,7 @@ enum verdict {
 /* What is kept of a full socket. */
 struct sock_info {
 	__u64 since_ns;		/* when its state was entered; 0: not seen */
+	__u64 cookie;		/* 0: not asked for yet, or not final */
 	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
 	struct owner owner;
 	struct closer closer;

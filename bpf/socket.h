@@ -60,6 +60,7 @@ static __always_inline void begin_life(struct step *s)
 static __always_inline void begin_child(struct step *s)
 {
 	s->info->since_ns = 0;
+	s->info->cookie = 0;
 	s->info->opened_ns = 0;
 	s->info->counted = 0;
 	s->info->closer.pid = 0;
@@ -238,7 +239,7 @@ static __always_inline void total_step(const struct step *s, __u8 from, __u8 to,
 	if (audit) {
 		if (!info->netns_slot)
 			info->netns_slot = netns_slot(s->sk->__sk_common.skc_net.net);
-		audit_step(info->netns_slot, from, to, sent_syn(s->sk), s->err != 0);
+		audit_step(info->netns_slot, from, to, from != TCP_SYN_SENT || sent_syn(s->sk), s->err != 0);
 		if (s->reason == REASON_TIMEWAIT_OVERFLOW)
 			audit_overflow(info->netns_slot);
 	}
@@ -336,8 +337,7 @@ static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk
 	s->err = sk->sk_err != s->info->err ? sk->sk_err : 0;
 	s->reason = REASON_NONE;
 	s->flags = 0;
-	s->cookie = bpf_get_socket_cookie(sk);
-	read_tuple(&s->t, &sk->__sk_common);
+	read_sock_tuple(&s->t, sk);
 	if (to == TCP_CLOSE && !s->t.sport) {
 		s->t.sport = kept_port(sk);
 		if (from == TCP_SYN_SENT && s->t.sport == s->info->old_port)
@@ -442,12 +442,16 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		begin_life(&s);
 	else if (from != TCP_LISTEN ? info->role == ROLE_LISTENER : to == TCP_SYN_RECV)
 		begin_child(&s);
+	if (!info->cookie)
+		info->cookie = bpf_get_socket_cookie(sk);
+	s.cookie = info->cookie;
 	if (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
-	if (half_made(&s))
+	if (half_made(&s)) {
 		info->verdict = VERDICT_UNDECIDED;
-	else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
+		info->cookie = 0;
+	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
 		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
 
 	if (hands_over(&s)) {

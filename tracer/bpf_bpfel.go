@@ -238,6 +238,7 @@ const (
 type bpfSockInfo struct {
 	_           structs.HostLayout
 	SinceNs     uint64
+	Cookie      uint64
 	OpenedNs    uint64
 	Owner       bpfOwner
 	Closer      bpfCloser
