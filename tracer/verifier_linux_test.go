@@ -29,24 +29,27 @@ func TestVerifierCost(t *testing.T) {
 		NetNS: []uint32{1}, Cgroups: []Cgroup{{1, 1}}, Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}, IPv6: true,
 		To: []State{TimeWait}, MinDuration: 1,
 	}
-	for _, hooks := range []Hooks{Fentry, Tracepoint} {
-		for name, cfg := range map[string]*Config{
-			"stream": {},
-			"totals": {TotalsOnly: true, Audit: true, SplitBy: ByRemote},
-			"filter": {Filter: all, SplitBy: ByComm},
-			"raw":    {Raw: true},
-		} {
-			coll, err := load(cfg, hooks, kernel)
-			if refused := new(HooksError); hooks == Fentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
-				t.Logf("not verified: %v", err) // some machines forbid it, whatever the kernel can do
-				break
-			}
-			if err != nil {
-				t.Fatalf("%v, %s: %v", hooks, name, err)
-			}
-			verifierCost(t, coll, name)
-			coll.Close()
+	for _, c := range []struct {
+		hooks Hooks
+		name  string
+		cfg   Config
+	}{
+		{Fentry, "stream", Config{}},
+		{Tracepoint, "stream", Config{}},
+		{Tracepoint, "totals", Config{TotalsOnly: true, Audit: true, SplitBy: ByRemote}},
+		{Tracepoint, "filter", Config{Filter: all, SplitBy: ByComm}},
+		{Tracepoint, "raw", Config{Raw: true}},
+	} {
+		coll, err := load(&c.cfg, c.hooks, kernel)
+		if refused := new(HooksError); c.hooks == Fentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
+			t.Logf("not verified: %v", err) // some machines forbid it, whatever the kernel can do
+			continue
 		}
+		if err != nil {
+			t.Fatalf("%v, %s: %v", c.hooks, c.name, err)
+		}
+		verifierCost(t, coll, c.name)
+		coll.Close()
 	}
 }
 

@@ -259,19 +259,16 @@ func TestTimeWaitOverflow(t *testing.T) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		before := ns.Counter("TcpExt.TCPTimeWaitOverflow")
 		p := ns.Pair(f)
-		p.Client.Close()
+		// With close() the ACK could meet a socket that is locked: that stays a full one.
+		p.Client.ShutdownWrite()
+		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
+		p.Server.Close()
 
 		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.TimeWaitOverflow)
 		if n := ns.Counter("TcpExt.TCPTimeWaitOverflow") - before; n != 1 {
 			t.Errorf("the kernel counts %d overflows, want 1", n)
 		}
-		// Whatever the server sends now is answered with an RST, its FIN at the latest.
-		p.Server.Close()
-		server := r.chain(p.Server.Cookie)
-		server.check(t)
-		if server.last().Reason != tracer.Reset {
-			t.Errorf("the server's end: %v", server)
-		}
+		r.chain(p.Server.Cookie).check(t)
 	})
 }
 
