@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
+	"finwait/internal/load"
 	"finwait/internal/scenario"
 )
 
@@ -154,6 +156,9 @@ func TestDemoUsageErrors(t *testing.T) {
 		"hold":                  {[]string{"load", "--hold=-1s"}, "-1s"},
 		"closer":                {[]string{"load", "--closer", "nobody"}, `"nobody"`},
 		"no port":               {[]string{"load", "--connect", "localhost"}, "HOST:PORT"},
+		"no host":               {[]string{"load", "--connect", ":9"}, "HOST:PORT"},
+		"no such port":          {[]string{"load", "--connect", "localhost:frobnicate"}, `"frobnicate"`},
+		"port 0":                {[]string{"load", "--connect", "localhost:0"}, `"0"`},
 		"both, but one is ours": {[]string{"load", "--connect", "localhost:9", "--closer", "both"}, "both"},
 		"load's output":         {[]string{"load", "-o", "xml"}, `"xml"`},
 	} {
@@ -198,6 +203,39 @@ func TestDemoLoad(t *testing.T) {
 	stdout, _ = demo(t, exitOK, "load", "--rate", "1000/s", "--count", "97", "--hold", "0s", "--closer", "reset")
 	if !strings.HasPrefix(stdout, "made      97 connections") || !strings.Contains(stdout, "left      0 in TIME_WAIT") {
 		t.Errorf("stdout: %s", stdout)
+	}
+}
+
+// Where --hold does not let --rate be, that is said.
+func TestDemoLoadHeldBack(t *testing.T) {
+	t.Parallel()
+	const said = "held back: at most"
+	if _, stderr := demo(t, exitOK, "load", "--rate", "1000000/s", "--count", "7", "--hold", "10ms"); !strings.Contains(stderr, said) {
+		t.Errorf("stderr: %q", stderr)
+	}
+	if _, stderr := demo(t, exitOK, "load", "--rate", "1000/s", "--count", "7", "--hold", "10ms"); strings.Contains(stderr, said) {
+		t.Errorf("stderr: %q", stderr)
+	}
+}
+
+func TestLoadText(t *testing.T) {
+	var out bytes.Buffer
+	loadText(&out, &load.Summary{Elapsed: time.Second, Failed: map[error]int{
+		syscall.ETIMEDOUT: 2, syscall.ECONNREFUSED: 2, syscall.ENETUNREACH: 3,
+	}}, -1)
+	want := "made      0 connections in 1 s, 0 a second\nfailed    3: network is unreachable\nfailed    2: connection refused\nfailed    2: connection timed out\n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", &out, want)
+	}
+}
+
+func TestLoadResolve(t *testing.T) {
+	for connect, want := range map[string]string{
+		"127.0.0.1:9": "127.0.0.1:9", "[::ffff:127.0.0.1]:9": "127.0.0.1:9", "[::1]:9": "[::1]:9", "[fe80::1%lo]:9": "[fe80::1%lo]:9",
+	} {
+		if got, err := (&loadOptions{connect: connect}).resolve(t.Context()); err != nil || got.String() != want {
+			t.Errorf("%s: %v, %v", connect, got, err)
+		}
 	}
 }
 

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,6 +43,10 @@ func newDemoLoad(stderr io.Writer) *cobra.Command {
 closed by the end that is asked for. Both ends are in a network namespace of
 their own that is removed afterwards, unless --connect names a server.
 
+So many connections are open at a time at most: 256 for each thread that makes
+them, of which there are 4, but no more than CPUs; with --connect 16. Where --hold
+is too long for --rate by that, it is slower, and says so.
+
 It ends with 1 if not all connections could be made.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,13 +76,50 @@ func (o *loadOptions) config() (cfg load.Config, err error) {
 		return cfg, err
 	}
 	if o.connect != "" {
-		if _, _, err := net.SplitHostPort(o.connect); err != nil {
-			return cfg, fmt.Errorf("--connect %q: not HOST:PORT", o.connect)
+		if _, _, err := o.server(); err != nil {
+			return cfg, err
 		}
 		cfg.Workers = connectors
 		cfg.Connect = netip.AddrPortFrom(netip.IPv4Unspecified(), 0) // for Check
 	}
 	return cfg, cfg.Check()
+}
+
+// server is the two parts of --connect.
+func (o *loadOptions) server() (host string, port uint16, err error) {
+	host, service, err := net.SplitHostPort(o.connect)
+	if err != nil || host == "" { // which net takes for this machine
+		return "", 0, fmt.Errorf("--connect %q: not HOST:PORT", o.connect)
+	}
+	n, err := net.LookupPort("tcp", service)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("--connect %q: %q is not a port", o.connect, service)
+	}
+	return host, uint16(n), nil
+}
+
+// resolve looks the server's name up. Of several addresses it prefers IPv4, as package net does.
+func (o *loadOptions) resolve(ctx context.Context) (to netip.AddrPort, err error) {
+	host, port, err := o.server()
+	if err != nil {
+		return to, err
+	}
+	if a, err := netip.ParseAddr(host); err == nil { // LookupNetIP drops the zone
+		return netip.AddrPortFrom(a.Unmap(), port), nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return to, err
+	}
+	for _, a := range addrs {
+		if a = a.Unmap(); !to.IsValid() || a.Is4() && !to.Addr().Is4() {
+			to = netip.AddrPortFrom(a, port)
+		}
+	}
+	if !to.IsValid() { // to load.Run that means servers of its own
+		return to, fmt.Errorf("--connect %q: no address", o.connect)
+	}
+	return to, nil
 }
 
 func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
@@ -90,13 +134,11 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		defer st.Close()
 		cfg.NetNS = st.Path()
-	} else {
-		addr, err := net.ResolveTCPAddr("tcp", o.connect)
-		if err != nil {
-			return err
-		}
-		to := addr.AddrPort()
-		cfg.Connect = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	} else if cfg.Connect, err = o.resolve(ctx); err != nil {
+		return err
+	}
+	if top := cfg.Ceiling(); cfg.Rate > top {
+		logger(stderr).Warn().Msgf("held back: at most %d connections are open at a time, which is %.3g a second with --hold %v", cfg.MaxOpen(), top, cfg.Hold)
 	}
 
 	var done atomic.Int64
@@ -169,8 +211,8 @@ var quantiles = []struct {
 func loadText(w io.Writer, sum *load.Summary, waits int) {
 	fmt.Fprintf(w, "made      %d connections in %s, %.0f a second\n",
 		sum.Made, scenario.Span(sum.Elapsed), float64(sum.Made)/sum.Elapsed.Seconds())
-	for err, n := range sum.Failed {
-		fmt.Fprintf(w, "failed    %d: %v\n", n, err)
+	for _, err := range errnos(sum.Failed) {
+		fmt.Fprintf(w, "failed    %d: %v\n", sum.Failed[err], err)
 	}
 	for i, q := range quantiles {
 		if ns, _, ok := sum.Connect.Quantile(q.q); ok {
@@ -185,17 +227,24 @@ func loadText(w io.Writer, sum *load.Summary, waits int) {
 	}
 }
 
+// errnos are why connections failed, the most frequent first.
+func errnos(failed map[error]int) []error {
+	return slices.SortedFunc(maps.Keys(failed), func(a, b error) int {
+		return cmp.Or(failed[b]-failed[a], strings.Compare(a.Error(), b.Error()))
+	})
+}
+
 func loadJSON(w io.Writer, sum *load.Summary, waits int) {
 	log := zerolog.New(w)
 	e := log.Log().Str("event", "load").Int("made", sum.Made).Int64("elapsed_ns", int64(sum.Elapsed)).
 		Float64("per_second", float64(sum.Made)/sum.Elapsed.Seconds())
 	failed := zerolog.Dict()
-	for err, n := range sum.Failed {
+	for _, err := range errnos(sum.Failed) {
 		name := err.Error()
 		if errno, ok := err.(unix.Errno); ok {
 			name = unix.ErrnoName(errno)
 		}
-		failed.Int(name, n)
+		failed.Int(name, sum.Failed[err])
 	}
 	e.Dict("failed", failed)
 	for _, q := range quantiles {

@@ -24,6 +24,17 @@ type Config struct {
 	Workers int            // threads that connect, each to a listener of its own if there is one; 0: 1
 }
 
+// MaxHeld is how many connections a worker holds open at most.
+const MaxHeld = 256
+
+// Ceiling is the rate that Hold and MaxHeld allow, per second; +Inf: any.
+func (c *Config) Ceiling() float64 {
+	return float64(c.MaxOpen()) / c.Hold.Seconds()
+}
+
+// MaxOpen is how many connections are open at a time at most.
+func (c *Config) MaxOpen() int { return MaxHeld * max(1, c.Workers) }
+
 // Check says what is wrong with a Config.
 func (c *Config) Check() error {
 	switch {

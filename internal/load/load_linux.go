@@ -2,7 +2,9 @@ package load
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,14 +16,15 @@ import (
 )
 
 const (
-	maxHeld = 256              // connections that a worker holds open at most
-	backlog = 128              // of a listener
-	eofWait = 10 * time.Second // for a server that is to close first
+	backlog = 128                    // of a listener
+	eofWait = 10 * time.Second       // for a server that is to close first
+	slice   = 100 * time.Millisecond // of a wait, after which it is looked whether to go on
 )
 
-// Run makes connections until all have been tried, or ctx is done. done, if not
-// nil, counts those that are over. A connection that cannot be made is no error,
-// but counted in the Summary.
+// Run makes connections until all have been tried, or ctx is done: then it ends
+// within a second, and closes what it holds. done, if not nil, counts those that
+// are over. A connection that cannot be made is no error, but counted in the
+// Summary; one that ctx cut short is in no count.
 func Run(ctx context.Context, cfg Config, done *atomic.Int64) (Summary, error) {
 	sum := Summary{Failed: make(map[error]int)}
 	if err := cfg.Check(); err != nil {
@@ -95,22 +98,26 @@ func (w *worker) run(ctx context.Context) error {
 		defer unix.Close(w.listener)
 	}
 	var closing sync.WaitGroup
-	held := make(chan connection, maxHeld)
+	held := make(chan connection, MaxHeld-2) // one more is the closer's, and one the worker's
 	closing.Go(func() {
 		for c := range held {
-			time.Sleep(time.Until(c.due))
-			w.end(c)
+			select {
+			case <-time.After(time.Until(c.due)):
+			case <-ctx.Done():
+			}
+			w.end(ctx, c)
 		}
 	})
 	for w.tried.Add(1) <= int64(w.cfg.Count) && w.limit.Wait(ctx) == nil && ctx.Err() == nil {
-		c, err := w.connect()
+		c, err := w.connect(ctx)
 		switch {
+		case err != nil && err == ctx.Err():
 		case err != nil:
 			w.sum.Failed[err]++
 			w.done.Add(1)
 		case w.cfg.Hold == 0:
 			w.sum.Made++
-			w.end(c)
+			w.end(ctx, c)
 		default:
 			w.sum.Made++
 			c.due = time.Now().Add(w.cfg.Hold)
@@ -130,11 +137,15 @@ func (w *worker) prepare() (err error) {
 			w.to = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 		} else {
 			w.family = unix.AF_INET6
-			w.to = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+			index, err := zone(to.Addr().Zone())
+			if err != nil {
+				return err
+			}
+			w.to = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: index}
 		}
 		return nil
 	}
-	fd, err := w.socket()
+	fd, err := w.socket(0)
 	if err != nil {
 		return err
 	}
@@ -153,18 +164,30 @@ func (w *worker) prepare() (err error) {
 	return nil
 }
 
-func (w *worker) socket() (int, error) {
-	return unix.Socket(w.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// zone is the number of the device that an address is of (RFC 4007); 0: of any.
+func zone(name string) (uint32, error) {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil || name == "" {
+		return uint32(n), nil
+	}
+	dev, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, err
+	}
+	return uint32(dev.Index), nil
 }
 
-func (w *worker) connect() (connection, error) {
+func (w *worker) socket(flags int) (int, error) {
+	return unix.Socket(w.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+}
+
+func (w *worker) connect(ctx context.Context) (connection, error) {
 	c := connection{server: -1}
 	var err error
-	if c.client, err = w.socket(); err != nil {
+	if c.client, err = w.socket(unix.SOCK_NONBLOCK); err != nil {
 		return c, err
 	}
 	began := time.Now()
-	if err = connect(c.client, w.to); err == nil {
+	if err = connect(ctx, c.client, w.to); err == nil {
 		w.sum.Connect.Add(uint64(time.Since(began)))
 		if w.listener >= 0 {
 			c.server, err = accept(w.listener)
@@ -176,16 +199,14 @@ func (w *worker) connect() (connection, error) {
 	return c, err
 }
 
-// connect(2) that a signal interrupted goes on: poll(2) says when it is done (connect(2), EINTR).
-func connect(fd int, to unix.Sockaddr) error {
+// connect returns the errno of connect(2), or what ctx says if that is done before.
+// The socket is one that does not block: a SYN without an answer takes minutes.
+func connect(ctx context.Context, fd int, to unix.Sockaddr) error {
 	err := unix.Connect(fd, to)
-	if err != unix.EINTR {
+	if err != unix.EINPROGRESS && err != unix.EINTR {
 		return err
 	}
-	for err == unix.EINTR {
-		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
-	}
-	if err != nil {
+	if err := await(ctx, fd, unix.POLLOUT); err != nil {
 		return err
 	}
 	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -193,6 +214,17 @@ func connect(fd int, to unix.Sockaddr) error {
 		err = unix.Errno(errno)
 	}
 	return err
+}
+
+// await waits until a descriptor is ready, or ctx is done.
+func await(ctx context.Context, fd int, events int16) error {
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, int(slice/time.Millisecond))
+		if n > 0 || err != nil && err != unix.EINTR {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 func accept(listener int) (fd int, err error) {
@@ -204,7 +236,7 @@ func accept(listener int) (fd int, err error) {
 }
 
 // end closes both ends, in the order that is asked for.
-func (w *worker) end(c connection) {
+func (w *worker) end(ctx context.Context, c connection) {
 	defer w.done.Add(1)
 	ours := c.server >= 0
 	switch w.cfg.Closer {
@@ -212,7 +244,7 @@ func (w *worker) end(c connection) {
 		if ours {
 			unix.Close(c.server)
 		} else {
-			waitEOF(c.client)
+			waitEOF(ctx, c.client)
 		}
 		unix.Close(c.client)
 		return
@@ -236,12 +268,13 @@ func (w *worker) end(c connection) {
 }
 
 // waitEOF reads until the server has closed; one that does not is not waited for long.
-func waitEOF(fd int) {
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(eofWait / time.Second)})
+func waitEOF(ctx context.Context, fd int) {
+	ctx, cancel := context.WithTimeout(ctx, eofWait)
+	defer cancel()
 	var buf [4096]byte
-	for {
+	for await(ctx, fd, unix.POLLIN) == nil {
 		n, err := unix.Read(fd, buf[:])
-		if err != unix.EINTR && (n <= 0 || err != nil) {
+		if err != unix.EINTR && err != unix.EAGAIN && n <= 0 {
 			return
 		}
 	}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -89,13 +90,65 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// When ctx is done Run ends, whatever it waits for, and all that it made is over.
 func TestInterrupted(t *testing.T) {
-	ns := testnet.NewNS(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	sum, err := Run(ctx, Config{Count: 1000, Rate: 10, NetNS: ns.Path()}, nil)
-	if err != nil || sum.Made >= 1000 {
-		t.Errorf("%+v, %v", sum, err)
+	v4 := testnet.Families[0]
+	for name, c := range map[string]struct {
+		cfg    Config
+		server func(*testnet.NS) netip.AddrPort // nil: its own
+	}{
+		"the rate": {Config{Rate: 10}, nil},
+		"the hold": {Config{Hold: time.Hour}, nil},
+		"an answer": {Config{}, func(ns *testnet.NS) netip.AddrPort {
+			ln := ns.Socket(v4).Bind(0).Listen()
+			ln.DropIncoming(false)
+			return ln.Local
+		}},
+		"the server": {Config{Closer: Server}, func(ns *testnet.NS) netip.AddrPort { return ns.Socket(v4).Bind(0).Listen().Local }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := testnet.NewNS(t)
+			cfg := c.cfg
+			cfg.Count, cfg.Workers, cfg.NetNS = 10000, 2, ns.Path()
+			if c.server != nil {
+				cfg.Connect = c.server(ns)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			var done atomic.Int64
+			began := time.Now()
+			sum, err := Run(ctx, cfg, &done)
+			if err != nil || sum.Made > cfg.MaxOpen() || len(sum.Failed) > 0 || done.Load() != int64(sum.Made) {
+				t.Errorf("%+v, %d done, %v", sum, done.Load(), err)
+			}
+			// A second is meant; the machine may be busy.
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("it ended after %v", took)
+			}
+		})
+	}
+}
+
+func TestCeiling(t *testing.T) {
+	c := Config{Workers: 2, Hold: 4 * time.Second}
+	if got := c.Ceiling(); got != 128 {
+		t.Errorf("%d open at a time, each for %v: %v a second, want 128", c.MaxOpen(), c.Hold, got)
+	}
+	if got := (&Config{}).Ceiling(); !math.IsInf(got, 1) {
+		t.Errorf("without hold: %v a second", got)
+	}
+}
+
+// The device of a link-local address is told by its name or its number.
+func TestZone(t *testing.T) {
+	for name, want := range map[string]uint32{"": 0, "1": 1, "lo": 1} {
+		if got, err := zone(name); err != nil || got != want {
+			t.Errorf("zone %q: %d, %v; want %d", name, got, err, want)
+		}
+	}
+	if got, err := zone("nosuchdevice"); err == nil {
+		t.Errorf("a zone that is not there: %d", got)
 	}
 }
 
