@@ -99,8 +99,9 @@ func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.
 	}
 	out := bufio.NewWriter(stdout)
 	var s demoSink = newLadder(out, colours(stdout, o.color))
+	js := &demoJSON{jsonSink: newJSONSink(out), out: out}
 	if o.output == "json" {
-		s = &demoJSON{newJSONSink(out), out, o.fast}
+		s = js
 	}
 	all := scenario.All()
 	if len(args) == 0 {
@@ -113,6 +114,7 @@ func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.
 	if i < 0 {
 		return usage(fmt.Errorf("no demonstration is called %q: there are %s", args[0], strings.Join(scenarioNames(), " ")))
 	}
+	js.fast = o.fast && all[i].Minute()
 	return o.play(ctx, &all[i], s, logger(stderr))
 }
 
@@ -227,12 +229,12 @@ func (d *demoShow) stream(ctx context.Context, fail context.CancelCauseFunc) {
 type demoJSON struct {
 	*jsonSink
 	out  *bufio.Writer
-	fast bool
+	fast bool // a minute was skipped
 }
 
 func (j *demoJSON) list(all []scenario.Scenario) error {
 	for _, sc := range all {
-		j.log.Log().Str("name", sc.Name).Str("sentence", sc.Sentence).Bool("minute", sc.Minute()).Send()
+		j.log.Log().Str("event", "demo_listed").Str("name", sc.Name).Str("sentence", sc.Sentence).Bool("minute", sc.Minute()).Send()
 	}
 	return j.w.err
 }

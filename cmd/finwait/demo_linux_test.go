@@ -15,6 +15,8 @@ import (
 
 	"finwait/internal/load"
 	"finwait/internal/scenario"
+
+	"golang.org/x/sys/unix"
 )
 
 func demo(t *testing.T, code int, args ...string) (stdout, stderr string) {
@@ -48,7 +50,7 @@ func TestDemoLadder(t *testing.T) {
 	for name, want := range map[string]string{
 		"linger-zero": ` SECONDS CLIENT SEGMENT SERVER
  TIME # the client connects
- TIME LISTEN
+ TIME listener LISTEN
  -- ADDR to ADDR
  TIME SYN_SENT ── SYN ──────>
  TIME ESTABLISHED after SPAN <── SYN+ACK ──
@@ -102,7 +104,8 @@ func TestDemoFast(t *testing.T) {
 
 func TestDemoJSON(t *testing.T) {
 	t.Parallel()
-	stdout, stderr := demo(t, exitOK, "reset", "--output", "json")
+	// Nothing is skipped with --fast where no TIME_WAIT is waited for.
+	stdout, stderr := demo(t, exitOK, "reset", "--fast", "--output", "json")
 	lines := decodeLines(t, []byte(stdout))
 	var client []string
 	for _, l := range lines[:len(lines)-1] {
@@ -137,7 +140,7 @@ func TestDemoList(t *testing.T) {
 	if code := run([]string{"demo", "-o", "json"}, &stdout, &stderr); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &stderr)
 	}
-	if got := decodeLines(t, stdout.Bytes()); len(got) != len(lines) || got[0]["name"] != "close" || got[0]["minute"] != true {
+	if got := decodeLines(t, stdout.Bytes()); len(got) != len(lines) || got[0]["event"] != "demo_listed" || got[0]["name"] != "close" || got[0]["minute"] != true {
 		t.Errorf("%v", got)
 	}
 }
@@ -239,17 +242,36 @@ func TestLoadResolve(t *testing.T) {
 	}
 }
 
+// demoWith runs a demonstration as nobody, with some capabilities.
+func demoWith(caps []uintptr, args ...string) *process {
+	p := &process{Cmd: exec.Command("/proc/self/exe", append([]string{"demo"}, args...)...)}
+	p.Env = append(os.Environ(), asFinwait+"=1")
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: caps}
+	_ = p.Run() // ExitCode tells
+	return p
+}
+
 func TestDemoNotPermitted(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"close"}, {"load"}} {
-		p := &process{Cmd: exec.Command("/proc/self/exe", append([]string{"demo"}, args...)...)}
-		p.Env = append(os.Environ(), asFinwait+"=1")
-		p.Stdout, p.Stderr = &p.stdout, &p.stderr
-		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		_ = p.Run() // ExitCode tells
+		p := demoWith(nil, args...)
 		if s := p.stderr.String(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_SYS_ADMIN") || strings.Count(s, "\n") != 1 {
 			t.Errorf("exit code %d, stderr %q", p.ProcessState.ExitCode(), s)
 		}
+	}
+}
+
+// A capability that is missing is named, and only what needs it does not run.
+func TestDemoCapabilities(t *testing.T) {
+	t.Parallel()
+	p := demoWith([]uintptr{unix.CAP_SYS_ADMIN}, "load", "--count", "1")
+	if s := p.stderr.String(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_NET_ADMIN") {
+		t.Errorf("exit code %d, stderr %q", p.ProcessState.ExitCode(), s)
+	}
+	p = demoWith([]uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYSLOG}, "rst-in-time-wait")
+	if s := p.stdout.String(); p.ProcessState.ExitCode() != exitOK || !strings.HasPrefix(s, "not run: ") || !strings.Contains(s, "CAP_NET_RAW") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", p.ProcessState.ExitCode(), s, &p.stderr)
 	}
 }
 

@@ -123,7 +123,7 @@ func (l *ladder) draw(it *ladderItem) error {
 	if it.tr.Role == tracer.Listener {
 		l.offset(it.at)
 		l.t.cell("", nil, wState+1+wAfter)
-		l.t.cell("", nil, 2*wHalf)
+		l.t.cell(dim, fmt.Appendf(nil, "%*s", 2*wHalf, "listener"), 2*wHalf)
 		l.moved(&it.tr)
 		return l.t.end()
 	}
@@ -180,9 +180,20 @@ func (l *ladder) still(s tracer.State) {
 	l.t.cell("", nil, wAfter)
 }
 
+// unsent reports whether a socket that entered SYN_SENT then found no port, and sent
+// no SYN. It left at once: that is held, and not drawn yet.
+func (l *ladder) unsent(t *tracer.Transition) bool {
+	return t.To == tracer.SynSent && slices.ContainsFunc(l.held, func(it ladderItem) bool {
+		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.NoPort
+	})
+}
+
 // segment draws the half of a segment's way at the end that moved, or says what else moved it.
 func (l *ladder) segment(t *tracer.Transition) {
 	s := scenario.SegmentOf(t)
+	if l.unsent(t) {
+		s = scenario.Segment{}
+	}
 	client := t.Role != tracer.Server
 	right := !client // the half that is drawn
 	text := ""
@@ -204,7 +215,7 @@ func (l *ladder) segment(t *tracer.Transition) {
 		text += " recycled"
 	}
 	if t.Rearms > 0 {
-		text += fmt.Sprintf(", re-armed %d times", t.Rearms)
+		text += fmt.Sprintf(", re-armed %d times", t.Rearms) // or more: docs/limitations.md
 	}
 	if pad := 2*wHalf - utf8.RuneCountInString(text); right && pad > 0 {
 		l.t.cell("", nil, pad-1)

@@ -53,6 +53,38 @@ func TestLadderOrder(t *testing.T) {
 	}
 }
 
+// connect() enters SYN_SENT before it looks for a port: if there is none, no SYN was sent.
+func TestLadderNoPort(t *testing.T) {
+	server := netip.MustParseAddrPort("127.0.0.1:80")
+	nowhere := netip.AddrPortFrom(server.Addr(), 0)
+	var out bytes.Buffer
+	l := newLadder(bufio.NewWriter(&out), false)
+	for i, tr := range []tracer.Transition{
+		{Cookie: 1, From: tracer.Closed, To: tracer.SynSent},
+		{Cookie: 1, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.NoPort},
+		{Cookie: 2, From: tracer.Closed, To: tracer.SynSent},
+		{Cookie: 2, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.TimedOut},
+	} {
+		tr.Ktime, tr.Role, tr.Local, tr.Remote = time.Duration(i)*time.Millisecond, tracer.Client, nowhere, server
+		if err := l.transition(&tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.release(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	want := `   SECONDS CLIENT                      SEGMENT                      SERVER
+           -- 127.0.0.1:* to 127.0.0.1:80
+  0.000000 SYN_SENT
+  0.001000 CLOSED                      no_port
+  0.002000 SYN_SENT                    ── SYN ──────>
+  0.003000 CLOSED                      timed_out
+`
+	if out.String() != want {
+		t.Errorf("drawn:\n%s\nwant:\n%s", &out, want)
+	}
+}
+
 func TestWrap(t *testing.T) {
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)

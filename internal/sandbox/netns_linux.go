@@ -42,7 +42,7 @@ func New(t T) *NS {
 	n := &NS{t: t}
 	err := netns.New(func() (err error) {
 		if err := loopbackUp(); err != nil {
-			return err
+			return fmt.Errorf("set its loopback device up: %w", err)
 		}
 		n.file, err = os.Open("/proc/thread-self/ns/net")
 		return err

@@ -30,8 +30,8 @@ func closeWaitLeak() Scenario {
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset"),
 		},
 		Explain: func(seen Seen) string {
-			return fmt.Sprintf("The kernel waits for the program, and for nothing else: CLOSE_WAIT lasted %s, and would have lasted for as long as the program. "+
-				"No sysctl ends it. Each one is a descriptor that the program leaks; the way out is to close it when read() returns 0. "+
+			return fmt.Sprintf("The kernel waits for the program: CLOSE_WAIT lasted %s, and without SO_KEEPALIVE would have lasted for as long as the program, whatever the sysctls say. "+
+				"Each one is a descriptor that the program leaks; the way out is to close it when read() returns 0. "+
 				"The late FIN met no socket any more, and was answered with an RST.",
 				seen.Server(0).Lasted(tracer.CloseWait))
 		},

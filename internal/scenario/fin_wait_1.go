@@ -29,7 +29,7 @@ func finWait1() Scenario {
 			server(accepted),
 		},
 		Explain: func(seen Seen) string {
-			return fmt.Sprintf("The FIN was repeated, each time after twice as long, and after %s the kernel gave up, with tcp_orphan_retries at 2. "+
+			return fmt.Sprintf("The FIN was repeated, after ever longer waits, and after %s the kernel gave up, with tcp_orphan_retries at 2. "+
 				"On a live network FIN_WAIT_1 lasts a round trip; a machine that has many for seconds talks to peers that went away, or cannot get rid of data. "+
 				"The server never learnt of it: it is still in ESTABLISHED, and only keepalive would find out.",
 				seen.Client(0).Lasted(tracer.FinWait1))

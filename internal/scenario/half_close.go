@@ -35,7 +35,7 @@ func halfClose() Scenario {
 		},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("tcp_fin_timeout was 1 s, and FIN_WAIT_2 lasted %s: a socket that a process still holds is on no timer, and "+
-				"stays in FIN_WAIT_2 until the peer closes. Half of the connection was open all the while: the byte arrived. "+
+				"without SO_KEEPALIVE it stays in FIN_WAIT_2 until the peer closes. Half of the connection was open all the while: the byte arrived. "+
 				"tcp_fin_timeout is for sockets that nobody holds any more (finwait demo orphan).",
 				seen.Client(0).Lasted(tracer.FinWait2))
 		},

@@ -46,7 +46,7 @@ func lastAckLost() Scenario {
 		Explain: func(seen Seen) string {
 			c := seen.Client(0)
 			return fmt.Sprintf("This is what TIME_WAIT is for: somebody must be there to acknowledge the server's FIN again. "+
-				"The server was in LAST_ACK for %s, its FIN came to the client %d times more, and each time the 60 s began anew: TIME_WAIT lasted %s. "+
+				"The server was in LAST_ACK for %s, its FIN came to the client at least %d times more, and each time the 60 s began anew: TIME_WAIT lasted %s. "+
 				"Without it an RST would have answered, and the server could not have told a finished connection from a broken one.",
 				seen.Server(0).Lasted(tracer.LastAck), c.Leaving(tracer.TimeWait).Rearms, c.Lasted(tracer.TimeWait))
 		},

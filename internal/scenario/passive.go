@@ -29,7 +29,7 @@ func passive() Scenario {
 			server(accepted + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"),
 		},
 		Explain: func(seen Seen) string {
-			return fmt.Sprintf("TIME_WAIT belongs to whoever closes first, and has nothing to do with being a client. Here the server held it for %s, "+
+			return fmt.Sprintf("TIME_WAIT belongs to whoever closes first, client or not: here the server held it for %s, "+
 				"as an HTTP server does that sends \"Connection: close\". It costs the server memory, but no port: "+
 				"the other end's is a different one each time, so a listener can have as many as tcp_max_tw_buckets allows.",
 				seen.Server(0).Lasted(tracer.TimeWait))

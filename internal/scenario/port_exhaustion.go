@@ -50,19 +50,25 @@ func portExhaustion() Scenario {
 		Want: append(want, client("SYN_SENT CLOSED:no_port"), client(opened+"CLOSED:aborted"), server(accepted+"CLOSED:reset")),
 		Explain: func(seen Seen) string {
 			var useful, held time.Duration
-			cut := ""
+			cut, exact := "", true
 			for _, c := range seen.Of(tracer.Client)[:ports] {
 				last := c[len(c)-1]
 				if last.Reason == tracer.NetNSRemoved {
 					cut = ", cut short by --fast"
 				}
-				useful += c.Leaving(tracer.Established).Duration
+				worked := c.Leaving(tracer.Established)
+				exact = exact && worked.Precision == tracer.Exact
+				useful += worked.Duration
 				held += last.Ktime - c[0].Ktime
 			}
-			return fmt.Sprintf("%d TIME_WAITs held %d ports, one each. A port was held for %s on average%s, and did useful work, in ESTABLISHED, for %s of it: %.2g %%. "+
-				"The connect() that found none failed at once (\"%v\"). Only towards the same address and port, though: the next one, to another port of the server, "+
-				"got one of the very same ports. With 28,232 ports, as is usual, that is 470 connections a second to one server; tcp_tw_reuse, or keeping connections open, is the way out.",
-				ports, ports, Span(held/ports), cut, Span(useful/ports), 100*float64(useful)/float64(held), unix.EADDRNOTAVAIL)
+			work := ""
+			if exact {
+				work = fmt.Sprintf(", and did useful work, in ESTABLISHED, for %s of it: %.2g %%", Span(useful/ports), 100*float64(useful)/float64(held))
+			}
+			return fmt.Sprintf("%d TIME_WAITs held %d ports, each for %s on average%s%s. "+
+				"connect() failed at once (\"%v\"), but only towards the same address and port: the next one, to another port of the server, got one of the very same ports. "+
+				"With 28,232 ports, as is usual, that is 470 connections a second to one server; tcp_tw_reuse, or keeping connections open, is the way out.",
+				ports, ports, Span(held/ports), cut, work, unix.EADDRNOTAVAIL)
 		},
 	}
 }

@@ -39,9 +39,9 @@ func rebind() Scenario {
 			{tracer.Listener, "LISTEN"},
 		},
 		Explain: func(Seen) string {
-			return fmt.Sprintf("No process held the port, but a connection in TIME_WAIT did: bind() failed with \"%v\". With SO_REUSEADDR it did not, with the TIME_WAIT still there. "+
-				"The option must have been set on the first listener too, as it was here: what is in TIME_WAIT has inherited it. "+
-				"It is safe on Linux, where two listeners cannot share a port with it; SO_REUSEPORT is for that.", unix.EADDRINUSE)
+			return fmt.Sprintf("No process held the port, but a connection in TIME_WAIT did: bind() failed with \"%v\". With SO_REUSEADDR it did not, with the TIME_WAIT still there; "+
+				"the first listener must have had the option too, as it had here: what is in TIME_WAIT has inherited it. "+
+				"It is safe on Linux, where two listeners cannot share a port with it.", unix.EADDRINUSE)
 		},
 	}
 }

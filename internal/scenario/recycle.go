@@ -30,8 +30,8 @@ func recycle() Scenario {
 		},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("The server's TIME_WAIT had lasted %s when a SYN came for the same addresses and ports. Its timestamp, or a sequence number beyond the old ones, shows that it is new, "+
-				"so the kernel dropped the TIME_WAIT and gave the SYN to the listener (RFC 6191). No sysctl is needed. "+
-				"The tcp_tw_recycle of old kernels was something else; it broke clients behind NAT and has been gone since Linux 4.12.",
+				"so the kernel dropped the TIME_WAIT and gave the SYN to the listener (RFC 6191), without any sysctl: "+
+				"the tcp_tw_recycle of old kernels was something else, which broke clients behind NAT and has been gone since Linux 4.12.",
 				seen.Server(0).Lasted(tracer.TimeWait))
 		},
 	}

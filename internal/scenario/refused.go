@@ -22,7 +22,7 @@ func refused() Scenario {
 		Want: []Want{client("SYN_SENT CLOSED:refused")},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("SYN_SENT lasted %s: the answer was an RST, which is ECONNREFUSED to the program. "+
-				"That it came at once says that a machine is there and nobody listens; a firewall that drops SYNs looks like finwait demo timeout.",
+				"A machine is there and nobody listens, or a firewall rejects with an RST, which looks the same; one that drops SYNs looks like finwait demo timeout.",
 				seen.Client(0).Lasted(tracer.SynSent))
 		},
 	}

@@ -12,7 +12,7 @@ import (
 func reuse() Scenario {
 	return Scenario{
 		Name:     "reuse",
-		Sentence: "tcp_tw_reuse: connect() takes over a TIME_WAIT when there is no other port.",
+		Sentence: "tcp_tw_reuse: connect() takes over a TIME_WAIT that is older than a second.",
 		Run: func(st *Stage) {
 			st.Sysctl("tcp_tw_reuse", "1")
 			st.Sysctl("ip_local_port_range", "40000 40000")
@@ -35,9 +35,9 @@ func reuse() Scenario {
 			server(accepted),
 		},
 		Explain: func(seen Seen) string {
-			return fmt.Sprintf("TIME_WAIT ended after %s, as connect() needed its port: with TCP timestamps an old segment can be told from a new one after a second, "+
-				"and nothing is lost by not waiting for the minute. This is for outgoing connections only; tcp_tw_reuse does nothing for a server's TIME_WAITs. "+
-				"It is 2 by default: for loopback only.",
+			return fmt.Sprintf("TIME_WAIT ended after %s, as connect() came upon its port, here the only one; with others free it may do so too. "+
+				"With TCP timestamps an old segment can be told from a new one after a second, and nothing is lost by not waiting for the minute. "+
+				"tcp_tw_reuse, by default 2, for loopback only, does nothing for a server's TIME_WAITs.",
 				seen.Client(0).Lasted(tracer.TimeWait))
 		},
 	}

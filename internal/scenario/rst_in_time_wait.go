@@ -18,7 +18,7 @@ func rstInTimeWait() Scenario {
 		st.Say("client and server close, in order")
 		st.TimeWait(p.Client, p.Server)
 		st.Pause(500 * time.Millisecond)
-		st.Say("an RST arrives")
+		st.Say("finwait sends an RST, as if from the server")
 		st.Send(p.Server.Local, p.Client.Local, sandbox.RST, sequence+1, 0) // +1: the FIN
 		st.Pause(500 * time.Millisecond)
 	}

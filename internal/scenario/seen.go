@@ -70,10 +70,17 @@ func (l Life) Lasted(s tracer.State) string {
 	if !t.Known() {
 		return "an unknown time"
 	}
-	if t.Reason == tracer.NetNSRemoved {
-		return Span(t.Duration) + " until its namespace was removed"
+	text := Span(t.Duration)
+	switch t.Precision {
+	case tracer.AtLeast:
+		text = "at least " + text
+	case tracer.Jiffy:
+		text = "about " + text
 	}
-	return Span(t.Duration)
+	if t.Reason == tracer.NetNSRemoved {
+		text += " until its namespace was removed"
+	}
+	return text
 }
 
 // Path is the states that the socket entered, each with the reason for which the one

@@ -137,6 +137,22 @@ func TestSegmentOf(t *testing.T) {
 	}
 }
 
+// No more is said than is known.
+func TestLasted(t *testing.T) {
+	for want, x := range map[string]tracer.Transition{
+		"an unknown time": {},
+		"60.5 s":          {Duration: 60500 * time.Millisecond, Precision: tracer.Exact},
+		"about 60.5 s":    {Duration: 60500 * time.Millisecond, Precision: tracer.Jiffy},
+		"at least 60.5 s": {Duration: 60500 * time.Millisecond, Precision: tracer.AtLeast},
+		"about 2 s until its namespace was removed": {Duration: 2 * time.Second, Precision: tracer.Jiffy, Reason: tracer.NetNSRemoved},
+	} {
+		x.From, x.To = tracer.TimeWait, tracer.Closed
+		if got := (Life{x}).Lasted(tracer.TimeWait); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		5 * time.Microsecond: "5 µs", 43159 * time.Microsecond: "43.2 ms", 60451 * time.Millisecond: "60.45 s",

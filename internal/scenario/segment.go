@@ -9,7 +9,8 @@ type Segment struct {
 }
 
 // SegmentOf says which segment a transition follows from (RFC 9293, figure 5). It
-// says nothing that the transition does not tell: a FIN that is sent may be lost.
+// says nothing that the transition does not tell: a FIN that is sent may be lost,
+// and a SYN is not sent at all if CLOSED with NoPort follows.
 func SegmentOf(t *tracer.Transition) Segment {
 	if t.To == tracer.Closed {
 		return closedBy(t)

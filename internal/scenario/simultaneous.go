@@ -28,7 +28,7 @@ func simultaneous() Scenario {
 			p.Client.ShutdownWrite()
 			p.Server.ShutdownWrite()
 			st.Pause(150 * time.Millisecond)
-			st.Say("the FINs arrive, but not yet what acknowledges them")
+			st.Say("copies of the FINs, made by finwait, arrive, but not yet what acknowledges them")
 			st.Send(p.Server.Local, p.Client.Local, sandbox.FIN|sandbox.ACK, server, client)
 			st.Send(p.Client.Local, p.Server.Local, sandbox.FIN|sandbox.ACK, client, server)
 			p.Client.WaitState(uint8(tracer.Closing))

@@ -45,12 +45,12 @@ type Stage struct {
 	removed time.Duration   // 0: it is still there
 }
 
-// Open makes the namespace, for which it needs CAP_SYS_ADMIN. Close gives it back.
+// Open makes the namespace, for which it needs CAP_SYS_ADMIN and CAP_NET_ADMIN. Close gives it back.
 func Open() (*Stage, error) {
 	st := &Stage{owner: &owner{}, began: monotonic(), known: make(map[uint64]bool)}
 	if err := st.owner.try(func() { st.NS = sandbox.New(st.owner) }); err != nil {
 		if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("make a network namespace: %w: it needs CAP_SYS_ADMIN, which root has", unix.EPERM)
+			err = fmt.Errorf("make a network namespace: %w: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, which root has", unix.EPERM)
 		}
 		return nil, err
 	}
@@ -177,6 +177,16 @@ func (st *Stage) NeedsSegments() {
 	defer s.Close()
 	if err := s.TrySet(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1); err != nil {
 		st.NotRun("the next sequence number of a socket is not told: TCP_REPAIR: %v", err)
+	}
+	var err error
+	st.Do(func() {
+		var fd int
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP); err == nil {
+			unix.Close(fd)
+		}
+	})
+	if err != nil {
+		st.NotRun("segments cannot be sent by hand: a raw socket, for which CAP_NET_RAW is needed: %v", err)
 	}
 }
 
