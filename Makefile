@@ -6,6 +6,7 @@ STRIP   ?= llvm-strip-19
 ARGS    ?=
 FUZZ    ?= 10s
 KERNELS ?=
+BENCHTIME ?= 1s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
@@ -47,9 +48,16 @@ fuzz: ## run each fuzz target for FUZZ (10s)
 	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram
 
 .PHONY: bench
-bench: ## measure what tracing costs, in the kernel and in the reader (root, quiet machine)
-	$(GO) test -run '^$$' -bench . -benchtime 50000x -count 3 -timeout 20m ./internal/live
-	$(GO) test -run '^$$' -bench . ./tracer ./cmd/finwait
+bench: build ## measure what tracing costs, beside other tracers (root, quiet machine); write it down with ARGS="-docs docs/overhead.md"
+	$(GO) run ./internal/bench $(ARGS)
+
+.PHONY: bench-deps
+bench-deps: ## install the other tracers, from Debian (root)
+	apt-get install -y --no-install-recommends bpftrace libbpf-tools
+
+.PHONY: bench-parts
+bench-parts: ## measure parts of the reader and of ls; each for BENCHTIME (1s)
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
 
 .PHONY: generate
 generate: ## compile bpf/ into tracer/ (clang-19, llvm-19, libbpf-dev)

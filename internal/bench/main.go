@@ -1,0 +1,301 @@
+//go:build linux
+
+// Command bench measures on this machine what finwait costs, and what other
+// tracers of the same transitions cost, in alternation.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"finwait/internal/load"
+	"finwait/internal/scenario"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+type bench struct {
+	rounds      int
+	connections int
+	runs, noisy int // how many, and how many began while others were at work
+}
+
+func main() {
+	var b bench
+	flag.IntVar(&b.rounds, "rounds", 3, "how often everything is measured")
+	flag.IntVar(&b.connections, "connections", 20000, "connections in each run; a namespace has 28,000 ports")
+	finwait := flag.String("finwait", "bin/finwait", "the program to measure")
+	only := flag.String("tools", "", "measure only tools whose names contain one of these words, such as \"finwait stat,JSON,tcpstates\"")
+	docs := flag.String("docs", "", "write the tables into this file, between its marks")
+	flag.Parse()
+	if err := b.run(*finwait, *only, *docs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(finwait, only, docs string) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, scriptName)
+	if err := os.WriteFile(path, script, 0o644); err != nil {
+		return err
+	}
+	all, missing := tools(finwait, path)
+	if only != "" {
+		all = slices.DeleteFunc(all, func(t *tool) bool {
+			return !slices.ContainsFunc(strings.Split(only, ","), func(word string) bool { return strings.Contains(t.name, word) })
+		})
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("nothing to measure: %s", strings.Join(missing, "; "))
+	}
+	r := &report{bench: b, missing: missing}
+	for _, t := range all {
+		r.results = append(r.results, &result{tool: t, programs: make(map[string]figures)})
+	}
+	for round := range b.rounds {
+		order := slices.Clone(r.results)
+		if round%2 == 1 {
+			slices.Reverse(order) // whatever drifts, drifts for and against each
+		}
+		for _, res := range order {
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s %s\n", round+1, b.rounds, res.tool.name, res.tool.hooks)
+			if err := b.measure(res, r); err != nil {
+				return fmt.Errorf("%s %s: %w", res.tool.name, res.tool.hooks, err)
+			}
+		}
+	}
+	text := r.String()
+	fmt.Print(text)
+	if docs == "" {
+		return nil
+	}
+	return insert(docs, text)
+}
+
+// measure takes each of a tool's figures once, and the speed without it right before.
+func (b *bench) measure(res *result, r *report) error {
+	plain, _, err := b.load(nil)
+	if err != nil {
+		return err
+	}
+	r.untraced = append(r.untraced, plain)
+	if err := b.speed(res, plain); err != nil {
+		return err
+	}
+	if err := b.kernel(res, r); err != nil {
+		return err
+	}
+	b.quiet()
+	took, err := firstEvent(res.tool)
+	res.first = append(res.first, float64(took.Microseconds())/1000)
+	return err
+}
+
+// load makes the connections in a new namespace. Given a process, that is to
+// trace them. It returns connections per second, and how many transitions were made.
+func (b *bench) load(during func(st *scenario.Stage, load func() error) error) (rate float64, made uint64, err error) {
+	b.quiet()
+	st, err := scenario.Open()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer st.Close()
+	var sum load.Summary
+	cfg := load.Config{Count: b.connections, NetNS: st.Path(), Workers: runtime.NumCPU()}
+	run := func() (err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		sum, err = load.Run(ctx, cfg, nil)
+		if err == nil && sum.Made != b.connections {
+			err = fmt.Errorf("%d of %d connections could be made: %v", sum.Made, b.connections, sum.Failed)
+		}
+		return err
+	}
+	if during == nil {
+		err = run()
+	} else {
+		err = during(st, run)
+	}
+	// Five at either end of a connection, two of each worker's listener, and two
+	// of the connection that showed that the tool was ready.
+	return float64(sum.Made) / sum.Elapsed.Seconds(), uint64(10*sum.Made + 2*cfg.Workers + 2), err
+}
+
+// speed measures with no statistics in the kernel: those cost more than some tools.
+func (b *bench) speed(res *result, plain float64) error {
+	var p *process
+	var spent time.Duration
+	rate, made, err := b.load(func(st *scenario.Stage, load func() error) (err error) {
+		if p, err = launch(res.tool); err != nil {
+			return err
+		}
+		spent, err = p.traced(st, load)
+		return err
+	})
+	if p != nil {
+		defer p.discard()
+	}
+	if err != nil {
+		return err
+	}
+	res.rate = append(res.rate, rate)
+	res.share = append(res.share, 100*rate/plain)
+	res.cpu = append(res.cpu, spent.Seconds()*1e6/float64(made))
+	return res.conclude(p, made)
+}
+
+// traced has the process trace the load, and returns how long its own threads ran for it.
+func (p *process) traced(st *scenario.Stage, load func() error) (time.Duration, error) {
+	if err := p.ready(st); err != nil {
+		return 0, err
+	}
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if err := load(); err != nil {
+		return 0, err
+	}
+	after, err := p.rest()
+	return after - before, err
+}
+
+// kernel measures the run time of each program, beside an empty one.
+func (b *bench) kernel(res *result, r *report) error {
+	empty, detach, err := attachEmpty()
+	if err != nil {
+		return err
+	}
+	defer detach()
+	var p *process
+	var before, after map[string]use
+	var floor [2]use
+	_, made, err := b.load(func(st *scenario.Stage, load func() error) (err error) {
+		if p, err = launch(res.tool); err != nil {
+			return err
+		}
+		_, err = p.traced(st, func() (err error) {
+			if before, err = p.programs(); err != nil {
+				return err
+			}
+			if floor[0], err = used(empty); err != nil {
+				return err
+			}
+			stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+			if err != nil {
+				return err
+			}
+			err = errors.Join(load(), stats.Close())
+			if err == nil {
+				after, err = p.programs()
+			}
+			if err == nil {
+				floor[1], err = used(empty)
+			}
+			return err
+		})
+		return err
+	})
+	if p != nil {
+		defer p.discard()
+	}
+	if err != nil {
+		return err
+	}
+	transitions := float64(floor[1].runs - floor[0].runs)
+	least := float64(floor[1].time-floor[0].time) / transitions
+	r.floor = append(r.floor, least)
+	r.perConnection = append(r.perConnection, transitions/float64(b.connections))
+	sum := -least
+	for name, u := range after {
+		ns := float64(u.time-before[name].time) / transitions
+		res.programs[name] = append(res.programs[name], ns)
+		sum += ns
+	}
+	res.kernel = append(res.kernel, sum)
+	return res.conclude(p, made)
+}
+
+// attachEmpty attaches a program that does nothing: what the kernel says that it
+// takes is the price of being called and measured.
+func attachEmpty() (*ebpf.Program, func(), error) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state",
+		License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+	if err != nil {
+		prog.Close()
+		return nil, nil, err
+	}
+	return prog, func() { l.Close(); prog.Close() }, nil
+}
+
+// conclude ends the process and takes its accounts.
+func (res *result) conclude(p *process, made uint64) error {
+	peak, err := p.peak()
+	if err != nil {
+		return err
+	}
+	stdout, stderr, err := p.stop()
+	if err != nil {
+		return err
+	}
+	a, err := res.tool.account(stdout, stderr, made)
+	if err != nil {
+		return fmt.Errorf("%w; on stderr %q", err, stderr)
+	}
+	res.memory = append(res.memory, float64(peak)/1e6)
+	res.made += a.made
+	res.delivered += a.delivered
+	res.lost += a.lost
+	return nil
+}
+
+// quiet waits until the machine has nothing to do, but not for ever: what a run
+// leaves behind goes away with its namespace, after it.
+func (b *bench) quiet() {
+	b.runs++
+	for range 50 {
+		busy, all := cpuTime()
+		time.Sleep(200 * time.Millisecond)
+		busy2, all2 := cpuTime()
+		if float64(busy2-busy) < 0.05*float64(all2-all) {
+			return
+		}
+	}
+	b.noisy++
+}
+
+// cpuTime is how long the CPUs have been at work, and how long there were, in ticks.
+func cpuTime() (busy, all uint64) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	var t [8]uint64 // user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5)
+	fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7])
+	for _, n := range t {
+		all += n
+	}
+	return all - t[3] - t[4], all
+}

@@ -1,0 +1,291 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"finwait/internal/netns"
+	"finwait/internal/scenario"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	patience = 30 * time.Second
+	still    = 300 * time.Millisecond // without work for so long, a reader has read all
+)
+
+// A process is a tool that runs.
+type process struct {
+	*exec.Cmd
+	stdout *os.File // nil: not kept
+	stderr bytes.Buffer
+	ended  bool
+}
+
+// launch starts a tool. What it prints is kept in memory, or not at all: nobody
+// reads it meanwhile, who would need a CPU.
+func launch(t *tool) (*process, error) {
+	p := &process{Cmd: exec.Command(t.argv[0], t.argv[1:]...)}
+	if t.keep {
+		fd, err := unix.MemfdCreate(t.name, unix.MFD_CLOEXEC)
+		if err != nil {
+			return nil, fmt.Errorf("memfd: %w", err)
+		}
+		p.stdout = os.NewFile(uintptr(fd), t.name)
+		p.Stdout = p.stdout
+	}
+	p.Stderr = &p.stderr
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// stop ends it as Ctrl-C does, and returns what it printed.
+func (p *process) stop() (stdout, stderr []byte, err error) {
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		return nil, nil, err
+	}
+	kill := time.AfterFunc(patience, func() { _ = p.Process.Kill() })
+	defer kill.Stop()
+	p.ended = true
+	var exit *exec.ExitError
+	// tcpstates and bpftrace may end by the signal; what they printed says whether that went well.
+	if err := p.Wait(); err != nil && !errors.As(err, &exit) {
+		return nil, nil, err
+	}
+	if p.stdout != nil {
+		stdout, err = io.ReadAll(io.NewSectionReader(p.stdout, 0, 1<<40))
+	}
+	return stdout, p.stderr.Bytes(), err
+}
+
+// discard is for a process that an error has left behind.
+func (p *process) discard() {
+	if !p.ended {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	}
+	if p.stdout != nil {
+		p.stdout.Close()
+	}
+}
+
+// cpu is the time that all its threads have run (clock_getcpuclockid(3)).
+func (p *process) cpu() (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED, include/linux/posix-timers_types.h
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^p.Process.Pid<<3|scheduled), &ts); err != nil {
+		return 0, fmt.Errorf("CPU clock of %s: %w", p.Path, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// rest waits until the process has nothing left to do, and returns its cpu.
+func (p *process) rest() (time.Duration, error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		before, err := p.cpu()
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(still)
+		after, err := p.cpu()
+		if err != nil || after-before < still/100 {
+			return after, err
+		}
+	}
+	return 0, fmt.Errorf("%s does not come to rest", p.Path)
+}
+
+// peak is the most memory that it has held, in bytes. Of a child's resource
+// usage that would be ours, if ours was more when it was started.
+func (p *process) peak() (uint64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	kb, err := number(status, "VmHWM:")
+	return kb << 10, err
+}
+
+// number reads the number after a key of a file of /proc.
+func number(text []byte, key string) (uint64, error) {
+	for line := range bytes.Lines(text) {
+		if f := bytes.Fields(line); len(f) > 1 && string(f[0]) == key {
+			return strconv.ParseUint(string(f[1]), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no %s in %q", key, text)
+}
+
+// A use is what the kernel measured of one program.
+type use struct {
+	runs uint64
+	time time.Duration
+}
+
+// programs is what the kernel measured of each program that the process holds,
+// by name: whose a program is that came meanwhile, only this tells.
+func (p *process) programs() (map[string]use, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", p.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[ebpf.ProgramID]bool)
+	for _, name := range files {
+		info, err := os.ReadFile(name)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		if id, err := number(info, "prog_id:"); err == nil {
+			ids[ebpf.ProgramID(id)] = true
+		}
+	}
+	all := make(map[string]use)
+	for id := range ids {
+		prog, err := ebpf.NewProgramFromID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // unloaded meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		info, err := prog.Info()
+		if err == nil {
+			var u use
+			u, err = used(prog)
+			sum := all[info.Name]
+			all[info.Name] = use{sum.runs + u.runs, sum.time + u.time}
+		}
+		prog.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func used(prog *ebpf.Program) (use, error) {
+	st, err := prog.Stats()
+	if err != nil {
+		return use{}, err
+	}
+	return use{st.RunCount, st.Runtime}, nil
+}
+
+// ready waits until the tool has done all that it does at the start, and then
+// until its programs run when a connection is tried.
+func (p *process) ready(st *scenario.Stage) error {
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.awaitRun(st), stats.Close())
+}
+
+func (p *process) awaitRun(st *scenario.Stage) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if _, err := p.rest(); err != nil {
+			return err
+		}
+		if err := netns.Do(st.Path(), refused); err != nil {
+			return err
+		}
+		all, err := p.programs()
+		if err != nil {
+			return err
+		}
+		for _, u := range all {
+			if u.runs > 0 {
+				_, err := p.rest()
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("%s attaches nothing: %q", p.Path, p.stderr.String())
+}
+
+// refused tries to connect where nobody listens: two transitions.
+func refused() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}})
+	if err != unix.ECONNREFUSED {
+		return fmt.Errorf("connect to a port without a listener: %w", err)
+	}
+	return nil
+}
+
+// firstEvent is how long it takes from exec until the tool tells of a
+// connection; one is tried every millisecond.
+func firstEvent(t *tool) (time.Duration, error) {
+	st, err := scenario.Open()
+	if err != nil {
+		return 0, err
+	}
+	defer st.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, t.start[0], t.start[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = patience
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	trying := make(chan error, 1)
+	go func() {
+		trying <- netns.Do(st.Path(), func() error {
+			for ctx.Err() == nil {
+				if err := refused(); err != nil {
+					return err
+				}
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		})
+	}()
+	began := time.Now()
+	var took time.Duration
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return 0, errors.Join(err, <-trying)
+	}
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	for took == 0 && lines.Scan() {
+		if strings.Contains(lines.Text(), t.event) {
+			took = time.Since(began)
+		}
+	}
+	cancel()
+	_, _ = io.Copy(io.Discard, stdout)
+	_ = cmd.Wait() // by the signal
+	if err := <-trying; err != nil {
+		return 0, err
+	}
+	if took == 0 {
+		return 0, fmt.Errorf("%s told of no connection: %q", t.name, stderr.String())
+	}
+	return took, nil
+}
