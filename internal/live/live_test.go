@@ -69,9 +69,6 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if bench := flag.Lookup("test.bench"); bench.Value.String() != "" {
-		return m.Run() // with nothing attached but what a benchmark attaches
-	}
 	tr, err := openShared()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
