@@ -110,6 +110,7 @@ struct account {
 	__u64 ring_full;
 	__u64 map_full;
 	__u64 rescued;		/* run by set_state_nested in place of set_state */
+	__u64 births_rescued;	/* told by twsk_schedule in place of twsk_alloc */
 	__u64 missed;		/* no program was run; the next transition of the socket tells */
 	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */
 };

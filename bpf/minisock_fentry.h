@@ -56,6 +56,8 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 	 */
 	if (rearm && (info ? info->flags & MINI_ENDED : !BPF_CORE_READ(tw, tw_timer.entry.pprev)))
 		return;
+	if (!rearm && info && !info->minisock)
+		count(births_rescued);
 	if (rearm && info && info->time_wait_ns)
 		count_rearm(info);
 	else if (rearm || info) /* without a record there was no room for its birth */

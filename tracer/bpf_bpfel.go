@@ -14,15 +14,16 @@ import (
 )
 
 type bpfAccount struct {
-	_            structs.HostLayout
-	Seen         uint64
-	Filtered     uint64
-	Delivered    uint64
-	RingFull     uint64
-	MapFull      uint64
-	Rescued      uint64
-	Missed       uint64
-	UnwindFailed uint64
+	_             structs.HostLayout
+	Seen          uint64
+	Filtered      uint64
+	Delivered     uint64
+	RingFull      uint64
+	MapFull       uint64
+	Rescued       uint64
+	BirthsRescued uint64
+	Missed        uint64
+	UnwindFailed  uint64
 }
 
 type bpfCaller uint32

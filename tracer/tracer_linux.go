@@ -295,6 +295,7 @@ func (t *Tracer) stats() (Stats, error) {
 		sum.RingFull += a.RingFull
 		sum.MapFull += a.MapFull
 		sum.Rescued += a.Rescued
+		sum.BirthsRescued += a.BirthsRescued
 		sum.Missed += a.Missed
 		sum.UnwindFailed += a.UnwindFailed
 	}
@@ -308,25 +309,34 @@ func (t *Tracer) stats() (Stats, error) {
 		st.Lost.Recursion = skipped
 		st.Seen += skipped - sum.Missed
 	}
-	// Each run of this one that was skipped is the end of a minisock.
-	if kill := t.coll.Programs[bpfProgTwskKill]; kill != nil {
-		prog, err := kill.Stats()
-		if err != nil {
-			return Stats{}, fmt.Errorf("read recursion misses: %w", err)
-		}
-		st.Lost.Recursion += prog.RecursionMisses
-		st.Seen += prog.RecursionMisses
+	births, err := t.skippedRuns(bpfProgTwskAlloc)
+	if err != nil {
+		return Stats{}, err
 	}
+	ends, err := t.skippedRuns(bpfProgTwskKill)
+	if err != nil {
+		return Stats{}, err
+	}
+	lost := ends + births - min(sum.BirthsRescued, births)
+	st.Lost.Recursion += lost
+	st.Seen += lost
 	return st, nil
 }
 
 // skipped is how often the kernel has not run set_state because it was running it already.
-func (t *Tracer) skipped() (uint64, error) {
-	prog, err := t.coll.Programs[bpfProgSetState].Stats()
+func (t *Tracer) skipped() (uint64, error) { return t.skippedRuns(bpfProgSetState) }
+
+// skippedRuns is the same of any program; of one that is not loaded it is 0.
+func (t *Tracer) skippedRuns(name string) (uint64, error) {
+	prog := t.coll.Programs[name]
+	if prog == nil {
+		return 0, nil
+	}
+	st, err := prog.Stats()
 	if err != nil {
 		return 0, fmt.Errorf("read recursion misses: %w", err)
 	}
-	return prog.RecursionMisses, nil
+	return st.RecursionMisses, nil
 }
 
 // detach takes the programs off their hooks; sockets stop being followed. The
