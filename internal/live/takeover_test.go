@@ -249,12 +249,13 @@ func TestMPTCPSubflows(t *testing.T) {
 	c.Close()
 	s.Close()
 
-	// A subflow has a cookie of its own: find it by its port.
+	// A subflow has a cookie of its own: find it by its port. Workers close both
+	// ends; whichever is first holds the TIME_WAIT.
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		paths := make(map[uint64]chain)
 		for _, tr := range r.snapshot() {
-			if tr.Local == c.Local {
+			if tr.Local == c.Local || tr.Remote == c.Local {
 				paths[tr.Cookie] = append(paths[tr.Cookie], tr)
 			}
 		}
@@ -264,7 +265,7 @@ func TestMPTCPSubflows(t *testing.T) {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no subflow at %v reached TIME_WAIT", c.Local)
+			t.Fatalf("no subflow of %v reached TIME_WAIT", c.Local)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
