@@ -220,6 +220,8 @@ static __always_inline long add_found(const struct mini *m, struct mini_info *in
 	if (info->verdict == VERDICT_PASS)
 		info->counted = m->substate;
 	err = bpf_map_update_elem(&minisocks, &m->key, info, BPF_NOEXIST);
+	if (err && err != -EEXIST)
+		minisocks_full = 1;
 	if (!err && info->counted)
 		move_mini(m, info, 0, info->counted);
 	return err;
@@ -300,12 +302,20 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 
 	if (!info) {
 		struct mini_info found;
+		long err;
 
 		if (!is_tcp_mini(m->tw))
 			return;
 		found_mini(m, &found);
-		/* For want of room, its socket was counted as lost, or will be: stop_counting(). */
-		if (add_found(m, &found))
+		err = add_found(m, &found);
+		/* One with a cookie is of a socket that there was no room for either: hands_over() counts it. */
+		if (err && err != -EEXIST && !m->cookie && !raw) {
+			count(seen);
+			count(map_full);
+			if (audit)
+				audit_lost(found.netns_slot);
+		}
+		if (err)
 			return;
 		if (audit && birth && attached_ns)
 			audit_mini_born(found.netns_slot);

@@ -393,7 +393,14 @@ static __always_inline bool hands_over(const struct step *s)
 		return false;
 	if (hand_over(s->cookie))
 		return true;
-	return !s->err && (s->info->untracked || !s->info->since_ns);
+	if (s->err || (!s->info->untracked && s->info->since_ns))
+		return false;
+	if (s->info->untracked && !raw) {
+		count(seen);
+		count(map_full);
+		lose(s->info, s->sk);
+	}
+	return true;
 }
 
 /* From here on the minisock is what is counted as live, if it can be followed. */
@@ -402,11 +409,6 @@ static __always_inline void stop_counting(const struct step *s)
 	if (s->info->untracked || !s->info->since_ns)
 		count_live(s, 0);
 	s->info->counted = 0;
-	if (s->info->untracked) {
-		count(seen);
-		count(map_full);
-		lose(s->info, s->sk);
-	}
 }
 
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)

@@ -227,12 +227,15 @@ __noinline int tally_group_entered(struct group_key *key, __u32 state)
 __noinline int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
-	__u32 i = histogram_index(ns);
+	__u32 i;
 
 	if (!g)
 		return 1;
 	__sync_fetch_and_add(&g->left, 1);
-	if (!timed || i >= HISTOGRAM_BUCKETS)
+	if (!timed)
+		return 0;
+	i = histogram_index(ns);
+	if (i >= HISTOGRAM_BUCKETS)
 		return 0;
 	keep_max(&g->max_ns, ns);
 	__sync_fetch_and_add(&g->total_ns, ns);
