@@ -20,9 +20,8 @@ import (
 )
 
 type demoOptions struct {
-	fast   bool
-	output string
-	color  string
+	fast bool
+	out  outputFlags
 }
 
 func newDemo(stderr io.Writer) *cobra.Command {
@@ -49,8 +48,7 @@ A demonstration that cannot run here says why.`,
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.fast, "fast", false, "do not wait for a TIME_WAIT to expire")
-	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.color, "color", "auto", "colour: `when`: auto, always or never")
+	o.out.register(fs)
 	cmd.AddCommand(newDemoLoad(stderr))
 	return cmd
 }
@@ -65,16 +63,6 @@ func scenarioNames() []string {
 		names = append(names, sc.Name)
 	}
 	return names
-}
-
-func (o *demoOptions) check() error {
-	switch {
-	case o.output != "text" && o.output != "json":
-		return fmt.Errorf("output format %q: there are text and json", o.output)
-	case o.color != "auto" && o.color != "always" && o.color != "never":
-		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
-	}
-	return nil
 }
 
 // A demoSink shows a scenario.
@@ -94,13 +82,13 @@ const (
 )
 
 func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if err := o.check(); err != nil {
+	if err := o.out.check(); err != nil {
 		return usage(err)
 	}
 	out := bufio.NewWriter(stdout)
-	var s demoSink = newLadder(out, colours(stdout, o.color))
+	var s demoSink = newLadder(out, colours(stdout, o.out.color))
 	js := &demoJSON{jsonSink: newJSONSink(out), out: out}
-	if o.output == "json" {
+	if o.out.output == "json" {
 		s = js
 	}
 	all := scenario.All()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -25,8 +24,7 @@ type lsOptions struct {
 	filters filterFlags
 	sockets bool
 	sort    string
-	output  string
-	color   string
+	out     outputFlags
 }
 
 func newLs(stderr io.Writer) *cobra.Command {
@@ -55,21 +53,15 @@ handshake (NEW_SYN_RECV): a filter on those leaves them out.`,
 	fs.StringSliceVar(&o.filters.states, "state", nil, "`state` of the socket")
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	fs.StringVar(&o.sort, "sort", "", "sort the sockets by `field`, -field backwards: "+strings.Join(sortFields(), ", "))
-	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.color, "color", "auto", "colour: `when`: auto, always or never")
+	o.out.register(fs)
 	return cmd
 }
 
 func (o *lsOptions) check() error {
-	switch {
-	case o.output != "text" && o.output != "json":
-		return fmt.Errorf("output format %q: there are text and json", o.output)
-	case o.color != "auto" && o.color != "always" && o.color != "never":
-		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
-	case o.sort != "" && !o.sockets:
+	if o.sort != "" && !o.sockets {
 		return errors.New("--sort needs --sockets: states are listed in one order")
 	}
-	return nil
+	return o.out.check()
 }
 
 // A socketRow is a socket with what else is known of it.
@@ -120,8 +112,8 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 	w := &lastingWriter{w: stdout}
 	out := bufio.NewWriterSize(w, 64<<10)
-	var s lsSink = newLsText(out, colours(stdout, o.color), reader.cgroupPath)
-	if o.output == "json" {
+	var s lsSink = newLsText(out, colours(stdout, o.out.color), reader.cgroupPath)
+	if o.out.output == "json" {
 		s = &lsJSON{newJSONSink(out)}
 	}
 	show := s.socket

@@ -43,7 +43,7 @@ func newSocketReader(o *lsOptions, sel *selection, log *zerolog.Logger) (*socket
 			return nil, fmt.Errorf("find the owners of sockets: %w", err)
 		}
 	}
-	if len(sel.Cgroups) > 0 || o.sockets && o.output == "text" {
+	if len(sel.Cgroups) > 0 || o.sockets && o.out.output == "text" {
 		// Without a tree the text has numbers; a filter has found the mount point already.
 		r.cgroups, err = cgroupTree()
 		if err != nil && len(sel.Cgroups) > 0 {

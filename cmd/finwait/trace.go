@@ -23,8 +23,7 @@ var errEnough = errors.New("enough transitions")
 
 type traceOptions struct {
 	filters  filterFlags
-	output   string
-	color    string
+	out      outputFlags
 	hooks    string
 	raw      bool
 	count    uint64
@@ -49,8 +48,7 @@ it lasted at least that long, "~" that it is exact to the kernel's tick only.`,
 	}
 	fs := cmd.Flags()
 	o.filters.register(fs)
-	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.color, "color", "auto", "colour: `when`: auto, always or never")
+	o.out.register(fs)
 	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
@@ -59,11 +57,10 @@ it lasted at least that long, "~" that it is exact to the kernel's tick only.`,
 }
 
 func (o *traceOptions) check() error {
+	if err := o.out.check(); err != nil {
+		return err
+	}
 	switch {
-	case o.output != "text" && o.output != "json":
-		return fmt.Errorf("output format %q: there are text and json", o.output)
-	case o.color != "auto" && o.color != "always" && o.color != "never":
-		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
 	case o.raw && o.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
 	case o.duration < 0:
@@ -96,8 +93,8 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	log := logger(stderr)
 	out := bufio.NewWriterSize(stdout, 64<<10)
-	var s sink = newTextSink(out, o.raw, colours(stdout, o.color))
-	if o.output == "json" {
+	var s sink = newTextSink(out, o.raw, colours(stdout, o.out.color))
+	if o.out.output == "json" {
 		s = newJSONSink(out)
 	}
 
