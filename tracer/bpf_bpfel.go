@@ -289,6 +289,7 @@ const (
 	bpfMapMinisocks         = "minisocks"
 	bpfMapNamespaces        = "namespaces"
 	bpfMapNetnsTotals       = "netns_totals"
+	bpfMapSkipped           = "skipped"
 	bpfMapSockets           = "sockets"
 	bpfMapTotals            = "totals"
 	bpfProgKfreeSkb         = "kfree_skb"
@@ -409,6 +410,7 @@ type bpfMapSpecs struct {
 	Minisocks   *ebpf.MapSpec `ebpf:"minisocks"`
 	Namespaces  *ebpf.MapSpec `ebpf:"namespaces"`
 	NetnsTotals *ebpf.MapSpec `ebpf:"netns_totals"`
+	Skipped     *ebpf.MapSpec `ebpf:"skipped"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	Totals      *ebpf.MapSpec `ebpf:"totals"`
 }
@@ -483,6 +485,7 @@ type bpfMaps struct {
 	Minisocks   *ebpf.Map `ebpf:"minisocks"`
 	Namespaces  *ebpf.Map `ebpf:"namespaces"`
 	NetnsTotals *ebpf.Map `ebpf:"netns_totals"`
+	Skipped     *ebpf.Map `ebpf:"skipped"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	Totals      *ebpf.Map `ebpf:"totals"`
 }
@@ -497,6 +500,7 @@ func (m *bpfMaps) Close() error {
 		m.Minisocks,
 		m.Namespaces,
 		m.NetnsTotals,
+		m.Skipped,
 		m.Sockets,
 		m.Totals,
 	)

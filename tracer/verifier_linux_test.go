@@ -1,9 +1,11 @@
 package tracer
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -49,7 +51,30 @@ func TestVerifierCost(t *testing.T) {
 			t.Fatalf("%v, %s: %v", c.hooks, c.name, err)
 		}
 		verifierCost(t, coll, c.name)
+		noPrivateStack(t, coll.Programs[bpfProgSetState])
 		coll.Close()
+	}
+}
+
+// set_state may run inside a run of its own, so it must not be given one stack
+// per CPU (Linux 6.13). On x86 such a program adds the CPU's base to r9.
+func noPrivateStack(t *testing.T, prog *ebpf.Program) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	info, err := prog.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, ok := info.JitedInsns()
+	if !ok || len(code) == 0 {
+		t.Log("the kernel does not show the compiled programs")
+		return
+	}
+	addPerCPU := []byte{0x65, 0x4c, 0x03, 0x0c, 0x25} // add r9, gs:[...]
+	if bytes.Contains(code, addPerCPU) {
+		t.Error("set_state has a stack of its own per CPU, which a run inside a run overwrites")
 	}
 }
 
