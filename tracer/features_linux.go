@@ -80,7 +80,8 @@ func Features() ([]Feature, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	kernel, err := kernelTypes()
+	types := btf.NewCache()
+	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func Features() ([]Feature, error) {
 	}
 	features = append(features, tracepoint(kernel, stateTracepoint, "4.16", "transitions of full sockets"))
 
-	best := fentry(kernel)
+	best := fentry(types)
 	timers := []Feature{
 		tracepoint(kernel, "timer_start", "2.6.31", "minisocks: birth, re-arms"),
 		tracepoint(kernel, "timer_cancel", "2.6.31", "minisocks: early ends"),
@@ -168,10 +169,10 @@ func recursionGuard(kernel *btf.Spec) Feature {
 }
 
 // fentry tries to attach empty programs, and says which set of hooks Auto takes.
-func fentry(kernel *btf.Spec) Feature {
+func fentry(types *btf.Cache) Feature {
 	f := Feature{"fentry", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
 	for _, name := range minisockHooks[Fentry] {
-		if err := tryFentry(kernel, functions[name]); err != nil {
+		if err := tryFentry(types, functions[name]); err != nil {
 			f.State, f.Note = Missing, "tracepoints follow the minisocks: "+firstLine(err)
 			break
 		}
@@ -179,15 +180,15 @@ func fentry(kernel *btf.Spec) Feature {
 	return f
 }
 
-func tryFentry(kernel *btf.Spec, fn function) error {
-	prog, err := emptyFentry(kernel, fn)
+func tryFentry(types *btf.Cache, fn function) error {
+	coll, err := emptyFentry(types, fn)
 	if refused := new(HooksError); errors.As(err, &refused) {
 		err = refused.Err
 	}
 	if err == nil {
-		defer prog.Close()
+		defer coll.Close()
 		var l link.Link
-		if l, err = link.AttachTracing(link.TracingOptions{Program: prog}); err == nil {
+		if l, err = link.AttachTracing(link.TracingOptions{Program: coll.Programs[fn.name]}); err == nil {
 			return l.Close()
 		}
 	}

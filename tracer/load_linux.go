@@ -144,10 +144,14 @@ var functions = map[string]function{
 }
 
 // load brings the programs and maps into the kernel: those of one set of hooks.
-func load(cfg *Config, hooks Hooks, kernel *btf.Spec) (*ebpf.Collection, error) {
+func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) {
+	kernel, err := kernelTypes(types)
+	if err != nil {
+		return nil, err
+	}
 	if hooks == Fentry {
 		for _, name := range minisockHooks[Fentry] {
-			empty, err := emptyFentry(kernel, functions[name])
+			empty, err := emptyFentry(types, functions[name])
 			if err != nil {
 				return nil, err
 			}
@@ -189,9 +193,7 @@ func load(cfg *Config, hooks Hooks, kernel *btf.Spec) (*ebpf.Collection, error) 
 		delete(spec.Programs, bpfProgSetStateThird)
 		delete(spec.Programs, bpfProgSetStateFourth)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
-	})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		return nil, explainLoad(err)
 	}
@@ -366,7 +368,11 @@ func cidr(p netip.Prefix) bpfCidr {
 // finds out whether the kernel takes such programs. The function must be what the
 // programs take it for: a compiler may have changed it for its own ends, and then
 // the kernel's BTF has it not, or with other arguments.
-func emptyFentry(kernel *btf.Spec, f function) (*ebpf.Program, error) {
+func emptyFentry(types *btf.Cache, f function) (*ebpf.Collection, error) {
+	kernel, err := kernelTypes(types)
+	if err != nil {
+		return nil, err
+	}
 	var fn *btf.Func
 	if err := kernel.TypeByName(f.name, &fn); err != nil {
 		return nil, &HooksError{f.name, err}
@@ -374,17 +380,17 @@ func emptyFentry(kernel *btf.Spec, f function) (*ebpf.Program, error) {
 	if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != f.args {
 		return nil, &HooksError{f.name, fmt.Errorf("it has not the %d arguments that are known", f.args)}
 	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{f.name: {
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: f.name, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+	}}}, ebpf.CollectionOptions{Cache: types})
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		err = errno // what libraries guess at is not it
 	}
 	if err != nil {
 		return nil, &HooksError{f.name, err}
 	}
-	return prog, nil
+	return coll, nil
 }
 
 // hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped
@@ -417,9 +423,9 @@ func tracepointsPreempt() bool {
 	return err != nil || n >= 7
 }
 
-// kernelTypes reads the kernel's own description of itself.
-func kernelTypes() (*btf.Spec, error) {
-	spec, err := btf.LoadKernelSpec()
+// kernelTypes reads the kernel's own description of itself, the first time.
+func kernelTypes(types *btf.Cache) (*btf.Spec, error) {
+	spec, err := types.Kernel()
 	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoBTF
 	}

@@ -56,24 +56,24 @@ func New(cfg Config) (*Tracer, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	kernel, err := kernelTypes()
-	if err != nil {
-		return nil, err
-	}
+	// Kernel types and symbols take most of the start that the verifier does not:
+	// read both at once. What goes wrong with the symbols load() meets again.
+	go func() { _, _ = kernelSymbols() }()
+	types := btf.NewCache()
 	if cfg.Hooks != Auto {
-		return open(cfg, cfg.Hooks, kernel)
+		return open(cfg, cfg.Hooks, types)
 	}
-	t, err := open(cfg, Fentry, kernel)
+	t, err := open(cfg, Fentry, types)
 	if err == nil {
 		return t, nil
 	}
 	// Whatever is wrong with them: if it is not the hooks, the others fail as well.
 	cfg.Logger.Debug().Err(err).Msg("no fentry hooks here: tracepoints follow the minisocks")
-	return open(cfg, Tracepoint, kernel)
+	return open(cfg, Tracepoint, types)
 }
 
-func open(cfg Config, hooks Hooks, kernel *btf.Spec) (*Tracer, error) {
-	coll, err := load(&cfg, hooks, kernel)
+func open(cfg Config, hooks Hooks, types *btf.Cache) (*Tracer, error) {
+	coll, err := load(&cfg, hooks, types)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,10 +23,7 @@ func TestVerifierCost(t *testing.T) {
 	if err := prepare(); err != nil {
 		t.Fatal(err)
 	}
-	kernel, err := kernelTypes()
-	if err != nil {
-		t.Fatal(err)
-	}
+	types := btf.NewCache()
 	all := Filter{
 		Ports: []uint16{1}, LocalPorts: []uint16{1}, RemotePorts: []uint16{1}, PIDs: []uint32{1}, Comms: []string{"a"},
 		NetNS: []uint32{1}, Cgroups: []Cgroup{{1, 1}}, Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}, IPv6: true,
@@ -42,7 +40,7 @@ func TestVerifierCost(t *testing.T) {
 		{Tracepoint, "filter", Config{Filter: all, SplitBy: ByComm}},
 		{Tracepoint, "raw", Config{Raw: true}},
 	} {
-		coll, err := load(&c.cfg, c.hooks, kernel)
+		coll, err := load(&c.cfg, c.hooks, types)
 		if refused := new(HooksError); c.hooks == Fentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
 			t.Logf("not verified: %v", err) // some machines forbid it, whatever the kernel can do
 			continue
