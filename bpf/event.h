@@ -80,20 +80,26 @@ struct closer {
 	__u8 comm[COMM_LEN];
 };
 
+/* Which connection. */
+struct tuple {
+	__u8 saddr[16];		/* IPv4 in the first 4 bytes */
+	__u8 daddr[16];
+	__u32 netns;		/* inode number */
+	__u16 sport;		/* host order; 0: not chosen yet */
+	__u16 dport;
+	__u16 family;		/* AF_INET or AF_INET6; a v4-mapped address is AF_INET */
+	__u16 pad;
+};
+
 struct event {
 	__u64 time_ns;		/* CLOCK_MONOTONIC, when the transition happened */
 	__u64 since_ns;		/* CLOCK_MONOTONIC, when from was entered; 0: unknown */
 	__u64 cookie;
 	__u64 minisock;		/* its address, raw events only */
-	__u8 saddr[16];		/* IPv4 in the first 4 bytes */
-	__u8 daddr[16];
 	struct owner owner;	/* raw events: the task on the CPU */
 	struct closer closer;
-	__u32 netns;		/* inode number */
+	struct tuple tuple;
 	__u32 rearms;		/* of the timewait timer, during from */
-	__u16 sport;		/* host order; 0: not chosen yet */
-	__u16 dport;
-	__u16 family;		/* AF_INET or AF_INET6; a v4-mapped address is AF_INET */
 	__u8 from;
 	__u8 to;
 	__u8 precision;		/* enum precision, of since_ns */

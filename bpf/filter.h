@@ -47,17 +47,6 @@ const volatile __u64 min_duration_ns;
 /* Whether anything asks who made or closed a socket. */
 const volatile __u8 owners = 1;
 
-/* What a connection filter looks at. */
-struct tuple {
-	__u8 saddr[16];
-	__u8 daddr[16];
-	__u32 netns;
-	__u16 sport;		/* host order */
-	__u16 dport;
-	__u16 family;
-	__u16 pad;
-};
-
 #define DEFINE_PORT_LIST(list)							\
 static __always_inline bool in_##list(__u16 port)				\
 {										\

@@ -38,11 +38,6 @@ static __always_inline bool v4_mapped(const __u8 *addr)
 	return a[0] == 0 && a[1] == 0 && a[2] == bpf_htonl(0xffff);
 }
 
-static __always_inline void copy_addr(__u8 *dst, const __u8 *src)
-{
-	__builtin_memcpy(dst, src, 16);
-}
-
 /*
  * Addresses and ports of a socket or minisock, which both begin with a
  * sock_common. An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0
@@ -73,6 +68,12 @@ static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
 	bpf_core_read(t->daddr, 4, &skc->skc_daddr);
 }
 
+static __always_inline void read_ports(struct tuple *t, struct sock *sk)
+{
+	t->dport = bpf_ntohs(sk->__sk_common.skc_dport);
+	t->sport = sk->__sk_common.skc_num;
+}
+
 /* The same of a socket that the verifier knows to be one: loads, in place of calls. */
 static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 {
@@ -83,22 +84,11 @@ static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 		return;
 	}
 	__builtin_memset(t, 0, sizeof(*t));
+	read_ports(t, sk);
 	t->family = AF_INET;
-	t->dport = bpf_ntohs(skc->skc_dport);
-	t->sport = skc->skc_num;
 	t->netns = skc->skc_net.net->ns.inum;
 	*(__u32 *)t->saddr = skc->skc_rcv_saddr;
 	*(__u32 *)t->daddr = skc->skc_daddr;
-}
-
-static __always_inline void fill_tuple(struct event *e, const struct tuple *t)
-{
-	copy_addr(e->saddr, t->saddr);
-	copy_addr(e->daddr, t->daddr);
-	e->netns = t->netns;
-	e->sport = t->sport;
-	e->dport = t->dport;
-	e->family = t->family;
 }
 
 #endif

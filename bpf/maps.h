@@ -27,7 +27,8 @@ struct sock_info {
 	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
 	__u16 old_port;		/* of an earlier life, still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
-	__u16 pad;
+	__u8 handed_over;	/* to a minisock, at least once: it may be living still */
+	__u8 pad;
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
 	__u32 netns_slot;	/* of its namespace's totals */
 };
@@ -142,28 +143,24 @@ __u32 reader_sleeps;
 /* Half of the ring: past this the reader is woken at once. */
 const volatile __u64 wake_bytes = 2048;
 
-static __always_inline void submit(struct event *e)
+static __always_inline void output(struct event *e)
 {
+	bool sleeps = reader_sleeps;
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (reader_sleeps) {
+	if (sleeps) {
 		reader_sleeps = 0;
 		flags = BPF_RB_FORCE_WAKEUP;
 	} else if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes) {
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
-	bpf_ringbuf_submit(e, flags);
-	count(delivered);
-}
-
-/* An event to fill in and submit, or NULL, which is counted. */
-static __always_inline struct event *reserve(void)
-{
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-
-	if (!e)
-		count(ring_full);
-	return e;
+	if (!bpf_ringbuf_output(&events, e, sizeof(*e), flags)) {
+		count(delivered);
+		return;
+	}
+	count(ring_full);
+	if (sleeps)
+		reader_sleeps = 1;
 }
 
 #endif

@@ -85,85 +85,59 @@ static __always_inline __u64 armed_at(const struct mini *m)
 	return ago > 0 ? m->now - (__u64)ago * (1000000000ull / hz) : m->now;
 }
 
-static __always_inline void emit_mini(const struct mini *m, const struct mini_info *info,
-				      __u8 from, __u8 to, __u64 time_ns, __u64 since_ns,
-				      __u8 precision, __u8 reason)
+/* What an event says of the minisock, whatever it is that happens to it. */
+static __always_inline void describe_mini(struct event *e, const struct mini *m, const struct mini_info *info)
 {
-	struct event *e;
-	struct tuple t;
-	struct subject who = { &t, &info->owner, info->netns, info->role };
+	__builtin_memset(e, 0, sizeof(*e));
+	if (!stream && !split_by)
+		return;
+	read_tuple(&e->tuple, m->skc);
+	e->tuple.netns = info->netns;
+	e->cookie = m->cookie;
+	e->owner = info->owner;
+	e->closer = info->closer;
+	e->role = info->role;
+	e->flags = EVENT_MINISOCK;
+	e->hook = m->hook;
+}
 
+static __always_inline void emit_mini(struct event *e, __u8 verdict)
+{
 	if (raw)
 		return;
 	count(seen);
-	if (info->verdict != VERDICT_PASS || !transition_passes(from, to, since_ns, time_ns)) {
+	if (verdict == VERDICT_PASS && transition_passes(e->from, e->to, e->since_ns, e->time_ns))
+		deliver(e);
+	else
 		count(filtered);
-		return;
-	}
-	if (stream || split_by)
-		read_tuple(&t, m->skc);
-	tally(&who, from, to, time_ns, since_ns, precision, reason);
-	if (!stream) {
-		count(delivered);
-		return;
-	}
-	e = reserve();
-	if (!e)
-		return;
-	fill_tuple(e, &t);
-	e->netns = info->netns;
-	e->time_ns = time_ns;
-	e->since_ns = since_ns;
-	e->cookie = m->cookie;
-	e->minisock = 0;
-	e->owner = info->owner;
-	e->closer = info->closer;
-	e->rearms = from == TCP_TIME_WAIT ? info->rearms : 0;
-	e->from = from;
-	e->to = to;
-	e->precision = since_ns ? precision : PRECISION_UNKNOWN;
-	e->role = info->role;
-	e->reason = reason;
-	e->flags = EVENT_MINISOCK;
-	e->hook = m->hook;
-	e->cpu = 0;
-	e->err = 0;
-	e->timer_left = 0;
-	submit(e);
-}
-
-/* The minisock lives under another state from now on; 0: it came, or went. */
-static __always_inline void move_mini(const struct mini *m, const struct mini_info *info, __u8 from, __u8 to)
-{
-	struct tuple t;
-	struct subject who = { &t, &info->owner, info->netns, info->role };
-
-	if (raw)
-		return;
-	if (split_by)
-		read_tuple(&t, m->skc);
-	move_live(&who, from, to);
 }
 
 /* TIME_WAIT begins. Several CPUs may see it; one claims it. */
-static __always_inline void enter_time_wait(const struct mini *m, struct mini_info *info,
-					    __u64 at, __u8 precision)
+static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __u64 at, __u8 precision)
 {
+	struct event e;
+
 	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))
-		return;
+		return 0;
 	info->time_wait_precision = precision;
-	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
-		move_mini(m, info, info->from, TCP_TIME_WAIT);
-	emit_mini(m, info, info->from, TCP_TIME_WAIT, at, info->since_ns,
-		  precision == PRECISION_EXACT ? info->precision : precision,
-		  info->from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE);
+	describe_mini(&e, m, info);
+	e.from = info->from;
+	e.to = TCP_TIME_WAIT;
+	e.time_ns = at;
+	e.since_ns = info->since_ns;
+	e.precision = !e.since_ns ? PRECISION_UNKNOWN : precision == PRECISION_EXACT ? info->precision : precision;
+	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
+	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from && !raw)
+		move_live(&e, info->from, TCP_TIME_WAIT);
+	emit_mini(&e, info->verdict);
+	return 0;
 }
 
 /*
  * The FIN came unseen: its time is worked out from the timer that it armed. A
  * jiffy is coarse, and must not lie before the state that it ended.
  */
-static __always_inline void enter_time_wait_unseen(const struct mini *m, struct mini_info *info)
+static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_info *info)
 {
 	__u64 at = armed_at(m);
 
@@ -191,40 +165,58 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 		count_rearm(info);
 }
 
-/* What can be known of a minisock whose birth was not seen. */
-static __always_inline void found_mini(const struct mini *m, struct mini_info *info)
+static __always_inline __u32 mini_netns_slot(const struct mini *m)
 {
 	struct inet_timewait_sock *tw = m->tw;
-	struct tuple t;
 
-	__builtin_memset(info, 0, sizeof(*info));
-	read_tuple(&t, m->skc);
-	info->minisock = (__u64)m->tw;
-	info->expires = m->expires;
-	info->netns = t.netns;
-	info->flags = MINI_JOINED | MINI_FOUND;
-	info->from = TCP_FIN_WAIT2;
-	if (m->substate == TCP_TIME_WAIT) {
-		info->time_wait_ns = armed_at(m);
-		info->time_wait_precision = PRECISION_AT_LEAST;
-	}
-	info->verdict = judge(&t, &info->owner, NULL, false);
-	info->netns_slot = netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net));
+	return netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net));
 }
 
-/* Puts one into the map whose birth was not seen. 0, or an errno less than 0. */
-static __always_inline long add_found(const struct mini *m, struct mini_info *info)
+/*
+ * Puts one into the map whose birth was not seen, with what can be known of it:
+ * that is not who owns it. since_ns: when it was found, if that is of use. 1 if
+ * it passes the filters, 0 if not, or an errno less than 0.
+ */
+static __noinline long add_found(struct mini *m, __u64 since_ns)
 {
+	struct mini_info info = {};
+	struct tuple t;
 	long err;
 
-	if (info->verdict == VERDICT_PASS)
-		info->counted = m->substate;
-	err = bpf_map_update_elem(&minisocks, &m->key, info, BPF_NOEXIST);
+	read_tuple(&t, m->skc);
+	info.minisock = (__u64)m->tw;
+	info.expires = m->expires;
+	info.netns = t.netns;
+	info.flags = MINI_JOINED | MINI_FOUND;
+	info.from = TCP_FIN_WAIT2;
+	if (m->substate == TCP_TIME_WAIT) {
+		info.time_wait_ns = armed_at(m);
+		info.time_wait_precision = PRECISION_AT_LEAST;
+	} else if (since_ns) {
+		info.since_ns = since_ns;
+		info.precision = PRECISION_AT_LEAST;
+	}
+	info.verdict = judge(&t, &info.owner, NULL, false);
+	if (info.verdict == VERDICT_PASS)
+		info.counted = m->substate;
+	info.netns_slot = mini_netns_slot(m);
+	err = bpf_map_update_elem(&minisocks, &m->key, &info, BPF_NOEXIST);
 	if (err && err != -EEXIST)
 		minisocks_full = 1;
-	if (!err && info->counted)
-		move_mini(m, info, 0, info->counted);
-	return err;
+	return err ?: info.verdict == VERDICT_PASS;
+}
+
+/* One that nothing is known of is counted as live under another state; 0: it came, or went. */
+static __noinline int move_found(struct mini *m, __u32 from, __u32 to)
+{
+	struct event e = {};
+
+	if (raw)
+		return 0;
+	if (split_by)
+		read_tuple(&e.tuple, m->skc);
+	move_live(&e, from, to);
+	return 0;
 }
 
 /* DCCP had minisocks with the same timer until 6.16. */
@@ -256,7 +248,7 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 		.netns_slot = sock->netns_slot,
 	};
 
-	struct mini_info *living = bpf_map_lookup_elem(&minisocks, &cookie);
+	struct mini_info *living = sock->handed_over ? bpf_map_lookup_elem(&minisocks, &cookie) : NULL;
 
 	/*
 	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
@@ -292,6 +284,27 @@ static __always_inline bool hand_over(__u64 cookie)
 	return true;
 }
 
+/* A timer of one that there is no record of. */
+static __always_inline void mini_found(struct mini *m, bool birth)
+{
+	long found;
+
+	if (!is_tcp_mini(m->tw))
+		return;
+	found = add_found(m, 0);
+	if (found > 0)
+		move_found(m, 0, m->substate);
+	/* One with a cookie is of a socket that there was no room for either: hands_over() counts it. */
+	if (found < 0 && found != -EEXIST && !m->cookie && !raw) {
+		count(seen);
+		count(map_full);
+		if (audit)
+			audit_lost(mini_netns_slot(m));
+	}
+	if (found >= 0 && audit && birth && attached_ns)
+		audit_mini_born(mini_netns_slot(m));
+}
+
 /*
  * A timewait timer was started: the minisock's first breath, or a re-arm. birth:
  * without a record of it, it is the former.
@@ -301,24 +314,7 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 	struct mini_info *info = find_mini(m);
 
 	if (!info) {
-		struct mini_info found;
-		long err;
-
-		if (!is_tcp_mini(m->tw))
-			return;
-		found_mini(m, &found);
-		err = add_found(m, &found);
-		/* One with a cookie is of a socket that there was no room for either: hands_over() counts it. */
-		if (err && err != -EEXIST && !m->cookie && !raw) {
-			count(seen);
-			count(map_full);
-			if (audit)
-				audit_lost(found.netns_slot);
-		}
-		if (err)
-			return;
-		if (audit && birth && attached_ns)
-			audit_mini_born(found.netns_slot);
+		mini_found(m, birth);
 		return;
 	}
 	if (!info->minisock) {
@@ -374,48 +370,89 @@ static __noinline int mini_moves(struct mini *m)
 	return 0;
 }
 
+/* The minisock is gone: from now on it is not live. A function of its own, for the sake of the stack. */
+static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reason)
+{
+	bool waited = info->time_wait_ns != 0;
+	__u32 counted;
+	struct event e;
+
+	describe_mini(&e, m, info);
+	e.from = waited ? TCP_TIME_WAIT : info->from;
+	e.to = TCP_CLOSE;
+	e.time_ns = m->now;
+	e.since_ns = waited ? info->time_wait_ns : info->since_ns;
+	if (e.since_ns)
+		e.precision = waited ? info->time_wait_precision : info->precision;
+	e.reason = reason;
+	if (waited)
+		e.rearms = info->rearms;
+	emit_mini(&e, info->verdict);
+	counted = __sync_lock_test_and_set(&info->counted, 0);
+	if (counted && !raw)
+		move_live(&e, counted, 0);
+	return 0;
+}
+
+/*
+ * The end of one that there is no record of. It came to be unseen; where there
+ * was no room for it, that has been counted.
+ */
+static __noinline int found_ended(struct mini *m, __u8 reason)
+{
+	bool waited = m->substate == TCP_TIME_WAIT;
+	struct event e = {};
+	__u8 verdict;
+
+	if (raw)
+		return 0;
+	read_tuple(&e.tuple, m->skc);
+	verdict = judge(&e.tuple, &e.owner, NULL, false);
+	e.cookie = m->cookie;
+	e.from = waited ? TCP_TIME_WAIT : TCP_FIN_WAIT2;
+	e.to = TCP_CLOSE;
+	e.time_ns = m->now;
+	if (waited) {
+		e.since_ns = armed_at(m);
+		e.precision = PRECISION_AT_LEAST;
+	}
+	e.reason = reason;
+	e.flags = EVENT_MINISOCK;
+	e.hook = m->hook;
+	if (waited && attached_ns && e.since_ns > attached_ns && !minisocks_full) {
+		count(seen);
+		count(missed);
+		if (audit)
+			audit_lost(mini_netns_slot(m));
+	}
+	emit_mini(&e, verdict);
+	return 0;
+}
+
 /* A function of its own, for the sake of the stack. */
 static __noinline int mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
-	struct mini_info found;
-	__u32 flags = 0, counted;
-	bool waited;
+	__u32 flags;
 
-	if (info && info->minisock == (__u64)m->tw) {
-		flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
-		if (flags & MINI_ENDED)
-			return 0;
-	} else {
+	if (!info || info->minisock != (__u64)m->tw) {
 		if (!is_tcp_mini(m->tw))
 			return 0;
-		found_mini(m, &found);
-		info = &found;
-		/* It came to be unseen. Where there was no room for it, that has been counted. */
-		if (attached_ns && armed_at(m) > attached_ns && m->substate == TCP_TIME_WAIT &&
-		    !minisocks_full && !raw) {
-			count(seen);
-			count(missed);
-			if (audit)
-				audit_lost(found.netns_slot);
-		}
+		found_ended(m, reason);
+		if (audit)
+			audit_mini_gone(mini_netns_slot(m), reason, false);
+		return 0;
 	}
-
+	flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
+	if (flags & MINI_ENDED)
+		return 0;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
 		enter_time_wait_unseen(m, info);
 	else
 		note_timer(m, info, info->time_wait_ns != 0);
-
-	waited = info->time_wait_ns != 0;
-	emit_mini(m, info, waited ? TCP_TIME_WAIT : info->from, TCP_CLOSE, m->now,
-		  waited ? info->time_wait_ns : info->since_ns,
-		  waited ? info->time_wait_precision : info->precision, reason);
-
-	counted = __sync_lock_test_and_set(&info->counted, 0);
-	if (counted)
-		move_mini(m, info, counted, 0);
+	tell_end(m, info, reason);
 	if (audit)
-		audit_mini_gone(info->netns_slot, reason, info != &found);
+		audit_mini_gone(info->netns_slot, reason, true);
 	if (flags & MINI_JOINED)
 		bpf_map_delete_elem(&minisocks, &m->key);
 	return 0;
@@ -446,30 +483,24 @@ static __noinline int emit_raw_mini(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 	struct owner nobody = {};
-	struct event *e;
-	struct tuple t;
+	struct event e = {};
 
 	count(seen);
-	read_tuple(&t, m->skc);
-	if ((info ? info->verdict : judge(&t, &nobody, NULL, false)) != VERDICT_PASS) {
+	read_tuple(&e.tuple, m->skc);
+	if ((info ? info->verdict : judge(&e.tuple, &nobody, NULL, false)) != VERDICT_PASS) {
 		count(filtered);
 		return 0;
 	}
-	e = reserve();
-	if (!e)
-		return 0;
-	__builtin_memset(e, 0, sizeof(*e));
-	fill_tuple(e, &t);
-	e->time_ns = m->now;
-	e->cookie = m->cookie;
-	e->minisock = (__u64)m->tw;
-	e->owner.pid = current_process(e->owner.comm);
-	e->from = m->substate;
-	e->flags = EVENT_RAW | EVENT_MINISOCK;
-	e->hook = m->hook;
-	e->cpu = bpf_get_smp_processor_id();
-	e->timer_left = (__s32)(m->expires - bpf_jiffies64());
-	submit(e);
+	e.time_ns = m->now;
+	e.cookie = m->cookie;
+	e.minisock = (__u64)m->tw;
+	e.owner.pid = current_process(e.owner.comm);
+	e.from = m->substate;
+	e.flags = EVENT_RAW | EVENT_MINISOCK;
+	e.hook = m->hook;
+	e.cpu = bpf_get_smp_processor_id();
+	e.timer_left = (__s32)(m->expires - bpf_jiffies64());
+	deliver(&e);
 	return 0;
 }
 

@@ -27,15 +27,15 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 	owner->pid = holder->pid;
 }
 
-static __always_inline void older_socket(struct sock *sk, __u8 state)
+/* A function of its own, for the sake of the stack. */
+static __noinline int older_socket(struct sock *sk, __u8 state)
 {
 	struct sock_info *info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	struct subject who;
-	struct tuple t;
+	struct event e = {};
 	__u64 cookie;
 
 	if (!info)
-		return;
+		return 0;
 	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
 		info->verdict = VERDICT_NONE; /* it may have been judged without an owner */
@@ -45,39 +45,40 @@ static __always_inline void older_socket(struct sock *sk, __u8 state)
 
 	/* A transition since has dated the state better than this could. */
 	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
-		return;
+		return 0;
 	info->precision = PRECISION_AT_LEAST;
 	info->state = state;
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
 	cookie = bpf_get_socket_cookie(sk);
-	read_tuple(&t, &sk->__sk_common);
-	info->verdict = judge(&t, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
+	read_tuple(&e.tuple, &sk->__sk_common);
+	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
 	if (state != TCP_CLOSE && info->verdict == VERDICT_PASS && !raw &&
 	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
-		who = (struct subject){ &t, &info->owner, t.netns, info->role };
-		move_live(&who, 0, state);
+		e.owner = info->owner;
+		e.role = info->role;
+		move_live(&e, 0, state);
 	}
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
-		expect_minisock(info, cookie, t.netns, state);
+		expect_minisock(info, cookie, e.tuple.netns, state);
+	return 0;
 }
 
 static __always_inline void older_mini(struct sock_common *skc)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
-	struct mini_info info, *kept;
+	struct mini_info *kept;
 	struct mini m;
 	__u32 counted;
+	long found;
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
-	found_mini(&m, &info);
-	if (m.substate != TCP_TIME_WAIT) {
-		info.since_ns = m.now;
-		info.precision = PRECISION_AT_LEAST;
-	}
-	if (add_found(&m, &info))
+	found = add_found(&m, m.now);
+	if (found < 0)
 		return;
+	if (found)
+		move_found(&m, 0, m.substate);
 	/* It may have ended meanwhile; a timer that is not pending will not tell. */
 	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return;
@@ -86,7 +87,7 @@ static __always_inline void older_mini(struct sock_common *skc)
 		return;
 	counted = __sync_lock_test_and_set(&kept->counted, 0);
 	if (counted)
-		move_mini(&m, &info, counted, 0);
+		move_found(&m, counted, 0);
 	bpf_map_delete_elem(&minisocks, &m.key);
 }
 

@@ -13,18 +13,11 @@
 #include "tally.h"
 #include "unwind.h"
 
-/* One transition of one socket. */
+/* One transition of one socket, and the event that tells of it. */
 struct step {
 	struct sock *sk;
 	struct sock_info *info;
-	struct tuple t;
-	__u64 now;
-	__u64 cookie;
-	__u8 from;
-	__u8 to;
-	__u8 reason;
-	__u8 flags;
-	__u16 err;
+	struct event e;
 };
 
 /* tcp_set_state() gives the port back, but leaves inet_sport as it was. */
@@ -46,8 +39,8 @@ static __always_inline void begin_life(struct step *s)
 	info->opened_ns = 0;
 	info->verdict = VERDICT_NONE;
 	info->deferred_fin = 0;
-	info->old_port = s->t.sport ? 0 : kept_port(s->sk);
-	info->role = s->to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
+	info->old_port = s->e.tuple.sport ? 0 : kept_port(s->sk);
+	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
 	info->closer.pid = 0;
 	if (!owners)
 		return;
@@ -81,16 +74,16 @@ static __always_inline bool closed_by_process(const struct step *s)
 {
 	bool closing = s->sk->sk_shutdown == SHUTDOWN_MASK;
 
-	switch (s->to) {
+	switch (s->e.to) {
 	case TCP_FIN_WAIT1:
-		return s->from == TCP_SYN_RECV || (s->from == TCP_ESTABLISHED && !s->info->deferred_fin);
+		return s->e.from == TCP_SYN_RECV || (s->e.from == TCP_ESTABLISHED && !s->info->deferred_fin);
 	case TCP_LAST_ACK:
-		return s->from == TCP_CLOSE_WAIT;
+		return s->e.from == TCP_CLOSE_WAIT;
 	case TCP_CLOSE:
-		if (s->from == TCP_LISTEN)
-			return s->reason == REASON_CLOSED;
-		return closing && (s->from == TCP_ESTABLISHED || s->from == TCP_SYN_SENT ||
-				   s->from == TCP_CLOSE_WAIT);
+		if (s->e.from == TCP_LISTEN)
+			return s->e.reason == REASON_CLOSED;
+		return closing && (s->e.from == TCP_ESTABLISHED || s->e.from == TCP_SYN_SENT ||
+				   s->e.from == TCP_CLOSE_WAIT);
 	}
 	return false;
 }
@@ -129,7 +122,7 @@ static __always_inline __u8 listener_reason(__u32 caller)
 /* What sk_err says, if it has been set since the last transition. */
 static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 {
-	switch (s->err) {
+	switch (s->e.err) {
 	case 0:
 		return REASON_NONE;
 	case ECONNREFUSED:
@@ -148,7 +141,7 @@ static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 		 * reset the connection itself; an RST comes by way of
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
-		if ((s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2) &&
+		if ((s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2) &&
 		    caller == CALLER_STATE_PROCESS)
 			return REASON_RST_SENT;
 		return REASON_RESET;
@@ -167,25 +160,25 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 	__u8 reason;
 
 	/* Rare, as the hand-over to a minisock is no close, and that is as well: a stack costs microseconds. */
-	if (s->from == TCP_LISTEN || s->from == TCP_FIN_WAIT1 || s->from == TCP_FIN_WAIT2 || s->from == TCP_CLOSING)
+	if (s->e.from == TCP_LISTEN || s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2 || s->e.from == TCP_CLOSING)
 		caller = find_caller(ctx).caller;
-	if (s->from == TCP_LISTEN)
+	if (s->e.from == TCP_LISTEN)
 		return listener_reason(caller);
-	if (s->from == TCP_LAST_ACK && all_acknowledged(s->sk))
+	if (s->e.from == TCP_LAST_ACK && all_acknowledged(s->sk))
 		return REASON_CLOSED;
 	if (s->sk->sk_shutdown == SHUTDOWN_MASK &&
-	    (s->from == TCP_ESTABLISHED || s->from == TCP_CLOSE_WAIT))
+	    (s->e.from == TCP_ESTABLISHED || s->e.from == TCP_CLOSE_WAIT))
 		return REASON_ABORTED;
 
 	reason = error_reason(caller, s);
 	if (reason != REASON_NONE)
 		return reason;
 
-	switch (s->from) {
+	switch (s->e.from) {
 	case TCP_SYN_SENT:
 		if (s->sk->sk_shutdown == SHUTDOWN_MASK)
 			return REASON_CLOSED;
-		return s->t.sport ? REASON_ABORTED : REASON_NO_PORT;
+		return s->e.tuple.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
 		/*
 		 * An orphan whose FIN was acknowledged while a process had it
@@ -203,25 +196,24 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 
 static __always_inline __u8 step_reason(void *ctx, const struct step *s)
 {
-	if (s->to == TCP_CLOSE)
+	if (s->e.to == TCP_CLOSE)
 		return close_reason(ctx, s);
-	if (s->to == TCP_CLOSE_WAIT || s->to == TCP_CLOSING)
+	if (s->e.to == TCP_CLOSE_WAIT || s->e.to == TCP_CLOSING)
 		return REASON_FIN_RECEIVED;
 	return REASON_NONE;
 }
 
 /* The socket is counted as live under another state; 0: under none. */
-static __always_inline void count_live(const struct step *s, __u8 state)
+static __always_inline void count_live(struct step *s, __u8 state)
 {
 	struct sock_info *info = s->info;
-	struct subject who = { &s->t, &info->owner, s->t.netns, info->role };
 	__u32 was;
 
 	if (state == TCP_CLOSE)
 		state = 0;
 	was = __sync_lock_test_and_set(&info->counted, state);
 	if (was || state)
-		move_live(&who, was, state);
+		move_live(&s->e, was, state);
 }
 
 /* A SYN that was queued stays so until it is acknowledged. */
@@ -230,29 +222,29 @@ static __always_inline bool sent_syn(struct sock *sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, packets_out) != 0;
 }
 
-static __always_inline void total_step(const struct step *s, __u8 from, __u8 to, __u64 time_ns,
-				       __u64 since_ns, __u8 precision)
+static __always_inline void audit_of(const struct step *s)
 {
 	struct sock_info *info = s->info;
-	struct subject who = { &s->t, &info->owner, s->t.netns, info->role };
 
-	if (audit) {
-		if (!info->netns_slot)
-			info->netns_slot = netns_slot(s->sk->__sk_common.skc_net.net);
-		audit_step(info->netns_slot, from, to, from != TCP_SYN_SENT || sent_syn(s->sk), s->err != 0);
-		if (s->reason == REASON_TIMEWAIT_OVERFLOW)
-			audit_overflow(info->netns_slot);
-	}
-	tally(&who, from, to, time_ns, since_ns, precision, s->reason);
+	if (!info->netns_slot)
+		info->netns_slot = netns_slot(s->sk->__sk_common.skc_net.net);
+	audit_step(info->netns_slot, s->e.from, s->e.to, s->e.from != TCP_SYN_SENT || sent_syn(s->sk), s->e.err != 0);
+	if (s->e.reason == REASON_TIMEWAIT_OVERFLOW)
+		audit_overflow(info->netns_slot);
 }
 
-static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, __u64 time_ns,
-				      __u64 since_ns, __u8 precision)
+static __always_inline void emit_step(struct step *s)
 {
 	const struct sock_info *info = s->info;
-	struct event *e;
+	struct event *e = &s->e;
 
 	count(seen);
+	if (stream || split_by) {
+		e->cookie = info->cookie;
+		e->owner = info->owner;
+		e->closer = info->closer;
+		e->role = info->role;
+	}
 	if (info->verdict != VERDICT_PASS) {
 		if (info->counted) /* its owner has been found since */
 			count_live(s, 0);
@@ -260,41 +252,19 @@ static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, 
 		return;
 	}
 	if (!raw) {
-		count_live(s, to);
-		if (!transition_passes(from, to, since_ns, time_ns)) {
+		count_live(s, e->to);
+		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns)) {
 			count(filtered);
 			return;
 		}
-		total_step(s, from, to, time_ns, since_ns, precision);
-	}
-	if (!stream) {
-		count(delivered);
-		return;
-	}
-	e = reserve();
-	if (!e)
-		return;
-	fill_tuple(e, &s->t);
-	e->time_ns = time_ns;
-	e->since_ns = since_ns;
-	e->cookie = s->cookie;
-	e->minisock = 0;
-	e->owner = info->owner;
-	e->closer = info->closer;
-	if (raw)
+		if (audit)
+			audit_of(s);
+	} else {
 		e->owner.pid = current_process(e->owner.comm);
-	e->rearms = 0;
-	e->from = from;
-	e->to = to;
-	e->precision = since_ns ? precision : PRECISION_UNKNOWN;
-	e->role = info->role;
-	e->reason = s->reason;
-	e->flags = raw ? EVENT_RAW : 0;
-	e->hook = HOOK_SET_STATE;
-	e->cpu = raw ? bpf_get_smp_processor_id() : 0;
-	e->err = s->err;
-	e->timer_left = 0;
-	submit(e);
+		e->flags = EVENT_RAW;
+		e->cpu = bpf_get_smp_processor_id();
+	}
+	deliver(e);
 }
 
 /*
@@ -305,16 +275,24 @@ static __always_inline void emit_step(const struct step *s, __u8 from, __u8 to, 
 static __always_inline void emit_opened(struct step *s)
 {
 	bool child = s->info->role == ROLE_SERVER;
-	__u16 sport = s->t.sport, err = s->err;
+	struct event *e = &s->e;
+	__u16 sport = e->tuple.sport, err = e->err;
+	__u8 from = e->from, to = e->to;
+	__u64 now = e->time_ns;
 
 	/* The stack has no room for two. */
 	if (!child)
-		s->t.sport = 0;
-	s->err = 0;
-	emit_step(s, child ? TCP_LISTEN : TCP_CLOSE, child ? TCP_SYN_RECV : TCP_SYN_SENT,
-		  s->info->opened_ns, 0, PRECISION_UNKNOWN);
-	s->t.sport = sport;
-	s->err = err;
+		e->tuple.sport = 0;
+	e->err = 0;
+	e->from = child ? TCP_LISTEN : TCP_CLOSE;
+	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
+	e->time_ns = s->info->opened_ns;
+	emit_step(s);
+	e->tuple.sport = sport;
+	e->err = err;
+	e->from = from;
+	e->to = to;
+	e->time_ns = now;
 	s->info->opened_ns = 0;
 }
 
@@ -325,23 +303,28 @@ static __always_inline void emit_opened(struct step *s)
  */
 static __always_inline bool half_made(const struct step *s)
 {
-	return s->from == TCP_LISTEN && s->to == TCP_SYN_RECV && !s->t.dport;
+	return s->e.from == TCP_LISTEN && s->e.to == TCP_SYN_RECV && !s->e.tuple.dport;
 }
 
 static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk, int from, int to)
 {
-	s->now = now;
+	struct event *e = &s->e;
+
+	__builtin_memset(e, 0, sizeof(*e));
 	s->sk = sk;
-	s->from = from;
-	s->to = to;
-	s->err = sk->sk_err != s->info->err ? sk->sk_err : 0;
-	s->reason = REASON_NONE;
-	s->flags = 0;
-	read_sock_tuple(&s->t, sk);
-	if (to == TCP_CLOSE && !s->t.sport) {
-		s->t.sport = kept_port(sk);
-		if (from == TCP_SYN_SENT && s->t.sport == s->info->old_port)
-			s->t.sport = 0;
+	e->time_ns = now;
+	e->from = from;
+	e->to = to;
+	e->err = sk->sk_err != s->info->err ? sk->sk_err : 0;
+	e->hook = HOOK_SET_STATE;
+	if (stream || split_by || filters_connections())
+		read_sock_tuple(&e->tuple, sk);
+	else
+		read_ports(&e->tuple, sk);
+	if (to == TCP_CLOSE && !e->tuple.sport) {
+		e->tuple.sport = kept_port(sk);
+		if (from == TCP_SYN_SENT && e->tuple.sport == s->info->old_port)
+			e->tuple.sport = 0;
 	}
 }
 
@@ -355,12 +338,12 @@ static __always_inline void lose(struct sock_info *info, struct sock *sk)
 	audit_lost(info->netns_slot);
 }
 
-/* A transition was missed in between: nobody saw s->from begin. */
+/* A transition was missed in between: nobody saw s->e.from begin. */
 static __always_inline void check_continuity(struct step *s)
 {
 	struct sock_info *info = s->info;
 
-	if (info->state == s->from)
+	if (info->state == s->e.from)
 		return;
 	info->since_ns = 0;
 	info->precision = PRECISION_UNKNOWN;
@@ -371,14 +354,14 @@ static __always_inline void check_continuity(struct step *s)
 	}
 }
 
-/* The socket has left s->from: keep when, and what the minisock will need. */
+/* The socket has left s->e.from: keep when, and what the minisock will need. */
 static __always_inline void keep_step(struct step *s)
 {
-	s->info->since_ns = s->now;
+	s->info->since_ns = s->e.time_ns;
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
-	if (s->to == TCP_FIN_WAIT2 || s->to == TCP_CLOSING)
-		expect_minisock(s->info, s->cookie, s->t.netns, s->to);
+	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING)
+		expect_minisock(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
 }
 
 /*
@@ -389,11 +372,13 @@ static __always_inline void keep_step(struct step *s)
  */
 static __always_inline bool hands_over(const struct step *s)
 {
-	if (s->to != TCP_CLOSE || (s->from != TCP_FIN_WAIT2 && s->from != TCP_CLOSING))
+	if (s->e.to != TCP_CLOSE || (s->e.from != TCP_FIN_WAIT2 && s->e.from != TCP_CLOSING))
 		return false;
-	if (hand_over(s->cookie))
+	if (hand_over(s->info->cookie)) {
+		s->info->handed_over = 1;
 		return true;
-	if (s->err || (!s->info->untracked && s->info->since_ns))
+	}
+	if (s->e.err || (!s->info->untracked && s->info->since_ns))
 		return false;
 	if (s->info->untracked && !raw) {
 		count(seen);
@@ -404,7 +389,7 @@ static __always_inline bool hands_over(const struct step *s)
 }
 
 /* From here on the minisock is what is counted as live, if it can be followed. */
-static __always_inline void stop_counting(const struct step *s)
+static __always_inline void stop_counting(struct step *s)
 {
 	if (s->info->untracked || !s->info->since_ns)
 		count_live(s, 0);
@@ -446,7 +431,6 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		begin_child(&s);
 	if (!info->cookie)
 		info->cookie = bpf_get_socket_cookie(sk);
-	s.cookie = info->cookie;
 	if (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
@@ -454,11 +438,11 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		info->verdict = VERDICT_UNDECIDED;
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
-		info->verdict = judge(&s.t, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
+		info->verdict = judge(&s.e.tuple, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
 
 	if (hands_over(&s)) {
 		if (raw)
-			emit_step(&s, from, to, now, 0, PRECISION_UNKNOWN);
+			emit_step(&s);
 		else
 			stop_counting(&s);
 		return;
@@ -471,10 +455,12 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (info->opened_ns)
 		emit_opened(&s);
 
-	s.reason = step_reason(ctx, &s);
+	s.e.reason = step_reason(ctx, &s);
 	if (stream && closed_by_process(&s))
 		info->closer.pid = calling_process(info->closer.comm);
-	emit_step(&s, from, to, now, info->since_ns, info->precision);
+	s.e.since_ns = info->since_ns;
+	s.e.precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
+	emit_step(&s);
 	keep_step(&s);
 }
 

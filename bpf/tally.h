@@ -88,14 +88,6 @@ const volatile __u32 split_by;
 /* Show what the hooks see instead of what it means. */
 const volatile __u8 raw;
 
-/* Whose transition it is, as far as a group may ask. */
-struct subject {
-	const struct tuple *t;
-	const struct owner *owner;
-	__u32 netns;
-	__u8 role;
-};
-
 /* Too large for the stack. */
 static const struct group no_group;
 
@@ -111,42 +103,27 @@ static __always_inline struct totals *get_totals(void)
 	return bpf_map_lookup_elem(&totals, &zero);
 }
 
-__noinline int tally_edge(__u32 from, __u32 to, __u32 reason)
+static __always_inline void tally_edge(__u32 from, __u32 to, __u32 reason)
 {
 	struct totals *tot = get_totals();
 
 	if (!tot)
-		return 0;
+		return;
 	__sync_fetch_and_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
 	if (to == TCP_CLOSE)
 		__sync_fetch_and_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
-	return 0;
 }
 
-__noinline int tally_duration(__u32 state, __u64 ns)
+static __always_inline void tally_duration(__u32 state, __u64 ns)
 {
 	struct durations *d = bpf_map_lookup_elem(&durations, &state);
 	__u32 i = histogram_index(ns);
 
 	if (!d || i >= HISTOGRAM_BUCKETS)
-		return 0;
+		return;
 	keep_max(&d->max_ns, ns);
 	__sync_fetch_and_add(&d->total_ns, ns);
 	__sync_fetch_and_add(&d->counts[i], 1);
-	return 0;
-}
-
-__noinline int tally_live(__u32 from, __u32 to)
-{
-	struct totals *tot = get_totals();
-
-	if (!tot)
-		return 0;
-	if (from)
-		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
-	if (to)
-		__sync_fetch_and_add(&tot->live[to & (STATES - 1)], 1);
-	return 0;
 }
 
 __noinline int tally_rearm(void)
@@ -167,30 +144,30 @@ __noinline int tally_ungrouped(void)
 	return 0;
 }
 
-static __always_inline void name_group(struct group_key *key, const struct subject *who)
+static __always_inline void name_group(struct group_key *key, const struct event *e)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	switch (split_by) {
 	case SPLIT_PORT:
-		if (who->role != ROLE_UNKNOWN)
-			key->id = who->role == ROLE_CLIENT ? who->t->dport : who->t->sport;
+		if (e->role != ROLE_UNKNOWN)
+			key->id = e->role == ROLE_CLIENT ? e->tuple.dport : e->tuple.sport;
 		break;
 	case SPLIT_REMOTE:
-		__builtin_memcpy(key->bytes, who->t->daddr, 16);
-		key->id = who->t->family;
+		__builtin_memcpy(key->bytes, e->tuple.daddr, 16);
+		key->id = e->tuple.family;
 		break;
 	case SPLIT_PID:
-		key->id = who->owner->pid;
+		key->id = e->owner.pid;
 		break;
 	case SPLIT_COMM:
-		if (who->owner->pid)
-			__builtin_memcpy(key->bytes, who->owner->comm, COMM_LEN);
+		if (e->owner.pid)
+			__builtin_memcpy(key->bytes, e->owner.comm, COMM_LEN);
 		break;
 	case SPLIT_NETNS:
-		key->id = who->netns;
+		key->id = e->tuple.netns;
 		break;
 	case SPLIT_CGROUP:
-		key->id = who->owner->cgroup_id;
+		key->id = e->owner.cgroup_id;
 		break;
 	}
 }
@@ -261,39 +238,62 @@ __noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
 }
 
 /* A socket that was counted under one state is in another now. 0: it came, or went. */
-static __always_inline void move_live(const struct subject *who, __u32 from, __u32 to)
+__noinline int move_live(struct event *whose, __u32 from, __u32 to)
 {
+	struct totals *tot = get_totals();
 	struct group_key key;
 
-	tally_live(from, to);
+	if (!tot || !whose)
+		return 0;
+	if (from)
+		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
+	if (to)
+		__sync_fetch_and_add(&tot->live[to & (STATES - 1)], 1);
 	if (split_by) {
-		name_group(&key, who);
+		name_group(&key, whose);
 		tally_group_live(&key, from, to);
 	}
+	return 0;
 }
 
-static __always_inline void tally(const struct subject *who, __u8 from, __u8 to, __u64 time_ns,
-				  __u64 since_ns, __u8 precision, __u8 reason)
+static __always_inline void tally(const struct event *e)
 {
 	/* "At least" is no duration. */
-	bool timed = since_ns && since_ns <= time_ns &&
-		     (precision == PRECISION_EXACT || precision == PRECISION_JIFFY);
+	bool timed = e->since_ns && e->since_ns <= e->time_ns &&
+		     (e->precision == PRECISION_EXACT || e->precision == PRECISION_JIFFY);
 	struct group_key key;
 	int full = 0;
 
-	tally_edge(from, to, reason);
+	tally_edge(e->from, e->to, e->reason);
 	if (timed)
-		tally_duration(from, time_ns - since_ns);
+		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
-	name_group(&key, who);
-	if (to != TCP_CLOSE)
-		full = tally_group_entered(&key, to);
+	name_group(&key, e);
+	if (e->to != TCP_CLOSE)
+		full = tally_group_entered(&key, e->to);
 	/* A listener stays what it is when a child comes out of it. */
-	if (from != TCP_CLOSE && (from != TCP_LISTEN || to == TCP_CLOSE))
-		full |= tally_group_left(&key, from, time_ns - since_ns, timed);
+	if (e->from != TCP_CLOSE && (e->from != TCP_LISTEN || e->to == TCP_CLOSE))
+		full |= tally_group_left(&key, e->from, e->time_ns - e->since_ns, timed);
 	if (full)
 		tally_ungrouped();
+}
+
+/*
+ * Where every transition that passes the filters ends: in the totals, and in the
+ * stream if there is one. Global, so that the verifier looks at it once.
+ */
+__noinline int deliver(struct event *e)
+{
+	if (!e)
+		return 0;
+	if (!raw)
+		tally(e);
+	if (stream)
+		output(e);
+	else
+		count(delivered);
+	return 0;
 }
 
 #endif

@@ -80,20 +80,24 @@ type bpfDurations struct {
 }
 
 type bpfEvent struct {
-	_         structs.HostLayout
-	TimeNs    uint64
-	SinceNs   uint64
-	Cookie    uint64
-	Minisock  uint64
-	Saddr     [16]uint8
-	Daddr     [16]uint8
-	Owner     bpfOwner
-	Closer    bpfCloser
-	Netns     uint32
+	_        structs.HostLayout
+	TimeNs   uint64
+	SinceNs  uint64
+	Cookie   uint64
+	Minisock uint64
+	Owner    bpfOwner
+	Closer   bpfCloser
+	Tuple    struct {
+		_      structs.HostLayout
+		Saddr  [16]uint8
+		Daddr  [16]uint8
+		Netns  uint32
+		Sport  uint16
+		Dport  uint16
+		Family uint16
+		Pad    uint16
+	}
 	Rearms    uint32
-	Sport     uint16
-	Dport     uint16
-	Family    uint16
 	From      uint8
 	To        uint8
 	Precision uint8
@@ -103,7 +107,9 @@ type bpfEvent struct {
 	Hook      uint8
 	Cpu       uint8
 	Err       uint16
+	_         [2]byte
 	TimerLeft int32
+	_         [4]byte
 }
 
 type bpfEventFlags uint32
@@ -251,7 +257,8 @@ type bpfSockInfo struct {
 	DeferredFin uint8
 	OldPort     uint16
 	Err         uint16
-	Pad         uint16
+	HandedOver  uint8
+	Pad         uint8
 	Counted     uint32
 	NetnsSlot   uint32
 }

@@ -26,7 +26,7 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
 	t.Cookie = ev.Cookie
-	t.NetNS = ev.Netns
+	t.NetNS = ev.Tuple.Netns
 	t.Local, t.Remote = endpoints(ev)
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
@@ -56,12 +56,12 @@ func elapsed(ev *bpfEvent) (time.Duration, Precision) {
 }
 
 func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {
-	if ev.Family == familyIPv4 {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Saddr[:4])), ev.Sport),
-			netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Daddr[:4])), ev.Dport)
+	if ev.Tuple.Family == familyIPv4 {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Tuple.Saddr[:4])), ev.Tuple.Sport),
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte(ev.Tuple.Daddr[:4])), ev.Tuple.Dport)
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(ev.Saddr), ev.Sport),
-		netip.AddrPortFrom(netip.AddrFrom16(ev.Daddr), ev.Dport)
+	return netip.AddrPortFrom(netip.AddrFrom16(ev.Tuple.Saddr), ev.Tuple.Sport),
+		netip.AddrPortFrom(netip.AddrFrom16(ev.Tuple.Daddr), ev.Tuple.Dport)
 }
 
 // resolveRaw describes one firing of a hook.
@@ -72,7 +72,7 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 	r.CPU = ev.Cpu
 	r.Task = Closer{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
 	r.Cookie = ev.Cookie
-	r.NetNS = ev.Netns
+	r.NetNS = ev.Tuple.Netns
 	r.Local, r.Remote = endpoints(ev)
 	r.From, r.To = State(ev.From), State(ev.To)
 	r.Err = ev.Err

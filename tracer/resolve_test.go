@@ -23,12 +23,12 @@ func recorded() bpfEvent {
 		TimeNs: 500_043_159, SinceNs: 500_000_000, Cookie: 4098,
 		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000},
 		Closer: bpfCloser{Pid: 11055},
-		Netns:  4026531840, Sport: 54334, Dport: 33403, Family: familyIPv4,
-		From: uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(Exact), Role: uint8(Client),
+		From:   uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(Exact), Role: uint8(Client),
 		Reason: uint8(FinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(KfreeSKB),
 	}
-	copy(ev.Saddr[:], []byte{127, 0, 0, 1})
-	copy(ev.Daddr[:], []byte{10, 1, 2, 3})
+	ev.Tuple.Netns, ev.Tuple.Family, ev.Tuple.Sport, ev.Tuple.Dport = 4026531840, familyIPv4, 54334, 33403
+	copy(ev.Tuple.Saddr[:], []byte{127, 0, 0, 1})
+	copy(ev.Tuple.Daddr[:], []byte{10, 1, 2, 3})
 	copy(ev.Owner.Comm[:], "python3")
 	copy(ev.Closer.Comm[:], "sh")
 	return ev
@@ -76,7 +76,7 @@ func TestResolve(t *testing.T) {
 			func(e *bpfEvent) { e.Owner.Pid, e.Closer.Pid = 0, 0 }, // a comm may be left from before
 			func(w *Transition) { w.Owner, w.Closer = Owner{}, Closer{} }},
 		"IPv6": {
-			func(e *bpfEvent) { e.Family, e.Saddr[15], e.Daddr[15] = familyIPv6, 1, 2 },
+			func(e *bpfEvent) { e.Tuple.Family, e.Tuple.Saddr[15], e.Tuple.Daddr[15] = familyIPv6, 1, 2 },
 			func(w *Transition) {
 				w.Local = netip.MustParseAddrPort("[7f00:1::1]:54334")
 				w.Remote = netip.MustParseAddrPort("[a01:203::2]:33403")
