@@ -94,7 +94,8 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: none, so this tests nothing", counter)
 		}
 	}
-	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained || len(seen[goes.Inode]) != 1 {
+	// Its number may have been given to another test's namespace, which has counters.
+	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained {
 		t.Errorf("the namespace that was removed: %+v", seen[goes.Inode])
 	}
 }
