@@ -20,8 +20,6 @@ import (
 	"finwait/internal/scenario"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -176,16 +174,16 @@ func (p *process) traced(st *scenario.Stage, load func() error) (time.Duration, 
 	return after - before, err
 }
 
-// kernel measures the run time of each program, beside an empty one.
+// kernel measures the run time of each program, beside empty ones.
 func (b *bench) kernel(res *result, r *report) error {
-	empty, detach, err := attachEmpty()
+	empty, err := attachEmpty()
 	if err != nil {
 		return err
 	}
-	defer detach()
+	defer empty.Close()
 	var p *process
 	var before, after map[string]use
-	var floor [2]use
+	var floor map[string]use
 	_, made, err := b.load(func(st *scenario.Stage, load func() error) (err error) {
 		if p, err = launch(res.tool); err != nil {
 			return err
@@ -194,7 +192,7 @@ func (b *bench) kernel(res *result, r *report) error {
 			if before, err = p.programs(); err != nil {
 				return err
 			}
-			if floor[0], err = used(empty); err != nil {
+			if err := empty.begin(); err != nil {
 				return err
 			}
 			stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
@@ -206,7 +204,7 @@ func (b *bench) kernel(res *result, r *report) error {
 				after, err = p.programs()
 			}
 			if err == nil {
-				floor[1], err = used(empty)
+				floor, err = empty.end()
 			}
 			return err
 		})
@@ -218,36 +216,18 @@ func (b *bench) kernel(res *result, r *report) error {
 	if err != nil {
 		return err
 	}
-	transitions := float64(floor[1].runs - floor[0].runs)
-	least := float64(floor[1].time-floor[0].time) / transitions
-	r.floor = append(r.floor, least)
+	transitions := float64(floor[stateTracepoint].runs)
+	r.floor = append(r.floor, floor[stateTracepoint].perRun())
 	r.perConnection = append(r.perConnection, transitions/float64(b.connections))
-	sum := -least
+	var sum float64
 	for name, u := range after {
-		ns := float64(u.time-before[name].time) / transitions
+		u = u.less(before[name])
+		ns := (float64(u.time) - float64(u.runs)*floor[tracepointOf(name)].perRun()) / transitions
 		res.programs[name] = append(res.programs[name], ns)
 		sum += ns
 	}
 	res.kernel = append(res.kernel, sum)
 	return res.conclude(p, made)
-}
-
-// attachEmpty attaches a program that does nothing: what the kernel says that it
-// takes is the price of being called and measured.
-func attachEmpty() (*ebpf.Program, func(), error) {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state",
-		License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
-	if err != nil {
-		prog.Close()
-		return nil, nil, err
-	}
-	return prog, func() { l.Close(); prog.Close() }, nil
 }
 
 // conclude ends the process and takes its accounts.

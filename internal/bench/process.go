@@ -139,6 +139,16 @@ type use struct {
 	time time.Duration
 }
 
+func (u use) less(v use) use { return use{u.runs - v.runs, u.time - v.time} }
+
+// perRun is in ns; of a program that did not run, 0.
+func (u use) perRun() float64 {
+	if u.runs == 0 {
+		return 0
+	}
+	return float64(u.time) / float64(u.runs)
+}
+
 // programs is what the kernel measured of each program that the process holds,
 // by name: whose a program is that came meanwhile, only this tells.
 func (p *process) programs() (map[string]use, error) {
