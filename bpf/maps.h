@@ -57,8 +57,6 @@ struct mini_info {
 	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not */
 	__u64 minisock;		/* its address; 0: the full socket is still there */
 	__u64 expires;		/* of its timer, in jiffies, as last seen */
-	struct owner owner;
-	struct closer closer;
 	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
@@ -70,6 +68,10 @@ struct mini_info {
 	__u8 role;
 	__u8 verdict;
 	__u8 pad[3];
+	/* From here on only if owners is set: user space leaves it out of the map's values else. */
+	struct owner owner;
+	struct closer closer;
+	__u32 pad2;
 };
 
 /*

@@ -94,8 +94,10 @@ static __always_inline void describe_mini(struct event *e, const struct mini *m,
 	read_tuple(&e->tuple, m->skc);
 	e->tuple.netns = info->netns;
 	e->cookie = m->cookie;
-	e->owner = info->owner;
-	e->closer = info->closer;
+	if (owners) {
+		e->owner = info->owner;
+		e->closer = info->closer;
+	}
 	e->role = info->role;
 	e->flags = EVENT_MINISOCK;
 	e->hook = m->hook;
@@ -196,7 +198,7 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 		info.since_ns = since_ns;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	info.verdict = judge(&t, &info.owner, NULL, false);
+	info.verdict = judge(&t, &info.owner, NULL, false); /* nobody */
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	info.netns_slot = mini_netns_slot(m);
@@ -230,6 +232,23 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 }
 
 /*
+ * connect(AF_UNSPEC) and connect() give a socket a new life under its old cookie,
+ * while the minisock of the old one is still there: from now on that is found by
+ * its address. Global, so that the verifier looks at it once.
+ */
+__noinline int set_aside(__u64 cookie)
+{
+	struct mini_info *living = bpf_map_lookup_elem(&minisocks, &cookie);
+	__u64 addr;
+
+	if (!living || !living->minisock || living->flags & MINI_ENDED)
+		return 0;
+	addr = living->minisock;
+	bpf_map_update_elem(&minisocks, &addr, living, 0);
+	return 0;
+}
+
+/*
  * The socket may become a minisock with its next step; all that is known of it
  * goes into the map now. A function of its own, for the sake of the stack.
  */
@@ -248,17 +267,8 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 		.netns_slot = sock->netns_slot,
 	};
 
-	struct mini_info *living = sock->handed_over ? bpf_map_lookup_elem(&minisocks, &cookie) : NULL;
-
-	/*
-	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
-	 * cookie, while the minisock of the old one is still there.
-	 */
-	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
-		__u64 addr = living->minisock;
-
-		bpf_map_update_elem(&minisocks, &addr, living, 0);
-	}
+	if (sock->handed_over)
+		set_aside(cookie);
 	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
 	if (sock->untracked)
 		minisocks_full = 1;

@@ -156,8 +156,6 @@ type bpfMiniInfo struct {
 	TimeWaitNs        uint64
 	Minisock          uint64
 	Expires           uint64
-	Owner             bpfOwner
-	Closer            bpfCloser
 	Netns             uint32
 	Rearms            uint32
 	Flags             uint32
@@ -169,6 +167,10 @@ type bpfMiniInfo struct {
 	Role              uint8
 	Verdict           uint8
 	Pad               [3]uint8
+	_                 [4]byte
+	Owner             bpfOwner
+	Closer            bpfCloser
+	Pad2              uint32
 }
 
 type bpfNetnsId struct {

@@ -219,6 +219,11 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 		minisocks = defaultMinisocks()
 	}
 	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
+	if !cfg.needsOwners() {
+		if err := leaveOut(spec.Maps[bpfMapMinisocks], "owner"); err != nil {
+			return err
+		}
+	}
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
 	if cfg.SplitBy != NoSplit {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
@@ -227,6 +232,22 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries
 	}
 	return nil
+}
+
+// leaveOut cuts a map's values off before a member that the programs have no use for.
+func leaveOut(m *ebpf.MapSpec, member string) error {
+	value, ok := m.Value.(*btf.Struct)
+	if !ok {
+		return fmt.Errorf("values of %s: %v, want a struct", m.Name, m.Value)
+	}
+	for _, f := range value.Members {
+		if f.Name == member {
+			m.ValueSize = f.Offset.Bytes()
+			m.Key, m.Value = nil, nil // the kernel compares their sizes with the map's
+			return nil
+		}
+	}
+	return fmt.Errorf("values of %s have no %s", m.Name, member)
 }
 
 // openFiles is how many files the host has open, sockets among them (proc_sys_fs(5)).

@@ -1,0 +1,95 @@
+package tracer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"testing"
+
+	generator "finwait/internal/load"
+	"finwait/internal/sandbox"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// What a minisock costs when so many others are followed: time of the programs
+// per connection, and memory of the map per minisock, with and without owners.
+func BenchmarkMinisocks(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("loading BPF programs needs root")
+	}
+	for _, totals := range []bool{true, false} {
+		for _, n := range []uint32{10_000, 100_000, 1_000_000} {
+			b.Run(fmt.Sprintf("totals=%v/%d", totals, n), func(b *testing.B) { benchmarkMinisocks(b, totals, n) })
+		}
+	}
+}
+
+func benchmarkMinisocks(b *testing.B, totals bool, n uint32) {
+	tr, err := New(Config{TotalsOnly: totals, Minisocks: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tr.Close()
+	records := tr.coll.Maps[bpfMapMinisocks]
+	fill(b, records, n)
+	ns := sandbox.New(b)
+	defer ns.Remove()
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	ctx, stop := context.WithCancel(b.Context())
+	defer stop()
+	go func() { _ = tr.Run(ctx, func(*Transition) error { return nil }) }()
+	before := runtimes(b, tr)
+	made, err := generator.Run(ctx, generator.Config{Count: b.N, NetNS: ns.Path()}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(runtimes(b, tr)-before)/float64(made.Made), "ns/connection")
+	b.ReportMetric(0, "ns/op")
+	info, err := records.Info()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if bytes, ok := info.Memlock(); ok {
+		b.ReportMetric(float64(bytes)/1e6, "MB")
+	}
+}
+
+// fill adds records that no hook will ever ask for.
+func fill(b *testing.B, m *ebpf.Map, n uint32) {
+	b.Helper()
+	const batch = 10_000
+	keys := make([]uint64, batch)
+	record := reflect.ArrayOf(int(m.ValueSize()), reflect.TypeFor[byte]())
+	values := reflect.MakeSlice(reflect.SliceOf(record), batch, batch).Interface()
+	for done := uint32(0); done < n; done += batch {
+		for i := range keys {
+			keys[i] = 1<<63 | uint64(done) + uint64(i)
+		}
+		if _, err := m.BatchUpdate(keys, values, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// runtimes is what the kernel has measured of all programs, in ns.
+func runtimes(b *testing.B, tr *Tracer) (sum int64) {
+	b.Helper()
+	for name, prog := range tr.coll.Programs {
+		if name == bpfProgOlder {
+			continue // done, and closed
+		}
+		st, err := prog.Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += int64(st.Runtime)
+	}
+	return sum
+}
