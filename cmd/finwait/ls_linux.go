@@ -22,7 +22,6 @@ import (
 type socketReader struct {
 	sel     *selection
 	log     *zerolog.Logger
-	own     uint32            // the namespace that finwait is in
 	paths   map[uint32]string // those to read
 	holders map[uint64]holders.Process
 	cgroups map[uint64]string // paths below the mount point
@@ -31,10 +30,6 @@ type socketReader struct {
 func newSocketReader(o *lsOptions, sel *selection, log *zerolog.Logger) (*socketReader, error) {
 	r := &socketReader{sel: sel, log: log}
 	var err error
-	// Not /proc/self, which is the main thread: netns.Do may have had that one.
-	if r.own, err = netns.Inode("/proc/thread-self/ns/net"); err != nil {
-		return nil, fmt.Errorf("find the network namespace of finwait: %w", err)
-	}
 	if err := r.findNamespaces(o.filters.netns); err != nil {
 		return nil, err
 	}
@@ -83,7 +78,7 @@ func (r *socketReader) each(fn func(*socketRow) error) error {
 	var failed error
 	read := 0
 	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
-		err := r.namespace(inode, r.paths[inode], fn)
+		err := r.namespace(r.paths[inode], fn)
 		if errors.Is(err, fs.ErrNotExist) {
 			// The process by which it was found has ended; another may be in it.
 			again, scan := netns.All()
@@ -91,7 +86,7 @@ func (r *socketReader) each(fn func(*socketRow) error) error {
 			if scan == nil && !ok {
 				continue // it is gone, and its sockets with it
 			}
-			err = r.namespace(inode, path, fn)
+			err = r.namespace(path, fn)
 		}
 		if stop := (*stopped)(nil); errors.As(err, &stop) {
 			return stop.error
@@ -115,8 +110,8 @@ func (r *socketReader) each(fn func(*socketRow) error) error {
 // stopped is an error of the one who is told of sockets, not of reading them.
 type stopped struct{ error }
 
-func (r *socketReader) namespace(inode uint32, path string, fn func(*socketRow) error) error {
-	conn, err := r.open(inode, path)
+func (r *socketReader) namespace(path string, fn func(*socketRow) error) error {
+	conn, err := open(path)
 	if err != nil {
 		return err
 	}
@@ -139,11 +134,8 @@ func (r *socketReader) namespace(inode uint32, path string, fn func(*socketRow) 
 	})
 }
 
-// open connects to a namespace. To stay where one is takes no privilege; to enter another does.
-func (r *socketReader) open(inode uint32, path string) (conn *sockdiag.Conn, err error) {
-	if inode == r.own {
-		return sockdiag.Open()
-	}
+// open connects to a namespace.
+func open(path string) (conn *sockdiag.Conn, err error) {
 	err = netns.Do(path, func() (err error) {
 		conn, err = sockdiag.Open()
 		return err

@@ -41,6 +41,10 @@ func All() (map[uint32]string, error) {
 		return nil, err
 	}
 	found := make(map[uint32]string)
+	const own = "/proc/thread-self/ns/net" // which may always be looked at
+	if inode, err := Inode(own); err == nil {
+		found[inode] = own
+	}
 	for _, e := range entries {
 		if _, err := strconv.Atoi(e.Name()); err != nil {
 			continue
@@ -67,37 +71,51 @@ func All() (map[uint32]string, error) {
 	return found, nil
 }
 
-// Do runs fn on a thread in the network namespace at path.
+// Do runs fn on a thread in the network namespace at path. To enter another
+// namespace takes CAP_SYS_ADMIN, to stay in one's own nothing.
 func Do(path string, fn func() error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return apart(func() error {
-		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-			return &fs.PathError{Op: "setns", Path: path, Err: err}
+	return apart(func(home *os.File) (moved bool, err error) {
+		if same(f, home) {
+			return false, nil
 		}
-		return fn()
-	})
+		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+			return false, &fs.PathError{Op: "setns", Path: path, Err: err}
+		}
+		return true, nil
+	}, fn)
 }
 
 // New runs fn on a thread in a new network namespace, which lives as long as
 // something in it does: a file that fn opened, a socket, a process.
 func New(fn func() error) error {
-	return apart(func() error {
+	return apart(func(*os.File) (moved bool, err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("unshare network namespace: %w", err)
+			return false, fmt.Errorf("unshare network namespace: %w", err)
 		}
-		return fn()
-	})
+		return true, nil
+	}, fn)
 }
 
-// apart runs fn on a thread that nobody else has meanwhile, and takes that back
-// to the namespace it came from. It must get back: it can be the main thread,
-// which does not end, would hold the other namespace for ever and make
-// /proc/self/ns/net name the wrong one.
-func apart(fn func() error) error {
+// same says whether two files are one namespace (ioctl_ns(2)).
+func same(a, b *os.File) bool {
+	x, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y)
+}
+
+// apart runs fn on a thread that nobody else has meanwhile and that enter may
+// have moved, and takes that back to the namespace it came from. It must get
+// back: it can be the main thread, which does not end, would hold the other
+// namespace for ever and make /proc/self/ns/net name the wrong one.
+func apart(enter func(home *os.File) (moved bool, err error), fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -108,11 +126,16 @@ func apart(fn func() error) error {
 			return
 		}
 		defer home.Close()
-		err = fn()
-		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-			// Still locked, the thread ends with this goroutine.
-			done <- errors.Join(err, fmt.Errorf("return to the own network namespace: %w", back))
-			return
+		moved, err := enter(home)
+		if err == nil {
+			err = fn()
+		}
+		if moved {
+			if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+				// Still locked, the thread ends with this goroutine.
+				done <- errors.Join(err, fmt.Errorf("return to the own network namespace: %w", back))
+				return
+			}
 		}
 		runtime.UnlockOSThread()
 		done <- err

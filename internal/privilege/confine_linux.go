@@ -1,0 +1,129 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"finwait/internal/kallsyms"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	"github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+)
+
+// Has says whether the process has the capability, or what it is for without:
+// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, and kernel addresses can be
+// open to all, or, with kernel.kptr_restrict=2, to nobody.
+func Has(name string) bool {
+	if name == Syslog {
+		return addressesShown()
+	}
+	set := cap.GetProc()
+	return has(set, cap.Effective, name) || (name == BPF || name == Perfmon) && has(set, cap.Effective, SysAdmin)
+}
+
+// has is false of a capability that the kernel does not know.
+func has(set *cap.Set, flag cap.Flag, name string) bool {
+	v, err := cap.FromName(strings.ToLower(name))
+	if err != nil {
+		return false
+	}
+	on, err := set.GetFlag(flag, v)
+	return err == nil && on
+}
+
+func addressesShown() bool {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = kallsyms.Find(f, nil)
+	return err == nil
+}
+
+// A Need is what is still to be done when a command gives up the rest.
+type Need struct {
+	Capabilities []string // kept as far as they are there
+	Files        bool     // files are opened, or other processes looked at: no Landlock
+	Check        func() error
+}
+
+// Confine takes from all threads, for good: the capabilities that are not
+// needed; the way to new ones (no_new_privs); and, unless files are needed, all
+// files and connections that are not open yet, with Landlock (Linux 5.13).
+// landlocked: the kernel could do that.
+//
+// Check must work without CAP_BPF; where the kernel refuses that (EPERM: before
+// 5.19, kernel.unprivileged_bpf_disabled forbids bpf(2) altogether), it is kept.
+func Confine(n Need) (landlocked bool, err error) {
+	_ = time.Local.String() // reads /etc/localtime, which later would fail without a word
+	if err := n.drop(); err != nil {
+		return false, fmt.Errorf("give up capabilities: %w", err)
+	}
+	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
+		return false, fmt.Errorf("set no_new_privs: %w", err)
+	}
+	if n.Files || !Landlock() {
+		return false, nil
+	}
+	rules := landlock.V10
+	// Threads are in domains of their own before 7.0. Scopes forbid signals between
+	// them on some kernels, and Go's scheduler sends such.
+	rules.Scoped = 0
+	if err := rules.BestEffort().Restrict(); err != nil {
+		return false, fmt.Errorf("confine with Landlock: %w", err)
+	}
+	return true, nil
+}
+
+// Landlock says whether the kernel has it, and it is on.
+func Landlock() bool {
+	abi, err := syscall.LandlockGetABIVersion()
+	return err == nil && abi > 0
+}
+
+// drop keeps what is needed. Inheritable and ambient capabilities go as well.
+func (n *Need) drop() error {
+	load := BPF
+	if !has(cap.GetProc(), cap.Permitted, load) {
+		load = SysAdmin
+	}
+	if n.Check != nil {
+		if err := keep(n.Capabilities, load); err != nil {
+			return err
+		}
+		if err := n.Check(); errors.Is(err, unix.EPERM) {
+			return keep(append([]string{load}, n.Capabilities...))
+		} else if err != nil {
+			return err
+		}
+	}
+	return keep(n.Capabilities)
+}
+
+// keep leaves some capabilities in effect, and others for the process to take back.
+func keep(effective []string, reserve ...string) error {
+	had, set := cap.GetProc(), cap.NewSet()
+	for i, name := range slices.Concat(effective, reserve) {
+		if !has(had, cap.Permitted, name) {
+			continue
+		}
+		v, err := cap.FromName(strings.ToLower(name))
+		if err != nil {
+			return err
+		}
+		if err := set.SetFlag(cap.Permitted, true, v); err != nil {
+			return err
+		}
+		if err := set.SetFlag(cap.Effective, i < len(effective), v); err != nil {
+			return err
+		}
+	}
+	return set.SetProc()
+}

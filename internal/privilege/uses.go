@@ -1,0 +1,72 @@
+// Package privilege says which capabilities finwait makes use of, and gives up
+// those that it does not need any more.
+package privilege
+
+import (
+	"slices"
+	"strings"
+)
+
+// Capabilities (linux/capability.h) that finwait makes use of.
+const (
+	BPF           = "CAP_BPF"
+	Perfmon       = "CAP_PERFMON"
+	Syslog        = "CAP_SYSLOG"
+	SysPtrace     = "CAP_SYS_PTRACE"
+	DACReadSearch = "CAP_DAC_READ_SEARCH"
+	SysAdmin      = "CAP_SYS_ADMIN"
+	NetAdmin      = "CAP_NET_ADMIN"
+	NetRaw        = "CAP_NET_RAW"
+	Kill          = "CAP_KILL"
+)
+
+// A Use says what a capability is for.
+type Use struct {
+	Name string // such as CAP_BPF
+	For  string
+	// Without is what the output lacks without it; "": without it there is no tracing.
+	Without string
+}
+
+// Uses are those that trace, stat and ls make use of, the most needed first.
+func Uses() []Use {
+	return []Use{
+		{BPF, "load the programs and their maps", ""},
+		{Perfmon, "let them read kernel memory, and attach them", ""},
+		{Syslog, "read the addresses in /proc/kallsyms; only the fentry hooks can do without",
+			"why minisocks end before their time, listeners close, and FIN_WAIT_1, FIN_WAIT_2 and CLOSING are cut short (killed is said)"},
+		{SysPtrace, "see which sockets and network namespaces other users' processes have",
+			"owners of other users' sockets that are older than finwait, and the namespaces that only their processes lead to"},
+		{DACReadSearch, "list other users' descriptors, for " + SysPtrace + " to look at",
+			"owners of other users' sockets that are older than finwait"},
+		{SysAdmin, "enter other network namespaces",
+			"what other network namespaces held before finwait, until it moves, and their audit"},
+	}
+}
+
+// Missing are those of the required capabilities that the process has not got.
+func Missing() (names []string) {
+	for _, u := range Uses() {
+		if u.Without == "" && !Has(u.Name) {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
+// Lacking are the optional ones that this process would need and has not got.
+func Lacking() []Use {
+	return slices.DeleteFunc(Uses(), func(u Use) bool { return u.Without == "" || Has(u.Name) })
+}
+
+// Setcap is the command that gives a binary what tracing takes with any hooks,
+// or all that is of use.
+func Setcap(binary string, all bool) string {
+	var names []string
+	for _, u := range Uses() {
+		if all || u.Without == "" || u.Name == Syslog {
+			names = append(names, strings.ToLower(u.Name))
+		}
+	}
+	return "setcap " + strings.Join(names, ",") + "=ep " + binary
+}
