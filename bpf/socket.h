@@ -108,8 +108,11 @@ static __always_inline bool asked_for_time_wait(struct sock *sk, __u32 caller)
 	return caller == CALLER_STATE_PROCESS || !sk->sk_socket;
 }
 
-static __always_inline __u8 listener_reason(__u32 caller)
+static __always_inline __u8 listener_reason(__u32 caller, struct sock *sk)
 {
+	/* close() sets this before; neither an abort nor a listen() that fails does. */
+	if (!n_callers && sk->sk_shutdown != SHUTDOWN_MASK)
+		return REASON_KILLED;
 	switch (caller) {
 	case CALLER_ABORT:
 		return REASON_DESTROYED;
@@ -141,9 +144,12 @@ static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 		 * reset the connection itself; an RST comes by way of
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
-		if ((s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2) &&
-		    caller == CALLER_STATE_PROCESS)
-			return REASON_RST_SENT;
+		if (s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2) {
+			if (!n_callers)
+				return REASON_KILLED;
+			if (caller == CALLER_STATE_PROCESS)
+				return REASON_RST_SENT;
+		}
 		return REASON_RESET;
 	}
 	return REASON_KILLED;
@@ -163,7 +169,7 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 	if (s->e.from == TCP_LISTEN || s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2 || s->e.from == TCP_CLOSING)
 		caller = find_caller(ctx).caller;
 	if (s->e.from == TCP_LISTEN)
-		return listener_reason(caller);
+		return listener_reason(caller, s->sk);
 	if (s->e.from == TCP_LAST_ACK && all_acknowledged(s->sk))
 		return REASON_CLOSED;
 	if (s->sk->sk_shutdown == SHUTDOWN_MASK &&
@@ -180,14 +186,15 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 			return REASON_CLOSED;
 		return s->e.tuple.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+		if (!n_callers)
+			return REASON_KILLED;
 		/*
 		 * An orphan whose FIN was acknowledged while a process had it
 		 * locked gets no minisock, but tcp_fin_timeout all the same.
 		 */
-		if (caller == CALLER_KEEPALIVE)
+		if (s->e.from == TCP_FIN_WAIT2 && caller == CALLER_KEEPALIVE)
 			return REASON_EXPIRED;
-		/* fallthrough */
-	case TCP_CLOSING:
 		if (asked_for_time_wait(s->sk, caller) && timewait_full(s->sk->__sk_common.skc_net.net))
 			return REASON_TIMEWAIT_OVERFLOW;
 	}

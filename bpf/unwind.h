@@ -37,6 +37,7 @@ struct caller_range {
 	__u32 pad;
 };
 
+/* None, where the kernel hides its addresses: what the stack would say is not known then. */
 const volatile struct caller_range callers[MAX_CALLERS];
 const volatile __u32 n_callers;
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"finwait/internal/privilege"
 )
 
 // The errors that New gives. Each is one sentence with the way out; a caller
@@ -21,8 +23,8 @@ var (
 	// ErrMemlock: a kernel before 5.11 counts BPF maps against RLIMIT_MEMLOCK.
 	ErrMemlock = errors.New("the memlock limit is too low for the BPF maps: raise it with ulimit -l unlimited, or give finwait CAP_SYS_RESOURCE")
 
-	// ErrHiddenSymbols: the address of the timewait timer cannot be read.
-	ErrHiddenSymbols = errors.New("/proc/kallsyms hides kernel addresses, so TIME_WAIT cannot be followed: run as root, give finwait CAP_SYSLOG, or set kernel.kptr_restrict=0")
+	// ErrHiddenSymbols: the address of the timewait timer, by which the tracepoint hooks know it, cannot be read.
+	ErrHiddenSymbols = errors.New("/proc/kallsyms hides kernel addresses, so the tracepoint hooks cannot follow TIME_WAIT: run as root, or give finwait CAP_SYSLOG; kernel.kptr_restrict=2 hides them from everybody")
 )
 
 // A PermissionError says which capabilities are missing.
@@ -35,8 +37,7 @@ func (e *PermissionError) Error() string {
 	if len(e.Missing) == 0 {
 		return fmt.Sprintf("the kernel does not permit it although CAP_BPF and CAP_PERFMON are there; a container's seccomp profile can forbid bpf(2): %v", e.Err)
 	}
-	return fmt.Sprintf("not permitted without %s: run as root, or setcap cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace,cap_sys_admin+ep on the binary",
-		strings.Join(e.Missing, " and "))
+	return fmt.Sprintf("not permitted without %s: run as root, or %s", strings.Join(e.Missing, " and "), privilege.Setcap("the-binary", false))
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }

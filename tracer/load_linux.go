@@ -13,6 +13,7 @@ import (
 
 	"finwait/internal/kallsyms"
 	"finwait/internal/ktime"
+	"finwait/internal/privilege"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -159,6 +160,9 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 		}
 	}
 	syms, err := kernelSymbols()
+	if hooks == Fentry && errors.Is(err, ErrHiddenSymbols) {
+		syms, err = &symbols{}, nil // the stack tells nothing then: what only it could say is Killed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -456,39 +460,9 @@ func kernelTypes(types *btf.Cache) (*btf.Spec, error) {
 	return spec, nil
 }
 
-// capabilities that loading and attaching need, with their numbers (linux/capability.h).
-var required = []struct {
-	name string
-	bit  uint
-}{
-	{"CAP_PERFMON", unix.CAP_PERFMON},
-	{"CAP_BPF", unix.CAP_BPF},
-}
-
-// missingCapabilities are those of the required ones that the process has not
-// got; CAP_SYS_ADMIN stands for all.
-func missingCapabilities() []string {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return nil
-	}
-	has := func(bit uint) bool { return data[bit/32].Effective&(1<<(bit%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	var missing []string
-	for _, c := range required {
-		if !has(c.bit) {
-			missing = append(missing, c.name)
-		}
-	}
-	return missing
-}
-
 // prepare refuses early, in words, what the kernel would refuse with an errno.
 func prepare() error {
-	if missing := missingCapabilities(); len(missing) > 0 {
+	if missing := privilege.Missing(); len(missing) > 0 {
 		return &PermissionError{Missing: missing}
 	}
 	if lockdown() == "confidentiality" {
@@ -522,7 +496,7 @@ func explainLoad(err error) error {
 			}
 		}
 	case errors.Is(err, unix.EPERM):
-		return &PermissionError{Missing: missingCapabilities(), Err: err}
+		return &PermissionError{Missing: privilege.Missing(), Err: err}
 	}
 	return fmt.Errorf("load BPF programs: %w", err)
 }

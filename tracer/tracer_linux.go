@@ -46,9 +46,12 @@ type Tracer struct {
 // New loads the programs, attaches them and looks at the sockets that are
 // there already. What happens from then on is kept for Run, in the ring buffer.
 //
-// It needs Linux 5.15 or later with BTF, and CAP_BPF, CAP_PERFMON and
-// CAP_SYSLOG; CAP_SYS_PTRACE and CAP_SYS_ADMIN show the owners of older sockets
-// and other namespaces. On an error nothing is left attached.
+// It needs Linux 5.15 or later with BTF, CAP_BPF and CAP_PERFMON, and, to know
+// kernel addresses, CAP_SYSLOG: without that only Fentry can be used, and what
+// the kernel stack would tell is Killed. CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH
+// shows the owners of older sockets, CAP_SYS_ADMIN the older sockets of other
+// namespaces. New alone takes capabilities: from 5.19 on, or with
+// kernel.unprivileged_bpf_disabled=0, all else works without. On an error nothing is left attached.
 func New(cfg Config) (*Tracer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
+	"finwait/internal/privilege"
 	"finwait/internal/scenario"
 	"finwait/tracer"
 
@@ -118,6 +119,11 @@ func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demoSin
 		return err
 	}
 	defer tr.Close()
+	warnLacking(log, privilege.Syslog)
+	namespace := []string{privilege.SysAdmin, privilege.NetAdmin, privilege.NetRaw}
+	if err := confine(tr, privilege.Need{Capabilities: namespace, Files: true}, log); err != nil {
+		return err
+	}
 
 	show := &demoShow{sink: s}
 	ctx, cancel := context.WithCancelCause(ctx)

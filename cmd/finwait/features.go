@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"text/tabwriter"
 
+	"finwait/internal/privilege"
 	"finwait/tracer"
 
 	"github.com/spf13/cobra"
@@ -12,19 +14,46 @@ import (
 func newFeatures() *cobra.Command {
 	return &cobra.Command{
 		Use:   "features",
-		Short: "Say what this kernel offers, what is in use, and what is missing",
+		Short: "Say what this kernel offers, what is in use, what is missing, and which capabilities it takes",
 		Args:  rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			features, err := tracer.Features()
-			if err != nil {
-				return err
-			}
+			features, refused := tracer.Features() // without a capability, those are worth reading all the more
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "FEATURE\tSINCE\tSTATE\tNOTE")
-			for _, f := range features {
+			for _, f := range append(features, privileges()...) {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Since, f.State, f.Note)
 			}
-			return w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				binary = "finwait"
+			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\nto trace without root:  %s\nand to miss nothing:    %s\n",
+				privilege.Setcap(binary, false), privilege.Setcap(binary, true)); err != nil {
+				return err
+			}
+			return refused
 		},
 	}
+}
+
+// privileges are what the process may, and what that is for.
+func privileges() (rows []tracer.Feature) {
+	for _, u := range privilege.Uses() {
+		f := tracer.Feature{Name: u.Name, Since: u.Since, State: tracer.InUse, Note: u.For}
+		if !privilege.Has(u.Name) {
+			f.State = tracer.Missing
+			if u.Without != "" {
+				f.Note = "not told: " + u.Without
+			}
+		}
+		rows = append(rows, f)
+	}
+	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.InUse, Note: "once attached, finwait can open no file and no connection"}
+	if !privilege.Landlock() {
+		landlock.State = tracer.Missing
+	}
+	return append(rows, landlock)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
+	"finwait/internal/privilege"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
 
@@ -105,7 +106,9 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usage(err)
 	}
-	reader, err := newSocketReader(o, sel, logger(stderr))
+	log := logger(stderr)
+	warnLacking(log, privilege.SysPtrace, privilege.DACReadSearch, privilege.SysAdmin)
+	reader, err := newSocketReader(o, sel, log)
 	if err != nil {
 		return err
 	}

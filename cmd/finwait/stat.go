@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/privilege"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -152,6 +153,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	defer tr.Close()
+	warnLacking(&cfg.Logger, optional...)
 	m := &measurement{tracer: tr, cfg: &cfg, top: o.top}
 	if err := m.begin(); err != nil {
 		return err
@@ -160,7 +162,10 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	err = o.watch(m, ended, s, out)
+	// The command has all that finwait had: it runs already.
+	if err = confine(tr, o.need(command, &cfg), &cfg.Logger); err == nil {
+		err = o.watch(m, ended, s, out)
+	}
 	code := <-ended.code // whatever is wrong with the output, the command is not left alone
 	if err == nil {
 		err = o.conclude(m, s, out, &cfg.Logger)
@@ -172,6 +177,18 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return &exitError{code: code}
 	}
 	return err
+}
+
+// need is what is still needed while it counts, and at the end.
+func (o *statOptions) need(command []string, cfg *tracer.Config) (n privilege.Need) {
+	if len(command) > 0 {
+		n.Capabilities = append(n.Capabilities, privilege.Kill) // it may have become another user
+	}
+	if cfg.Audit { // once more, in the namespaces that there are then
+		n.Capabilities = append(n.Capabilities, privilege.SysPtrace, privilege.SysAdmin)
+		n.Files = true
+	}
+	return n
 }
 
 // An ending says when it is time to stop, and then the command's exit code.

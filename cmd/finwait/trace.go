@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"finwait/internal/privilege"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -103,6 +104,10 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer tr.Close()
+	warnLacking(log, optional...)
+	if err := confine(tr, privilege.Need{}, log); err != nil {
+		return err
+	}
 
 	if o.duration > 0 {
 		var cancel context.CancelFunc

@@ -22,8 +22,9 @@ const (
 
 // A Use says what a capability is for.
 type Use struct {
-	Name string // such as CAP_BPF
-	For  string
+	Name  string // such as CAP_BPF
+	Since string // the first kernel that has it
+	For   string
 	// Without is what the output lacks without it; "": without it there is no tracing.
 	Without string
 }
@@ -31,15 +32,15 @@ type Use struct {
 // Uses are those that trace, stat and ls make use of, the most needed first.
 func Uses() []Use {
 	return []Use{
-		{BPF, "load the programs and their maps", ""},
-		{Perfmon, "let them read kernel memory, and attach them", ""},
-		{Syslog, "read the addresses in /proc/kallsyms; only the fentry hooks can do without",
+		{BPF, "5.8", "load the programs and their maps", ""},
+		{Perfmon, "5.8", "let them read kernel memory, and attach them", ""},
+		{Syslog, "2.6.37", "read the addresses in /proc/kallsyms; only the fentry hooks can do without",
 			"why minisocks end before their time, listeners close, and FIN_WAIT_1, FIN_WAIT_2 and CLOSING are cut short (killed is said)"},
-		{SysPtrace, "see which sockets and network namespaces other users' processes have",
+		{SysPtrace, "2.2", "see which sockets and network namespaces other users' processes have",
 			"owners of other users' sockets that are older than finwait, and the namespaces that only their processes lead to"},
-		{DACReadSearch, "list other users' descriptors, for " + SysPtrace + " to look at",
+		{DACReadSearch, "2.2", "list other users' descriptors, for " + SysPtrace + " to look at",
 			"owners of other users' sockets that are older than finwait"},
-		{SysAdmin, "enter other network namespaces",
+		{SysAdmin, "2.2", "enter other network namespaces",
 			"what other network namespaces held before finwait, until it moves, and their audit"},
 	}
 }
