@@ -24,9 +24,9 @@ func demo(t *testing.T, code int, args ...string) (stdout, stderr string) {
 	p := startFinwait(t, append([]string{"demo"}, args...)...)
 	_ = p.Wait() // ExitCode tells
 	if got := p.ProcessState.ExitCode(); got != code {
-		t.Fatalf("finwait demo %s: exit code %d, want %d: %s", strings.Join(args, " "), got, code, &p.stderr)
+		t.Fatalf("finwait demo %s: exit code %d, want %d: %s", strings.Join(args, " "), got, code, p.said())
 	}
-	return p.stdout.String(), p.stderr.String()
+	return p.stdout.String(), p.said()
 }
 
 // masks hide what no two runs share.
@@ -243,11 +243,10 @@ func TestLoadResolve(t *testing.T) {
 }
 
 // demoWith runs a demonstration as nobody, with some capabilities.
-func demoWith(caps []uintptr, args ...string) *process {
-	p := &process{Cmd: exec.Command("/proc/self/exe", append([]string{"demo"}, args...)...)}
-	p.Env = append(os.Environ(), asFinwait+"=1")
-	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: caps}
+func demoWith(t *testing.T, caps []uintptr, args ...string) *process {
+	t.Helper()
+	p := newFinwait(t, append([]string{"demo"}, args...)...)
+	p.SysProcAttr = nobody(caps...)
 	_ = p.Run() // ExitCode tells
 	return p
 }
@@ -255,8 +254,8 @@ func demoWith(caps []uintptr, args ...string) *process {
 func TestDemoNotPermitted(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"close"}, {"load"}} {
-		p := demoWith(nil, args...)
-		if s := p.stderr.String(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_SYS_ADMIN") || strings.Count(s, "\n") != 1 {
+		p := demoWith(t, nil, args...)
+		if s := p.said(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_SYS_ADMIN") || strings.Count(s, "\n") != 1 {
 			t.Errorf("exit code %d, stderr %q", p.ProcessState.ExitCode(), s)
 		}
 	}
@@ -265,13 +264,13 @@ func TestDemoNotPermitted(t *testing.T) {
 // A capability that is missing is named, and only what needs it does not run.
 func TestDemoCapabilities(t *testing.T) {
 	t.Parallel()
-	p := demoWith([]uintptr{unix.CAP_SYS_ADMIN}, "load", "--count", "1")
-	if s := p.stderr.String(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_NET_ADMIN") {
+	p := demoWith(t, []uintptr{unix.CAP_SYS_ADMIN}, "load", "--count", "1")
+	if s := p.said(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "CAP_NET_ADMIN") {
 		t.Errorf("exit code %d, stderr %q", p.ProcessState.ExitCode(), s)
 	}
-	p = demoWith([]uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYSLOG}, "rst-in-time-wait")
+	p = demoWith(t, []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYSLOG}, "rst-in-time-wait")
 	if s := p.stdout.String(); p.ProcessState.ExitCode() != exitOK || !strings.HasPrefix(s, "not run: ") || !strings.Contains(s, "CAP_NET_RAW") {
-		t.Errorf("exit code %d, stdout %q, stderr %q", p.ProcessState.ExitCode(), s, &p.stderr)
+		t.Errorf("exit code %d, stdout %q, stderr %q", p.ProcessState.ExitCode(), s, p.said())
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"finwait/tracer"
 
@@ -62,7 +61,7 @@ func (j *jsonSink) transition(t *tracer.Transition) error {
 		e.RawJSON("owner", null)
 	} else {
 		d := zerolog.Dict().Uint32("pid", t.Owner.PID)
-		e.Dict("owner", j.comm(d, &t.Owner.Comm).Uint32("uid", t.Owner.UID).Uint64("cgroup_id", t.Owner.CgroupID))
+		e.Dict("owner", nameJSON(d, "comm", t.Owner.Comm.Bytes()).Uint32("uid", t.Owner.UID).Uint64("cgroup_id", t.Owner.CgroupID))
 	}
 	j.process(e, "closer", &t.Closer)
 	e.Str("reason", t.Reason.String()).Uint32("rearms", t.Rearms).Str("source", t.Source.String()).Send()
@@ -117,17 +116,5 @@ func (j *jsonSink) process(e *zerolog.Event, key string, p *tracer.Closer) {
 		e.RawJSON(key, null)
 		return
 	}
-	e.Dict(key, j.comm(zerolog.Dict().Uint32("pid", p.PID), &p.Comm))
-}
-
-// comm is whatever a stranger called the process; JSON wants UTF-8.
-func (j *jsonSink) comm(e *zerolog.Event, c *tracer.Comm) *zerolog.Event {
-	if b := c.Bytes(); utf8.Valid(b) {
-		return e.Bytes("comm", b)
-	}
-	j.scratch = j.scratch[:0]
-	for _, r := range c.String() {
-		j.scratch = utf8.AppendRune(j.scratch, r) // what is invalid becomes U+FFFD
-	}
-	return e.Bytes("comm", j.scratch)
+	e.Dict(key, nameJSON(zerolog.Dict().Uint32("pid", p.PID), "comm", p.Comm.Bytes()))
 }

@@ -54,7 +54,7 @@ func TestLsText(t *testing.T) {
 	}
 	out.Flush()
 	const want = `NETNS      STATE        LOCAL                 REMOTE                PID      COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP
-4026531840 LISTEN       [::]:443              [::]:*                17       ngi?x           0      -          -        -        held   /web
+4026531840 LISTEN       [::]:443              [::]:*                17       ngi\x1bx        0      -          -        -        held   /web
 4026531840 TIME_WAIT    10.0.0.1:50000        192.0.2.9:443         -        -               -      timewait   16.841s  >43.159s -      -
 4026531840 FIN_WAIT_2   10.0.0.1:50000        192.0.2.9:443         -        -               -      timewait   16.841s  -        orphan -
 7          FIN_WAIT_2   10.0.0.1:50002        192.0.2.9:443         18       curl            1000   -          -        -        held   89

@@ -111,6 +111,16 @@ func rejectArgs(cmd *cobra.Command, args []string) error {
 
 // logger writes plain lines for people.
 func logger(w io.Writer) *zerolog.Logger {
-	l := zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
+	lines := zerolog.ConsoleWriter{
+		Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName},
+		FormatPrepare: func(fields map[string]any) error {
+			// Fields are quoted where they must be, but not the message: an error can name a file.
+			if msg, ok := fields[zerolog.MessageFieldName].(string); ok {
+				fields[zerolog.MessageFieldName] = string(appendPrintable(nil, msg))
+			}
+			return nil
+		},
+	}
+	l := zerolog.New(lines).Level(zerolog.InfoLevel)
 	return &l
 }

@@ -86,7 +86,7 @@ func (s *statJSON) groups(e *zerolog.Event, r *statReport) {
 		if g.Name == "" {
 			d.RawJSON("name", null)
 		} else {
-			d.Str("name", g.Name)
+			nameJSON(d, "name", []byte(g.Name))
 		}
 		groups.Dict(d.Array("states", statesJSON(g.State)))
 	}

@@ -254,7 +254,7 @@ func TestStatPassesSIGTERMOn(t *testing.T) {
 	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' TERM; echo ready; while :; do sleep 0.1; done`)
 	for deadline := time.Now().Add(time.Minute); !hasChild(t, p.Process.Pid, "sh"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the command does not start: %s", &p.stderr)
+			t.Fatalf("the command does not start: %s", p.said())
 		}
 	}
 	time.Sleep(200 * time.Millisecond) // for the trap to be set
@@ -263,7 +263,7 @@ func TestStatPassesSIGTERMOn(t *testing.T) {
 	}
 	_ = p.Wait()
 	if code := p.ProcessState.ExitCode(); code != 5 || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
-		t.Errorf("exit code %d, stdout %s, stderr %s", code, &p.stdout, &p.stderr)
+		t.Errorf("exit code %d, stdout %s, stderr %s", code, &p.stdout, p.said())
 	}
 }
 
@@ -363,28 +363,10 @@ func TestStatEnds(t *testing.T) {
 	t.Parallel()
 	p := startFinwait(t, "stat", "--duration", "300ms")
 	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
-		t.Errorf("%v: %s%s", err, &p.stdout, &p.stderr)
+		t.Errorf("%v: %s%s", err, &p.stdout, p.said())
 	}
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stderr.Close()
-	p = &process{Cmd: exec.Command("/proc/self/exe", "stat", "--duration", "1h")}
-	p.Env = append(os.Environ(), asFinwait+"=1")
-	p.Stdout, p.Stderr = &p.stdout, stderr
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Process.Kill() })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if b, _ := os.ReadFile(stderr.Name()); bytes.Contains(b, []byte("Ctrl-C")) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it does not say that it counts")
-		}
-	}
+	p = startFinwait(t, "stat", "--duration", "1h")
+	p.awaitSaid(t, "Ctrl-C")
 	if err := p.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func TestStatGroups(t *testing.T) {
 		t.Error("what was read is changed: the next interval would be wrong")
 	}
 	text := reportText(t, &statText{}, r)
-	if strings.Contains(text, "\x1b") || !strings.Contains(text, "?[2J") || !strings.Contains(text, "(2 others)") {
+	if strings.Contains(text, "\x1b") || !strings.Contains(text, `\x1b[2J`) || !strings.Contains(text, "(2 others)") {
 		t.Errorf("text:\n%s", text)
 	}
 	got := reportJSON(t, r)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"finwait/tracer"
@@ -219,17 +218,4 @@ func appendTime(b []byte, d time.Duration) []byte {
 	default:
 		return append(strconv.AppendFloat(b, d.Seconds(), 'f', 3, 64), 's')
 	}
-}
-
-func appendName(b []byte, c *tracer.Comm) []byte { return appendPrintable(b, c.String()) }
-
-// appendPrintable writes a name without what a terminal would obey.
-func appendPrintable(b []byte, name string) []byte {
-	for _, r := range name {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			r = '?'
-		}
-		b = utf8.AppendRune(b, r)
-	}
-	return b
 }

@@ -18,6 +18,13 @@ const asFinwait = "FINWAIT_TEST_RUN_MAIN"
 
 // TestMain lets a test start this binary as the command itself.
 func TestMain(m *testing.M) {
+	if err := rename(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if os.Getenv(asHolder) != "" {
+		os.Exit(hold())
+	}
 	if count := os.Getenv(asClients); count != "" {
 		os.Exit(clients(count))
 	}
@@ -30,22 +37,61 @@ func TestMain(m *testing.M) {
 // A process is the command, running.
 type process struct {
 	*exec.Cmd
-	stdout, stderr bytes.Buffer
+	stdout bytes.Buffer
+	stderr string // a file: what is said can be read meanwhile
 }
 
-func startFinwait(t *testing.T, args ...string) *process {
+func newFinwait(t *testing.T, args ...string) *process {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test traces the kernel: run it as root")
 	}
-	p := &process{Cmd: exec.Command("/proc/self/exe", args...)}
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stderr.Close() })
+	p := &process{Cmd: exec.Command("/proc/self/exe", args...), stderr: stderr.Name()}
 	p.Env = append(os.Environ(), asFinwait+"=1")
-	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.Stdout, p.Stderr = &p.stdout, stderr
+	t.Cleanup(func() {
+		if p.Process != nil {
+			_ = p.Process.Kill()
+		}
+	})
+	return p
+}
+
+// nobody is an ordinary user with exactly these capabilities.
+func nobody(caps ...uintptr) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: caps}
+}
+
+func startFinwait(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := newFinwait(t, args...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Process.Kill() })
 	return p
+}
+
+// said is what stderr has so far.
+func (p *process) said() string {
+	b, err := os.ReadFile(p.stderr)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func (p *process) awaitSaid(t *testing.T, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.said(), what); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute, and it does not say %q: %s", what, p.said())
+		}
+	}
 }
 
 // connect makes connections that are reset, until stop is closed.
@@ -74,7 +120,7 @@ func traceSome(t *testing.T, args ...string) *process {
 	close(stop)
 	<-stopped
 	if err != nil {
-		t.Fatalf("finwait %s: %v: %s", strings.Join(args, " "), err, &p.stderr)
+		t.Fatalf("finwait %s: %v: %s", strings.Join(args, " "), err, p.said())
 	}
 	return p
 }
@@ -111,8 +157,8 @@ func TestBareCommandAndDuration(t *testing.T) {
 		t.Error("colours in a pipe")
 	}
 	// A loss may be of any connection of the host's.
-	if sum := p.stderr.String(); !strings.Contains(sum, "accounted for") && !strings.Contains(sum, "transitions were lost") {
-		t.Errorf("no summary on stderr: %s", &p.stderr)
+	if sum := p.said(); !strings.Contains(sum, "accounted for") && !strings.Contains(sum, "transitions were lost") {
+		t.Errorf("no summary on stderr: %s", sum)
 	}
 }
 
@@ -129,49 +175,22 @@ func TestRawCount(t *testing.T) {
 // On a quiet host it says that it waits and what to do; SIGINT ends it well.
 func TestQuietHost(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test traces the kernel: run it as root")
-	}
 	ns := testnet.NewNS(t)
-	stderr := filepath.Join(t.TempDir(), "stderr")
-	f, err := os.Create(stderr)
-	if err != nil {
+	p := startFinwait(t, "--netns", fmt.Sprint(ns.Inode))
+	p.awaitSaid(t, "waiting")
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	said := func() string {
-		b, err := os.ReadFile(stderr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	var stdout bytes.Buffer
-	cmd := exec.Command("/proc/self/exe", "--netns", fmt.Sprint(ns.Inode))
-	cmd.Env = append(os.Environ(), asFinwait+"=1")
-	cmd.Stdout, cmd.Stderr = &stdout, f
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(said(), "waiting"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("a minute, and it does not say that it waits: %s", said())
-		}
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
+	if err := p.Wait(); err != nil {
 		t.Errorf("SIGINT: %v", err)
 	}
 	for _, want := range []string{"curl", "delivered=0"} {
-		if !strings.Contains(said(), want) {
-			t.Errorf("stderr does not say %q: %s", want, said())
+		if !strings.Contains(p.said(), want) {
+			t.Errorf("stderr does not say %q: %s", want, p.said())
 		}
 	}
-	if stdout.Len() > 0 {
-		t.Errorf("stdout: %s", &stdout)
+	if p.stdout.Len() > 0 {
+		t.Errorf("stdout: %s", &p.stdout)
 	}
 }
 
@@ -210,7 +229,7 @@ func TestFeatures(t *testing.T) {
 	t.Parallel()
 	p := startFinwait(t, "features")
 	if err := p.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, &p.stderr)
+		t.Fatalf("%v: %s", err, p.said())
 	}
 	for _, want := range []string{"inet_sock_set_state", "timer wheel", "HZ=", "fentry"} {
 		if !strings.Contains(p.stdout.String(), want) {
@@ -222,17 +241,15 @@ func TestFeatures(t *testing.T) {
 // Without the capabilities it says which, in one line.
 func TestNotPermitted(t *testing.T) {
 	t.Parallel()
-	p := &process{Cmd: exec.Command("/proc/self/exe")}
-	p.Env = append(os.Environ(), asFinwait+"=1")
-	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	p := newFinwait(t)
+	p.SysProcAttr = nobody()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Wait(); p.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("exit: %v, want code %d", err, exitFailure)
 	}
-	if s := p.stderr.String(); !strings.Contains(s, "CAP_BPF") || !strings.Contains(s, "setcap") || strings.Count(s, "\n") != 1 {
+	if s := p.said(); !strings.Contains(s, "CAP_BPF") || !strings.Contains(s, "setcap") || strings.Count(s, "\n") != 1 {
 		t.Errorf("stderr: %q", s)
 	}
 }
