@@ -9,6 +9,8 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs -o mode=1777 tmp /tmp
+chmod 755 / # for those who are not root
 ip link set lo up
 for module in inet_diag tcp_diag; do
 	[ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
@@ -21,12 +23,14 @@ status=0
 case $JOB in
 test)
 	/tracer.test -test.v=test2json -test.run '^TestVerifierCost$' || status=$?
+	/privilege.test -test.v=test2json || status=$?
 	# What no hook of minisocks has part in is tested with one set.
 	skip='^$'
 	for hooks in fentry tracepoint; do
 		echo "hooks $hooks"
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /live.test -test.v=test2json -test.short \
 			-test.skip "$skip" ${RUN:+-test.run "$RUN"} || status=$?
+		FINWAIT_HOOKS=$hooks timeout 120 /finwait.test -test.v=test2json -test.run "${RUN:-^TestPrivilege}" || status=$?
 		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestRingFull$'
 	done
 	;;
