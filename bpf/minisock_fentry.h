@@ -77,7 +77,7 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	if (raw)
 		emit_raw_mini(&m);
 	caller = find_caller(ctx).caller;
-	/* Who takes the timer away, and is faster, clears its function (since 6.10). */
+	/* Who takes the timer away, and is faster, clears its function (since 6.11). */
 	if (caller == CALLER_NONE && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
 	    BPF_CORE_READ(tw, tw_timer.function))
 		caller = CALLER_TIMER;

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +48,7 @@ func confined(how string) int {
 		fmt.Println(string(status), err)
 		return 0
 	}
-	for _, file := range []string{"/proc/self/status", "/etc/passwd", "/", os.TempDir()} {
+	for _, file := range []string{"/proc/self/status", "/proc/self/exe", "/", os.TempDir()} {
 		_, err := os.Open(file)
 		fmt.Println("open", errors.Is(err, fs.ErrPermission))
 	}
@@ -57,6 +58,7 @@ func confined(how string) int {
 	fmt.Println("exec", errors.Is(err, fs.ErrPermission))
 	_, err = net.Dial("tcp4", "127.0.0.1:9")
 	fmt.Println("connect", errors.Is(err, fs.ErrPermission))
+	fmt.Println("zone", time.Unix(0, 0).Local().Format("-0700"))
 	fmt.Println("written all the same")
 	return 0
 }
@@ -118,6 +120,19 @@ func TestLandlock(t *testing.T) {
 	// Connections: since ABI 4, Linux 6.7.
 	if abi := version(t); abi >= 4 && !strings.Contains(out, "connect true") {
 		t.Errorf("Landlock ABI %d: %s", abi, out)
+	}
+}
+
+// The time zone is read from a file when it is first asked for, and without one
+// it would be UTC, in silence.
+func TestTimeZoneIsKept(t *testing.T) {
+	const zone = "Asia/Kolkata"
+	if _, err := time.LoadLocation(zone); err != nil {
+		t.Skipf("no file of a time zone to be read: %v", err)
+	}
+	t.Setenv("TZ", zone)
+	if out := confine(t, "landlock"); !strings.Contains(out, "zone +0530\n") {
+		t.Error(out)
 	}
 }
 
