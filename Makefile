@@ -44,6 +44,7 @@ docs-kernels: ## the same, and write docs/kernels.md
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ (10s)
 	$(GO) test -run '^$$' -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
+	$(GO) test -run '^$$' -fuzz FuzzNames -fuzztime $(FUZZ) ./cmd/finwait
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/sockdiag
 	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram
 

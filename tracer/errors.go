@@ -37,7 +37,7 @@ func (e *PermissionError) Error() string {
 	if len(e.Missing) == 0 {
 		return fmt.Sprintf("the kernel does not permit it although CAP_BPF and CAP_PERFMON are there; a container's seccomp profile can forbid bpf(2): %v", e.Err)
 	}
-	return fmt.Sprintf("not permitted without %s: run as root, or %s", strings.Join(e.Missing, " and "), privilege.Setcap("the-binary", false))
+	return fmt.Sprintf("not permitted without %s: run as root, or %s on the binary", strings.Join(e.Missing, " and "), privilege.Setcap(false))
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }

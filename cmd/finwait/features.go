@@ -30,8 +30,8 @@ func newFeatures() *cobra.Command {
 			if err != nil {
 				binary = "finwait"
 			}
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\nto trace without root:  %s\nand to miss nothing:    %s\n",
-				privilege.Setcap(binary, false), privilege.Setcap(binary, true)); err != nil {
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\nto trace without root:  %[1]s %[2]s\nand to miss nothing:    %[3]s %[2]s\n",
+				privilege.Setcap(false), binary, privilege.Setcap(true)); err != nil {
 				return err
 			}
 			return refused

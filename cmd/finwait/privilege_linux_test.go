@@ -359,12 +359,11 @@ func TestPrivilegeOfFile(t *testing.T) {
 	if err := os.WriteFile(binary, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	line := strings.Fields(privilege.Setcap(binary, false)) // setcap CAPS FILE
-	set, err := cap.FromText(line[1])
+	set, err := cap.FromText(strings.TrimPrefix(privilege.Setcap(false), "setcap "))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := set.SetFile(line[2]); err != nil {
+	if err := set.SetFile(binary); err != nil {
 		t.Fatal(err)
 	}
 	ns := testnet.NewNS(t)

@@ -60,14 +60,14 @@ func Lacking() []Use {
 	return slices.DeleteFunc(Uses(), func(u Use) bool { return u.Without == "" || Has(u.Name) })
 }
 
-// Setcap is the command that gives a binary what tracing takes with any hooks,
-// or all that is of use.
-func Setcap(binary string, all bool) string {
+// Setcap is the command, but for the file, that gives a binary what tracing takes
+// with any hooks, or all that is of use.
+func Setcap(all bool) string {
 	var names []string
 	for _, u := range Uses() {
 		if all || u.Without == "" || u.Name == Syslog {
 			names = append(names, strings.ToLower(u.Name))
 		}
 	}
-	return "setcap " + strings.Join(names, ",") + "=ep " + binary
+	return "setcap " + strings.Join(names, ",") + "=ep"
 }
