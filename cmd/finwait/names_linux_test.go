@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -32,7 +33,9 @@ func rename() error {
 }
 
 func hold() int {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // whose listener closes in ways of its own
+	l, err := plain.Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err == nil {
 		var client, server net.Conn
 		if client, err = net.Dial("tcp4", l.Addr().String()); err == nil {

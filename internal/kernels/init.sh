@@ -24,13 +24,15 @@ case $JOB in
 test)
 	/tracer.test -test.v=test2json -test.run '^TestVerifierCost$' || status=$?
 	/privilege.test -test.v=test2json || status=$?
+	privilege='^TestPrivilege' # of the command line
 	# What no hook of minisocks has part in is tested with one set.
 	skip='^$'
 	for hooks in fentry tracepoint; do
 		echo "hooks $hooks"
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /live.test -test.v=test2json -test.short \
 			-test.skip "$skip" ${RUN:+-test.run "$RUN"} || status=$?
-		FINWAIT_HOOKS=$hooks timeout 120 /finwait.test -test.v=test2json -test.run "${RUN:-^TestPrivilege}" || status=$?
+		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /finwait.test -test.v=test2json -test.short -test.run "$privilege" || status=$?
+		privilege='^TestPrivilege(Least|Syslog)$'
 		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestRingFull$'
 	done
 	;;

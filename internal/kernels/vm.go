@@ -19,7 +19,7 @@ var initScript []byte
 // hooks, and for all, booting included.
 const (
 	jobLimit = 240 * time.Second
-	vmLimit  = 540 * time.Second
+	vmLimit  = 780 * time.Second
 )
 
 // A file of an initramfs.
