@@ -119,7 +119,12 @@ func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demoSin
 		return err
 	}
 	defer tr.Close()
-	warnLacking(log, privilege.Syslog)
+	warnLacking(log, func(u privilege.Use) string {
+		if u.Name != privilege.Syslog { // nothing in its namespace is older
+			return ""
+		}
+		return u.Without
+	})
 	namespace := []string{privilege.SysAdmin, privilege.NetAdmin, privilege.NetRaw}
 	if err := confine(tr, privilege.Need{Capabilities: namespace, Files: true}, log); err != nil {
 		return err

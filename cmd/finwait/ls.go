@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/privilege"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
 
@@ -107,7 +106,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return usage(err)
 	}
 	log := logger(stderr)
-	warnLacking(log, privilege.SysPtrace, privilege.DACReadSearch, privilege.SysAdmin)
+	warnLacking(log, unlisted)
 	reader, err := newSocketReader(o, sel, log)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"finwait/internal/privilege"
@@ -11,12 +10,12 @@ import (
 )
 
 // warnLacking says in one line what the output lacks for want of capabilities,
-// as far as they matter to the command.
-func warnLacking(log *zerolog.Logger, matter ...string) {
+// where lack knows what that is for the command.
+func warnLacking(log *zerolog.Logger, lack func(privilege.Use) string) {
 	var lacks []string
-	for _, u := range privilege.Lacking() {
-		if slices.Contains(matter, u.Name) {
-			lacks = append(lacks, u.Name+": "+u.Without)
+	for _, u := range privilege.Uses() {
+		if what := lack(u); what != "" && !privilege.Has(u.Name) {
+			lacks = append(lacks, u.Name+": "+what)
 		}
 	}
 	if len(lacks) > 0 {
@@ -24,8 +23,9 @@ func warnLacking(log *zerolog.Logger, matter ...string) {
 	}
 }
 
-// optional are what tracing makes use of and can do without.
-var optional = []string{privilege.Syslog, privilege.SysPtrace, privilege.DACReadSearch, privilege.SysAdmin}
+func untold(u privilege.Use) string { return u.Without }
+
+func unlisted(u privilege.Use) string { return u.Unlisted }
 
 // confine gives up what is not needed once the tracer is attached.
 func confine(tr *tracer.Tracer, need privilege.Need, log *zerolog.Logger) error {

@@ -153,7 +153,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	defer tr.Close()
-	warnLacking(&cfg.Logger, optional...)
+	warnLacking(&cfg.Logger, untold)
 	m := &measurement{tracer: tr, cfg: &cfg, top: o.top}
 	if err := m.begin(); err != nil {
 		return err

@@ -104,7 +104,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer tr.Close()
-	warnLacking(log, optional...)
+	warnLacking(log, untold)
 	if err := confine(tr, privilege.Need{}, log); err != nil {
 		return err
 	}

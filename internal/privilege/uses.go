@@ -2,10 +2,7 @@
 // those that it does not need any more.
 package privilege
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Capabilities (linux/capability.h) that finwait makes use of.
 const (
@@ -26,22 +23,24 @@ type Use struct {
 	Since string // the first kernel that has it
 	For   string
 	// Without is what the output lacks without it; "": without it there is no tracing.
-	Without string
+	Without  string
+	Unlisted string // what ls lacks without it; "": nothing
 }
 
 // Uses are those that trace, stat and ls make use of, the most needed first.
 func Uses() []Use {
 	return []Use{
-		{BPF, "5.8", "load the programs and their maps", ""},
-		{Perfmon, "5.8", "let them read kernel memory, and attach them", ""},
+		{BPF, "5.8", "load the programs and their maps", "", ""},
+		{Perfmon, "5.8", "let them read kernel memory, and attach them", "", ""},
 		{Syslog, "2.6.37", "read the addresses in /proc/kallsyms; only the fentry hooks can do without",
-			"why minisocks end before their time, listeners close, and FIN_WAIT_1, FIN_WAIT_2 and CLOSING are cut short (killed is said)"},
+			"why minisocks end before their time, listeners close, and FIN_WAIT_1, FIN_WAIT_2 and CLOSING are cut short (killed is said)", ""},
 		{SysPtrace, "2.2", "see which sockets and network namespaces other users' processes have",
-			"owners of other users' sockets that are older than finwait, and the namespaces that only their processes lead to"},
+			"owners of other users' sockets that are older than finwait, and the namespaces that only their processes lead to",
+			"owners of other users' sockets, and the network namespaces that only their processes lead to"},
 		{DACReadSearch, "2.2", "list other users' descriptors, for " + SysPtrace + " to look at",
-			"owners of other users' sockets that are older than finwait"},
+			"owners of other users' sockets that are older than finwait", "owners of other users' sockets"},
 		{SysAdmin, "2.2", "enter other network namespaces",
-			"what other network namespaces held before finwait, until it moves, and their audit"},
+			"what other network namespaces held before finwait, until it moves, and their audit", "other network namespaces"},
 	}
 }
 
@@ -53,11 +52,6 @@ func Missing() (names []string) {
 		}
 	}
 	return names
-}
-
-// Lacking are the optional ones that this process would need and has not got.
-func Lacking() []Use {
-	return slices.DeleteFunc(Uses(), func(u Use) bool { return u.Without == "" || Has(u.Name) })
 }
 
 // Setcap is the command, but for the file, that gives a binary what tracing takes

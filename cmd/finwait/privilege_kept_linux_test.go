@@ -1,0 +1,156 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"finwait/internal/privilege"
+	"finwait/internal/testnet"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+)
+
+// What stat and demo keep of all, until they end.
+func TestPrivilegeKept(t *testing.T) {
+	for args, kept := range map[string][]uintptr{
+		"stat --duration 1h":          {unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN}, // for the audit at the end
+		"stat --duration 1h --port 9": nil,
+		"stat --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
+		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
+		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
+	} {
+		if testing.Short() && len(kept) != 1 && len(kept) != 2 {
+			continue
+		}
+		p := startFinwait(t, strings.Fields(args)...)
+		p.awaitConfined(t, kept...)
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Wait()
+		if s := p.said(); strings.Contains(s, "ermi") || strings.Contains(s, "EPERM") {
+			t.Errorf("%s: %s", args, s)
+		}
+	}
+}
+
+// The audit of a user without any optional capability is of the own namespace.
+func TestPrivilegeAudit(t *testing.T) {
+	inFull(t)
+	p := newFinwait(t, "stat", "--audit", "--duration", "1s", "--hooks", "auto")
+	p.SysProcAttr = nobody(least...)
+	if err := p.Run(); err != nil {
+		t.Errorf("%v: %s", err, p.said())
+	}
+	if !strings.Contains(p.stdout.String(), "9 counters in 1 network namespaces") {
+		t.Errorf("the own namespace is not compared: %s", &p.stdout)
+	}
+}
+
+// openDir is a directory that others can reach, as those of a test cannot be.
+func openDir(t *testing.T, mode os.FileMode) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "finwait-privilege-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, mode); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The command that stat runs is as privileged as without finwait, and as free.
+func TestPrivilegeOfCommand(t *testing.T) {
+	dir := openDir(t, 0o777)
+	// Long enough after its start for what finwait does to itself to be seen, if it were.
+	script := `sleep 1; grep -E "^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)" /proc/self/status; cd ` + dir + ` && echo >file && rm file && echo written`
+	for _, who := range []*syscall.SysProcAttr{nobody(least...), nil} {
+		if testing.Short() && who == nil {
+			break
+		}
+		bare := exec.Command("sh", "-c", script)
+		bare.SysProcAttr = who
+		want, err := bare.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newFinwait(t, append([]string{"stat", "--port", "9", "--write", "/dev/null", "--"}, bare.Args...)...)
+		p.SysProcAttr = who
+		if err := p.Run(); err != nil {
+			t.Fatalf("%v: %s", err, p.said())
+		}
+		if got := p.stdout.String(); got != string(want) || !strings.Contains(got, "written") {
+			t.Errorf("the command has %q, without finwait %q", got, want)
+		}
+	}
+}
+
+// The line that features prints works: capabilities of the file, which also make
+// it a process that nobody may look into.
+func TestPrivilegeOfFile(t *testing.T) {
+	binary := filepath.Join(openDir(t, 0o755), "finwait")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(binary, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	set, err := cap.FromText(strings.TrimPrefix(privilege.Setcap(false), "setcap "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.SetFile(binary); err != nil {
+		t.Fatal(err)
+	}
+	ns := testnet.NewNS(t)
+	p := newFinwait(t, "trace", "-o", "json", "--hooks", hooksToTest(), "--netns", strconv.Itoa(int(ns.Inode)))
+	p.Path = binary
+	p.SysProcAttr = nobody()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tracedRight(t, p, ns)
+	warned(t, p, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
+}
+
+// features says what each capability is for, to those as well that have none.
+func TestPrivilegeFeatures(t *testing.T) {
+	for _, c := range []struct {
+		caps []uintptr
+		code int
+	}{{nil, exitFailure}, {least, exitOK}, {all, exitOK}} {
+		if testing.Short() && len(c.caps) > 0 {
+			break
+		}
+		p := newFinwait(t, "features")
+		p.SysProcAttr = nobody(c.caps...)
+		_ = p.Run()
+		out := p.stdout.String()
+		if p.ProcessState.ExitCode() != c.code || !strings.Contains(out, "setcap cap_bpf,cap_perfmon,cap_syslog=ep /") {
+			t.Errorf("with %v: exit code %d: %s%s", c.caps, p.ProcessState.ExitCode(), out, p.said())
+		}
+		for _, one := range all {
+			state := "missing"
+			if slices.Contains(c.caps, one) {
+				state = "in use"
+			}
+			if one == unix.CAP_SYSLOG && addressesOpen(t) {
+				state = "in use"
+			}
+			if !regexp.MustCompile(`(?m)^` + capName(one) + ` +[\d.]+ +` + state).MatchString(out) {
+				t.Errorf("with %v: %s is not said to be %s:\n%s", c.caps, capName(one), state, out)
+			}
+		}
+	}
+}
