@@ -80,7 +80,7 @@ func Features() ([]Feature, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	types := btf.NewCache()
+	types := kernelTypesCache()
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"finwait/internal/kallsyms"
 	"finwait/internal/ktime"
@@ -74,6 +75,24 @@ var symbolCache struct {
 	sync.Mutex
 	modules string // /proc/modules as the symbols were read
 	symbols *symbols
+}
+
+// typesCache holds the kernel's types for as long as some tracer is being
+// opened, and until the next collection of garbage.
+var typesCache struct {
+	sync.Mutex
+	types weak.Pointer[btf.Cache]
+}
+
+func kernelTypesCache() *btf.Cache {
+	typesCache.Lock()
+	defer typesCache.Unlock()
+	types := typesCache.types.Value()
+	if types == nil {
+		types = btf.NewCache()
+		typesCache.types = weak.Make(types)
+	}
+	return types
 }
 
 func kernelSymbols() (*symbols, error) {

@@ -62,7 +62,7 @@ func New(cfg Config) (*Tracer, error) {
 	// Kernel types and symbols take most of the start that the verifier does not:
 	// read both at once. What goes wrong with the symbols load() meets again.
 	go func() { _, _ = kernelSymbols() }()
-	types := btf.NewCache()
+	types := kernelTypesCache()
 	if cfg.Hooks != Auto {
 		return open(cfg, cfg.Hooks, types)
 	}
