@@ -298,6 +298,7 @@ const (
 	bpfMapMinisocks         = "minisocks"
 	bpfMapNamespaces        = "namespaces"
 	bpfMapNetnsTotals       = "netns_totals"
+	bpfMapNowhere           = "nowhere"
 	bpfMapSkipped           = "skipped"
 	bpfMapSockets           = "sockets"
 	bpfMapTotals            = "totals"
@@ -419,6 +420,7 @@ type bpfMapSpecs struct {
 	Minisocks   *ebpf.MapSpec `ebpf:"minisocks"`
 	Namespaces  *ebpf.MapSpec `ebpf:"namespaces"`
 	NetnsTotals *ebpf.MapSpec `ebpf:"netns_totals"`
+	Nowhere     *ebpf.MapSpec `ebpf:"nowhere"`
 	Skipped     *ebpf.MapSpec `ebpf:"skipped"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	Totals      *ebpf.MapSpec `ebpf:"totals"`
@@ -494,6 +496,7 @@ type bpfMaps struct {
 	Minisocks   *ebpf.Map `ebpf:"minisocks"`
 	Namespaces  *ebpf.Map `ebpf:"namespaces"`
 	NetnsTotals *ebpf.Map `ebpf:"netns_totals"`
+	Nowhere     *ebpf.Map `ebpf:"nowhere"`
 	Skipped     *ebpf.Map `ebpf:"skipped"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	Totals      *ebpf.Map `ebpf:"totals"`
@@ -509,6 +512,7 @@ func (m *bpfMaps) Close() error {
 		m.Minisocks,
 		m.Namespaces,
 		m.NetnsTotals,
+		m.Nowhere,
 		m.Skipped,
 		m.Sockets,
 		m.Totals,
