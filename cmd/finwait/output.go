@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -25,4 +28,39 @@ func (o *outputFlags) check() error {
 		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
 	}
 	return nil
+}
+
+// blockedLimit is how long an output that takes nothing is waited for once a
+// signal has asked for the end.
+const blockedLimit = 5 * time.Second
+
+// A stdoutWriter waits for its writer without end, such as for a pipe that nobody
+// reads; after ctx is done no longer than blockedLimit.
+type stdoutWriter struct {
+	io.Writer
+	ctx context.Context
+}
+
+// Write must not be called again after an error: p may still be read from.
+func (w *stdoutWriter) Write(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	written := make(chan result, 1)
+	go func() {
+		n, err := w.Writer.Write(p)
+		written <- result{n, err}
+	}()
+	select {
+	case r := <-written:
+		return r.n, r.err
+	case <-w.ctx.Done():
+	}
+	select {
+	case r := <-written:
+		return r.n, r.err
+	case <-time.After(blockedLimit):
+		return 0, fmt.Errorf("the output is cut short: it was not taken for %v after the signal to end", blockedLimit)
+	}
 }

@@ -55,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	root := newRoot(stderr)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(&stdoutWriter{stdout, ctx})
 	root.SetErr(stderr)
 
 	err := root.ExecuteContext(ctx)

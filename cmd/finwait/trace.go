@@ -179,6 +179,9 @@ func colours(w io.Writer, when string) bool {
 	case "never":
 		return false
 	}
+	if out, ok := w.(*stdoutWriter); ok {
+		w = out.Writer
+	}
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
