@@ -27,6 +27,7 @@ type traceOptions struct {
 	out      outputFlags
 	hooks    string
 	raw      bool
+	ring     uint32
 	count    uint64
 	duration time.Duration
 }
@@ -52,6 +53,7 @@ it lasted at least that long, "~" that it is exact to the kernel's tick only.`,
 	o.out.register(fs)
 	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
+	fs.Uint32Var(&o.ring, "ring-bytes", 0, "keep so many `bytes` of events that are not yet written, a power of two; 0: 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	return cmd
@@ -99,7 +101,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		s = newJSONSink(out)
 	}
 
-	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, Raw: o.raw, Idle: out.Flush, Logger: *log})
+	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, RingBytes: o.ring, Raw: o.raw, Idle: out.Flush, Logger: *log})
 	if err != nil {
 		return err
 	}
