@@ -94,21 +94,29 @@ func (st *Stage) Left() (left sandbox.Census, err error) {
 // TIME_WAIT to expire, but has it end with the namespace. What cannot run is a
 // *NotRunError. When ctx is done, Play ends within a second.
 func (st *Stage) Play(ctx context.Context, sc *Scenario, fast bool, note func(at time.Duration, text string)) error {
-	st.ctx, st.note = ctx, note
-	played := make(chan error, 1)
-	go func() {
-		played <- st.owner.try(func() {
-			sc.Run(st)
-			st.finish(sc, fast)
-		})
-	}()
+	st.note = note
+	return st.act(ctx, func() {
+		sc.Run(st)
+		st.finish(sc, fast)
+	})
+}
+
+// Act runs a scenario, once, and does not ask what was seen of it.
+func (st *Stage) Act(ctx context.Context, sc *Scenario) error {
+	return st.act(ctx, func() { sc.Run(st) })
+}
+
+func (st *Stage) act(ctx context.Context, fn func()) error {
+	st.ctx = ctx
+	acted := make(chan error, 1)
+	go func() { acted <- st.owner.try(fn) }()
 	select {
-	case err := <-played:
+	case err := <-acted:
 		return err
 	case <-ctx.Done():
 		// All notice that, but for a connect(2) that hangs.
 		select {
-		case <-played:
+		case <-acted:
 		case <-time.After(time.Second):
 		}
 		return ctx.Err()
