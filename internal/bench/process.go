@@ -11,12 +11,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"finwait/internal/bpfobj"
 	"finwait/internal/netns"
 	"finwait/internal/scenario"
 
@@ -152,23 +152,16 @@ func (u use) perRun() float64 {
 // programs is what the kernel measured of each program that the process holds,
 // by name: whose a program is that came meanwhile, only this tells.
 func (p *process) programs() (map[string]use, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", p.Process.Pid))
+	held, err := bpfobj.Held(p.Process.Pid)
 	if err != nil {
 		return nil, err
 	}
-	ids := make(map[ebpf.ProgramID]bool)
-	for _, name := range files {
-		info, err := os.ReadFile(name)
-		if err != nil {
-			continue // closed meanwhile
-		}
-		if id, err := number(info, "prog_id:"); err == nil {
-			ids[ebpf.ProgramID(id)] = true
-		}
-	}
 	all := make(map[string]use)
-	for id := range ids {
-		prog, err := ebpf.NewProgramFromID(id)
+	for _, o := range held {
+		if o.Kind != bpfobj.Program {
+			continue
+		}
+		prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(o.ID))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // unloaded meanwhile
 		}
