@@ -1,0 +1,126 @@
+//go:build linux
+
+package live_test
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"finwait/internal/audit"
+	generator "finwait/internal/load"
+	"finwait/internal/testnet"
+	"finwait/tracer"
+)
+
+// Transitions as fast as the machine makes them, and no room: in a ring buffer of
+// one page, in a map of a few minisocks. What is lost is counted by its cause, and
+// the totals are as exact as the kernel's counters where only the stream was short.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	count := 10_000
+	if testing.Short() {
+		count = 300
+	}
+	for name, cfg := range map[string]tracer.Config{
+		"one page":      {RingBytes: uint32(os.Getpagesize())},
+		"few minisocks": {Minisocks: 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := testnet.NewNS(t)
+			inhabit(t, ns)
+			cfg.Audit = true
+			kept := newRecorder(t)
+			tr := start(t, cfg, kept)
+			before, err := audit.Take(tr.Tracer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum, err := generator.Run(t.Context(), generator.Config{Count: count, Workers: 2, NetNS: ns.Path()}, nil)
+			if err != nil || sum.Made != count {
+				t.Fatalf("%d of %d connections: %v, %v", sum.Made, count, sum.Failed, err)
+			}
+			waitStates(t, ns, tracer.LastAck, 0)
+			after, err := audit.Take(tr.Tracer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr.stop(t)
+			st := tr.stats(t)
+			t.Logf("%.0f transitions a second: %+v", float64(10*count)/sum.Elapsed.Seconds(), st)
+			if n := uint64(len(kept.snapshot())); n != st.Delivered {
+				t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
+			}
+			if full := cfg.Minisocks > 0; st.Lost.RingFull == 0 && !full || st.Lost.MapFull == 0 && full {
+				t.Errorf("nothing was lost, so this tests nothing: %+v", st)
+			}
+			rows := 0
+			for _, r := range audit.Compare(before, after, runtime.NumCPU()) {
+				if r.NetNS != ns.Inode {
+					continue
+				}
+				rows++
+				if r.Verdict == audit.Disagrees || r.Verdict != audit.Agrees && st.Lost.Total() == st.Lost.RingFull {
+					t.Errorf("%+v; %+v", r, st)
+				}
+				if r.Counter == "ActiveOpens" && r.Kernel != int64(count) {
+					t.Errorf("the kernel counted %d connections, %d were made", r.Kernel, count)
+				}
+			}
+			if rows < 2 {
+				t.Errorf("%d counters of the namespace were compared", rows)
+			}
+		})
+	}
+}
+
+// A program that opens and closes tracers keeps nothing of them. Not beside other
+// tests, whose descriptors and goroutines come and go.
+func TestNothingLeaks(t *testing.T) {
+	rounds := 20
+	if testing.Short() {
+		rounds = 2
+	}
+	round := func() {
+		kept := newRecorder(t)
+		tr, err := tracer.New(tracer.Config{Hooks: hooks})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- tr.Run(t.Context(), func(x *tracer.Transition) error { kept.add(x); return nil }) }()
+		time.Sleep(10 * time.Millisecond)
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	round() // what is made once and for all
+	goroutines, fds := held(t)
+	for range rounds {
+		round()
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		g, f := held(t)
+		if g <= goroutines && f <= fds {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %d tracers: %d goroutines, %d descriptors; before: %d, %d", rounds, g, f, goroutines, fds)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func held(t *testing.T) (goroutines, fds int) {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtime.NumGoroutine(), len(dir)
+}
