@@ -7,6 +7,8 @@ ARGS    ?=
 FUZZ    ?= 10s
 KERNELS ?=
 BENCHTIME ?= 1s
+DURATION ?= 1m
+SEED    ?= 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
@@ -40,6 +42,10 @@ test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (
 .PHONY: docs-kernels
 docs-kernels: ## the same, and write docs/kernels.md
 	$(GO) run ./internal/kernels -docs docs/kernels.md
+
+.PHONY: soak
+soak: build ## run finwait for DURATION (1m) under everything at once, stalled, killed and started again (root); SEED=n chooses the same again
+	$(GO) run ./internal/soak -duration $(DURATION) -seed $(SEED)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ (10s)
