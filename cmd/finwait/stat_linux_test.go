@@ -96,24 +96,29 @@ func finwaitIn(t *testing.T, ns *testnet.NS, args ...string) (stdout, stderr str
 	return runIn(t, ns, self, args...)
 }
 
+type statState struct {
+	State         string
+	Live          int64
+	Entered, Left uint64
+	Timed         uint64
+	P50           *uint64 `json:"p50_ns"`
+	Total         uint64  `json:"total_ns"`
+}
+
 // A statObject is what stat says as JSON.
 type statObject struct {
 	Event  string
 	SpanNS int64 `json:"span_ns"`
-	States []struct {
-		State         string
-		Live          int64
-		Entered, Left uint64
-		Timed         uint64
-		P50           *uint64 `json:"p50_ns"`
-		Total         uint64  `json:"total_ns"`
-	}
-	Edges []struct {
+	States []statState
+	Edges  []struct {
 		From, To string
 		Count    uint64
 	}
-	Groups []struct{ Name *string }
-	Audit  []struct {
+	Groups []struct {
+		Name   *string
+		States []statState
+	}
+	Audit []struct {
 		NetNS           uint32
 		Counter         *string
 		Kernel, Finwait *int64
