@@ -403,6 +403,14 @@ static __always_inline void stop_counting(struct step *s)
 	s->info->counted = 0;
 }
 
+/* The socket itself is closed; it may connect again. */
+static __always_inline void keep_closed(const struct step *s)
+{
+	s->info->since_ns = s->e.time_ns;
+	s->info->precision = PRECISION_EXACT;
+	s->info->err = s->sk->sk_err;
+}
+
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -452,6 +460,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 			emit_step(&s);
 		else
 			stop_counting(&s);
+		keep_closed(&s);
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
