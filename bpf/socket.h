@@ -345,7 +345,22 @@ static __always_inline void lose(struct sock_info *info, struct sock *sk)
 	audit_lost(info->netns_slot);
 }
 
-/* A transition was missed in between: nobody saw s->e.from begin. */
+/* Nothing is known of the life that the socket has begun since it was closed. */
+static __always_inline void forget_life(struct sock_info *info)
+{
+	info->cookie = 0;
+	info->opened_ns = 0;
+	info->owner.pid = 0;
+	info->closer.pid = 0;
+	info->role = ROLE_UNKNOWN;
+	info->verdict = VERDICT_NONE;
+	info->deferred_fin = 0;
+}
+
+/*
+ * A transition was missed in between: nobody saw s->e.from begin. A child has its
+ * listener's state; if that is wrong, the listener's next transition tells.
+ */
 static __always_inline void check_continuity(struct step *s)
 {
 	struct sock_info *info = s->info;
@@ -354,7 +369,9 @@ static __always_inline void check_continuity(struct step *s)
 		return;
 	info->since_ns = 0;
 	info->precision = PRECISION_UNKNOWN;
-	if (info->state && !raw) {
+	if (info->state == TCP_CLOSE || (info->state && s->e.from == TCP_SYN_SENT))
+		forget_life(info);
+	if (info->state && !(s->e.from == TCP_LISTEN && s->e.to == TCP_SYN_RECV) && !raw) {
 		count(seen);
 		count(missed);
 		lose(info, s->sk);
