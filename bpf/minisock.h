@@ -85,6 +85,12 @@ static __always_inline __u64 armed_at(const struct mini *m)
 	return ago > 0 ? m->now - (__u64)ago * (1000000000ull / hz) : m->now;
 }
 
+/* By the segment that is being dropped: a FIN arms the timer for TIME_WAIT. */
+static __always_inline bool armed_just_now(const struct mini *m)
+{
+	return m->now - armed_at(m) <= 2 * (1000000000ull / hz);
+}
+
 /* What an event says of the minisock, whatever it is that happens to it. */
 static __always_inline void describe_mini(struct event *e, const struct mini *m, const struct mini_info *info)
 {
@@ -354,7 +360,10 @@ static __always_inline void mini_segment(struct mini *m)
 		return;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
 		info->expires = m->expires;
-		enter_time_wait(m, info, m->now, PRECISION_EXACT);
+		if (armed_just_now(m))
+			enter_time_wait(m, info, m->now, PRECISION_EXACT);
+		else
+			enter_time_wait_unseen(m, info);
 		return;
 	}
 	note_timer(m, info, info->time_wait_ns != 0);
