@@ -133,7 +133,7 @@ static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __
 	e.to = TCP_TIME_WAIT;
 	e.time_ns = at;
 	e.since_ns = info->since_ns;
-	e.precision = !e.since_ns ? PRECISION_UNKNOWN : precision == PRECISION_EXACT ? info->precision : precision;
+	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
 	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from && !raw)
 		move_live(&e, info->from, TCP_TIME_WAIT);
