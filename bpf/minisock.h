@@ -187,6 +187,7 @@ static __always_inline __u32 mini_netns_slot(const struct mini *m)
  */
 static __noinline long add_found(struct mini *m, __u64 since_ns)
 {
+	struct inet_timewait_sock *tw = m->tw;
 	struct mini_info info = {};
 	struct tuple t;
 	long err;
@@ -211,6 +212,11 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 	err = bpf_map_update_elem(&minisocks, &m->key, &info, BPF_NOEXIST);
 	if (err && err != -EEXIST)
 		minisocks_full = 1;
+	/* It has been visited meanwhile (older_mini()), and is known by the cookie that it was given. */
+	if (!err && !m->cookie && BPF_CORE_READ(tw, __tw_common.skc_cookie.counter)) {
+		bpf_map_delete_elem(&minisocks, &m->key);
+		return -EEXIST;
+	}
 	return err ?: info.verdict == VERDICT_PASS;
 }
 

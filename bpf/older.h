@@ -74,6 +74,9 @@ static __always_inline void older_mini(struct sock_common *skc)
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
+	/* A hook may have met it meanwhile, and known it by its address. */
+	if (find_mini(&m))
+		return;
 	found = add_found(&m, m.now);
 	if (found < 0)
 		return;
