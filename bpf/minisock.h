@@ -244,23 +244,6 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 }
 
 /*
- * connect(AF_UNSPEC) and connect() give a socket a new life under its old cookie,
- * while the minisock of the old one is still there: from now on that is found by
- * its address. Global, so that the verifier looks at it once.
- */
-__noinline int set_aside(__u64 cookie)
-{
-	struct mini_info *living = bpf_map_lookup_elem(&minisocks, &cookie);
-	__u64 addr;
-
-	if (!living || !living->minisock || living->flags & MINI_ENDED)
-		return 0;
-	addr = living->minisock;
-	bpf_map_update_elem(&minisocks, &addr, living, 0);
-	return 0;
-}
-
-/*
  * The socket may become a minisock with its next step; all that is known of it
  * goes into the map now. A function of its own, for the sake of the stack.
  */
@@ -279,9 +262,24 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 		.netns_slot = sock->netns_slot,
 	};
 
-	if (sock->handed_over)
-		set_aside(cookie);
-	sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
+	struct mini_info *living = sock->handed_over ? bpf_map_lookup_elem(&minisocks, &cookie) : NULL;
+	__u64 addr = 0;
+
+	sock->untracked = 0;
+	/*
+	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
+	 * cookie, while the minisock of the old one is still there: from now on that
+	 * is found by its address.
+	 */
+	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
+		addr = living->minisock;
+		sock->untracked = bpf_map_update_elem(&minisocks, &addr, living, 0) != 0;
+	}
+	if (!sock->untracked)
+		sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
+	/* It ended meanwhile, and did not find what was put aside. */
+	if (addr && living && living->flags & MINI_ENDED)
+		bpf_map_delete_elem(&minisocks, &addr);
 	if (sock->untracked)
 		minisocks_full = 1;
 	return 0;
@@ -454,6 +452,18 @@ static __noinline int found_ended(struct mini *m, __u8 reason)
 	return 0;
 }
 
+/* Its socket may have put it aside meanwhile, for a new life of its own (expect_minisock()). */
+static __always_inline void forget_mini(const struct mini *m)
+{
+	struct mini_info *kept = bpf_map_lookup_elem(&minisocks, &m->key);
+	__u64 addr = (__u64)m->tw;
+
+	if (kept && kept->minisock == addr)
+		bpf_map_delete_elem(&minisocks, &m->key);
+	else
+		bpf_map_delete_elem(&minisocks, &addr);
+}
+
 /* A function of its own, for the sake of the stack. */
 static __noinline int mini_ended(struct mini *m, __u8 reason)
 {
@@ -479,7 +489,7 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 	if (audit)
 		audit_mini_gone(info->netns_slot, reason, true);
 	if (flags & MINI_JOINED)
-		bpf_map_delete_elem(&minisocks, &m->key);
+		forget_mini(m);
 	return 0;
 }
 

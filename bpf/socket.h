@@ -398,7 +398,7 @@ static __always_inline bool hands_over(const struct step *s)
 {
 	if (s->e.to != TCP_CLOSE || (s->e.from != TCP_FIN_WAIT2 && s->e.from != TCP_CLOSING))
 		return false;
-	if (hand_over(s->info->cookie)) {
+	if (!s->info->untracked && hand_over(s->info->cookie)) {
 		s->info->handed_over = 1;
 		return true;
 	}
