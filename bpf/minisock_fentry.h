@@ -70,15 +70,17 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
  */
 static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *tw)
 {
+	struct stack st;
 	struct mini m;
 	__u32 caller;
 
 	read_mini(&m, tw, HOOK_TWSK_KILL);
 	if (raw)
 		emit_raw_mini(&m);
-	caller = find_caller(ctx).caller;
+	st = find_caller(ctx);
+	caller = st.caller;
 	/* Who takes the timer away, and is faster, clears its function (since 6.11). */
-	if (caller == CALLER_NONE && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
+	if (caller == CALLER_NONE && !st.deletes && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
 	    BPF_CORE_READ(tw, tw_timer.function))
 		caller = CALLER_TIMER;
 	mini_ended(&m, caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(&m, caller));
