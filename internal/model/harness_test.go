@@ -1,0 +1,245 @@
+package model
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The words of testdata/harness.c, in its order.
+
+type settings struct {
+	Fentry, Raw, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
+}
+
+type code uint64
+
+const (
+	opNothing code = iota
+	opSetState
+	opTimerStart
+	opTimerCancel
+	opTimerExpire
+	opKfreeSKB
+	opTwskAlloc
+	opTwskSchedule
+	opTwskKill
+	opOlder
+	opAttached
+	opNewSock
+	opFreeSock
+	opNewMini
+)
+
+const (
+	noObject = iota
+	aSock
+	aMini
+)
+
+type op struct {
+	Code                               code
+	Object, Slot, Nest                 uint64
+	Now, Jiffies, CPU, FreshCookie     uint64
+	Stack                              [4]uint64
+	Frames                             int64
+	FailUpdates, FailStorage, RingRoom uint64
+	PID, Kthread                       uint64
+	Parent                             uint64
+	ZeroCookie, CopyCookie             uint64
+	From, To, Skip                     uint64
+	State, Family, Sport, Dport        uint64
+	NetNS, TWAlive                     uint64
+	InetSport, Protocol, Shutdown, Err uint64
+	Held, Linger2, PacketsOut, Unacked uint64
+	Substate, Expires, Pending         uint64
+	Timeo, Rearm                       uint64
+}
+
+type account struct {
+	Seen, Filtered, Delivered, RingFull, MapFull uint64
+	Rescued, BirthsRescued, Missed, UnwindFailed uint64
+}
+
+// result is what came of one op.
+type result struct {
+	Op                           uint64
+	FailedUpdates, FailedStorage uint64
+	Cookie                       uint64 // of the object, afterwards
+	Minisocks                    uint64 // entries of the map, afterwards
+	Account                      account
+	NumEvents                    uint64
+}
+
+type event struct {
+	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
+	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
+}
+
+type netnsTotals struct {
+	SynSent, NoSyn, PassiveOpens, AttemptFails, EstabResets uint64
+	Established, CloseWait                                  int64
+	Minisocks, Gone, Reused, TimeWaitOverflow, Lost         uint64
+}
+
+type totals struct {
+	Edges             [16][16]uint64
+	Ends              [16][32]uint64
+	Live              [16]int64
+	Rearms, Ungrouped uint64
+	Timed             [16]uint64 // durations counted, by state
+	GroupLive         [16]int64
+	NetNS             [4]netnsTotals // by slot
+}
+
+// outcome is what came of a sequence, in the order of its ops.
+type outcome struct {
+	results []result
+	events  [][]event
+	totals  totals
+}
+
+const harnessEnv = "FINWAIT_MODEL_HARNESS"
+
+func TestMain(m *testing.M) {
+	os.Exit(withHarness(m.Run))
+}
+
+// withHarness compiles the programs, once for this process and for the workers that it starts to fuzz.
+func withHarness(run func() int) int {
+	if os.Getenv(harnessEnv) != "" {
+		return run()
+	}
+	dir, err := os.MkdirTemp("", "model")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	bin := filepath.Join(dir, "harness")
+	if err := build(bin, "../../bpf"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, errNoCompiler) && os.Getenv("CI") == "" {
+			return run() // each test skips, and says so
+		}
+		return 1
+	}
+	os.Setenv(harnessEnv, bin)
+	return run()
+}
+
+var errNoCompiler = errors.New("there is no clang-19 here")
+
+func build(bin, bpf string, flags ...string) error {
+	cc := os.Getenv("CLANG")
+	if cc == "" {
+		cc = "clang-19"
+	}
+	if _, err := exec.LookPath(cc); err != nil {
+		return fmt.Errorf("%w: apt-get install clang-19 libclang-rt-19-dev libbpf-dev (%v)", errNoCompiler, err)
+	}
+	args := append([]string{
+		"-O1", "-g", "-Wall", "-Werror", "-Wno-unused", "-Wno-unknown-attributes", "-Wno-ignored-attributes",
+		// The programs take the address of fields of no object, for their offset.
+		"-fsanitize=address,undefined", "-fno-sanitize=null,alignment,object-size", "-fno-sanitize-recover=all",
+		"-I", bpf, "-I", "testdata", "-o", bin,
+	}, flags...)
+	out, err := exec.Command(cc, append(args, "testdata/harness.c")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("compile the programs for the host: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// A harness is a process that runs sequences. When one has crashed another is started.
+type harness struct {
+	bin    string
+	cmd    *exec.Cmd // nil: none runs
+	in     io.WriteCloser
+	out    io.Reader
+	stderr bytes.Buffer
+}
+
+func open(t testing.TB, bin string) *harness {
+	t.Helper()
+	if bin == "" {
+		t.Skip("skipped: there is no clang-19 here to compile the programs with")
+	}
+	h := &harness{bin: bin}
+	t.Cleanup(func() {
+		if err := h.end(); err != nil {
+			t.Errorf("the harness ended: %v\n%s", err, &h.stderr)
+		}
+	})
+	return h
+}
+
+func (h *harness) start() error {
+	h.stderr.Reset()
+	h.cmd = exec.Command(h.bin)
+	h.cmd.Stderr = &h.stderr
+	in, err := h.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := h.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	h.in, h.out = in, bufio.NewReader(out)
+	return h.cmd.Start()
+}
+
+// end waits for the process; its error is what the sanitizers found.
+func (h *harness) end() error {
+	if h.cmd == nil {
+		return nil
+	}
+	h.in.Close()
+	err := h.cmd.Wait()
+	h.cmd = nil
+	return err
+}
+
+// run has the harness go through the ops. An error is the end of the harness.
+func (h *harness) run(set settings, ops []op) (*outcome, error) {
+	if h.cmd == nil {
+		if err := h.start(); err != nil {
+			return nil, err
+		}
+	}
+	var req bytes.Buffer
+	for _, v := range []any{uint64(len(ops)), set, ops} {
+		if err := binary.Write(&req, binary.LittleEndian, v); err != nil {
+			return nil, err
+		}
+	}
+	sent := make(chan error, 1)
+	go func() {
+		_, err := h.in.Write(req.Bytes())
+		sent <- err
+	}()
+	o := &outcome{results: make([]result, len(ops)), events: make([][]event, len(ops))}
+	for range ops {
+		var r result
+		if err := binary.Read(h.out, binary.LittleEndian, &r); err != nil {
+			return nil, err
+		}
+		events := make([]event, r.NumEvents)
+		if err := binary.Read(h.out, binary.LittleEndian, events); err != nil {
+			return nil, err
+		}
+		o.results[r.Op], o.events[r.Op] = r, events
+	}
+	if err := binary.Read(h.out, binary.LittleEndian, &o.totals); err != nil {
+		return nil, err
+	}
+	return o, <-sent
+}

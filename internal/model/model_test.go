@@ -1,0 +1,317 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// options of a run, by bit.
+const (
+	optHalfMade = 1 << iota // the kernel reports children before they have a peer
+	optTick                 // time passes between two hooks
+	optRaw
+	optTotalsOnly
+	optAudit
+	optSplit
+	optPortFilter
+	optMinDuration
+	optFewMinisocks
+	optLeave // what is there at the end stays
+)
+
+// play runs a script, and says what is wrong with what the programs made of it.
+func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, []string, error) {
+	k := newKernel(hookSet(hooks) % numHookSets)
+	set := settings{Stream: 1, Minisocks: 64, HZ: tickRate}
+	has := func(opt uint16) bool { return options&opt != 0 }
+	on := func(opt uint16) uint64 {
+		if has(opt) {
+			return 1
+		}
+		return 0
+	}
+	k.halfMade = has(optHalfMade)
+	k.tick = 137 * on(optTick)
+	set.Raw, set.Audit, set.Stream = on(optRaw), on(optAudit), 1-on(optTotalsOnly)
+	set.SplitBy = 3 * on(optSplit) // by the owner's pid
+	set.LocalPort = 1001 * on(optPortFilter)
+	set.MinDuration = 1000 * on(optMinDuration)
+	if has(optFewMinisocks) {
+		set.Minisocks = 2
+	}
+	if k.hooks == fentry {
+		set.Fentry = 1
+	}
+	if len(s) == 0 || s[0] != '(' { // all is attached from the beginning
+		k.push(op{Code: opAttached})
+	}
+	k.run(s, !has(optLeave))
+	k.push(op{}) // shows what all of it came to
+	out, err := h.run(set, k.ops)
+	if err != nil {
+		return k, nil, nil, err
+	}
+	o := newOracle(k, set, out)
+	if set.Raw != 0 || set.Stream == 0 {
+		return k, out, o.sums(), nil
+	}
+	return k, out, o.check(), nil
+}
+
+// sums is all that can be held against a run that shows no transitions.
+func (o *oracle) sums() []string {
+	for i := range o.k.fired {
+		f := &o.k.fired[i]
+		if !o.nested(f) {
+			o.identity(f, &o.out.results[f.op])
+		}
+		if o.set.Raw == 0 {
+			o.none(f, o.out.events[f.op])
+		}
+	}
+	return o.errs
+}
+
+// explain lists what fired and what was shown.
+func explain(k *kernel, out *outcome) string {
+	var b strings.Builder
+	for i := range k.fired {
+		f := &k.fired[i]
+		fmt.Fprintf(&b, "%4d %d ns: %s", f.op, f.time-begin, name(f))
+		if f.sock != nil {
+			fmt.Fprintf(&b, " socket %d", f.sock.slot)
+		}
+		if f.mini != nil {
+			fmt.Fprintf(&b, " minisock %d substate %d", f.mini.slot, k.ops[f.op].Substate)
+		}
+		if k.ops[f.op].Nest > 0 {
+			fmt.Fprintf(&b, " (the next in its midst, at %d)", k.ops[f.op].Nest)
+		}
+		if f.before {
+			b.WriteString(" before")
+		}
+		b.WriteByte('\n')
+		if out == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "     %d records, %+v\n", out.results[f.op].Minisocks, out.results[f.op].Account)
+		for _, e := range out.events[f.op] {
+			fmt.Fprintf(&b, "     shown: %+v\n", e)
+		}
+	}
+	return b.String()
+}
+
+func hold(t *testing.T, h *harness, hooks byte, options uint16, s script) bool {
+	t.Helper()
+	k, out, errs, err := play(h, hooks, options, s)
+	if err != nil {
+		err = errors.Join(err, h.end())
+		t.Fatalf("hooks %d, options %#x, script %q: the programs crashed: %v\n%s\n%s", hooks, options, s, err, &h.stderr, explain(k, nil))
+	}
+	if len(errs) > 0 {
+		s = shrink(h, hooks, options, s, errs[0])
+		k, out, errs, _ = play(h, hooks, options, s)
+		t.Errorf("hooks %d, options %#x, script %q:\n%s\n\n%s", hooks, options, s, strings.Join(errs, "\n"), explain(k, out))
+	}
+	return len(errs) == 0
+}
+
+// shrink leaves out what is not needed for the programs to be wrong in the same way.
+func shrink(h *harness, hooks byte, options uint16, s script, said string) script {
+	kind := func(msg string) string {
+		return strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
+			}
+			return r
+		}, msg)
+	}
+	for size := len(s) / 2; size > 0; size /= 2 {
+		for at := 0; at+size <= len(s); {
+			shorter := slices.Delete(slices.Clone(s), at, at+size)
+			_, _, errs, err := play(h, hooks, options, shorter)
+			if err == nil && len(errs) > 0 && kind(errs[0]) == kind(said) {
+				s = shorter
+			} else {
+				at++
+			}
+		}
+	}
+	return s
+}
+
+// steps that a generated script is made of; those that occur more often stand there more often.
+const (
+	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzFFFFFDORYCKNUEttttw"
+	faults = "-^?#!%|S"
+)
+
+func generate(r *rand.Rand, adverse bool) script {
+	var s script
+	if adverse && r.IntN(3) == 0 {
+		s = append(s, "(0"...)
+	}
+	attachAt := r.IntN(40)
+	for n := 10 + r.IntN(60); n > 0; n-- {
+		if n == attachAt {
+			s = append(s, ")0>0>1>2>3<0<1<2<3.0"...)
+		}
+		what := common[r.IntN(len(common))]
+		if adverse && r.IntN(6) == 0 {
+			what = faults[r.IntN(len(faults))]
+		}
+		arg := digits[r.IntN(4)+4*max(0, r.IntN(8)-4)]
+		if what == 'w' {
+			arg = "FFDORYCKNUE"[r.IntN(11)]
+		}
+		if strings.IndexByte(faults, what) >= 0 {
+			arg = digits[r.IntN(8)]
+		}
+		s = append(s, what, arg)
+		if what == '|' {
+			s = append(s, byte('0'+r.IntN(40)))
+		}
+	}
+	return s
+}
+
+// vary changes a scenario of the corpus a little.
+func vary(r *rand.Rand, s script) script {
+	s = slices.Clone(s)
+	for range 1 + r.IntN(6) {
+		at := r.IntN(len(s)/2+1) * 2
+		switch r.IntN(5) {
+		case 0:
+			if at+2 <= len(s) {
+				s = slices.Delete(s, at, at+2)
+			}
+		case 1:
+			s = slices.Insert(s, at, generate(r, true)[2:8]...)
+		case 2:
+			s = slices.Insert(s, at, 't', digits[r.IntN(8)])
+		case 3:
+			s = slices.Insert(s, at, common[r.IntN(len(common))], digits[r.IntN(8)])
+		default:
+			s = slices.Insert(s, at, faults[r.IntN(len(faults))], digits[r.IntN(4)])
+		}
+	}
+	return s
+}
+
+// scenarios are the scripts of the corpus, by the names of their files.
+func scenarios(t *testing.T) map[string]script {
+	const dir = "testdata/fuzz/FuzzModel"
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]script)
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, quoted, _ := strings.Cut(string(b), "[]byte(")
+		s, err := strconv.Unquote(strings.TrimSuffix(strings.TrimSpace(quoted), ")"))
+		if err != nil {
+			t.Fatalf("%s: %v", f.Name(), err)
+		}
+		all[f.Name()] = script(s)
+	}
+	return all
+}
+
+// sweep gives a scenario in which a hook fires in the midst of another for every point at which it can.
+func sweep(s script) []script {
+	all := []script{s}
+	for i := 0; i+2 < len(s); i += 2 {
+		if s[i] != '|' {
+			continue
+		}
+		for point := range byte(40) {
+			other := slices.Clone(s)
+			other[i+2] = '0' + point
+			all = append(all, other)
+		}
+		break
+	}
+	return all
+}
+
+// Each scenario, with each set of hooks and on kernels of either kind.
+func TestScenarios(t *testing.T) {
+	h := open(t, os.Getenv(harnessEnv))
+	for name, s := range scenarios(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, s := range sweep(s) {
+				for hooks := range byte(numHookSets) {
+					for options := range uint16(optRaw) {
+						if !hold(t, h, hooks, options, s) {
+							return
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func randomOptions(r *rand.Rand) uint16 {
+	if r.IntN(2) == 0 {
+		return uint16(r.IntN(optRaw))
+	}
+	return uint16(r.IntN(2 * optLeave))
+}
+
+// What a kernel does, at random.
+func TestModel(t *testing.T) {
+	h := open(t, os.Getenv(harnessEnv))
+	for seed := range sequences() {
+		r := rand.New(rand.NewPCG(seed, 1))
+		if s := generate(r, false); !hold(t, h, byte(seed%uint64(numHookSets)), randomOptions(r), s) {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// The same with all that can go wrong.
+func TestModelWithAdversity(t *testing.T) {
+	h := open(t, os.Getenv(harnessEnv))
+	all := scenarios(t)
+	names := slices.Sorted(maps.Keys(all))
+	for seed := range sequences() {
+		r := rand.New(rand.NewPCG(seed, 2))
+		s := generate(r, true)
+		if r.IntN(2) == 0 {
+			s = vary(r, all[names[r.IntN(len(names))]])
+		}
+		if !hold(t, h, byte(seed%uint64(numHookSets)), randomOptions(r), s) {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// sequences is how many are tried, a few seconds' worth: MODEL_SEQUENCES asks for more.
+func sequences() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("MODEL_SEQUENCES"), 10, 32); err == nil {
+		return n
+	}
+	return 4000
+}
+
+// The corpus has a scenario to a file, named for what it is about.
+func FuzzModel(f *testing.F) {
+	h := open(f, os.Getenv(harnessEnv))
+	f.Fuzz(func(t *testing.T, hooks byte, options uint16, s []byte) {
+		hold(t, h, hooks, options, s)
+	})
+}

@@ -1,0 +1,95 @@
+package model
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A mutant is a mistake that could be made in bpf/. The model must find each.
+var mutants = []struct{ name, file, old, new string }{
+	{"a start that was missed is kept", "socket.h", "	info->since_ns = 0;\n	info->precision = PRECISION_UNKNOWN;\n	if (", "	if ("},
+	{"a record outlives its minisock", "minisock.h", "	if (flags & MINI_JOINED)\n		forget_mini(m);", ""},
+	{"a record outlives its hand-over", "minisock.h", "MINI_JOINED) & MINI_ENDED)", "MINI_JOINED) & 0)"},
+	{"an edge is counted twice", "tally.h", "	if (timed)\n		tally_duration(", "	if (reason == REASON_RESET)\n		tally_edge(from, to, reason);\n	if (timed)\n		tally_duration("},
+	{"what the timer tells is called exact", "minisock.h", "at : info->since_ns, PRECISION_JIFFY)", "at : info->since_ns, PRECISION_EXACT)"},
+	{"what was visited is called exact", "older.h", "info->precision = PRECISION_AT_LEAST", "info->precision = PRECISION_EXACT"},
+	{"a hand-over is taken for a close", "socket.h", "	if (!s->info->untracked && hand_over(s->cookie))\n		return true;", ""},
+	{"TIME_WAIT begins twice", "minisock.h", "	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))\n		return;", "	__sync_val_compare_and_swap(&info->time_wait_ns, 0, at);"},
+	{"a full ring is not counted", "maps.h", "		count(ring_full);", "		;"},
+	{"a child keeps its listener's cookie", "socket.h", "	s->info->cookie = 0;\n	s->info->opened_ns = 0;\n	s->info->counted = 0;", "	s->info->opened_ns = 0;\n	s->info->counted = 0;"},
+	{"a minisock's address is trusted", "minisock.h", "	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)", "	if (!info)"},
+	{"a minisock that goes stays live", "minisock.h", "	if (counted)\n		move_mini(m, info, counted, 0);\n	if (audit)", "	if (audit)"},
+	{"the closer is whoever is on the CPU", "socket.h", "	if (stream && closed_by_process(&s))", "	if (stream)"},
+	{"an old error explains the end", "socket.h", "s->err = sk->sk_err != s->info->err ? sk->sk_err : 0;", "s->err = 0;"},
+}
+
+func TestMutants(t *testing.T) {
+	if os.Getenv(harnessEnv) == "" || testing.Short() {
+		t.Skip("skipped: it compiles the programs for each mutant (not in short mode, nor without clang-19)")
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS("../../bpf")); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, m.file)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(b), m.old) != 1 {
+				t.Fatalf("%s has not one place that reads\n%s", m.file, m.old)
+			}
+			if err := os.WriteFile(path, []byte(strings.Replace(string(b), m.old, m.new, 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			bin := filepath.Join(dir, "harness")
+			if err := build(bin, dir, "-g0", "-fno-sanitize=all"); err != nil {
+				t.Fatal(err)
+			}
+			said, script := survives(t, bin)
+			if said == "" {
+				t.Fatal("the mutant survives")
+			}
+			t.Logf("found: %q: %s", script, said)
+		})
+	}
+}
+
+// survives plays what the other tests play, and gives the first objection; "": there is none.
+func survives(t *testing.T, bin string) (said string, s script) {
+	h := open(t, bin)
+	try := func(hooks byte, options uint16, s script) string {
+		_, _, errs, err := play(h, hooks, options, s)
+		if err != nil {
+			_ = h.end()
+			return "it crashes: " + err.Error()
+		}
+		if len(errs) > 0 {
+			return errs[0]
+		}
+		return ""
+	}
+	for _, s := range scenarios(t) {
+		for _, s := range sweep(s) {
+			for hooks := range byte(numHookSets) {
+				if said := try(hooks, optTick, s); said != "" {
+					return said, s
+				}
+			}
+		}
+	}
+	for seed := range uint64(2000) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		s := generate(r, true)
+		if said := try(byte(seed%uint64(numHookSets)), randomOptions(r), s); said != "" {
+			return said, s
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,208 @@
+package model
+
+import "slices"
+
+// A script is what happens, two bytes a step: what, and to which. The second is
+// read as a digit, of which the lowest two bits are the socket and the others say
+// how: '0' to '3' are plain, '4' to '7' the first variant, '8' to ';' the second.
+//
+//	sockets: l listen, c connect, e established, y simultaneous open, k accept,
+//	         h shutdown, x close, a their ACK of our FIN, p their FIN, r their RST,
+//	         d data after close, o timeout, v destroyed, i disconnected, z freed
+//	minisocks, counted from the youngest: F FIN, D data, O another segment, R RST, Y SYN,
+//	         C reused by connect(), K destroyed, N its namespace goes, U killed by
+//	         something unknown, E expires, S a segment that it met is freed when it is gone
+//	w, and one of those letters: it happens at the next hand-over, on another CPU
+//	t time passes: 1 us, 1 ms, 5 ms, 3 s, 61 s, by the digit
+//	( no program is attached yet, ) now they are; > an older socket is visited, < a
+//	         minisock; . all have been
+//	f the namespace holds as many minisocks as it may, or no longer
+//	adversities, of a hook that fires after as many others as the digit says:
+//	         - no program is run; ^ the next program takes over; ? no stack;
+//	         # the map is full; ! no memory; % the ring is full; | another CPU's hook
+//	         fires in the middle of it, at a point that the next byte says
+//	* what no kernel does: any hook, with anything
+type script []byte
+
+const digits = "0123456789:;<=>?"
+
+// run plays the script; what it ends with is gone again if all is told to go.
+func (k *kernel) run(s script, endAll bool) {
+	for i := 0; i+1 < len(s) && len(k.ops) < maxOps; i += 2 {
+		k.action++
+		i += k.step(s[i], s[i+1], s[i+2:])
+	}
+	if !endAll {
+		return
+	}
+	k.adverse, k.windows, k.overflow = nil, nil, false
+	k.attached = true
+	for _, s := range slices.Clone(k.socks[:]) {
+		k.action++
+		if s == nil {
+			continue
+		}
+		if s.state != closed {
+			k.abort(s)
+		}
+		k.freeSock(s)
+	}
+	k.action++
+	k.pass(200e9)
+}
+
+// What fits into a request of the harness, with what one step and the end add.
+const maxOps = 1000
+
+// step plays one step, and says how many bytes more than two it took.
+func (k *kernel) step(what, arg byte, rest []byte) int {
+	n := int(arg - '0')
+	s := k.socks[n&3]
+	how := n >> 2 & 3
+	switch what {
+	case 'l', 'c':
+		if s == nil {
+			if s = k.newSock(nil); s == nil {
+				return 0
+			}
+		}
+		if what == 'l' {
+			k.listen(s)
+		} else {
+			k.connect(s, how)
+		}
+	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z':
+		if s != nil {
+			k.happens(s, what, how)
+		}
+	case 'F', 'D', 'O', 'R', 'Y', 'C', 'K', 'N', 'U', 'E':
+		k.segment(k.mini(n), what)
+	case 'S':
+		k.staleSegment(n)
+	case 'w':
+		k.windows = append(k.windows, arg)
+	case 't':
+		k.pass([]uint64{1e3, 1e6, 5e6, 3e9, 61e9, 0, 700e6, 2e9}[n&7])
+	case '(':
+		k.attached = len(k.ops) > 0 // only at the beginning
+	case ')':
+		k.attached = true
+	case '>', '<', '.':
+		k.visit(what, n)
+	case 'f':
+		k.overflow = !k.overflow
+	case '-', '^', '?', '#', '!', '%':
+		kind := map[byte]byte{'-': 'g', '^': 'r', '?': 's', '#': 'u', '!': 'm', '%': 'f'}[what]
+		k.adverse = append(k.adverse, adversity{kind: kind, after: n & 15})
+	case '|':
+		if len(rest) == 0 {
+			return 0
+		}
+		k.adverse = append(k.adverse, adversity{kind: 'n', after: n & 15, arg: uint64(rest[0]-'0') & 63})
+		return 1
+	case '*':
+		return k.garbage(arg, rest)
+	}
+	return 0
+}
+
+func (k *kernel) happens(s *sock, what byte, how int) {
+	switch what {
+	case 'e':
+		k.establish(s)
+	case 'y':
+		k.cross(s)
+	case 'k':
+		k.accept(s, how)
+	case 'h':
+		k.shut(s)
+	case 'x':
+		k.close(s, how)
+	case 'a':
+		k.acknowledge(s, how)
+	case 'p':
+		k.finished(s, how)
+	case 'r':
+		k.resetSock(s)
+	case 'd':
+		k.dataAfterClose(s)
+	case 'o':
+		k.expireSock(s)
+	case 'v':
+		k.abort(s)
+	case 'i':
+		k.disconnect(s)
+	case 'z':
+		if s.state == closed {
+			k.freeSock(s)
+		}
+	}
+}
+
+// mini is the n-th youngest that is there.
+func (k *kernel) mini(n int) *mini {
+	var all []*mini
+	if k.last != nil && !k.last.ended {
+		all = append(all, k.last)
+	}
+	for _, m := range k.minis {
+		if m != nil && m != k.last {
+			all = append(all, m)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all[n&7%len(all)]
+}
+
+// staleSegment frees a packet that a minisock met which is gone; its memory may be another's.
+func (k *kernel) staleSegment(n int) {
+	slot := n & 7 % numMinis
+	m := k.minis[slot]
+	o := op{Object: aMini, Slot: uint64(slot), State: timeWait, Family: 2, Substate: finWait2 + uint64(n>>3&1)}
+	if m != nil {
+		o = k.miniOp(m)
+	}
+	if k.hooks == tracepoints {
+		k.fire(opKfreeSKB, o, firing{mini: m, stale: m == nil})
+	}
+}
+
+// visit is the iterator. Sockets are locked while it looks at them, minisocks are not.
+func (k *kernel) visit(what byte, n int) {
+	switch {
+	case !k.attached:
+	case what == '.':
+		k.push(op{Code: opAttached})
+	case what == '>' && k.socks[n&3] != nil:
+		k.fire(opOlder, k.sockOp(k.socks[n&3]), firing{sock: k.socks[n&3], from: k.socks[n&3].state})
+	case what == '<' && k.mini(n) != nil:
+		m := k.mini(n)
+		k.fire(opOlder, k.miniOp(m), firing{mini: m})
+	}
+}
+
+// garbage is a hook of the harness with whatever the script has.
+func (k *kernel) garbage(arg byte, rest []byte) int {
+	const size = 12
+	if len(rest) < size {
+		return 0
+	}
+	b := func(i int) uint64 { return uint64(rest[i]) }
+	hook := opSetState + code(arg)%(opOlder-opSetState+1)
+	o := op{
+		Object: aMini, Slot: b(0) & 7, State: b(1) & 15, Family: 2 + b(2)&8, Sport: b(3), Dport: b(4), NetNS: b(5) & 1,
+		Substate: b(6) & 15, Expires: k.jiffies(k.now) + b(7)<<6, Pending: b(2) & 1, Timeo: b(8) << 6, Rearm: b(2) >> 1 & 1,
+		Parent: 1 + b(9)&3, CopyCookie: b(2) >> 2 & 1, ZeroCookie: b(2) >> 4 & 1,
+	}
+	if hook == opSetState || hook == opOlder && b(2)&1 == 1 {
+		o.Object, o.Slot = aSock, numSocks+b(0)&3
+		o.From, o.To, o.Protocol, o.Err, o.Shutdown = b(6), b(7), 6, b(8), b(10)&3
+		o.Held = b(10) >> 2 & 1
+	}
+	k.stack = []uint64{b(11) & 15}
+	k.fire(hook, o, firing{garbage: true})
+	k.stack = nil
+	return size
+}
