@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 	"unsafe"
@@ -47,12 +48,15 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 }
 
 // elapsed is the time spent in the state that was left. A start that was not
-// seen, or that lies after the end, gives no duration.
+// seen, that lies after the end or further back than a Duration reaches, or that
+// is known in a way that is not known here, gives no duration.
 func elapsed(ev *bpfEvent) (time.Duration, Precision) {
-	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.Precision == uint8(Unknown) {
+	precision := Precision(ev.Precision)
+	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.TimeNs-ev.SinceNs > math.MaxInt64 ||
+		precision == Unknown || precision > AtLeast {
 		return 0, Unknown
 	}
-	return time.Duration(ev.TimeNs - ev.SinceNs), Precision(ev.Precision)
+	return time.Duration(ev.TimeNs - ev.SinceNs), precision
 }
 
 func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {

@@ -1,8 +1,11 @@
 package tracer
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -68,6 +71,15 @@ func TestResolve(t *testing.T) {
 			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
 		"start after the end": {
 			func(e *bpfEvent) { e.SinceNs = e.TimeNs + 1 },
+			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+		"start further back than a duration reaches": {
+			func(e *bpfEvent) { e.SinceNs, e.TimeNs = 1, 1<<63+500_043_159 },
+			func(w *Transition) {
+				w.Time, w.Ktime = time.Unix(0, math.MinInt64+1_500_043_159).UTC(), math.MinInt64+500_043_159
+				w.Duration, w.Precision = 0, Unknown
+			}},
+		"known in a way that is not known": {
+			func(e *bpfEvent) { e.Precision = uint8(AtLeast) + 1 },
 			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
 		"at least": {
 			func(e *bpfEvent) { e.Precision = uint8(AtLeast) },
@@ -140,25 +152,67 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// Any bytes make a transition that claims nothing which is not in them.
 func FuzzResolve(f *testing.F) {
 	ev := recorded()
 	f.Add(bytesOf(&ev))
 	f.Add(make([]byte, eventSize))
+	f.Add(bytes.Repeat([]byte{0xff}, eventSize))
+	ancient := recorded()
+	ancient.SinceNs, ancient.TimeNs = 1, math.MaxUint64
+	f.Add(bytesOf(&ancient))
+	f.Add(bytesOf(&ev)[1:])
 	f.Fuzz(func(t *testing.T, sample []byte) {
 		var ev bpfEvent
-		if decode(sample, &ev) != nil {
+		if err := decode(sample, &ev); (err != nil) != (len(sample) < eventSize) {
+			t.Fatalf("decode of %d bytes: %v", len(sample), err)
+		} else if err != nil {
 			return
 		}
-		var got Transition
+		got := Transition{Duration: 99, Precision: Exact, Owner: Owner{PID: 99}, Closer: Closer{PID: 99}} // of the one before
 		resolve(&ev, testClock(), &got)
-		if got.Duration < 0 && ev.TimeNs < 1<<62 {
-			t.Errorf("negative duration %v", got.Duration)
+		checkDuration(t, &ev, &got)
+		checkWords(t, &ev, &got)
+		if ev.Owner.Pid == 0 && got.Owner != (Owner{}) || ev.Closer.Pid == 0 && got.Closer != (Closer{}) {
+			t.Errorf("owner %v, closer %v of nobody", got.Owner, got.Closer)
 		}
-		if !got.Known() && got.Duration != 0 {
-			t.Errorf("unknown, yet %v", got.Duration)
-		}
-		_, _, _ = got.From.String(), got.Reason.String(), got.Role.String()
+
+		var raw RawEvent
+		resolveRaw(&ev, testClock(), &raw)
+		checkWord(t, raw.Hook.String(), ev.Hook, uint8(TWKill))
 	})
+}
+
+func checkDuration(t *testing.T, ev *bpfEvent, got *Transition) {
+	switch {
+	case got.Duration < 0:
+		t.Errorf("negative duration %v", got.Duration)
+	case !got.Known() && got.Duration != 0:
+		t.Errorf("unknown, yet %v", got.Duration)
+	case !got.Known():
+		return
+	case ev.SinceNs == 0 || uint64(got.Duration) != ev.TimeNs-ev.SinceNs || ev.SinceNs > ev.TimeNs:
+		t.Errorf("%v, from %d to %d", got.Duration, ev.SinceNs, ev.TimeNs)
+	case uint8(got.Precision) != ev.Precision || got.Precision > AtLeast:
+		t.Errorf("precision %v of %d", got.Precision, ev.Precision)
+	}
+}
+
+func checkWords(t *testing.T, ev *bpfEvent, got *Transition) {
+	checkWord(t, got.Reason.String(), ev.Reason, uint8(OrderlyClosed))
+	checkWord(t, got.Role.String(), ev.Role, uint8(Listener))
+	for n, s := range map[uint8]State{ev.From: got.From, ev.To: got.To} {
+		if known := n >= uint8(Established) && n <= uint8(NewSynRecv); known == strings.HasPrefix(s.String(), "STATE_") {
+			t.Errorf("state %d is %q", n, s)
+		}
+	}
+}
+
+// checkWord: what is past the last that is known is called unknown, and nothing else is.
+func checkWord(t *testing.T, word string, n, last uint8) {
+	if (word == "unknown") != (n > last) {
+		t.Errorf("%d of %d is %q", n, last, word)
+	}
 }
 
 // The reader handles an event without allocating.
