@@ -487,6 +487,9 @@ func prepare() error {
 	if lockdown() == "confidentiality" {
 		return ErrLockdown
 	}
+	if err := ktime.Check(); err != nil {
+		return err
+	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("%w (%v)", ErrMemlock, err)
 	}

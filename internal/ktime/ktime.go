@@ -5,8 +5,10 @@ import "time"
 
 // Clock dates CLOCK_MONOTONIC readings on the wall clock. The zero value is not usable; see NewClock.
 //
-// The offset between the two is taken now and then (Sync), never used for a
-// duration: durations are differences of monotonic readings.
+// A date is what the wall clock says now, less the time that has passed since on
+// the monotonic one. The offset between the two is taken anew once a second: a
+// wall clock that is set moves the dates given from then on, also of what came
+// before, and never a duration: durations are differences of monotonic readings.
 type Clock struct {
 	offset   int64 // wall - monotonic, ns
 	synced   int64 // monotonic ns

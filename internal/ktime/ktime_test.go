@@ -1,6 +1,7 @@
 package ktime
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -22,17 +23,73 @@ func TestSlotOfTimeWait(t *testing.T) {
 	}
 }
 
-// A wall clock that is set moves the dates that follow, not those before.
-func TestClockFollowsTheWall(t *testing.T) {
-	mono, wall := int64(1000), int64(5_000_000_000)
-	c := NewClock(func() (int64, int64) { return mono, wall })
+// clocks are a monotonic and a wall clock that a test sets.
+type clocks struct{ mono, wall int64 }
 
-	if got := c.Time(1500).UnixNano(); got != 5_000_000_500 {
-		t.Errorf("Time(1500) = %d, want 5000000500", got)
+func (c *clocks) now() (int64, int64) { return c.mono, c.wall }
+
+func (c *clocks) pass(d time.Duration) { c.mono += int64(d); c.wall += int64(d) }
+
+// A wall clock that is set moves the dates that are given a second later and from then on.
+func TestClockFollowsTheWall(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour, time.Millisecond, -50 * 365 * 24 * time.Hour} {
+		k := &clocks{mono: 1000, wall: int64(1_800_000_000) * 1e9}
+		c := NewClock(k.now)
+		if got, want := c.Time(1500).UnixNano(), k.wall+500; got != want {
+			t.Errorf("Time(1500) = %d, want %d", got, want)
+		}
+		k.pass(10 * time.Second)
+		c.Time(uint64(k.mono))
+		early := k.mono - int64(5*time.Second)
+		dated := c.Time(uint64(early))
+
+		k.wall += int64(step)
+		k.pass(999 * time.Millisecond)
+		if got, want := c.Time(uint64(k.mono)).UnixNano(), k.wall-int64(step); got != want {
+			t.Errorf("step %v: within a second of it %d, want %d, as before", step, got, want)
+		}
+		k.pass(2 * time.Millisecond)
+		if got := c.Time(uint64(k.mono)).UnixNano(); got != k.wall {
+			t.Errorf("step %v: more than a second after it %d, want %d", step, got, k.wall)
+		}
+		if got := c.Time(uint64(early)).Sub(dated); got != step {
+			t.Errorf("step %v: what came before it moved by %v", step, got)
+		}
 	}
-	mono += int64(3 * time.Second)
-	wall += int64(3*time.Second) + int64(time.Hour)
-	if got, want := c.Time(uint64(mono)).UnixNano(), wall; got != want {
-		t.Errorf("after a jump: %d, want %d", got, want)
+}
+
+// The differences between dates are those of the monotonic clock, whatever the wall clock does.
+func TestClockOfOneMoment(t *testing.T) {
+	k := &clocks{mono: int64(time.Hour), wall: int64(1_800_000_000) * 1e9}
+	c := NewClock(k.now)
+	for range 1000 {
+		k.wall -= int64(time.Minute)
+		a := c.Time(uint64(k.mono))
+		if b := c.Time(uint64(k.mono) + 700); b.Sub(a) != 700 {
+			t.Fatalf("700 ns came out as %v", b.Sub(a))
+		}
+		k.pass(2 * time.Second)
+	}
+}
+
+// Suspend stops the monotonic clock and not the wall clock: a date after it is right again.
+func TestClockAfterSuspend(t *testing.T) {
+	k := &clocks{mono: int64(time.Hour), wall: int64(1_800_000_000) * 1e9}
+	c := NewClock(k.now)
+	k.wall += int64(8 * time.Hour)
+	k.pass(1001 * time.Millisecond)
+	if got := c.Time(uint64(k.mono)).UnixNano(); got != k.wall {
+		t.Errorf("%d, want %d", got, k.wall)
+	}
+}
+
+// Any reading gives some date.
+func TestClockOfAnything(t *testing.T) {
+	k := &clocks{mono: 5, wall: 7}
+	c := NewClock(k.now)
+	for _, ns := range []uint64{0, 1, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
+		if got := c.Time(ns); got.Location() != time.UTC {
+			t.Errorf("Time(%d) = %v", ns, got)
+		}
 	}
 }
