@@ -42,7 +42,9 @@ which state to which, how long the state that was left had lasted, and why it
 was left. Ctrl-C ends it with a summary of what was seen and what was lost.
 
 A duration of "-" was not seen from its start. ">" before a duration says that
-it lasted at least that long, "~" that it is exact to the kernel's tick only.`,
+it lasted at least that long, "~" that it is exact to the kernel's tick only.
+Durations are of the monotonic clock: setting the wall clock does not change
+them, and they leave out the time that the machine is suspended.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
