@@ -1,0 +1,196 @@
+package model
+
+// What happens to minisocks.
+
+// timeWaitSock is tcp_time_wait(): a minisock takes over, if there may be one.
+func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
+	slot := -1
+	for i := range k.minis {
+		if k.minis[i] == nil {
+			slot = i
+		}
+	}
+	if slot < 0 || k.overflow {
+		was := k.overflow
+		k.overflow = true
+		k.setState(s, closed, firing{reason: timeWaitOverflow})
+		k.overflow = was
+		return
+	}
+	m := &mini{
+		slot: slot, of: s, sport: s.sport, owner: s.owner, role: s.role,
+		from: s.state, fromEntered: s.entered, substate: substate, bornAt: k.now,
+	}
+	k.minis[slot], k.last = m, m
+	if substate == timeWait {
+		m.twLo = k.now
+	}
+	o := k.miniOp(m)
+	o.Code, o.Parent, o.CopyCookie = opNewMini, uint64(s.slot)+1, 1
+	k.push(o)
+	o = k.miniOp(m)
+	o.Parent = uint64(s.slot) + 1
+	if k.hooks == fentry {
+		k.fire(opTwskAlloc, o, firing{mini: m, born: true})
+	}
+	k.arm(m, timeout, false)
+	if substate == timeWait {
+		m.twHi = k.now
+	}
+	// From here on a segment can find it, on another CPU.
+	k.cpu = 1
+	for _, c := range k.windows {
+		k.segment(m, c)
+	}
+	k.windows, k.cpu = nil, 0
+	k.setState(s, closed, firing{made: m, closer: 0})
+}
+
+// arm is __inet_twsk_schedule(). A timer that stays in its slot of the wheel is moved in silence (__mod_timer()).
+func (k *kernel) arm(m *mini, timeout uint64, rearm bool) {
+	o := k.miniOp(m)
+	o.Timeo = timeout
+	if rearm {
+		o.Rearm = 1
+	}
+	if k.hooks == fentry {
+		k.fire(opTwskSchedule, o, firing{mini: m, born: !rearm})
+	}
+	if rearm && !m.pending {
+		return // mod_timer_pending()
+	}
+	old := m.expires
+	m.lastArmed = k.now
+	if !rearm {
+		m.expires, m.pending = k.jiffies(k.now)+timeout, true
+		if k.hooks != fentry {
+			k.fire(opTimerStart, k.miniOp(m), firing{mini: m, born: true})
+		}
+		return
+	}
+	expires := k.jiffies(k.now) + timeout
+	moves := wheelIndex(old) != wheelIndex(expires)
+	if moves && k.hooks != fentry {
+		k.in(0, []uint64{callerRearm, callerSegment, callerReceive}, func() {
+			k.fire(opTimerCancel, k.miniOp(m), firing{mini: m})
+		})
+	}
+	m.expires = expires
+	if moves && k.hooks != fentry {
+		k.fire(opTimerStart, k.miniOp(m), firing{mini: m})
+	}
+}
+
+func wheelIndex(expires uint64) uint64 { return (expires + wheelSlot) / wheelSlot }
+
+// dropped is the end of a segment that a minisock met, or had met before it went.
+func (k *kernel) dropped(m *mini, stale bool) {
+	if k.hooks == tracepoints {
+		k.fire(opKfreeSKB, k.miniOp(m), firing{mini: m, stale: stale})
+	}
+}
+
+// segment is tcp_timewait_state_process() and what tcp_v4_rcv() does with what it says; and the other ends.
+func (k *kernel) segment(m *mini, what byte) {
+	if m == nil || m.ended {
+		return
+	}
+	receive := []uint64{callerDelete, callerReceive}
+	switch what {
+	case 'F': // a FIN
+		if m.substate == finWait2 {
+			m.substate, m.twLo = timeWait, k.now
+			k.arm(m, minute, true)
+			k.dropped(m, false)
+			m.twHi = k.now
+			return
+		}
+		m.rearms++
+		k.arm(m, minute, true)
+		k.dropped(m, false)
+	case 'D': // data
+		if m.substate == finWait2 {
+			k.kill(m, receive, rstSent)
+			k.dropped(m, true)
+			return
+		}
+		m.rearms++
+		k.arm(m, minute, true)
+		k.dropped(m, false)
+	case 'O': // nothing that it needs
+		k.dropped(m, false)
+	case 'R':
+		k.kill(m, []uint64{callerDelete, callerSegment, callerReceive}, rstReceived)
+		k.dropped(m, true)
+	case 'Y': // a SYN
+		if m.substate == finWait2 {
+			k.kill(m, receive, rstSent)
+			k.dropped(m, true)
+			return
+		}
+		k.kill(m, receive, recycled)
+	case 'C':
+		k.kill(m, []uint64{callerDelete, callerConnect}, reused)
+	case 'K':
+		k.kill(m, []uint64{callerDelete, callerAbort}, destroyed)
+	case 'N':
+		k.kill(m, []uint64{callerDelete, callerPurge}, netnsRemoved)
+	case 'U':
+		k.kill(m, []uint64{callerDelete}, killed)
+	case 'E':
+		k.expire(m)
+	}
+}
+
+// kill is inet_twsk_deschedule_put().
+func (k *kernel) kill(m *mini, stack []uint64, why uint64) {
+	m.pending = false
+	m.ended = true
+	k.in(0, stack, func() {
+		c := opTimerCancel
+		if k.hooks == fentry {
+			c = opTwskKill
+		}
+		k.fire(c, k.miniOp(m), firing{mini: m, end: true, reason: why})
+	})
+	k.minis[m.slot] = nil
+	k.gone++
+}
+
+// expire is tw_timer_handler().
+func (k *kernel) expire(m *mini) {
+	m.pending = false
+	m.ended = true
+	k.in(0, []uint64{callerTimer}, func() {
+		if k.hooks == fentry {
+			k.fire(opTwskKill, k.miniOp(m), firing{mini: m, end: true, reason: expired})
+			return
+		}
+		k.fire(opTimerCancel, k.miniOp(m), firing{mini: m})
+		k.fire(opTimerExpire, k.miniOp(m), firing{mini: m, end: true, reason: expired})
+	})
+	k.minis[m.slot] = nil
+	k.gone++
+}
+
+// pass lets time go by, and timers fire.
+func (k *kernel) pass(ns uint64) {
+	until := k.now + ns
+	for {
+		var due *mini
+		at := until
+		for _, m := range k.minis {
+			if m == nil || !m.pending {
+				continue
+			}
+			if fires := max(k.now, wheelIndex(m.expires)*wheelSlot*jiffy); fires <= at {
+				due, at = m, fires
+			}
+		}
+		k.now = at
+		if due == nil {
+			return
+		}
+		k.expire(due)
+	}
+}

@@ -1,0 +1,152 @@
+package model
+
+func (o *oracle) setState(f *firing, r *result, events []event) {
+	o.count(events)
+	v := o.view(f.sock)
+	exit := f.to == closed && (f.from == finWait2 || f.from == closing)
+	if f.made != nil {
+		mv := o.miniView(f.made)
+		mv.tainted = mv.tainted || v.tainted || f.missed || f.before
+	}
+	// The program that would take over believes that the first was run: the socket is in that state already, as
+	// a transition before was missed, too.
+	mistaken := !f.missed && o.k.ops[f.op].Skip == 1 && v.state == f.to
+	if f.before || f.missed || mistaken {
+		if !f.before {
+			o.missed++
+			if exit {
+				o.exitsMissed++
+			}
+			v.tainted = true
+		}
+		o.none(f, events)
+		return
+	}
+	if f.from == f.to {
+		o.none(f, events)
+		return
+	}
+	if f.from == listen && f.to == synRecv {
+		*v = sockView{tainted: v.tainted || o.view(f.sock.parent).tainted, life: v.life}
+	}
+	if r.FailedStorage > 0 && v.state == 0 {
+		v.tainted = true
+		o.none(f, events)
+		return
+	}
+	if r.FailedUpdates > 0 {
+		v.tainted = true
+	}
+	since, precision := v.since, v.precision
+	if v.state != f.from {
+		since, precision = 0, unknown
+	}
+	wasTainted := v.tainted
+	// So much was missed that the socket seems to be where it was, in a life before.
+	wholeLife := f.from == closed && v.state == closed && v.life != f.life-1 // was missed: nothing shows
+	if f.from == closed || v.state == 0 || v.state != f.from && (v.state == closed || f.from == synSent) {
+		v.life = f.life
+	}
+	// So much was missed that the socket seems to be in the life before, and nothing shows.
+	if v.life != f.life {
+		v.state, v.tainted, v.mistaken = f.to, true, true
+		return
+	}
+	v.mistaken = false
+	v.state, v.since, v.precision = f.to, f.time, exact
+	switch {
+	case wholeLife:
+	case f.made != nil:
+		mv := o.miniView(f.made)
+		if len(events) > 0 && !mv.tainted {
+			o.errorf(f, "a hand-over is shown as %+v", events[0])
+		}
+		if mv.tainted {
+			o.transitions(f, v, events, since, precision, true)
+		}
+	default:
+		o.transitions(f, v, events, since, precision, wasTainted)
+	}
+}
+
+func (o *oracle) none(f *firing, events []event) {
+	if len(events) > 0 {
+		o.errorf(f, "shown where there is nothing to show: %+v", events[0])
+	}
+}
+
+func (o *oracle) filters() bool { return o.set.LocalPort != 0 || o.set.MinDuration != 0 }
+
+// transitions checks what a hook of a full socket has told: this transition, and
+// before it one that was put aside.
+func (o *oracle) transitions(f *firing, v *sockView, events []event, since, precision uint64, tainted bool) {
+	if v.waiting != 0 && len(events) > 0 && events[0].Time == v.waiting && events[0].Since == 0 && len(events) == 2 {
+		events = events[1:]
+	}
+	held := f.to == synSent && o.set.LocalPort != 0 || f.halfMade
+	if held {
+		v.waiting = f.time
+		if len(events) == 0 {
+			return
+		}
+	}
+	v.waiting = 0
+	if len(events) == 0 {
+		if !tainted && !f.ringFull && !o.filters() && !o.garbage {
+			o.errorf(f, "not shown")
+		}
+		return
+	}
+	if len(events) > 1 {
+		o.errorf(f, "shown %d times: %+v", len(events), events)
+	}
+	e := events[0]
+	if e.From != f.from || e.To != f.to || e.Time != f.time {
+		o.errorf(f, "shown as %+v", e)
+	}
+	// The storage of a child whose birth was missed is its listener's, which the iterator leaves alone.
+	cautious := tainted && precision == atLeast && e.Precision == unknown
+	if (e.Since != since || e.Precision != precision) && !cautious {
+		o.errorf(f, "since %d, precision %d; it must be %d, %d (in truth %d): %+v", e.Since, e.Precision, since, precision, f.fromSince, e)
+	}
+	if e.Precision == exact && e.Since != f.fromSince {
+		o.errorf(f, "%d is said to be exact, in truth it began at %d", e.Since, f.fromSince)
+	}
+	if e.Cookie != o.out.results[f.op].Cookie && !f.halfMade {
+		o.errorf(f, "cookie %d of a socket of cookie %d", e.Cookie, o.out.results[f.op].Cookie)
+	}
+	o.who(f, &e, tainted)
+	if tainted || f.noStack {
+		return
+	}
+	if want := f.reason; f.to == closed && e.Reason != want {
+		o.errorf(f, "reason %d, want %d", e.Reason, want)
+	}
+	if o.set.LocalPort == 0 && f.closer != 0 && e.Closer != f.closer {
+		o.errorf(f, "closed by %d, want %d", e.Closer, f.closer)
+	}
+}
+
+func (o *oracle) who(f *firing, e *event, tainted bool) {
+	role, owner := f.role, f.owner
+	if e.Role != role && (!tainted || e.Role != noRole) {
+		o.errorf(f, "role %d, want %d", e.Role, role)
+	}
+	if e.Owner != owner && (!tainted || e.Owner != 0) {
+		o.errorf(f, "owner %d, want %d", e.Owner, owner)
+	}
+}
+
+// olderSock: the iterator dates what no hook has.
+func (o *oracle) olderSock(f *firing, events []event) {
+	o.none(f, events)
+	v := o.view(f.sock)
+	if o.out.results[f.op].FailedStorage > 0 && v.state == 0 {
+		v.tainted = true
+	} else if v.since == 0 && !v.mistaken {
+		v.state, v.since, v.precision, v.life = f.from, f.time, atLeast, f.life
+	}
+	if o.out.results[f.op].FailedUpdates > 0 {
+		v.tainted = true
+	}
+}

@@ -1,0 +1,104 @@
+package model
+
+import "slices"
+
+// finally is what must hold of the sums.
+func (o *oracle) finally() {
+	if len(o.out.results) == 0 {
+		return
+	}
+	last := o.out.results[len(o.out.results)-1]
+	f := &firing{op: len(o.out.results) - 1}
+	a := &last.Account
+	if o.garbage {
+		return
+	}
+	if a.Missed > o.missed+o.unshown {
+		o.errorf(f, "%d are said to be missed, %d were", a.Missed, o.missed)
+	}
+	if a.MapFull > o.failures {
+		o.errorf(f, "%d are said to have had no room, %d had none", a.MapFull, o.failures)
+	}
+	if a.UnwindFailed > o.noStack {
+		o.errorf(f, "%d stacks are said to be missing, %d were", a.UnwindFailed, o.noStack)
+	}
+	o.checkTotals(f, a)
+	if o.left() {
+		return
+	}
+	if last.Minisocks > o.exitsMissed {
+		o.errorf(f, "%d records of minisocks stay, at most %d may", last.Minisocks, o.exitsMissed)
+	}
+}
+
+// left: something is there still.
+func (o *oracle) left() bool {
+	return slices.ContainsFunc(o.k.socks[:], func(s *sock) bool { return s != nil }) ||
+		slices.ContainsFunc(o.k.minis[:], func(m *mini) bool { return m != nil })
+}
+
+func (o *oracle) checkTotals(f *firing, a *account) {
+	if o.set.Raw != 0 {
+		return
+	}
+	t := &o.out.totals
+	var edges uint64
+	for from := range t.Edges {
+		for to, n := range t.Edges[from] {
+			edges += n
+			if got := o.edges[from][to]; got > n || got < n && a.RingFull == 0 {
+				o.errorf(f, "%d transitions %d -> %d in the totals, %d shown", n, from, to, got)
+			}
+		}
+		for reason, n := range t.Ends[from] {
+			if got := o.ends[from][reason]; got > n || got < n && a.RingFull == 0 {
+				o.errorf(f, "%d ends of %d by %d in the totals, %d shown", n, from, reason, got)
+			}
+		}
+	}
+	if edges != a.Delivered+a.RingFull {
+		o.errorf(f, "%d transitions in the totals, %d delivered and %d lost for want of room in the ring", edges, a.Delivered, a.RingFull)
+	}
+	o.checkLive(f)
+}
+
+// checkLive: if nothing was missed, what is counted as live is what is there.
+func (o *oracle) checkLive(f *firing) {
+	quiet := o.exitsMissed == 0 && o.missed == 0 && o.noStack == 0 && o.failures == 0
+	var want [16]int64
+	for _, s := range o.k.socks {
+		if s != nil && s.state != closed {
+			want[s.state]++
+		}
+	}
+	for _, m := range o.k.minis {
+		if m != nil && m.substate == timeWait {
+			want[timeWait]++
+		} else if m != nil {
+			want[finWait2]++
+		}
+	}
+	got := o.out.totals.Live
+	if o.set.SplitBy != 0 && o.out.totals.GroupLive != got {
+		o.errorf(f, "live %v, of all groups %v", got, o.out.totals.GroupLive)
+	}
+	if o.older() || o.set.LocalPort != 0 {
+		quiet = quiet && !o.left()
+	}
+	if o.k.hooks == tracepointsNoRxSk { // a FIN may show only at the end
+		got[finWait2] += got[timeWait]
+		want[finWait2] += want[timeWait]
+		got[timeWait], want[timeWait] = 0, 0
+	}
+	if quiet && got != want {
+		o.errorf(f, "live %v, there are %v", got, want)
+	}
+	if o.exitsMissed == 0 && o.missed == 0 && !o.left() && got != ([16]int64{}) {
+		o.errorf(f, "live %v, though all are gone", got)
+	}
+}
+
+// older: something was there before the programs.
+func (o *oracle) older() bool {
+	return slices.ContainsFunc(o.k.fired, func(f firing) bool { return f.before })
+}

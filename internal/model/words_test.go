@@ -1,0 +1,88 @@
+package model
+
+// The kernel's numbers, and those of the programs.
+
+// States, by the kernel's numbers (include/net/tcp_states.h).
+const (
+	established = 1 + iota
+	synSent
+	synRecv
+	finWait1
+	finWait2
+	timeWait
+	closed
+	closeWait
+	lastAck
+	listen
+	closing
+)
+
+// enum precision of bpf/event.h.
+const (
+	unknown = iota
+	exact
+	jiffyPrecise
+	atLeast
+)
+
+const (
+	noRole = iota
+	client
+	server
+	listener
+)
+
+// enum reason of bpf/event.h.
+const (
+	noReason = iota
+	finReceived
+	expired
+	reused
+	recycled
+	rstReceived
+	rstSent
+	destroyed
+	netnsRemoved
+	killed
+	timeWaitOverflow
+	refused
+	timedOut
+	unreachable
+	noPort
+	reset
+	aborted
+	orderlyClosed
+)
+
+// enum caller of bpf/unwind.h. The harness puts each at addresses of its own.
+const (
+	_ = iota
+	callerTimer
+	callerRearm
+	callerDelete
+	callerSegment
+	callerReceive
+	callerConnect
+	callerAbort
+	callerPurge
+	callerKeepalive
+	callerListen
+	callerValidate
+	callerStateProcess
+)
+
+const (
+	numSocks = 4
+	numMinis = 6
+	tickRate = 250 // HZ
+	jiffy    = 1_000_000_000 / tickRate
+	begin    = 1_000_000 * jiffy
+	minute   = 60 * tickRate // in jiffies
+	// A wheel slot of a timer of a minute: LVL_GRAN(3) of kernel/time/timer.c.
+	wheelSlot = 512
+
+	shutRecv, shutSend = 1, 2 // RCV_SHUTDOWN, SEND_SHUTDOWN
+
+	softirqTask = 999 // whatever the softirq interrupted
+	destroyer   = 900
+)
