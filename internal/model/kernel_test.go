@@ -69,7 +69,6 @@ type firing struct {
 	armed     uint64 // when the mini's timer was last
 	missed    bool   // a gap: no program was run
 	before    bool   // before the programs were attached
-	nested    bool   // in the middle of the one before
 	noStack   bool
 	ringFull  bool
 	halfMade  bool

@@ -112,14 +112,14 @@ func explain(k *kernel, out *outcome) string {
 
 func hold(t *testing.T, h *harness, hooks byte, options uint16, s script) bool {
 	t.Helper()
-	k, out, errs, err := play(h, hooks, options, s)
+	k, _, errs, err := play(h, hooks, options, s)
 	if err != nil {
 		err = errors.Join(err, h.end())
 		t.Fatalf("hooks %d, options %#x, script %q: the programs crashed: %v\n%s\n%s", hooks, options, s, err, &h.stderr, explain(k, nil))
 	}
 	if len(errs) > 0 {
 		s = shrink(h, hooks, options, s, errs[0])
-		k, out, errs, _ = play(h, hooks, options, s)
+		k, out, errs, _ := play(h, hooks, options, s)
 		t.Errorf("hooks %d, options %#x, script %q:\n%s\n\n%s", hooks, options, s, strings.Join(errs, "\n"), explain(k, out))
 	}
 	return len(errs) == 0

@@ -41,7 +41,6 @@ type miniView struct {
 	tainted     bool
 	visited     bool
 	raced       bool   // two CPUs were at it at once
-	before      bool   // it is older than the programs
 	lost        bool   // something was for want of room in the ring
 	missed      bool   // no program was run for one of its hooks
 	lateAt      uint64 // the time that TIME_WAIT was said to begin at for want of that
