@@ -244,7 +244,7 @@ static void put_event(const struct event *e)
 {
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
-		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->sport, e->dport, e->family, e->netns,
+		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
 	};
 
 	for (size_t i = 0; i < sizeof(words) / 8; i++)
@@ -357,6 +357,9 @@ static void load(const struct settings *set)
 		callers[c - 1] = (struct caller_range){ .start = c << 8, .end = (c << 8) + 255, .caller = c };
 	fails = MAP(&minisocks);
 	resize(fails, set->minisocks);
+	owners = stream || split_by;
+	if (!owners) /* as tracer/load_linux.go does */
+		fails->value_size = offsetof(struct mini_info, owner);
 	resize(MAP(&groups), 64);
 	for (int i = 0; i < NETS; i++) {
 		nets[i].net_cookie = i + 1;

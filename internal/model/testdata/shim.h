@@ -222,25 +222,14 @@ static __u64 socket_cookie(struct sock_common *skc)
 	return skc->skc_cookie.counter;
 }
 
-/* What is reserved is as it was left by an earlier event. */
-static void *reserve_event(size_t size)
+static long output_event(const void *e, size_t size)
 {
-	void *e;
-
 	preempt();
 	if (!here.ring_room)
-		return NULL;
+		return -11; /* EAGAIN */
 	here.ring_room--;
-	e = malloc(size);
-	memset(e, 0xaa, size);
-	return e;
-}
-
-static void submit_event(void *e)
-{
-	preempt();
 	submitted(e);
-	free(e);
+	return 0;
 }
 
 /* The first page is where no kernel object is. */
@@ -278,8 +267,7 @@ static long get_stack(void *buf, size_t size)
 #define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, flags))
 #define bpf_get_socket_cookie(sk)		socket_cookie((struct sock_common *)(sk))
 #define bpf_skc_to_tcp_sock(skc)		full_sock(skc)
-#define bpf_ringbuf_reserve(map, size, flags)	reserve_event(size)
-#define bpf_ringbuf_submit(e, flags)		((void)(flags), submit_event(e))
+#define bpf_ringbuf_output(map, e, size, flags)	((void)(flags), output_event(e, size))
 #define bpf_ringbuf_query(map, what)		0
 #define bpf_probe_read_kernel(dst, size, src)	probe_read(dst, size, src)
 #define bpf_probe_read_kernel_str(dst, size, src) (memcpy(dst, src, size), (long)(size))
