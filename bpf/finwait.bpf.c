@@ -19,7 +19,7 @@
 
 int set_state(unsigned long long *ctx);
 
-/* Another map than nowhere: it holds set_state, which must not hold it in turn. */
+/* Another map than nowhere: that it and set_state hold each other is for the kernel to undo else. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);

@@ -53,6 +53,8 @@ enum {
 #define AF_INET		2
 #define AF_INET6	10
 #define IPPROTO_TCP	6
+#define E2BIG		7
+#define ENOMEM		12
 #define EEXIST		17
 #define EPIPE		32
 #define ENETUNREACH	101

@@ -27,7 +27,7 @@ struct sock_info {
 	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
 	__u16 old_port;		/* of an earlier life, still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
-	__u8 handed_over;	/* to a minisock, at least once: it may be living still */
+	__u8 handed_over;	/* to a minisock, which may be living still; or so it may be, for all that is known */
 	__u8 pad;
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
 	__u32 netns_slot;	/* of its namespace's totals */
@@ -47,7 +47,9 @@ struct {
 
 enum mini_flags {
 	MINI_JOINED = 1 << 0,	/* the full socket has handed over, or there was none */
-	MINI_ENDED  = 1 << 1,	/* the minisock is gone */
+	MINI_ENDED  = 1 << 1,	/* the minisock is gone; whoever set this tells of it */
+	MINI_TOLD   = 1 << 3,	/* that has been done, and nobody looks at the record any more */
+	MINI_ASIDE  = 1 << 4,	/* there is a copy of it by address (expect_minisock()) */
 	MINI_FOUND  = 1 << 2,	/* its birth was not seen */
 };
 
@@ -112,7 +114,7 @@ struct account {
 	__u64 delivered;	/* to the ring buffer; without a stream, to the totals */
 	__u64 ring_full;
 	__u64 map_full;
-	__u64 rescued;		/* run by set_state_nested in place of set_state */
+	__u64 rescued;		/* handed to set_state by a program that takes over */
 	__u64 births_rescued;	/* told by twsk_schedule in place of twsk_alloc */
 	__u64 missed;		/* no program was run; the next transition of the socket tells */
 	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */

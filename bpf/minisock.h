@@ -95,7 +95,7 @@ static __always_inline bool armed_just_now(const struct mini *m)
 static __always_inline void describe_mini(struct event *e, const struct mini *m, const struct mini_info *info)
 {
 	__builtin_memset(e, 0, sizeof(*e));
-	if (!stream && !split_by)
+	if ((!stream && !split_by) || info->verdict != VERDICT_PASS)
 		return;
 	read_tuple(&e->tuple, m->skc);
 	e->tuple.netns = info->netns;
@@ -173,6 +173,13 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 		count_rearm(info);
 }
 
+/* Before 6.7 an update can also fail because the bucket is busy, on the same CPU. */
+static __always_inline void note_full(long err)
+{
+	if (err == -E2BIG || err == -ENOMEM)
+		minisocks_full = 1;
+}
+
 static __always_inline __u32 mini_netns_slot(const struct mini *m)
 {
 	struct inet_timewait_sock *tw = m->tw;
@@ -210,8 +217,7 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 		info.counted = m->substate;
 	info.netns_slot = mini_netns_slot(m);
 	err = bpf_map_update_elem(&minisocks, &m->key, &info, BPF_NOEXIST);
-	if (err && err != -EEXIST)
-		minisocks_full = 1;
+	note_full(err);
 	/* It has been visited meanwhile (older_mini()), and is known by the cookie that it was given. */
 	if (!err && !m->cookie && BPF_CORE_READ(tw, __tw_common.skc_cookie.counter)) {
 		bpf_map_delete_elem(&minisocks, &m->key);
@@ -263,25 +269,24 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 	};
 
 	struct mini_info *living = sock->handed_over ? bpf_map_lookup_elem(&minisocks, &cookie) : NULL;
-	__u64 addr = 0;
+	long err = 0;
 
-	sock->untracked = 0;
 	/*
 	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
 	 * cookie, while the minisock of the old one is still there: from now on that
-	 * is found by its address.
+	 * is found by its address. If it ends meanwhile, it has not found the copy.
 	 */
 	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
-		addr = living->minisock;
-		sock->untracked = bpf_map_update_elem(&minisocks, &addr, living, 0) != 0;
+		__u64 addr = living->minisock;
+
+		err = bpf_map_update_elem(&minisocks, &addr, living, 0);
+		if (!err && __sync_fetch_and_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
+			bpf_map_delete_elem(&minisocks, &addr);
 	}
-	if (!sock->untracked)
-		sock->untracked = bpf_map_update_elem(&minisocks, &cookie, &info, 0) != 0;
-	/* It ended meanwhile, and did not find what was put aside. */
-	if (addr && living && living->flags & MINI_ENDED)
-		bpf_map_delete_elem(&minisocks, &addr);
-	if (sock->untracked)
-		minisocks_full = 1;
+	if (!err)
+		err = bpf_map_update_elem(&minisocks, &cookie, &info, 0);
+	sock->untracked = err != 0;
+	note_full(err);
 	return 0;
 }
 
@@ -299,7 +304,7 @@ static __always_inline bool hand_over(__u64 cookie)
 		bpf_map_delete_elem(&minisocks, &cookie);
 		return false;
 	}
-	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_ENDED)
+	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_TOLD)
 		bpf_map_delete_elem(&minisocks, &cookie);
 	return true;
 }
@@ -452,15 +457,15 @@ static __noinline int found_ended(struct mini *m, __u8 reason)
 	return 0;
 }
 
-/* Its socket may have put it aside meanwhile, for a new life of its own (expect_minisock()). */
-static __always_inline void forget_mini(const struct mini *m)
+/* Under its cookie there may be the record of its socket's new life by now. */
+static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 {
 	struct mini_info *kept = bpf_map_lookup_elem(&minisocks, &m->key);
 	__u64 addr = (__u64)m->tw;
 
 	if (kept && kept->minisock == addr)
 		bpf_map_delete_elem(&minisocks, &m->key);
-	else
+	if (flags & MINI_ASIDE)
 		bpf_map_delete_elem(&minisocks, &addr);
 }
 
@@ -488,8 +493,10 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 	tell_end(m, info, reason);
 	if (audit)
 		audit_mini_gone(info->netns_slot, reason, true);
+	/* Until here the record is in use: a hand-over that comes now deletes it, and its memory is another's. */
+	flags = __sync_fetch_and_or(&info->flags, MINI_TOLD);
 	if (flags & MINI_JOINED)
-		forget_mini(m);
+		forget_mini(m, flags);
 	return 0;
 }
 

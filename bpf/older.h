@@ -50,6 +50,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	info->state = state;
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
+	info->handed_over = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);

@@ -58,6 +58,8 @@ static __always_inline void begin_child(struct step *s)
 	s->info->counted = 0;
 	s->info->closer.pid = 0;
 	s->info->deferred_fin = 0;
+	s->info->untracked = 0;
+	s->info->handed_over = 0;
 	s->info->old_port = 0;
 	s->info->precision = PRECISION_UNKNOWN;
 	s->info->role = ROLE_SERVER;
@@ -210,6 +212,14 @@ static __always_inline __u8 step_reason(void *ctx, const struct step *s)
 	return REASON_NONE;
 }
 
+static __always_inline void name_owner(struct step *s)
+{
+	s->e.cookie = s->info->cookie;
+	s->e.owner = s->info->owner;
+	s->e.closer = s->info->closer;
+	s->e.role = s->info->role;
+}
+
 /* The socket is counted as live under another state; 0: under none. */
 static __always_inline void count_live(struct step *s, __u8 state)
 {
@@ -219,8 +229,11 @@ static __always_inline void count_live(struct step *s, __u8 state)
 	if (state == TCP_CLOSE)
 		state = 0;
 	was = __sync_lock_test_and_set(&info->counted, state);
-	if (was || state)
-		move_live(&s->e, was, state);
+	if (!was && !state)
+		return;
+	if (split_by)
+		name_owner(s);
+	move_live(&s->e, was, state);
 }
 
 /* A SYN that was queued stays so until it is acknowledged. */
@@ -246,18 +259,14 @@ static __always_inline void emit_step(struct step *s)
 	struct event *e = &s->e;
 
 	count(seen);
-	if (stream || split_by) {
-		e->cookie = info->cookie;
-		e->owner = info->owner;
-		e->closer = info->closer;
-		e->role = info->role;
-	}
 	if (info->verdict != VERDICT_PASS) {
 		if (info->counted) /* its owner has been found since */
 			count_live(s, 0);
 		count(filtered);
 		return;
 	}
+	if (stream || split_by)
+		name_owner(s);
 	if (!raw) {
 		count_live(s, e->to);
 		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns)) {
@@ -398,10 +407,8 @@ static __always_inline bool hands_over(const struct step *s)
 {
 	if (s->e.to != TCP_CLOSE || (s->e.from != TCP_FIN_WAIT2 && s->e.from != TCP_CLOSING))
 		return false;
-	if (!s->info->untracked && hand_over(s->info->cookie)) {
-		s->info->handed_over = 1;
+	if (!s->info->untracked && hand_over(s->info->cookie))
 		return true;
-	}
 	if (s->e.err || (!s->info->untracked && s->info->since_ns))
 		return false;
 	if (s->info->untracked && !raw) {
@@ -453,6 +460,9 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		return;
 	}
 	s.info = info;
+	/* What it was before is not known, but it had a cookie then. */
+	if (!info->state)
+		info->handed_over = sk->__sk_common.skc_cookie.counter != 0;
 	read_step(&s, now, sk, from, to);
 	check_continuity(&s);
 	info->state = to; /* from here on set_state_nested knows that this one is seen */
@@ -477,6 +487,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 			emit_step(&s);
 		else
 			stop_counting(&s);
+		info->handed_over = 1;
 		keep_closed(&s);
 		return;
 	}

@@ -103,7 +103,7 @@ static __noinline __u32 read_stack(void *ctx)
 
 static __always_inline struct stack find_caller(void *ctx)
 {
-	__u32 said = read_stack(ctx);
+	__u32 said = n_callers ? read_stack(ctx) : CALLER_NONE;
 
 	return (struct stack){ .caller = said & ~DELETES, .deletes = said & DELETES };
 }

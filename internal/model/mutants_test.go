@@ -11,12 +11,13 @@ import (
 // A mutant is a mistake that could be made in bpf/. The model must find each.
 var mutants = []struct{ name, file, old, new string }{
 	{"a start that was missed is kept", "socket.h", "	info->since_ns = 0;\n	info->precision = PRECISION_UNKNOWN;\n	if (", "	if ("},
-	{"a record outlives its minisock", "minisock.h", "	if (flags & MINI_JOINED)\n		forget_mini(m);", ""},
-	{"a record outlives its hand-over", "minisock.h", "MINI_JOINED) & MINI_ENDED)", "MINI_JOINED) & 0)"},
+	{"a record outlives its minisock", "minisock.h", "	if (flags & MINI_JOINED)\n		forget_mini(m, flags);", ""},
+	{"a record outlives its hand-over", "minisock.h", "MINI_JOINED) & MINI_TOLD)", "MINI_JOINED) & 0)"},
+	{"what was put aside stays when its minisock ends", "minisock.h", "	if (flags & MINI_ASIDE)\n		bpf_map_delete_elem(&minisocks, &addr);", ""},
 	{"an edge is counted twice", "tally.h", "	tally_edge(e->from, e->to, e->reason);", "	tally_edge(e->from, e->to, e->reason);\n	if (e->reason == REASON_RESET)\n		tally_edge(e->from, e->to, e->reason);"},
 	{"what the timer tells is called exact", "minisock.h", "at : info->since_ns, PRECISION_JIFFY)", "at : info->since_ns, PRECISION_EXACT)"},
 	{"what was visited is called exact", "older.h", "info->precision = PRECISION_AT_LEAST", "info->precision = PRECISION_EXACT"},
-	{"a hand-over is taken for a close", "socket.h", "if (!s->info->untracked && hand_over(s->info->cookie)) {", "if (0) {"},
+	{"a hand-over is taken for a close", "socket.h", "if (!s->info->untracked && hand_over(s->info->cookie))", "if (0)"},
 	{"TIME_WAIT begins twice", "minisock.h", "	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))\n		return 0;", "	__sync_val_compare_and_swap(&info->time_wait_ns, 0, at);"},
 	{"a full ring is not counted", "maps.h", "	count(ring_full);", ""},
 	{"a child keeps its listener's cookie", "socket.h", "	s->info->cookie = 0;\n	s->info->opened_ns = 0;\n	s->info->counted = 0;", "	s->info->opened_ns = 0;\n	s->info->counted = 0;"},
