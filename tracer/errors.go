@@ -23,6 +23,9 @@ var (
 	// ErrMemlock: a kernel before 5.11 counts BPF maps against RLIMIT_MEMLOCK.
 	ErrMemlock = errors.New("the memlock limit is too low for the BPF maps: raise it with ulimit -l unlimited, or give finwait CAP_SYS_RESOURCE")
 
+	// ErrNoJIT: a program with functions and tail calls has to be compiled.
+	ErrNoJIT = errors.New("the kernel does not compile BPF programs: sysctl net.core.bpf_jit_enable=1")
+
 	// ErrHiddenSymbols: the address of the timewait timer, by which the tracepoint hooks know it, cannot be read.
 	ErrHiddenSymbols = errors.New("/proc/kallsyms hides kernel addresses, so the tracepoint hooks cannot follow TIME_WAIT: run as root, or give finwait CAP_SYSLOG; kernel.kptr_restrict=2 hides them from everybody")
 )

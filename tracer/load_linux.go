@@ -487,6 +487,10 @@ func prepare() error {
 	if lockdown() == "confidentiality" {
 		return ErrLockdown
 	}
+	// Only root can read it; elsewhere the kernel says no in its own words.
+	if jit, err := os.ReadFile("/proc/sys/net/core/bpf_jit_enable"); err == nil && strings.TrimSpace(string(jit)) == "0" {
+		return ErrNoJIT
+	}
 	if err := ktime.Check(); err != nil {
 		return err
 	}

@@ -19,10 +19,12 @@ type Lost struct {
 // Total is the sum over all causes.
 func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion + l.Unwind }
 
-// Sub leaves what was lost after before.
+// Sub leaves what was lost after before. A run that was skipped is lost until another
+// program has made up for it: what has become less since counts as nothing.
 func (l Lost) Sub(before Lost) Lost {
+	since := func(now, then uint64) uint64 { return now - min(now, then) }
 	return Lost{
-		RingFull: l.RingFull - before.RingFull, MapFull: l.MapFull - before.MapFull,
-		Recursion: l.Recursion - before.Recursion, Unwind: l.Unwind - before.Unwind,
+		RingFull: since(l.RingFull, before.RingFull), MapFull: since(l.MapFull, before.MapFull),
+		Recursion: since(l.Recursion, before.Recursion), Unwind: since(l.Unwind, before.Unwind),
 	}
 }

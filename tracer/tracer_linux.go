@@ -160,7 +160,6 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 	}
 	stop := context.AfterFunc(ctx, func() {
 		t.detach()
-		t.settle()
 		// It fails only when the reader is closed, which ends the loop too.
 		_ = t.reader.Flush()
 	})
@@ -226,7 +225,7 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 // settle waits until no program runs any more that was running while it was
 // detached: a grace period of RCU, which is what the command is in the kernel
 // (since 4.16 at least; where it is missing, drained has to do).
-func (t *Tracer) settle() {
+func settle() {
 	const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL, linux/membarrier.h
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 }
@@ -286,6 +285,14 @@ func (t *Tracer) stats() (Stats, error) {
 		}
 	}
 	skipped -= min(t.skippedBefore, skipped)
+	births, err := t.skippedRuns(bpfProgTwskAlloc)
+	if err != nil {
+		return Stats{}, err
+	}
+	ends, err := t.skippedRuns(bpfProgTwskKill)
+	if err != nil {
+		return Stats{}, err
+	}
 	var perCPU []bpfAccount
 	if err := t.coll.Maps[bpfMapAccounts].Lookup(uint32(0), &perCPU); err != nil {
 		return Stats{}, fmt.Errorf("read accounts: %w", err)
@@ -312,14 +319,6 @@ func (t *Tracer) stats() (Stats, error) {
 		st.Lost.Recursion = skipped
 		st.Seen += skipped - sum.Missed
 	}
-	births, err := t.skippedRuns(bpfProgTwskAlloc)
-	if err != nil {
-		return Stats{}, err
-	}
-	ends, err := t.skippedRuns(bpfProgTwskKill)
-	if err != nil {
-		return Stats{}, err
-	}
 	lost := ends + births - min(sum.BirthsRescued, births)
 	st.Lost.Recursion += lost
 	st.Seen += lost
@@ -344,19 +343,22 @@ func (t *Tracer) skippedRuns(name string) (uint64, error) {
 
 // detach takes the programs off their hooks; sockets stop being followed. The
 // last goes first: what set_state does not see while the others are still there
-// they would take for skipped, and that would hide as many losses.
+// they would take for skipped, and that would hide as many losses. When it returns
+// no program runs any more: the accounts are what they will be.
 func (t *Tracer) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.links != nil {
-		// It fails only if the program is not loaded, which it is.
-		t.skippedUntil, _ = t.skipped()
+	if t.links == nil {
+		return
 	}
+	// It fails only if the program is not loaded, which it is.
+	t.skippedUntil, _ = t.skipped()
 	for _, l := range slices.Backward(t.links) {
 		// Closing the last reference detaches; there is no other way for it to go.
 		_ = l.Close()
 	}
 	t.links = nil
+	settle()
 }
 
 // Close detaches, ends Run and frees what is in the kernel. It can be called again.

@@ -51,7 +51,7 @@ func privileges() (rows []tracer.Feature) {
 		}
 		rows = append(rows, f)
 	}
-	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.InUse, Note: "once attached, finwait can open no file and no connection"}
+	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.InUse, Note: "once attached, trace can open no file, and since 6.7 make no connection"}
 	if !privilege.Landlock() {
 		landlock.State = tracer.Missing
 	}

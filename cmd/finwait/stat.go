@@ -165,6 +165,8 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	// The command has all that finwait had: it runs already.
 	if err = confine(tr, o.need(command, &cfg), &cfg.Logger); err == nil {
 		err = o.watch(m, ended, s, out)
+	} else {
+		cfg.Logger.Error().Err(err).Msg("nothing is counted")
 	}
 	code := <-ended.code // whatever is wrong with the output, the command is not left alone
 	if err == nil {

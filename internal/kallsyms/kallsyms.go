@@ -47,6 +47,9 @@ func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 			return nil, fmt.Errorf("parse %q: %w", line, err)
 		}
 		hidden = hidden && addr == 0
+		if len(want) == 0 && !hidden {
+			return nil, nil // that it is not hidden is all there is to find
+		}
 		if addr > last {
 			for _, o := range pending {
 				found[o.name][o.idx].End = addr

@@ -46,7 +46,8 @@ func All() (map[uint32]string, error) {
 		found[inode] = own
 	}
 	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
+		// A thread of this process may be in another namespace for a moment (Do), the main one too.
+		if pid, err := strconv.Atoi(e.Name()); err != nil || pid == os.Getpid() {
 			continue
 		}
 		path := filepath.Join("/proc", e.Name(), "ns/net")
