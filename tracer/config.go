@@ -36,7 +36,7 @@ type Config struct {
 	SplitBy Split
 
 	// GroupStates bounds the memory of the groups: it is how many states of
-	// groups there can be; 0: 8192, which take up to 25 MB. What comes when all
+	// groups there can be; 0: 8192, which take up to 34 MB. What comes when all
 	// are taken is in no group.
 	GroupStates uint32
 

@@ -266,7 +266,8 @@ returns is read where BTF says that its arguments end. Structs that were differe
 then are in bpf/compat.h, and are chosen by the kernel's BTF. What a program costs the
 verifier there is not known; below is what it costs elsewhere.
 
-On arm64 the atomic instructions came to the JIT with 5.18, and fentry with 6.4
+On arm64 the atomic instructions came to the JIT with 5.18, tail calls in programs
+that have functions with 6.0, and fentry with 6.4
 (2aa6ac03516d, "arm64: ftrace: Add direct call support").
 
 ## What the verifier looks at

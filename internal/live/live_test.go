@@ -60,6 +60,7 @@ func runTests(m *testing.M) int {
 	parallel := "64"
 	if testing.Short() {
 		parallel = "4"
+		lessLoad()
 	}
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -397,9 +398,11 @@ func (c chain) check(t testing.TB) {
 	}
 }
 
-// mayBeLate: the transition begins or ends with a start of TIME_WAIT that is worked out from the timer.
+// mayBeLate: the transition begins or ends with a start of TIME_WAIT that is worked
+// out from the timer. An emulated machine's jiffies can be so late that a FIN does
+// not look like what has just armed it.
 func mayBeLate(tr tracer.Transition) bool {
-	return late && tr.Source == tracer.Minisock && (tr.From == tracer.TimeWait || tr.To == tracer.TimeWait)
+	return (late || testing.Short()) && tr.Source == tracer.Minisock && (tr.From == tracer.TimeWait || tr.To == tracer.TimeWait)
 }
 
 // blur is how far off the ends of what lasted that long may be: of a jiffy, one
