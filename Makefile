@@ -24,8 +24,8 @@ run: build ## build and trace (root); pass flags with ARGS="--port 80"
 	./bin/finwait trace $(ARGS)
 
 .PHONY: test
-test: ## all tests, on the running kernel (root)
-	$(GO) test ./...
+test: ## all tests, on the running kernel (root); one package at a time, as they trace the same host
+	$(GO) test -p 1 ./...
 
 .PHONY: test-unit
 test-unit: ## the tests that need no kernel of their own, with the race detector
@@ -36,7 +36,7 @@ test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/live
 
 .PHONY: test-kernels
-test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (20 min); pick with KERNELS="6.1 7.3"
+test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (17 min); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/kernels -kernels "$(KERNELS)"
 
 .PHONY: docs-kernels

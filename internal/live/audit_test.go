@@ -103,7 +103,7 @@ func TestAudit(t *testing.T) {
 // waitPort waits until the socket of a local port is in a state, as the kernel says.
 func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("port %d is not in %v: %v", port, s, ns.PortStates(port))
 		}

@@ -264,7 +264,7 @@ func (r *recorder) timeWait(ns *testnet.NS, s *testnet.Sock) {
 		r.until(s.Cookie, tracer.TimeWait)
 		return
 	}
-	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(s.Local.Port())[uint8(tracer.TimeWait)] == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(s.Local.Port())[uint8(tracer.TimeWait)] == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("port %d is in no TIME_WAIT: %v", s.Local.Port(), ns.PortStates(s.Local.Port()))
 		}

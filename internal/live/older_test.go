@@ -78,7 +78,7 @@ func atLeast(t *testing.T, x tracer.Transition, from tracer.State, least time.Du
 // waitStates waits until the kernel has as many sockets in a state.
 func waitStates(t *testing.T, ns *testnet.NS, s tracer.State, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ns.States()[uint8(s)] != n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ns.States()[uint8(s)] != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the kernel never had %d sockets in %v: %v", n, s, ns.States())
 		}

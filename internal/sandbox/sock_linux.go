@@ -203,7 +203,7 @@ func (s *Sock) WaitState(state uint8) {
 // Wait waits until TCP_INFO is as wanted.
 func (s *Sock) Wait(what string, ok func(*unix.TCPInfo) bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(s.Info()); time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(s.Info()); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("waited 30s for %s; the socket is in state %d", what, s.Info().State)
 		}
