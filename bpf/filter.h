@@ -146,13 +146,15 @@ static __always_inline bool filters_connections(void)
 
 /*
  * Does this connection pass? Before connect() has chosen a local port, a
- * filter on it can be neither passed nor failed.
+ * filter on it can be neither passed nor failed. A global function, so that its
+ * loops are verified once and not for every state that a caller can be in.
  */
-static __always_inline __u8 judge(const struct tuple *t, const struct owner *owner,
-				  struct cgroup *cgrp, bool port_pending)
+__noinline int judge_lists(const struct tuple *t, const struct owner *owner, bool port_pending)
 {
-	bool undecided = false;
+	int verdict = VERDICT_PASS;
 
+	if (!t || !owner)
+		return VERDICT_REJECT;
 	if (only_family && t->family != only_family)
 		return VERDICT_REJECT;
 	if (n_netns && !in_netns(t->netns))
@@ -161,8 +163,6 @@ static __always_inline __u8 judge(const struct tuple *t, const struct owner *own
 		return VERDICT_REJECT;
 	if (n_comms && !(owner->pid && in_comms(owner->comm)))
 		return VERDICT_REJECT;
-	if (n_cgroups && !in_cgroups(cgrp))
-		return VERDICT_REJECT;
 	if (n_remote_ports && !in_remote_ports(t->dport))
 		return VERDICT_REJECT;
 	if (n_cidrs && !in_cidrs(t))
@@ -170,14 +170,24 @@ static __always_inline __u8 judge(const struct tuple *t, const struct owner *own
 	if (n_local_ports && !in_local_ports(t->sport)) {
 		if (!port_pending)
 			return VERDICT_REJECT;
-		undecided = true;
+		verdict = VERDICT_UNDECIDED;
 	}
 	if (n_ports && !in_ports(t->sport) && !in_ports(t->dport)) {
 		if (!port_pending)
 			return VERDICT_REJECT;
-		undecided = true;
+		verdict = VERDICT_UNDECIDED;
 	}
-	return undecided ? VERDICT_UNDECIDED : VERDICT_PASS;
+	return verdict;
+}
+
+static __always_inline __u8 judge(const struct tuple *t, const struct owner *owner,
+				  struct cgroup *cgrp, bool port_pending)
+{
+	if (!filters_connections())
+		return VERDICT_PASS;
+	if (n_cgroups && !in_cgroups(cgrp))
+		return VERDICT_REJECT;
+	return judge_lists(t, owner, port_pending);
 }
 
 /* A duration that is not known cannot be said to be long enough. */

@@ -34,7 +34,7 @@ static __always_inline __u16 kept_port(struct sock *sk)
 static __always_inline void begin_life(struct step *s)
 {
 	struct sock_info *info = s->info;
-	struct cgroup *cgrp = s->sk->sk_cgrp_data.cgroup;
+	struct cgroup *cgrp;
 
 	info->opened_ns = 0;
 	info->verdict = VERDICT_NONE;
@@ -46,6 +46,7 @@ static __always_inline void begin_life(struct step *s)
 		return;
 	info->owner.pid = calling_process(info->owner.comm);
 	info->owner.uid = s->sk->sk_uid.val;
+	cgrp = s->sk->sk_cgrp_data.cgroup;
 	info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
 }
 
@@ -107,7 +108,7 @@ static __always_inline bool asked_for_time_wait(struct sock *sk, __u32 caller)
 {
 	if (BPF_CORE_READ((struct tcp_sock *)sk, linger2) < 0)
 		return false;
-	return caller == CALLER_STATE_PROCESS || !sk->sk_socket;
+	return caller == CALLER_STATE_PROCESS || !BPF_CORE_READ(sk, sk_socket);
 }
 
 static __always_inline __u8 listener_reason(__u32 caller, struct sock *sk)
@@ -480,7 +481,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		info->verdict = VERDICT_UNDECIDED;
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
-		info->verdict = judge(&s.e.tuple, &info->owner, sk->sk_cgrp_data.cgroup, to == TCP_SYN_SENT);
+		info->verdict = judge(&s.e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
+				      to == TCP_SYN_SENT);
 
 	if (hands_over(&s)) {
 		if (raw)

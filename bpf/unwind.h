@@ -37,20 +37,35 @@ struct caller_range {
 	__u32 pad;
 };
 
-/* None, where the kernel hides its addresses: what the stack would say is not known then. */
+/*
+ * By start; what is not in use starts past all. None, where the kernel hides
+ * its addresses: what the stack would say is not known then.
+ */
 const volatile struct caller_range callers[MAX_CALLERS];
 const volatile __u32 n_callers;
 
-/* Global, so that the verifier looks at it once, for any address. */
+/*
+ * Global, so that the verifier looks at it once, for any address, and without
+ * branches on the way, each of which it would follow both ways. Kernel addresses
+ * are less than 2^63 apart: the sign of a difference says which is the larger.
+ */
 __noinline __u32 caller_at(__u64 ip)
 {
-	for (__u32 i = 0; i < MAX_CALLERS; i++) {
-		if (i >= n_callers)
-			break;
-		if (ip > callers[i].start && ip <= callers[i].end)
-			return callers[i].caller;
+	__u32 at = 0;
+
+	for (__u32 half = MAX_CALLERS / 2; half; half /= 2) {
+		__u32 next = at + half;
+		__s64 ahead;
+
+		/* The bound is clear to the compiler, but not to every verifier. */
+		barrier_var(next);
+		ahead = callers[next & (MAX_CALLERS - 1)].start - ip;
+		barrier_var(ahead);
+		at += half & (__u32)(ahead >> 63);
 	}
-	return CALLER_NONE;
+	barrier_var(at);
+	at &= MAX_CALLERS - 1;
+	return ip > callers[at].start && ip <= callers[at].end ? callers[at].caller : CALLER_NONE;
 }
 
 /* Kernel stack, innermost first. */

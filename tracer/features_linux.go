@@ -46,7 +46,7 @@ var helpers = []helper{
 }
 
 // probe is nil, an *UnsupportedError, or an error that leaves the question open.
-func (h helper) probe() error {
+func (h helper) probe(types *btf.Cache) error {
 	prog := &ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: stateTracepoint, License: "GPL",
 		Instructions: append(append(asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}, h.call...),
@@ -62,9 +62,9 @@ func (h helper) probe() error {
 			maps[ref] = spec.Maps[ref]
 		}
 	}
-	coll, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{
 		Maps: maps, Programs: map[string]*ebpf.ProgramSpec{"probe": prog}, Types: spec.Types, ByteOrder: spec.ByteOrder,
-	})
+	}, ebpf.CollectionOptions{Cache: types})
 	if err == nil {
 		coll.Close()
 		return nil
@@ -89,7 +89,7 @@ func Features() ([]Feature, error) {
 	for _, h := range helpers {
 		f := Feature{Name: h.name, Since: h.since, State: InUse, Note: h.use}
 		var unsupported *UnsupportedError
-		if err := h.probe(); errors.As(err, &unsupported) {
+		if err := h.probe(types); errors.As(err, &unsupported) {
 			f.State, f.Note = Missing, firstLine(unsupported.Err)
 		} else if err != nil {
 			f.State, f.Note = Unclear, firstLine(err)

@@ -1,12 +1,15 @@
 package tracer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,6 +143,7 @@ func readSymbols() (*symbols, error) {
 			syms.callers = append(syms.callers, bpfCallerRange{Start: r.Start, End: r.End, Caller: uint32(caller)})
 		}
 	}
+	slices.SortFunc(syms.callers, func(a, b bpfCallerRange) int { return cmp.Compare(a.Start, b.Start) })
 	return syms, nil
 }
 
@@ -218,7 +222,7 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
-		return nil, explainLoad(err)
+		return nil, explainLoad(err, types)
 	}
 	return coll, nil
 }
@@ -307,6 +311,9 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 		return err
 	}
 	var ranges [64]bpfCallerRange // MAX_CALLERS
+	for i := range ranges {
+		ranges[i].Start = math.MaxUint64
+	}
 	if n := copy(ranges[:], syms.callers); n < len(syms.callers) {
 		return fmt.Errorf("the kernel has %d functions by the names that finwait looks for, there is room for %d", len(syms.callers), n)
 	}
@@ -512,12 +519,12 @@ func lockdown() string {
 }
 
 // explainLoad turns what the kernel says of a program into what the user can do about it.
-func explainLoad(err error) error {
+func explainLoad(err error, types *btf.Cache) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
 		for _, h := range helpers {
-			if probe := h.probe(); errors.As(probe, new(*UnsupportedError)) {
+			if probe := h.probe(types); errors.As(probe, new(*UnsupportedError)) {
 				return probe
 			}
 		}

@@ -268,35 +268,6 @@ func TestCgroupFilter(t *testing.T) {
 	}
 }
 
-// Every list full, every filter on: the verifier has the most to look at.
-func TestAllFiltersLoad(t *testing.T) {
-	t.Parallel()
-	f := tracer.Filter{
-		IPv4: true, MinDuration: time.Second,
-		States: tracer.States(), From: tracer.States(), To: tracer.States(),
-	}
-	for i := range tracer.FilterMax {
-		f.Ports = append(f.Ports, uint16(i+1))
-		f.LocalPorts = append(f.LocalPorts, uint16(i+1))
-		f.RemotePorts = append(f.RemotePorts, uint16(i+1))
-		f.Addrs = append(f.Addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
-		f.PIDs = append(f.PIDs, uint32(i+1))
-		f.Comms = append(f.Comms, fmt.Sprint("name-", i))
-		f.NetNS = append(f.NetNS, uint32(i+1))
-		f.Cgroups = append(f.Cgroups, tracer.Cgroup{ID: uint64(i + 1), Level: uint32(i)})
-	}
-	for _, raw := range []bool{false, true} {
-		if raw && testing.Short() {
-			continue // TestRaw loads less of the same
-		}
-		tr, err := tracer.New(tracer.Config{Filter: f, Raw: raw, Hooks: hooks})
-		if err != nil {
-			t.Fatalf("raw %v: %v", raw, err)
-		}
-		tr.Close()
-	}
-}
-
 // cgroupMount is where cgroup v2 is mounted.
 func cgroupMount(t *testing.T) string {
 	t.Helper()

@@ -355,6 +355,8 @@ static void load(const struct settings *set)
 	n_callers = CALLER_STATE_PROCESS;
 	for (__u32 c = 1; c <= n_callers; c++)
 		callers[c - 1] = (struct caller_range){ .start = c << 8, .end = (c << 8) + 255, .caller = c };
+	for (__u32 c = n_callers; c < MAX_CALLERS; c++)
+		callers[c] = (struct caller_range){ .start = 1UL << 62 }; /* none */
 	fails = MAP(&minisocks);
 	resize(fails, set->minisocks);
 	owners = stream || split_by;
