@@ -24,12 +24,13 @@ const flushEvery = 50 * time.Millisecond
 
 // A Tracer follows the TCP sockets of the host, in every network namespace.
 type Tracer struct {
-	cfg    Config
-	hooks  Hooks // the set in use
-	coll   *ebpf.Collection
-	reader *ringbuf.Reader
-	sleeps *ebpf.Variable // reader_sleeps of the BPF side
-	ran    atomic.Bool
+	cfg      Config
+	hooks    Hooks // the set in use
+	coll     *ebpf.Collection
+	reader   *ringbuf.Reader
+	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
+	ran      atomic.Bool
+	detached atomic.Bool // no program runs any more
 
 	mu    sync.Mutex
 	links []link.Link // a link that is not referenced detaches by itself
@@ -216,7 +217,8 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 		default:
 			return fmt.Errorf("read ring buffer: %w", err)
 		}
-		if ctx.Err() != nil && err != nil && t.drained(read) {
+		// What programs that are still attached deliver is to be read, too.
+		if t.detached.Load() && err != nil && t.drained(read) {
 			return t.idle()
 		}
 	}
@@ -359,6 +361,7 @@ func (t *Tracer) detach() {
 	}
 	t.links = nil
 	settle()
+	t.detached.Store(true)
 }
 
 // Close detaches, ends Run and frees what is in the kernel. It can be called again.

@@ -3,6 +3,8 @@
 package live_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -21,7 +23,7 @@ func TestFlood(t *testing.T) {
 	t.Parallel()
 	count := 10_000
 	if testing.Short() {
-		count = 300
+		count = 100
 	}
 	for name, cfg := range map[string]tracer.Config{
 		"one page":      {RingBytes: uint32(os.Getpagesize())},
@@ -72,6 +74,52 @@ func TestFlood(t *testing.T) {
 				t.Errorf("%d counters of the namespace were compared", rows)
 			}
 		})
+	}
+}
+
+// slowToEnd is a context whose end is acted upon later than it can be seen.
+type slowToEnd struct{ context.Context }
+
+func (c slowToEnd) Value(any) any { return nil }
+
+func (c slowToEnd) AfterFunc(f func()) func() bool {
+	return context.AfterFunc(c.Context, func() { time.Sleep(300 * time.Millisecond); f() })
+}
+
+// Until the programs are off they deliver, and all of that is handed over.
+func TestReadToTheEnd(t *testing.T) {
+	t.Parallel()
+	ns := testnet.NewNS(t)
+	tr, err := tracer.New(tracer.Config{Hooks: hooks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	busy, idle := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := generator.Run(busy, generator.Config{Count: 10_000, Workers: 2, NetNS: ns.Path()}, nil)
+		done <- err
+	}()
+	var n uint64
+	err = tr.Run(slowToEnd{ctx}, func(*tracer.Transition) error {
+		if n++; n == 100 {
+			cancel()
+		}
+		return nil
+	})
+	idle()
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != st.Delivered {
+		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
 	}
 }
 
