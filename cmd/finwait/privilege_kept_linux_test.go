@@ -27,9 +27,6 @@ func TestPrivilegeKept(t *testing.T) {
 		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
 		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
 	} {
-		if testing.Short() && len(kept) != 1 && len(kept) != 2 {
-			continue
-		}
 		p := startFinwait(t, strings.Fields(args)...)
 		p.awaitConfined(t, kept...)
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -75,9 +72,6 @@ func TestPrivilegeOfCommand(t *testing.T) {
 	// Long enough after its start for what finwait does to itself to be seen, if it were.
 	script := `sleep 1; grep -E "^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)" /proc/self/status; cd ` + dir + ` && echo >file && rm file && echo written`
 	for _, who := range []*syscall.SysProcAttr{nobody(least...), nil} {
-		if testing.Short() && who == nil {
-			break
-		}
 		bare := exec.Command("sh", "-c", script)
 		bare.SysProcAttr = who
 		want, err := bare.Output()
@@ -130,9 +124,6 @@ func TestPrivilegeFeatures(t *testing.T) {
 		caps []uintptr
 		code int
 	}{{nil, exitFailure}, {least, exitOK}, {all, exitOK}} {
-		if testing.Short() && len(c.caps) > 0 {
-			break
-		}
 		p := newFinwait(t, "features")
 		p.SysProcAttr = nobody(c.caps...)
 		_ = p.Run()

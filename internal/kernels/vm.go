@@ -95,9 +95,11 @@ func machine(k kernel, console, result string) (qemu, cmdline string, args []str
 	// cmpxchg16b goes wrong now and then, up to a panic of the kernel, so leave it
 	// out; but from 6.19 on BPF can keep nothing about a socket without it, as
 	// kmalloc_nolock() returns nothing then.
-	cpu := "max"
+	// The rest takes an emulator long: page tables of five levels, copies of single
+	// bytes, a lock on user memory, more to keep of each task.
+	cpu := "max,-la57,-erms,-smap,-avx,-xsave"
 	if compareVersions(k.series, "6.18") < 0 {
-		cpu = "max,-cx16"
+		cpu += ",-cx16"
 	}
 	return "qemu-system-x86_64", "console=ttyS0 RESULT=ttyS1", []string{
 		"-cpu", cpu, "-serial", "file:" + console, "-serial", "file:" + result,

@@ -48,7 +48,7 @@ func TestAudit(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	const many = 211
+	many := loadTotal
 	var wait []func() error
 	for _, ns := range []*testnet.NS{stays, changes, goes} {
 		wait = append(wait, startWorker(t, ns, strconv.Itoa(many)).Wait)
@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 			}
 		}
 	}
-	for counter, want := range map[string]int64{"ActiveOpens": 2 * many, "PassiveOpens": 2 * many} {
+	for counter, want := range map[string]int64{"ActiveOpens": int64(2 * many), "PassiveOpens": int64(2 * many)} {
 		if r := seen[stays.Inode][counter]; r.Kernel != want || r.Finwait != want {
 			t.Errorf("%s: kernel %d, finwait %d, want %d", counter, r.Kernel, r.Finwait, want)
 		}

@@ -24,7 +24,8 @@ import (
 // shared is one Tracer for all tests that need nothing special of theirs: it
 // hands each network namespace's transitions to the test that made it. One that
 // is gone may have left its number to another test's while the last of its own
-// transitions are still on their way: so a number can have several recorders.
+// transitions are still on their way: so a number can have several recorders, each
+// of which takes what happened since it was made.
 var shared = struct {
 	mu        sync.Mutex
 	recorders map[uint32][]*recorder
@@ -59,7 +60,7 @@ func runTests(m *testing.M) int {
 	// In short mode none does, and an emulated machine attaches slowly enough.
 	parallel := "64"
 	if testing.Short() {
-		parallel = "4"
+		parallel = "8"
 		lessLoad()
 	}
 	if err := flag.Set("test.parallel", parallel); err != nil {
@@ -94,6 +95,9 @@ func runTests(m *testing.M) int {
 	lost := st.Lost.Total()
 	if st.Lost.Recursion <= allowed(st) {
 		lost -= st.Lost.Recursion
+	}
+	if testing.Short() && st.Lost.Unwind == 1 { // docs/limitations.md
+		lost--
 	}
 	if err != nil || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() || lost != 0 {
 		fmt.Fprintf(os.Stderr, "accounts of all tests: %+v, %v\n", st, err)
@@ -144,8 +148,10 @@ func openShared() (*tracer.Tracer, error) {
 	return tr, nil
 }
 
+var askedFeatures = sync.OnceValues(tracer.Features)
+
 func feature(name string) (tracer.Feature, error) {
-	features, err := tracer.Features()
+	features, err := askedFeatures()
 	if err != nil {
 		return tracer.Feature{}, err
 	}
@@ -169,7 +175,9 @@ func dispatch(t *tracer.Transition) error {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	for _, r := range shared.recorders[t.NetNS] {
-		r.add(t)
+		if t.Ktime >= r.began {
+			r.add(t)
+		}
 	}
 	return nil
 }
@@ -180,6 +188,8 @@ type recorder struct {
 	mu   sync.Mutex
 	all  []tracer.Transition
 	more chan struct{}
+
+	began time.Duration // CLOCK_MONOTONIC; what was before is of a namespace that had the number
 }
 
 func newRecorder(t testing.TB) *recorder {
@@ -197,6 +207,7 @@ func record(t testing.TB) (*testnet.NS, *recorder) {
 func follow(t testing.TB, netNS uint32) *recorder {
 	t.Helper()
 	r := newRecorder(t)
+	r.began = now()
 	shared.mu.Lock()
 	shared.recorders[netNS] = append(shared.recorders[netNS], r)
 	shared.mu.Unlock()
