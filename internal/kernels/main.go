@@ -102,9 +102,10 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
-	for _, k := range kernels {
+	first := len(results)
+	for _, k := range slices.Backward(kernels) { // the newest take longest
 		r := &result{kernel: k}
-		results = append(results, r)
+		results = slices.Insert(results, first, r)
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
