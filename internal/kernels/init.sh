@@ -36,7 +36,7 @@ test)
 			-test.skip "$skip" ${RUN:+-test.run "$RUN"} || status=$?
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /finwait.test -test.v=test2json -test.short -test.run "$privilege" || status=$?
 		privilege='^TestPrivilege(Least|Syslog)$'
-		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestNothingLeaks$|^TestReadToTheEnd$|^TestFlood$|^TestRingFull$|^TestWallClockSet$'
+		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestNothingLeaks$|^TestReadToTheEnd$|^TestFlood$|^TestRingFull$'
 	done
 	;;
 refuse)
