@@ -218,7 +218,7 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 			return fmt.Errorf("read ring buffer: %w", err)
 		}
 		// What programs that are still attached deliver is to be read, too.
-		if t.detached.Load() && err != nil && t.drained(read) {
+		if err != nil && t.detached.Load() && t.drained(read) {
 			return t.idle()
 		}
 	}
