@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 )
@@ -36,6 +37,33 @@ func TestNewestOfEachSeries(t *testing.T) {
 	}
 	if _, missing := choose(got[2:3], nil); !reflect.DeepEqual(missing, required) {
 		t.Errorf("missing %v, want %v", missing, required)
+	}
+}
+
+// What failed must pass twice to have passed, and is named even so.
+func TestFailedOncePassedTwice(t *testing.T) {
+	const (
+		first = "\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.00s)\n\x16=== RUN   TestB\n\x16--- PASS: TestB (0.00s)\n\x16FAIL\n"
+		pass  = "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.00s)\n"
+		fail  = "\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.00s)\n"
+	)
+	for _, c := range []struct {
+		second string
+		exit   int
+		bad    bool
+	}{
+		{pass + pass + "\x16PASS\n", 0, false},
+		{pass + fail + "\x16FAIL\n", 1, true},
+		{fail + pass + "\x16FAIL\n", 1, true},
+	} {
+		r := new(result)
+		out := fmt.Sprintf("%shooks fentry\n%sagain\n%sthat was again\n\nexit status %d\n", pass+"\x16PASS\n", first, c.second, c.exit)
+		if err := r.judgeTests(out); err != nil {
+			t.Fatal(err)
+		}
+		if set := r.sets[1]; r.bad() != c.bad || (len(set.again) == 0) != c.bad || set.passed+len(set.failed) != 2 {
+			t.Errorf("%q: %+v", c.second, set)
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ func overflow() Scenario {
 			st.TimeWait(p.Client, p.Server)
 			st.Pause(300 * time.Millisecond)
 			p = st.Connect()
-			st.Say("the client calls close()")
-			p.Client.Close()
+			st.Say("the client calls shutdown() and close()")
+			st.Orphan(p.Client)
 			p.Server.WaitState(uint8(tracer.CloseWait))
 			st.Pause(300 * time.Millisecond)
 			st.Say("the server calls close()")
@@ -34,7 +34,7 @@ func overflow() Scenario {
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset"),
 		},
 		Explain: func(Seen) string {
-			return "The second connection's FIN_WAIT_2 had nowhere to go: the client's end was dropped as its FIN was acknowledged. When the server closed, its FIN met no socket and was " +
+			return "The second connection's FIN_WAIT_2 had nowhere to go: the client's end was dropped at close(). When the server closed, its FIN met no socket and was " +
 				"answered with an RST, so an orderly close ended as an error. tcp_max_tw_buckets is a limit to survive an attack with; lowering it to get rid of " +
 				"TIME_WAITs breaks connections that are only closing, for the limit covers orphans in FIN_WAIT_2 too."
 		},
