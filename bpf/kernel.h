@@ -33,6 +33,7 @@ typedef _Bool bool;
 /* include/uapi/linux/bpf.h */
 enum {
 	BPF_MAP_TYPE_HASH	  = 1,
+	BPF_MAP_TYPE_ARRAY	  = 2,
 	BPF_MAP_TYPE_PROG_ARRAY	  = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_SK_STORAGE	  = 24,

@@ -12,8 +12,9 @@ enum verdict {
 	VERDICT_UNDECIDED,	/* a port is not known yet */
 };
 
-/* What is kept of a full socket. */
+/* What is kept of a full socket, from its first transition until it is closed. */
 struct sock_info {
+	__u64 key;		/* of its address (socket_key()); 0: the place is free */
 	__u64 since_ns;		/* when its state was entered; 0: not seen */
 	__u64 cookie;		/* 0: not asked for yet, or not final */
 	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
@@ -27,23 +28,42 @@ struct sock_info {
 	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
 	__u16 old_port;		/* of an earlier life, still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
-	__u8 handed_over;	/* to a minisock, which may be living still; or so it may be, for all that is known */
-	__u8 pad;
+	__u8 handed_over;	/* to a minisock in an earlier life, for all that is known; that may be living still */
+	__u8 spilled;		/* it is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
 	__u32 netns_slot;	/* of its namespace's totals */
 };
 
+#ifndef SOCKET_SLOTS
+#define SOCKET_SLOTS	(1 << 14)	/* a power of two */
+#endif
+
 /*
  * Written by the set_state handler, once by the iterator for sockets that are
- * older than the programs. The kernel frees an entry with its socket, and
- * copies a listener's to the sockets that it accepts: that carries the owner.
+ * older than the programs (records.h). User space gives the hash room.
  */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SOCKET_SLOTS);
+	__type(key, __u32);
+	__type(value, struct sock_info);
+} socket_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct sock_info);
+} sockets SEC(".maps");
+
+/* The owner of a listener. The kernel copies it to each socket that is accepted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
 	__type(key, int);
-	__type(value, struct sock_info);
-} sockets SEC(".maps");
+	__type(value, struct owner);
+} listeners SEC(".maps");
 
 enum mini_flags {
 	MINI_JOINED = 1 << 0,	/* the full socket has handed over, or there was none */
@@ -55,6 +75,7 @@ enum mini_flags {
 
 /* What is kept of a minisock, from the moment that its socket may become one. */
 struct mini_info {
+	__u64 cookie;		/* under which it is in the array; 0: the place is free */
 	__u64 since_ns;		/* when the state before TIME_WAIT was entered; 0: not seen */
 	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not */
 	__u64 minisock;		/* its address; 0: the full socket is still there */
@@ -69,7 +90,8 @@ struct mini_info {
 	__u8 time_wait_precision;
 	__u8 role;
 	__u8 verdict;
-	__u8 pad[3];
+	__u8 spilled;		/* it is in the hash, under its cookie */
+	__u8 pad[2];
 	/* From here on only if owners is set: user space leaves it out of the map's values else. */
 	struct owner owner;
 	struct closer closer;
@@ -77,10 +99,20 @@ struct mini_info {
 };
 
 /*
- * Keyed by cookie, or by address where the minisock has none. Written when a
- * socket enters FIN_WAIT_2 or CLOSING, deleted when it or its minisock is
- * gone. User space sizes it from tcp_max_tw_buckets before loading.
+ * Written when a socket enters FIN_WAIT_2 or CLOSING, dropped when it or its
+ * minisock is gone (records.h).
  */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mini_info);
+} minisock_slots SEC(".maps");
+
+/* How many places the array has, a power of two. */
+const volatile __u32 minisock_places = 1;
+
+/* Keyed by cookie, or by address where the minisock has none. User space sizes both from tcp_max_tw_buckets before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -19,6 +19,7 @@
 #include "filter.h"
 #include "identity.h"
 #include "netns.h"
+#include "records.h"
 #include "tally.h"
 #include "unwind.h"
 
@@ -36,12 +37,12 @@ __u64 attached_ns;
 struct mini {
 	struct inet_timewait_sock *tw;
 	struct sock_common *skc;	/* where addresses and ports are read */
-	__u64 key;		/* into minisocks */
 	__u64 cookie;
 	__u64 expires;
 	__u64 now;
 	__u8 substate;		/* FIN_WAIT_2 or TIME_WAIT */
 	__u8 hook;
+	bool by_address;	/* its record is */
 };
 
 static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock *tw, __u8 hook)
@@ -49,7 +50,7 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 	m->tw = tw;
 	m->skc = &tw->__tw_common;
 	m->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
-	m->key = m->cookie ?: (__u64)tw;
+	m->by_address = !m->cookie;
 	m->expires = BPF_CORE_READ(tw, tw_timer.expires);
 	m->substate = BPF_CORE_READ(tw, tw_substate);
 	m->now = bpf_ktime_get_ns();
@@ -63,16 +64,16 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
  */
 static __always_inline struct mini_info *find_mini(struct mini *m)
 {
-	struct mini_info *info = bpf_map_lookup_elem(&minisocks, &m->key);
+	struct mini_info *info = m->cookie ? find_record(m->cookie) : NULL;
 	__u64 addr = (__u64)m->tw;
-	struct mini_info *by_addr;
+	struct mini_info *by_address;
 
 	if (info && info->minisock == addr)
 		return info;
-	by_addr = bpf_map_lookup_elem(&minisocks, &addr);
-	if (by_addr) {
-		m->key = addr;
-		return by_addr;
+	by_address = find_spilled(addr);
+	if (by_address) {
+		m->by_address = true;
+		return by_address;
 	}
 	return info && !info->minisock ? info : NULL;
 }
@@ -173,13 +174,6 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 		count_rearm(info);
 }
 
-/* Before 6.7 an update can also fail because the bucket is busy, on the same CPU. */
-static __always_inline void note_full(long err)
-{
-	if (err == -E2BIG || err == -ENOMEM)
-		minisocks_full = 1;
-}
-
 static __always_inline __u32 mini_netns_slot(const struct mini *m)
 {
 	struct inet_timewait_sock *tw = m->tw;
@@ -195,12 +189,13 @@ static __always_inline __u32 mini_netns_slot(const struct mini *m)
 static __noinline long add_found(struct mini *m, __u64 since_ns)
 {
 	struct inet_timewait_sock *tw = m->tw;
+	__u64 addr = (__u64)tw;
 	struct mini_info info = {};
 	struct tuple t;
 	long err;
 
 	read_tuple(&t, m->skc);
-	info.minisock = (__u64)m->tw;
+	info.minisock = addr;
 	info.expires = m->expires;
 	info.netns = t.netns;
 	info.flags = MINI_JOINED | MINI_FOUND;
@@ -216,11 +211,13 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	info.netns_slot = mini_netns_slot(m);
-	err = bpf_map_update_elem(&minisocks, &m->key, &info, BPF_NOEXIST);
-	note_full(err);
+	if (m->by_address)
+		err = spill(addr, &info);
+	else /* another life's may be there */
+		err = find_record(m->cookie) ? -EEXIST : add_record(m->cookie, &info, false);
 	/* It has been visited meanwhile (older_mini()), and is known by the cookie that it was given. */
 	if (!err && !m->cookie && BPF_CORE_READ(tw, __tw_common.skc_cookie.counter)) {
-		bpf_map_delete_elem(&minisocks, &m->key);
+		drop_spilled(addr);
 		return -EEXIST;
 	}
 	return err ?: info.verdict == VERDICT_PASS;
@@ -268,7 +265,7 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 		.netns_slot = sock->netns_slot,
 	};
 
-	struct mini_info *living = sock->handed_over ? bpf_map_lookup_elem(&minisocks, &cookie) : NULL;
+	struct mini_info *living = sock->handed_over ? find_record(cookie) : NULL;
 	long err = 0;
 
 	/*
@@ -279,14 +276,22 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
 		__u64 addr = living->minisock;
 
-		err = bpf_map_update_elem(&minisocks, &addr, living, 0);
+		drop_spilled(addr); /* of another minisock, whose end was missed */
+		err = spill(addr, living);
 		if (!err && __sync_fetch_and_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
-			bpf_map_delete_elem(&minisocks, &addr);
+			drop_spilled(addr);
 	}
+	if (living && !err)
+		drop_record(living, cookie);
 	if (!err)
-		err = bpf_map_update_elem(&minisocks, &cookie, &info, 0);
+		err = add_record(cookie, &info, living != NULL);
+	if (err == -EEXIST) { /* the end of its last life was missed */
+		living = find_record(cookie);
+		if (living)
+			drop_record(living, cookie);
+		err = add_record(cookie, &info, true);
+	}
 	sock->untracked = err != 0;
-	note_full(err);
 	return 0;
 }
 
@@ -296,16 +301,16 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
  */
 static __always_inline bool hand_over(__u64 cookie)
 {
-	struct mini_info *info = bpf_map_lookup_elem(&minisocks, &cookie);
+	struct mini_info *info = find_record(cookie);
 
 	if (!info)
 		return false;
 	if (!info->minisock) {
-		bpf_map_delete_elem(&minisocks, &cookie);
+		drop_record(info, cookie);
 		return false;
 	}
 	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_TOLD)
-		bpf_map_delete_elem(&minisocks, &cookie);
+		drop_record(info, cookie);
 	return true;
 }
 
@@ -460,13 +465,13 @@ static __noinline int found_ended(struct mini *m, __u8 reason)
 /* Under its cookie there may be the record of its socket's new life by now. */
 static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 {
-	struct mini_info *kept = bpf_map_lookup_elem(&minisocks, &m->key);
 	__u64 addr = (__u64)m->tw;
+	struct mini_info *kept = m->by_address ? NULL : find_record(m->cookie);
 
 	if (kept && kept->minisock == addr)
-		bpf_map_delete_elem(&minisocks, &m->key);
-	if (flags & MINI_ASIDE)
-		bpf_map_delete_elem(&minisocks, &addr);
+		drop_record(kept, m->cookie);
+	if (m->by_address || flags & MINI_ASIDE)
+		drop_spilled(addr);
 }
 
 /* A function of its own, for the sake of the stack. */

@@ -9,11 +9,13 @@
 #define FINWAIT_NESTED_H
 
 #include "kernel.h"
-#include "maps.h"
+#include "records.h"
 
 /*
  * The transitions of one socket do not overlap, whatever else runs in between:
- * whichever program has seen this one has left its mark on the socket.
+ * whichever program has seen this one has left its mark on the socket's record,
+ * or has dropped that, as the socket is closed. Of one that is closed and had no
+ * record nobody can tell: what was skipped the kernel has counted.
  */
 static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int to)
 {
@@ -21,9 +23,11 @@ static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int
 
 	if (sk->sk_protocol != IPPROTO_TCP || from == to)
 		return false;
-	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	/* No memory: set_state has counted that, or the kernel that it skipped it. */
-	return info && info->state != to;
+	info = find_socket(sk);
+	if (info)
+		return info->state != to || !same_socket(info, sk->__sk_common.skc_cookie.counter);
+	/* No room: set_state has counted that, or the kernel that it skipped it. */
+	return to != TCP_CLOSE && !sockets_full;
 }
 
 #endif

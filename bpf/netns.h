@@ -52,18 +52,29 @@ const volatile __u8 audit;
 
 __u32 netns_slots;
 
+/* Cookie and slot of those that were asked for last, in one word: another CPU may write, too. */
+#define RECENT_NETNS	64
+static __u64 recent_netns[RECENT_NETNS];
+
 /* A function of its own, for the sake of the stack. */
 static __noinline __u32 netns_slot(struct net *net)
 {
 	struct netns_id *known, id = {};
-	__u64 cookie;
+	__u64 cookie, word;
+	volatile __u64 *recent;
 
 	if (!audit)
 		return 0;
 	cookie = BPF_CORE_READ(net, net_cookie);
+	recent = &recent_netns[cookie & (RECENT_NETNS - 1)];
+	word = *recent;
+	if (word >> 16 == cookie)
+		return word & 0xffff;
 	known = bpf_map_lookup_elem(&namespaces, &cookie);
-	if (known)
+	if (known) {
+		*recent = cookie << 16 | known->slot;
 		return known->slot;
+	}
 	if (netns_slots >= NETNS_MAX - 1)
 		return 0;
 	id.slot = __sync_fetch_and_add(&netns_slots, 1) + 1;
@@ -86,7 +97,7 @@ static __always_inline struct netns_totals *get_netns(__u32 slot)
  * which counts it. err: sk_err was set, so that tcp_done() ended it, which
  * counts an attempt that failed; close() and disconnect() do not.
  */
-__noinline int audit_step(__u32 slot, __u32 from, __u32 to, bool sent_syn, bool err)
+static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sent_syn, bool err)
 {
 	struct netns_totals *n = get_netns(slot);
 

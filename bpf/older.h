@@ -11,6 +11,8 @@
 #include "maps.h"
 #include "identity.h"
 #include "minisock.h"
+#include "records.h"
+#include "socket.h"
 
 /* The process that holds the socket; nobody holds an orphan, and none is named if several could be meant. */
 static __always_inline void find_holder(struct sock *sk, struct owner *owner)
@@ -30,18 +32,27 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 /* A function of its own, for the sake of the stack. */
 static __noinline int older_socket(struct sock *sk, __u8 state)
 {
-	struct sock_info *info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sock_info *info = find_socket(sk) ?: add_socket(sk);
 	struct event e = {};
 	__u64 cookie;
 
 	if (!info)
 		return 0;
+	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
+		note_missed(info);
+		if (info->counted && !split_by && !raw)
+			move_live(&e, info->counted, 0);
+		clear_socket(info);
+		info->counted = 0;
+	}
 	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
 		info->verdict = VERDICT_NONE; /* it may have been judged without an owner */
 	}
-	if (state == TCP_LISTEN)
+	if (state == TCP_LISTEN) {
 		info->role = ROLE_LISTENER;
+		bpf_sk_storage_get(&listeners, sk, &info->owner, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 
 	/* A transition since has dated the state better than this could. */
 	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
@@ -54,7 +65,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
-	if (state != TCP_CLOSE && info->verdict == VERDICT_PASS && !raw &&
+	if (info->verdict == VERDICT_PASS && !raw &&
 	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;
@@ -86,13 +97,13 @@ static __always_inline void older_mini(struct sock_common *skc)
 	/* It may have ended meanwhile; a timer that is not pending will not tell. */
 	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return;
-	kept = bpf_map_lookup_elem(&minisocks, &m.key);
+	kept = find_record(m.cookie);
 	if (!kept)
 		return;
 	counted = __sync_lock_test_and_set(&kept->counted, 0);
 	if (counted)
 		move_found(&m, counted, 0);
-	bpf_map_delete_elem(&minisocks, &m.key);
+	drop_record(kept, m.cookie);
 }
 
 static __always_inline void on_older(struct sock_common *skc)
@@ -104,7 +115,7 @@ static __always_inline void on_older(struct sock_common *skc)
 		return;
 	}
 	tp = bpf_skc_to_tcp_sock(skc);
-	if (tp)
+	if (tp && skc->skc_state != TCP_CLOSE)
 		older_socket((struct sock *)tp, skc->skc_state);
 }
 

@@ -10,15 +10,62 @@
 #include "identity.h"
 #include "minisock.h"
 #include "netns.h"
+#include "records.h"
 #include "tally.h"
 #include "unwind.h"
+
+/* What can be read of a socket as it is closed, and says why; shutdown always. */
+struct facts {
+	__u32 caller;		/* enum caller */
+	__u8 shutdown;
+	bool unacked;		/* something that was sent, the FIN included */
+	bool lingerless;	/* a TCP_LINGER2 of -1 asks for no TIME_WAIT */
+	bool held;		/* by a process */
+	bool timewait_full;
+	bool sent_syn;
+	__u16 pad;
+};
 
 /* One transition of one socket, and the event that tells of it. */
 struct step {
 	struct sock *sk;
 	struct sock_info *info;
 	struct event e;
+	struct facts f;
 };
+
+/*
+ * The verifier follows every branch both ways, and remembers what it was on. Not so
+ * of what is looked up in a table, nor of a global function: it looks at that once,
+ * for any arguments, and not again on every path that leads to a call.
+ */
+enum kind {
+	BEGINS		= 1 << 0,	/* connect(), listen() */
+	ESTABLISHES	= 1 << 1,	/* the passive end */
+	GIVES_UP	= 1 << 2,	/* connect() has failed */
+	MAY_HAND_OVER	= 1 << 3,
+	CLOSES		= 1 << 4,
+	ASKS_SEQUENCE	= 1 << 5,	/* why it closes is seen by what has been acknowledged */
+	ASKS_CALLER	= 1 << 6,	/* by the stack: rare, as the hand-over is no close, for that costs microseconds */
+};
+
+static const volatile __u8 kinds[STATES][STATES] = {
+	[TCP_CLOSE]	  = { [TCP_SYN_SENT] = BEGINS, [TCP_LISTEN] = BEGINS, [TCP_CLOSE] = CLOSES },
+	[TCP_SYN_SENT]	  = { [TCP_CLOSE] = CLOSES | GIVES_UP | ASKS_SEQUENCE },
+	[TCP_SYN_RECV]	  = { [TCP_ESTABLISHED] = ESTABLISHES, [TCP_CLOSE] = CLOSES },
+	[TCP_ESTABLISHED] = { [TCP_CLOSE] = CLOSES },
+	[TCP_FIN_WAIT1]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
+	[TCP_FIN_WAIT2]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
+	[TCP_CLOSING]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
+	[TCP_CLOSE_WAIT]  = { [TCP_CLOSE] = CLOSES },
+	[TCP_LAST_ACK]	  = { [TCP_CLOSE] = CLOSES | ASKS_SEQUENCE },
+	[TCP_LISTEN]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
+};
+
+static __always_inline bool is_a(const struct event *e, enum kind kind)
+{
+	return kinds[e->from & (STATES - 1)][e->to & (STATES - 1)] & kind;
+}
 
 /* tcp_set_state() gives the port back, but leaves inet_sport as it was. */
 static __always_inline __u16 kept_port(struct sock *sk)
@@ -28,43 +75,30 @@ static __always_inline __u16 kept_port(struct sock *sk)
 
 /*
  * connect() and listen() run in the process that owns the socket from then on
- * (tcp_v4_connect(), inet_csk_listen_start()). A socket that starts over after
- * a close keeps nothing but the time that it was closed.
+ * (tcp_v4_connect(), inet_csk_listen_start()).
  */
 static __always_inline void begin_life(struct step *s)
 {
 	struct sock_info *info = s->info;
+	struct sock *sk = s->sk;
+	struct owner *owner;
 	struct cgroup *cgrp;
 
-	info->opened_ns = 0;
-	info->verdict = VERDICT_NONE;
-	info->deferred_fin = 0;
 	info->old_port = s->e.tuple.sport ? 0 : kept_port(s->sk);
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
-	info->closer.pid = 0;
-	if (!owners)
-		return;
-	info->owner.pid = calling_process(info->owner.comm);
-	info->owner.uid = s->sk->sk_uid.val;
-	cgrp = s->sk->sk_cgrp_data.cgroup;
-	info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
-}
-
-/* A child starts with a copy of its listener's info; only the owner is its own. */
-static __always_inline void begin_child(struct step *s)
-{
-	s->info->since_ns = 0;
-	s->info->cookie = 0;
-	s->info->opened_ns = 0;
-	s->info->counted = 0;
-	s->info->closer.pid = 0;
-	s->info->deferred_fin = 0;
-	s->info->untracked = 0;
-	s->info->handed_over = 0;
-	s->info->old_port = 0;
-	s->info->precision = PRECISION_UNKNOWN;
-	s->info->role = ROLE_SERVER;
-	s->info->verdict = VERDICT_NONE;
+	if (owners) {
+		info->owner.pid = calling_process(info->owner.comm);
+		info->owner.uid = s->sk->sk_uid.val;
+		cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup); /* not loaded: see current_process() */
+		info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
+	}
+	if (s->e.to == TCP_LISTEN) {
+		owner = bpf_sk_storage_get(&listeners, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (owner)
+			*owner = info->owner;
+	} else if (info->handed_over) { /* it had a life before, perhaps as a listener or its child */
+		bpf_sk_storage_delete(&listeners, s->sk);
+	}
 }
 
 /*
@@ -73,48 +107,26 @@ static __always_inline void begin_child(struct step *s)
  * tcp_rcv_state_process() sends the FIN. The answer to a passive close does. An
  * abort does if __tcp_close() has set both shutdown bits.
  */
-static __always_inline bool closed_by_process(const struct step *s)
+__noinline int closed_by_process(__u32 from, __u32 to, __u32 reason, __u32 shutdown, __u32 deferred_fin)
 {
-	bool closing = s->sk->sk_shutdown == SHUTDOWN_MASK;
-
-	switch (s->e.to) {
+	switch (to) {
 	case TCP_FIN_WAIT1:
-		return s->e.from == TCP_SYN_RECV || (s->e.from == TCP_ESTABLISHED && !s->info->deferred_fin);
+		return from == TCP_SYN_RECV || (from == TCP_ESTABLISHED && !deferred_fin);
 	case TCP_LAST_ACK:
-		return s->e.from == TCP_CLOSE_WAIT;
+		return from == TCP_CLOSE_WAIT;
 	case TCP_CLOSE:
-		if (s->e.from == TCP_LISTEN)
-			return s->e.reason == REASON_CLOSED;
-		return closing && (s->e.from == TCP_ESTABLISHED || s->e.from == TCP_SYN_SENT ||
-				   s->e.from == TCP_CLOSE_WAIT);
+		if (from == TCP_LISTEN)
+			return reason == REASON_CLOSED;
+		return shutdown == SHUTDOWN_MASK &&
+		       (from == TCP_ESTABLISHED || from == TCP_SYN_SENT || from == TCP_CLOSE_WAIT);
 	}
 	return false;
 }
 
-/* All that was sent has been acknowledged, the FIN included. */
-static __always_inline bool all_acknowledged(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return BPF_CORE_READ(tp, snd_una) == BPF_CORE_READ(tp, write_seq);
-}
-
-/*
- * Has tcp_time_wait() closed it, in FIN_WAIT_2 or CLOSING? A TCP_LINGER2 of -1 asks
- * for no TIME_WAIT; and __tcp_close() aborts, for data that was not read or
- * SO_LINGER 0, while the process still has the socket.
- */
-static __always_inline bool asked_for_time_wait(struct sock *sk, __u32 caller)
-{
-	if (BPF_CORE_READ((struct tcp_sock *)sk, linger2) < 0)
-		return false;
-	return caller == CALLER_STATE_PROCESS || !BPF_CORE_READ(sk, sk_socket);
-}
-
-static __always_inline __u8 listener_reason(__u32 caller, struct sock *sk)
+__noinline __u32 listener_reason(__u32 caller, __u32 shutdown)
 {
 	/* close() sets this before; neither an abort nor a listen() that fails does. */
-	if (!n_callers && sk->sk_shutdown != SHUTDOWN_MASK)
+	if (!n_callers && shutdown != SHUTDOWN_MASK)
 		return REASON_KILLED;
 	switch (caller) {
 	case CALLER_ABORT:
@@ -126,9 +138,9 @@ static __always_inline __u8 listener_reason(__u32 caller, struct sock *sk)
 }
 
 /* What sk_err says, if it has been set since the last transition. */
-static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
+__noinline __u32 error_reason(__u32 caller, __u32 err, __u32 from)
 {
-	switch (s->e.err) {
+	switch (err) {
 	case 0:
 		return REASON_NONE;
 	case ECONNREFUSED:
@@ -147,7 +159,7 @@ static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 		 * reset the connection itself; an RST comes by way of
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
-		if (s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2) {
+		if (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2) {
 			if (!n_callers)
 				return REASON_KILLED;
 			if (caller == CALLER_STATE_PROCESS)
@@ -159,35 +171,39 @@ static __always_inline __u8 error_reason(__u32 caller, const struct step *s)
 }
 
 /*
+ * Has tcp_time_wait() closed it, in FIN_WAIT_2 or CLOSING? __tcp_close() aborts, for
+ * data that was not read or SO_LINGER 0, while the process still has the socket.
+ */
+static __always_inline bool asked_for_time_wait(const struct facts *f)
+{
+	return !f->lingerless && (f->caller == CALLER_STATE_PROCESS || !f->held);
+}
+
+/*
  * Why a full socket closed, from what is set on it as the tracepoint fires. An
  * error can be left from an ICMP message that ended nothing (IP_RECVERR): where
  * something else shows why the socket closed, that counts.
  */
-static __always_inline __u8 close_reason(void *ctx, const struct step *s)
+static __always_inline __u8 close_reason(const struct event *e, const struct facts *f)
 {
-	__u32 caller = CALLER_NONE;
 	__u8 reason;
 
-	/* Rare, as the hand-over to a minisock is no close, and that is as well: a stack costs microseconds. */
-	if (s->e.from == TCP_LISTEN || s->e.from == TCP_FIN_WAIT1 || s->e.from == TCP_FIN_WAIT2 || s->e.from == TCP_CLOSING)
-		caller = find_caller(ctx).caller;
-	if (s->e.from == TCP_LISTEN)
-		return listener_reason(caller, s->sk);
-	if (s->e.from == TCP_LAST_ACK && all_acknowledged(s->sk))
+	if (e->from == TCP_LISTEN)
+		return listener_reason(f->caller, f->shutdown);
+	if (e->from == TCP_LAST_ACK && !f->unacked)
 		return REASON_CLOSED;
-	if (s->sk->sk_shutdown == SHUTDOWN_MASK &&
-	    (s->e.from == TCP_ESTABLISHED || s->e.from == TCP_CLOSE_WAIT))
+	if (f->shutdown == SHUTDOWN_MASK && (e->from == TCP_ESTABLISHED || e->from == TCP_CLOSE_WAIT))
 		return REASON_ABORTED;
 
-	reason = error_reason(caller, s);
+	reason = error_reason(f->caller, e->err, e->from);
 	if (reason != REASON_NONE)
 		return reason;
 
-	switch (s->e.from) {
+	switch (e->from) {
 	case TCP_SYN_SENT:
-		if (s->sk->sk_shutdown == SHUTDOWN_MASK)
+		if (f->shutdown == SHUTDOWN_MASK)
 			return REASON_CLOSED;
-		return s->e.tuple.sport ? REASON_ABORTED : REASON_NO_PORT;
+		return e->tuple.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:
 		if (!n_callers)
@@ -196,35 +212,55 @@ static __always_inline __u8 close_reason(void *ctx, const struct step *s)
 		 * An orphan whose FIN was acknowledged while a process had it
 		 * locked gets no minisock, but tcp_fin_timeout all the same.
 		 */
-		if (s->e.from == TCP_FIN_WAIT2 && caller == CALLER_KEEPALIVE)
+		if (e->from == TCP_FIN_WAIT2 && f->caller == CALLER_KEEPALIVE)
 			return REASON_EXPIRED;
-		if (asked_for_time_wait(s->sk, caller) && timewait_full(s->sk->__sk_common.skc_net.net))
+		if (f->timewait_full && asked_for_time_wait(f))
 			return REASON_TIMEWAIT_OVERFLOW;
 	}
 	return REASON_ABORTED;
 }
 
-static __always_inline __u8 step_reason(void *ctx, const struct step *s)
+static __always_inline __u8 step_reason(const struct event *e, const struct facts *f)
 {
-	if (s->e.to == TCP_CLOSE)
-		return close_reason(ctx, s);
-	if (s->e.to == TCP_CLOSE_WAIT || s->e.to == TCP_CLOSING)
+	if (e->to == TCP_CLOSE)
+		return close_reason(e, f);
+	if (e->to == TCP_CLOSE_WAIT || e->to == TCP_CLOSING)
 		return REASON_FIN_RECEIVED;
 	return REASON_NONE;
 }
 
-static __always_inline void name_owner(struct step *s)
+static __always_inline void read_facts(void *ctx, struct step *s)
 {
-	s->e.cookie = s->info->cookie;
-	s->e.owner = s->info->owner;
-	s->e.closer = s->info->closer;
-	s->e.role = s->info->role;
+	struct sock *sk = s->sk; /* CO-RE would look for struct step in the kernel */
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct facts *f = &s->f;
+
+	__builtin_memset(f, 0, sizeof(*f));
+	f->shutdown = sk->sk_shutdown;
+	if (is_a(&s->e, ASKS_SEQUENCE)) {
+		f->unacked = BPF_CORE_READ(tp, snd_una) != BPF_CORE_READ(tp, write_seq);
+		/* A SYN that was queued stays so until it is acknowledged. */
+		f->sent_syn = BPF_CORE_READ(tp, packets_out) != 0;
+	}
+	if (is_a(&s->e, ASKS_CALLER)) {
+		f->caller = find_caller(ctx).caller;
+		f->lingerless = BPF_CORE_READ(tp, linger2) < 0;
+		f->held = BPF_CORE_READ(sk, sk_socket) != NULL;
+		f->timewait_full = timewait_full(BPF_CORE_READ(sk, __sk_common.skc_net.net));
+	}
+}
+
+static __always_inline void name_owner(struct event *e, const struct sock_info *info)
+{
+	e->cookie = info->cookie;
+	e->owner = info->owner;
+	e->closer = info->closer;
+	e->role = info->role;
 }
 
 /* The socket is counted as live under another state; 0: under none. */
-static __always_inline void count_live(struct step *s, __u8 state)
+static __always_inline void count_live(struct sock_info *info, struct event *e, __u8 state)
 {
-	struct sock_info *info = s->info;
 	__u32 was;
 
 	if (state == TCP_CLOSE)
@@ -233,55 +269,49 @@ static __always_inline void count_live(struct step *s, __u8 state)
 	if (!was && !state)
 		return;
 	if (split_by)
-		name_owner(s);
-	move_live(&s->e, was, state);
+		name_owner(e, info);
+	count_move(e, was, state);
 }
 
-/* A SYN that was queued stays so until it is acknowledged. */
-static __always_inline bool sent_syn(struct sock *sk)
+static __always_inline void name_netns(struct step *s)
 {
-	return BPF_CORE_READ((struct tcp_sock *)sk, packets_out) != 0;
+	struct sock *sk = s->sk;
+
+	if (audit && !s->info->netns_slot)
+		s->info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
 
-static __always_inline void audit_of(const struct step *s)
+__noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
 {
-	struct sock_info *info = s->info;
-
-	if (!info->netns_slot)
-		info->netns_slot = netns_slot(s->sk->__sk_common.skc_net.net);
-	audit_step(info->netns_slot, s->e.from, s->e.to, s->e.from != TCP_SYN_SENT || sent_syn(s->sk), s->e.err != 0);
-	if (s->e.reason == REASON_TIMEWAIT_OVERFLOW)
-		audit_overflow(info->netns_slot);
-}
-
-static __always_inline void emit_step(struct step *s)
-{
-	const struct sock_info *info = s->info;
-	struct event *e = &s->e;
-
+	if (!info || !e)
+		return 0;
 	count(seen);
 	if (info->verdict != VERDICT_PASS) {
 		if (info->counted) /* its owner has been found since */
-			count_live(s, 0);
+			count_live(info, e, 0);
 		count(filtered);
-		return;
+		return 0;
 	}
 	if (stream || split_by)
-		name_owner(s);
+		name_owner(e, info);
 	if (!raw) {
-		count_live(s, e->to);
+		count_live(info, e, e->to);
 		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns)) {
 			count(filtered);
-			return;
+			return 0;
 		}
-		if (audit)
-			audit_of(s);
+		if (audit) {
+			audit_step(info->netns_slot, e->from, e->to, e->from != TCP_SYN_SENT || sent_syn, e->err != 0);
+			if (e->reason == REASON_TIMEWAIT_OVERFLOW)
+				audit_overflow(info->netns_slot);
+		}
 	} else {
 		e->owner.pid = current_process(e->owner.comm);
 		e->flags = EVENT_RAW;
 		e->cpu = bpf_get_smp_processor_id();
 	}
 	deliver(e);
+	return 0;
 }
 
 /*
@@ -289,28 +319,50 @@ static __always_inline void emit_step(struct step *s)
  * for a child its ends and its cookie, for a client its local port, if there is
  * a filter on it.
  */
-static __always_inline void emit_opened(struct step *s)
+__noinline int emit_opened(struct sock_info *info, struct event *e)
 {
-	bool child = s->info->role == ROLE_SERVER;
-	struct event *e = &s->e;
-	__u16 sport = e->tuple.sport, err = e->err;
-	__u8 from = e->from, to = e->to;
-	__u64 now = e->time_ns;
+	__u16 sport, err;
+	__u8 from, to;
+	__u64 now;
+	bool child;
 
+	if (!info || !e)
+		return 0;
+	child = info->role == ROLE_SERVER;
+	sport = e->tuple.sport;
+	err = e->err;
+	from = e->from;
+	to = e->to;
+	now = e->time_ns;
 	/* The stack has no room for two. */
 	if (!child)
 		e->tuple.sport = 0;
 	e->err = 0;
 	e->from = child ? TCP_LISTEN : TCP_CLOSE;
 	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
-	e->time_ns = s->info->opened_ns;
-	emit_step(s);
+	e->time_ns = info->opened_ns;
+	emit_step(info, e, true);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
 	e->to = to;
 	e->time_ns = now;
-	s->info->opened_ns = 0;
+	info->opened_ns = 0;
+	return 0;
+}
+
+/* Why the state ended, who closed it, and when it had begun. */
+__noinline int tell_step(struct sock_info *info, struct event *e, struct facts *f)
+{
+	if (!info || !e || !f)
+		return 0;
+	e->reason = step_reason(e, f);
+	if (stream && closed_by_process(e->from, e->to, e->reason, f->shutdown, info->deferred_fin))
+		info->closer.pid = calling_process(info->closer.comm);
+	e->since_ns = info->since_ns;
+	e->precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
+	emit_step(info, e, f->sent_syn);
+	return 0;
 }
 
 /*
@@ -323,69 +375,111 @@ static __always_inline bool half_made(const struct step *s)
 	return s->e.from == TCP_LISTEN && s->e.to == TCP_SYN_RECV && !s->e.tuple.dport;
 }
 
-static __always_inline void read_step(struct step *s, __u64 now, struct sock *sk, int from, int to)
+static __always_inline void read_step(struct step *s, struct sock *sk, int from, int to)
 {
 	struct event *e = &s->e;
 
 	__builtin_memset(e, 0, sizeof(*e));
 	s->sk = sk;
-	e->time_ns = now;
+	e->time_ns = bpf_ktime_get_ns();
 	e->from = from;
 	e->to = to;
-	e->err = sk->sk_err != s->info->err ? sk->sk_err : 0;
+	e->err = sk->sk_err;
 	e->hook = HOOK_SET_STATE;
 	if (stream || split_by || filters_connections())
 		read_sock_tuple(&e->tuple, sk);
 	else
 		read_ports(&e->tuple, sk);
-	if (to == TCP_CLOSE && !e->tuple.sport) {
+	if (is_a(e, CLOSES) && !e->tuple.sport)
 		e->tuple.sport = kept_port(sk);
-		if (from == TCP_SYN_SENT && e->tuple.sport == s->info->old_port)
-			e->tuple.sport = 0;
-	}
 }
 
-/* One of the socket's transitions is counted as lost. */
-static __always_inline void lose(struct sock_info *info, struct sock *sk)
+/* The error and the port of an earlier life say nothing of this one. */
+static __always_inline void set_aside_old(struct event *e, const struct sock_info *info)
 {
-	if (!audit)
+	if (e->err == info->err)
+		e->err = 0;
+	if (is_a(e, GIVES_UP) && e->tuple.sport == info->old_port)
+		e->tuple.sport = 0;
+}
+
+/* No program was run for one of the socket's transitions. */
+static __always_inline void note_missed(const struct sock_info *info)
+{
+	if (raw)
 		return;
-	if (!info->netns_slot)
-		info->netns_slot = netns_slot(sk->__sk_common.skc_net.net);
-	audit_lost(info->netns_slot);
+	count(seen);
+	count(missed);
+	if (audit)
+		audit_lost(info->netns_slot);
 }
 
-/* Nothing is known of the life that the socket has begun since it was closed. */
-static __always_inline void forget_life(struct sock_info *info)
+static __always_inline bool is_birth(__u32 from, __u32 to)
 {
-	info->cookie = 0;
-	info->opened_ns = 0;
-	info->owner.pid = 0;
-	info->closer.pid = 0;
-	info->role = ROLE_UNKNOWN;
-	info->verdict = VERDICT_NONE;
-	info->deferred_fin = 0;
+	return from == TCP_LISTEN && to == TCP_SYN_RECV;
 }
 
 /*
- * A transition was missed in between: nobody saw s->e.from begin. A child has its
- * listener's state; if that is wrong, the listener's next transition tells.
+ * Without a record, may it be the child of a listener? Of one that is being born
+ * that is asked for its owner only.
  */
-static __always_inline void check_continuity(struct step *s)
+__noinline int may_be_child(__u32 from, __u32 to, __u32 known)
+{
+	if (is_birth(from, to))
+		return owners;
+	return !known && from != TCP_CLOSE && from != TCP_LISTEN && from != TCP_SYN_SENT;
+}
+
+/*
+ * What the record says of the state that is left must be right. If it is not, a
+ * transition was missed in between: nobody saw that state begin. Of a socket
+ * without a record, which may be older than the programs, this is sure only if it
+ * has come out of a known listener. cookie: the socket's; 0: it has none yet.
+ */
+__noinline int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
+{
+	bool begins = from == TCP_CLOSE || is_birth(from, to);
+
+	if (!info)
+		return 0;
+	if (info->state && !same_socket(info, cookie)) {
+		note_missed(info);
+		clear_socket(info);
+		if (split_by)
+			info->counted = 0; /* in whose group is not known any more */
+	}
+	if (info->state && info->state != from) {
+		note_missed(info);
+		if (begins || from == TCP_SYN_SENT)
+			clear_socket(info); /* of another life */
+		info->since_ns = 0;
+		info->precision = PRECISION_UNKNOWN;
+	} else if (!info->state && !begins && child && !sockets_full) {
+		note_missed(info);
+	}
+	/* What it was before is not known, but it had a cookie then. */
+	if (!info->state)
+		info->handed_over = cookie != 0;
+	if (child || is_birth(from, to))
+		info->role = ROLE_SERVER;
+	info->state = to;
+	return 0;
+}
+
+/* A transition that does not follow from what the record says, as it is the first. */
+static __always_inline void start(struct step *s)
 {
 	struct sock_info *info = s->info;
+	struct sock *sk = s->sk;
+	struct owner *listener = NULL;
 
-	if (info->state == s->e.from)
-		return;
-	info->since_ns = 0;
-	info->precision = PRECISION_UNKNOWN;
-	if (info->state == TCP_CLOSE || (info->state && s->e.from == TCP_SYN_SENT))
-		forget_life(info);
-	if (info->state && !(s->e.from == TCP_LISTEN && s->e.to == TCP_SYN_RECV) && !raw) {
-		count(seen);
-		count(missed);
-		lose(info, s->sk);
-	}
+	if (may_be_child(s->e.from, s->e.to, info->state))
+		listener = bpf_sk_storage_get(&listeners, sk, 0, 0);
+	name_netns(s);
+	start_life(info, s->e.from, s->e.to, sk->__sk_common.skc_cookie.counter, listener != NULL);
+	name_netns(s);
+	if (listener)
+		info->owner = *listener;
 }
 
 /* The socket has left s->e.from: keep when, and what the minisock will need. */
@@ -404,41 +498,36 @@ static __always_inline void keep_step(struct step *s)
  * seen before, cannot be found by its cookie: then an orderly end is taken for
  * the hand-over that it nearly always is, as a close must not be made up.
  */
-static __always_inline bool hands_over(const struct step *s)
+static __always_inline bool hands_over(const struct sock_info *info, const struct event *e)
 {
-	if (s->e.to != TCP_CLOSE || (s->e.from != TCP_FIN_WAIT2 && s->e.from != TCP_CLOSING))
-		return false;
-	if (!s->info->untracked && hand_over(s->info->cookie))
+	if (!info->untracked && hand_over(info->cookie))
 		return true;
-	if (s->e.err || (!s->info->untracked && s->info->since_ns))
+	if (e->err || (!info->untracked && info->since_ns))
 		return false;
-	if (s->info->untracked && !raw) {
+	if (info->untracked && !raw) {
 		count(seen);
 		count(map_full);
-		lose(s->info, s->sk);
+		if (audit)
+			audit_lost(info->netns_slot);
 	}
 	return true;
 }
 
-/* From here on the minisock is what is counted as live, if it can be followed. */
-static __always_inline void stop_counting(struct step *s)
+/* 1 if a minisock takes over: from here on that is what is counted as live, if it can be followed. */
+__noinline int leave_to_minisock(struct sock_info *info, struct event *e)
 {
-	if (s->info->untracked || !s->info->since_ns)
-		count_live(s, 0);
-	s->info->counted = 0;
-}
-
-/* The socket itself is closed; it may connect again. */
-static __always_inline void keep_closed(const struct step *s)
-{
-	s->info->since_ns = s->e.time_ns;
-	s->info->precision = PRECISION_EXACT;
-	s->info->err = s->sk->sk_err;
+	if (!info || !e || !hands_over(info, e))
+		return 0;
+	if (raw)
+		emit_step(info, e, true);
+	else if (info->untracked || !info->since_ns)
+		count_live(info, e, 0);
+	info->counted = 0;
+	return 1;
 }
 
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
 {
-	__u64 now = bpf_ktime_get_ns();
 	struct sock_info *info;
 	struct step s;
 
@@ -452,29 +541,28 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (from == to && !raw)
 		return;
 
-	info = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	read_step(&s, sk, from, to);
+	info = find_socket(sk) ?: add_socket(sk);
 	if (!info) {
 		count(seen);
 		count(map_full);
 		if (audit)
-			audit_lost(netns_slot(sk->__sk_common.skc_net.net));
+			audit_lost(netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net)));
 		return;
 	}
 	s.info = info;
-	/* What it was before is not known, but it had a cookie then. */
-	if (!info->state)
-		info->handed_over = sk->__sk_common.skc_cookie.counter != 0;
-	read_step(&s, now, sk, from, to);
-	check_continuity(&s);
-	info->state = to; /* from here on set_state_nested knows that this one is seen */
-
-	if (from == TCP_CLOSE && (to == TCP_SYN_SENT || to == TCP_LISTEN))
+	if (info->state == from && same_socket(info, sk->__sk_common.skc_cookie.counter))
+		info->state = to; /* from here on set_state_nested knows that this one is seen */
+	else
+		start(&s);
+	if (is_a(&s.e, BEGINS))
+		info->err = sk->sk_err; /* of an earlier life */
+	set_aside_old(&s.e, info);
+	if (is_a(&s.e, BEGINS))
 		begin_life(&s);
-	else if (from != TCP_LISTEN ? info->role == ROLE_LISTENER : to == TCP_SYN_RECV)
-		begin_child(&s);
 	if (!info->cookie)
 		info->cookie = bpf_get_socket_cookie(sk);
-	if (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)
+	if (is_a(&s.e, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
 	if (half_made(&s)) {
@@ -484,30 +572,23 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		info->verdict = judge(&s.e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
 				      to == TCP_SYN_SENT);
 
-	if (hands_over(&s)) {
-		if (raw)
-			emit_step(&s);
-		else
-			stop_counting(&s);
-		info->handed_over = 1;
-		keep_closed(&s);
+	if (is_a(&s.e, MAY_HAND_OVER) && leave_to_minisock(info, &s.e)) {
+		drop_socket(info);
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
-		info->opened_ns = now;
+		info->opened_ns = s.e.time_ns;
 		keep_step(&s);
 		return;
 	}
 	if (info->opened_ns)
-		emit_opened(&s);
-
-	s.e.reason = step_reason(ctx, &s);
-	if (stream && closed_by_process(&s))
-		info->closer.pid = calling_process(info->closer.comm);
-	s.e.since_ns = info->since_ns;
-	s.e.precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
-	emit_step(&s);
-	keep_step(&s);
+		emit_opened(info, &s.e);
+	read_facts(ctx, &s);
+	tell_step(info, &s.e, &s.f);
+	if (to == TCP_CLOSE)
+		drop_socket(info);
+	else
+		keep_step(&s);
 }
 
 #endif

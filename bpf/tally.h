@@ -117,7 +117,7 @@ static __always_inline void tally_edge(__u32 from, __u32 to, __u32 reason)
 static __always_inline void tally_duration(__u32 state, __u64 ns)
 {
 	struct durations *d = bpf_map_lookup_elem(&durations, &state);
-	__u32 i = histogram_index(ns);
+	__u32 i = histogram_bucket(ns);
 
 	if (!d || i >= HISTOGRAM_BUCKETS)
 		return;
@@ -238,7 +238,7 @@ __noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
 }
 
 /* A socket that was counted under one state is in another now. 0: it came, or went. */
-__noinline int move_live(struct event *whose, __u32 from, __u32 to)
+static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 {
 	struct totals *tot = get_totals();
 	struct group_key key;
@@ -254,6 +254,11 @@ __noinline int move_live(struct event *whose, __u32 from, __u32 to)
 		tally_group_live(&key, from, to);
 	}
 	return 0;
+}
+
+__noinline int move_live(struct event *whose, __u32 from, __u32 to)
+{
+	return count_move(whose, from, to);
 }
 
 static __always_inline void tally(const struct event *e)

@@ -152,6 +152,7 @@ const (
 
 type bpfMiniInfo struct {
 	_                 structs.HostLayout
+	Cookie            uint64
 	SinceNs           uint64
 	TimeWaitNs        uint64
 	Minisock          uint64
@@ -166,7 +167,8 @@ type bpfMiniInfo struct {
 	TimeWaitPrecision uint8
 	Role              uint8
 	Verdict           uint8
-	Pad               [3]uint8
+	Spilled           uint8
+	Pad               [2]uint8
 	_                 [4]byte
 	Owner             bpfOwner
 	Closer            bpfCloser
@@ -246,6 +248,7 @@ const (
 
 type bpfSockInfo struct {
 	_           structs.HostLayout
+	Key         uint64
 	SinceNs     uint64
 	Cookie      uint64
 	OpenedNs    uint64
@@ -260,7 +263,7 @@ type bpfSockInfo struct {
 	OldPort     uint16
 	Err         uint16
 	HandedOver  uint8
-	Pad         uint8
+	Spilled     uint8
 	Counted     uint32
 	NetnsSlot   uint32
 }
@@ -295,11 +298,14 @@ const (
 	bpfMapEvents            = "events"
 	bpfMapGroups            = "groups"
 	bpfMapHolders           = "holders"
+	bpfMapListeners         = "listeners"
+	bpfMapMinisockSlots     = "minisock_slots"
 	bpfMapMinisocks         = "minisocks"
 	bpfMapNamespaces        = "namespaces"
 	bpfMapNetnsTotals       = "netns_totals"
 	bpfMapNowhere           = "nowhere"
 	bpfMapSkipped           = "skipped"
+	bpfMapSocketSlots       = "socket_slots"
 	bpfMapSockets           = "sockets"
 	bpfMapTotals            = "totals"
 	bpfProgKfreeSkb         = "kfree_skb"
@@ -327,7 +333,9 @@ const (
 	bpfVarHz                = "hz"
 	bpfVarLocalPorts        = "local_ports"
 	bpfVarMinDurationNs     = "min_duration_ns"
+	bpfVarMinisockPlaces    = "minisock_places"
 	bpfVarMinisocksFull     = "minisocks_full"
+	bpfVarMinisocksSpilled  = "minisocks_spilled"
 	bpfVarN_callers         = "n_callers"
 	bpfVarN_cgroups         = "n_cgroups"
 	bpfVarN_cidrs           = "n_cidrs"
@@ -346,6 +354,8 @@ const (
 	bpfVarRaw               = "raw"
 	bpfVarReaderSleeps      = "reader_sleeps"
 	bpfVarRemotePorts       = "remote_ports"
+	bpfVarSocketsFull       = "sockets_full"
+	bpfVarSocketsSpilled    = "sockets_spilled"
 	bpfVarSplitBy           = "split_by"
 	bpfVarStream            = "stream"
 	bpfVarTwTimerHandler    = "tw_timer_handler"
@@ -412,60 +422,67 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Accounts    *ebpf.MapSpec `ebpf:"accounts"`
-	Durations   *ebpf.MapSpec `ebpf:"durations"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Groups      *ebpf.MapSpec `ebpf:"groups"`
-	Holders     *ebpf.MapSpec `ebpf:"holders"`
-	Minisocks   *ebpf.MapSpec `ebpf:"minisocks"`
-	Namespaces  *ebpf.MapSpec `ebpf:"namespaces"`
-	NetnsTotals *ebpf.MapSpec `ebpf:"netns_totals"`
-	Nowhere     *ebpf.MapSpec `ebpf:"nowhere"`
-	Skipped     *ebpf.MapSpec `ebpf:"skipped"`
-	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
-	Totals      *ebpf.MapSpec `ebpf:"totals"`
+	Accounts      *ebpf.MapSpec `ebpf:"accounts"`
+	Durations     *ebpf.MapSpec `ebpf:"durations"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Groups        *ebpf.MapSpec `ebpf:"groups"`
+	Holders       *ebpf.MapSpec `ebpf:"holders"`
+	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
+	MinisockSlots *ebpf.MapSpec `ebpf:"minisock_slots"`
+	Minisocks     *ebpf.MapSpec `ebpf:"minisocks"`
+	Namespaces    *ebpf.MapSpec `ebpf:"namespaces"`
+	NetnsTotals   *ebpf.MapSpec `ebpf:"netns_totals"`
+	Nowhere       *ebpf.MapSpec `ebpf:"nowhere"`
+	Skipped       *ebpf.MapSpec `ebpf:"skipped"`
+	SocketSlots   *ebpf.MapSpec `ebpf:"socket_slots"`
+	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
+	Totals        *ebpf.MapSpec `ebpf:"totals"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	AttachedNs     *ebpf.VariableSpec `ebpf:"attached_ns"`
-	Audit          *ebpf.VariableSpec `ebpf:"audit"`
-	Callers        *ebpf.VariableSpec `ebpf:"callers"`
-	Cgroups        *ebpf.VariableSpec `ebpf:"cgroups"`
-	Cidrs          *ebpf.VariableSpec `ebpf:"cidrs"`
-	Comms          *ebpf.VariableSpec `ebpf:"comms"`
-	Edges          *ebpf.VariableSpec `ebpf:"edges"`
-	Exported       *ebpf.VariableSpec `ebpf:"exported"`
-	Fentry         *ebpf.VariableSpec `ebpf:"fentry"`
-	FilterEdges    *ebpf.VariableSpec `ebpf:"filter_edges"`
-	Hz             *ebpf.VariableSpec `ebpf:"hz"`
-	LocalPorts     *ebpf.VariableSpec `ebpf:"local_ports"`
-	MinDurationNs  *ebpf.VariableSpec `ebpf:"min_duration_ns"`
-	MinisocksFull  *ebpf.VariableSpec `ebpf:"minisocks_full"`
-	N_callers      *ebpf.VariableSpec `ebpf:"n_callers"`
-	N_cgroups      *ebpf.VariableSpec `ebpf:"n_cgroups"`
-	N_cidrs        *ebpf.VariableSpec `ebpf:"n_cidrs"`
-	N_comms        *ebpf.VariableSpec `ebpf:"n_comms"`
-	N_localPorts   *ebpf.VariableSpec `ebpf:"n_local_ports"`
-	N_netns        *ebpf.VariableSpec `ebpf:"n_netns"`
-	N_pids         *ebpf.VariableSpec `ebpf:"n_pids"`
-	N_ports        *ebpf.VariableSpec `ebpf:"n_ports"`
-	N_remotePorts  *ebpf.VariableSpec `ebpf:"n_remote_ports"`
-	Netns          *ebpf.VariableSpec `ebpf:"netns"`
-	NetnsSlots     *ebpf.VariableSpec `ebpf:"netns_slots"`
-	OnlyFamily     *ebpf.VariableSpec `ebpf:"only_family"`
-	Owners         *ebpf.VariableSpec `ebpf:"owners"`
-	Pids           *ebpf.VariableSpec `ebpf:"pids"`
-	Ports          *ebpf.VariableSpec `ebpf:"ports"`
-	Raw            *ebpf.VariableSpec `ebpf:"raw"`
-	ReaderSleeps   *ebpf.VariableSpec `ebpf:"reader_sleeps"`
-	RemotePorts    *ebpf.VariableSpec `ebpf:"remote_ports"`
-	SplitBy        *ebpf.VariableSpec `ebpf:"split_by"`
-	Stream         *ebpf.VariableSpec `ebpf:"stream"`
-	TwTimerHandler *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	AttachedNs       *ebpf.VariableSpec `ebpf:"attached_ns"`
+	Audit            *ebpf.VariableSpec `ebpf:"audit"`
+	Callers          *ebpf.VariableSpec `ebpf:"callers"`
+	Cgroups          *ebpf.VariableSpec `ebpf:"cgroups"`
+	Cidrs            *ebpf.VariableSpec `ebpf:"cidrs"`
+	Comms            *ebpf.VariableSpec `ebpf:"comms"`
+	Edges            *ebpf.VariableSpec `ebpf:"edges"`
+	Exported         *ebpf.VariableSpec `ebpf:"exported"`
+	Fentry           *ebpf.VariableSpec `ebpf:"fentry"`
+	FilterEdges      *ebpf.VariableSpec `ebpf:"filter_edges"`
+	Hz               *ebpf.VariableSpec `ebpf:"hz"`
+	LocalPorts       *ebpf.VariableSpec `ebpf:"local_ports"`
+	MinDurationNs    *ebpf.VariableSpec `ebpf:"min_duration_ns"`
+	MinisockPlaces   *ebpf.VariableSpec `ebpf:"minisock_places"`
+	MinisocksFull    *ebpf.VariableSpec `ebpf:"minisocks_full"`
+	MinisocksSpilled *ebpf.VariableSpec `ebpf:"minisocks_spilled"`
+	N_callers        *ebpf.VariableSpec `ebpf:"n_callers"`
+	N_cgroups        *ebpf.VariableSpec `ebpf:"n_cgroups"`
+	N_cidrs          *ebpf.VariableSpec `ebpf:"n_cidrs"`
+	N_comms          *ebpf.VariableSpec `ebpf:"n_comms"`
+	N_localPorts     *ebpf.VariableSpec `ebpf:"n_local_ports"`
+	N_netns          *ebpf.VariableSpec `ebpf:"n_netns"`
+	N_pids           *ebpf.VariableSpec `ebpf:"n_pids"`
+	N_ports          *ebpf.VariableSpec `ebpf:"n_ports"`
+	N_remotePorts    *ebpf.VariableSpec `ebpf:"n_remote_ports"`
+	Netns            *ebpf.VariableSpec `ebpf:"netns"`
+	NetnsSlots       *ebpf.VariableSpec `ebpf:"netns_slots"`
+	OnlyFamily       *ebpf.VariableSpec `ebpf:"only_family"`
+	Owners           *ebpf.VariableSpec `ebpf:"owners"`
+	Pids             *ebpf.VariableSpec `ebpf:"pids"`
+	Ports            *ebpf.VariableSpec `ebpf:"ports"`
+	Raw              *ebpf.VariableSpec `ebpf:"raw"`
+	ReaderSleeps     *ebpf.VariableSpec `ebpf:"reader_sleeps"`
+	RemotePorts      *ebpf.VariableSpec `ebpf:"remote_ports"`
+	SocketsFull      *ebpf.VariableSpec `ebpf:"sockets_full"`
+	SocketsSpilled   *ebpf.VariableSpec `ebpf:"sockets_spilled"`
+	SplitBy          *ebpf.VariableSpec `ebpf:"split_by"`
+	Stream           *ebpf.VariableSpec `ebpf:"stream"`
+	TwTimerHandler   *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
+	WakeBytes        *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -488,18 +505,21 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Accounts    *ebpf.Map `ebpf:"accounts"`
-	Durations   *ebpf.Map `ebpf:"durations"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Groups      *ebpf.Map `ebpf:"groups"`
-	Holders     *ebpf.Map `ebpf:"holders"`
-	Minisocks   *ebpf.Map `ebpf:"minisocks"`
-	Namespaces  *ebpf.Map `ebpf:"namespaces"`
-	NetnsTotals *ebpf.Map `ebpf:"netns_totals"`
-	Nowhere     *ebpf.Map `ebpf:"nowhere"`
-	Skipped     *ebpf.Map `ebpf:"skipped"`
-	Sockets     *ebpf.Map `ebpf:"sockets"`
-	Totals      *ebpf.Map `ebpf:"totals"`
+	Accounts      *ebpf.Map `ebpf:"accounts"`
+	Durations     *ebpf.Map `ebpf:"durations"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Groups        *ebpf.Map `ebpf:"groups"`
+	Holders       *ebpf.Map `ebpf:"holders"`
+	Listeners     *ebpf.Map `ebpf:"listeners"`
+	MinisockSlots *ebpf.Map `ebpf:"minisock_slots"`
+	Minisocks     *ebpf.Map `ebpf:"minisocks"`
+	Namespaces    *ebpf.Map `ebpf:"namespaces"`
+	NetnsTotals   *ebpf.Map `ebpf:"netns_totals"`
+	Nowhere       *ebpf.Map `ebpf:"nowhere"`
+	Skipped       *ebpf.Map `ebpf:"skipped"`
+	SocketSlots   *ebpf.Map `ebpf:"socket_slots"`
+	Sockets       *ebpf.Map `ebpf:"sockets"`
+	Totals        *ebpf.Map `ebpf:"totals"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -509,11 +529,14 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.Groups,
 		m.Holders,
+		m.Listeners,
+		m.MinisockSlots,
 		m.Minisocks,
 		m.Namespaces,
 		m.NetnsTotals,
 		m.Nowhere,
 		m.Skipped,
+		m.SocketSlots,
 		m.Sockets,
 		m.Totals,
 	)
@@ -523,42 +546,46 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	AttachedNs     *ebpf.Variable `ebpf:"attached_ns"`
-	Audit          *ebpf.Variable `ebpf:"audit"`
-	Callers        *ebpf.Variable `ebpf:"callers"`
-	Cgroups        *ebpf.Variable `ebpf:"cgroups"`
-	Cidrs          *ebpf.Variable `ebpf:"cidrs"`
-	Comms          *ebpf.Variable `ebpf:"comms"`
-	Edges          *ebpf.Variable `ebpf:"edges"`
-	Exported       *ebpf.Variable `ebpf:"exported"`
-	Fentry         *ebpf.Variable `ebpf:"fentry"`
-	FilterEdges    *ebpf.Variable `ebpf:"filter_edges"`
-	Hz             *ebpf.Variable `ebpf:"hz"`
-	LocalPorts     *ebpf.Variable `ebpf:"local_ports"`
-	MinDurationNs  *ebpf.Variable `ebpf:"min_duration_ns"`
-	MinisocksFull  *ebpf.Variable `ebpf:"minisocks_full"`
-	N_callers      *ebpf.Variable `ebpf:"n_callers"`
-	N_cgroups      *ebpf.Variable `ebpf:"n_cgroups"`
-	N_cidrs        *ebpf.Variable `ebpf:"n_cidrs"`
-	N_comms        *ebpf.Variable `ebpf:"n_comms"`
-	N_localPorts   *ebpf.Variable `ebpf:"n_local_ports"`
-	N_netns        *ebpf.Variable `ebpf:"n_netns"`
-	N_pids         *ebpf.Variable `ebpf:"n_pids"`
-	N_ports        *ebpf.Variable `ebpf:"n_ports"`
-	N_remotePorts  *ebpf.Variable `ebpf:"n_remote_ports"`
-	Netns          *ebpf.Variable `ebpf:"netns"`
-	NetnsSlots     *ebpf.Variable `ebpf:"netns_slots"`
-	OnlyFamily     *ebpf.Variable `ebpf:"only_family"`
-	Owners         *ebpf.Variable `ebpf:"owners"`
-	Pids           *ebpf.Variable `ebpf:"pids"`
-	Ports          *ebpf.Variable `ebpf:"ports"`
-	Raw            *ebpf.Variable `ebpf:"raw"`
-	ReaderSleeps   *ebpf.Variable `ebpf:"reader_sleeps"`
-	RemotePorts    *ebpf.Variable `ebpf:"remote_ports"`
-	SplitBy        *ebpf.Variable `ebpf:"split_by"`
-	Stream         *ebpf.Variable `ebpf:"stream"`
-	TwTimerHandler *ebpf.Variable `ebpf:"tw_timer_handler"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	AttachedNs       *ebpf.Variable `ebpf:"attached_ns"`
+	Audit            *ebpf.Variable `ebpf:"audit"`
+	Callers          *ebpf.Variable `ebpf:"callers"`
+	Cgroups          *ebpf.Variable `ebpf:"cgroups"`
+	Cidrs            *ebpf.Variable `ebpf:"cidrs"`
+	Comms            *ebpf.Variable `ebpf:"comms"`
+	Edges            *ebpf.Variable `ebpf:"edges"`
+	Exported         *ebpf.Variable `ebpf:"exported"`
+	Fentry           *ebpf.Variable `ebpf:"fentry"`
+	FilterEdges      *ebpf.Variable `ebpf:"filter_edges"`
+	Hz               *ebpf.Variable `ebpf:"hz"`
+	LocalPorts       *ebpf.Variable `ebpf:"local_ports"`
+	MinDurationNs    *ebpf.Variable `ebpf:"min_duration_ns"`
+	MinisockPlaces   *ebpf.Variable `ebpf:"minisock_places"`
+	MinisocksFull    *ebpf.Variable `ebpf:"minisocks_full"`
+	MinisocksSpilled *ebpf.Variable `ebpf:"minisocks_spilled"`
+	N_callers        *ebpf.Variable `ebpf:"n_callers"`
+	N_cgroups        *ebpf.Variable `ebpf:"n_cgroups"`
+	N_cidrs          *ebpf.Variable `ebpf:"n_cidrs"`
+	N_comms          *ebpf.Variable `ebpf:"n_comms"`
+	N_localPorts     *ebpf.Variable `ebpf:"n_local_ports"`
+	N_netns          *ebpf.Variable `ebpf:"n_netns"`
+	N_pids           *ebpf.Variable `ebpf:"n_pids"`
+	N_ports          *ebpf.Variable `ebpf:"n_ports"`
+	N_remotePorts    *ebpf.Variable `ebpf:"n_remote_ports"`
+	Netns            *ebpf.Variable `ebpf:"netns"`
+	NetnsSlots       *ebpf.Variable `ebpf:"netns_slots"`
+	OnlyFamily       *ebpf.Variable `ebpf:"only_family"`
+	Owners           *ebpf.Variable `ebpf:"owners"`
+	Pids             *ebpf.Variable `ebpf:"pids"`
+	Ports            *ebpf.Variable `ebpf:"ports"`
+	Raw              *ebpf.Variable `ebpf:"raw"`
+	ReaderSleeps     *ebpf.Variable `ebpf:"reader_sleeps"`
+	RemotePorts      *ebpf.Variable `ebpf:"remote_ports"`
+	SocketsFull      *ebpf.Variable `ebpf:"sockets_full"`
+	SocketsSpilled   *ebpf.Variable `ebpf:"sockets_spilled"`
+	SplitBy          *ebpf.Variable `ebpf:"split_by"`
+	Stream           *ebpf.Variable `ebpf:"stream"`
+	TwTimerHandler   *ebpf.Variable `ebpf:"tw_timer_handler"`
+	WakeBytes        *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

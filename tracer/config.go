@@ -20,7 +20,7 @@ type Config struct {
 	RingBytes uint32
 
 	// Minisocks is how many sockets in FIN_WAIT_2, CLOSING and TIME_WAIT can be
-	// followed at a time; 0: twice net.ipv4.tcp_max_tw_buckets.
+	// followed at a time, at the least; 0: twice net.ipv4.tcp_max_tw_buckets.
 	Minisocks uint32
 
 	// Hooks picks how minisocks are followed; the zero value takes the best that the kernel permits.

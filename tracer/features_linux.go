@@ -24,9 +24,9 @@ type helper struct {
 }
 
 var helpers = []helper{
-	{"bpf_sk_storage_get() in tracing programs", "5.11", "what is known of each socket", asm.Instructions{
+	{"bpf_sk_storage_get() in tracing programs", "5.11", "owners of accepted sockets", asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord),
-		asm.LoadMapPtr(asm.R1, 0).WithReference("sockets"),
+		asm.LoadMapPtr(asm.R1, 0).WithReference("listeners"),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.Mov.Imm(asm.R4, 0),
 		asm.FnSkStorageGet.Call(),

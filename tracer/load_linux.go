@@ -227,6 +227,17 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	return coll, nil
 }
 
+// maxPlaces is how many minisocks are kept in an array, where they are found in
+// less time than in a hash: as many as 500 connections a second leave behind.
+const maxPlaces = 1 << 16
+
+// How many full sockets can be followed, at the least and at the most; in between
+// it is four times as many as the files that are open at the start.
+const (
+	minSockets = 1 << 18
+	maxSockets = 1 << 24
+)
+
 // size fits the maps to the host.
 func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	ring := cfg.RingBytes
@@ -246,11 +257,19 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 		minisocks = defaultMinisocks()
 	}
 	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
+	places := min(uint32(1)<<(bits.Len32(minisocks)-1), maxPlaces)
+	spec.Maps[bpfMapMinisockSlots].MaxEntries = places
+	if err := spec.Variables[bpfVarMinisockPlaces].Set(places); err != nil {
+		return fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
 	if !cfg.needsOwners() {
-		if err := leaveOut(spec.Maps[bpfMapMinisocks], "owner"); err != nil {
-			return err
+		for _, m := range []string{bpfMapMinisocks, bpfMapMinisockSlots} {
+			if err := leaveOut(spec.Maps[m], "owner"); err != nil {
+				return err
+			}
 		}
 	}
+	spec.Maps[bpfMapSockets].MaxEntries = max(minSockets, min(4*openFiles(), maxSockets))
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
 	if cfg.SplitBy != NoSplit {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()

@@ -400,6 +400,12 @@ func (c chain) check(t testing.TB) {
 		if tr.Ktime < c[i-1].Ktime {
 			t.Errorf("%v -> %v is %v older than the one before", tr.From, tr.To, c[i-1].Ktime-tr.Ktime)
 		}
+		if tr.From == tracer.Closed {
+			if tr.Known() {
+				t.Errorf("%v: nothing is kept of a closed socket", tr)
+			}
+			continue
+		}
 		if tr.Precision != tracer.Exact && !(tr.Precision == tracer.Jiffy && mayBeLate(tr)) {
 			t.Errorf("%v lasted %v, %v: want exact", tr.From, tr.Duration, tr.Precision)
 		}

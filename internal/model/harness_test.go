@@ -73,7 +73,7 @@ type result struct {
 	Op                           uint64
 	FailedUpdates, FailedStorage uint64
 	Cookie                       uint64 // of the object, afterwards
-	Minisocks                    uint64 // entries of the map, afterwards
+	Minisocks, Sockets           uint64 // records, afterwards
 	Account                      account
 	NumEvents                    uint64
 }

@@ -10,12 +10,17 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 	}
 	// The program that would take over believes that the first was run: the socket is in that state already, as
 	// a transition before was missed, too.
-	mistaken := !f.missed && o.k.ops[f.op].Skip == 1 && v.state == f.to
+	skipped := !f.missed && o.k.ops[f.op].Skip == 1
+	// So it believes of one that is closed and of which nothing is known; of any, once there was no room for one.
+	mistaken := skipped && (v.state == f.to || v.state == 0 && (f.to == closed || o.full))
 	if f.before || f.missed || mistaken {
 		if !f.before {
 			o.missed++
 			if exit {
 				o.exitsMissed++
+			}
+			if f.to == closed {
+				o.closesMissed++
 			}
 			v.tainted = true
 		}
@@ -29,6 +34,7 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 	if f.from == listen && f.to == synRecv {
 		*v = sockView{tainted: v.tainted || o.view(f.sock.parent).tainted, life: v.life}
 	}
+	o.full = o.full || r.FailedStorage > 0
 	if r.FailedStorage > 0 && v.state == 0 {
 		v.tainted = true
 		o.none(f, events)
@@ -42,9 +48,7 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 		since, precision = 0, unknown
 	}
 	wasTainted := v.tainted
-	// So much was missed that the socket seems to be where it was, in a life before.
-	wholeLife := f.from == closed && v.state == closed && v.life != f.life-1 // was missed: nothing shows
-	if f.from == closed || v.state == 0 || v.state != f.from && (v.state == closed || f.from == synSent) {
+	if f.from == closed || v.state == 0 || v.state != f.from && f.from == synSent {
 		v.life = f.life
 	}
 	// So much was missed that the socket seems to be in the life before, and nothing shows.
@@ -55,7 +59,6 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 	v.mistaken = false
 	v.state, v.since, v.precision = f.to, f.time, exact
 	switch {
-	case wholeLife:
 	case f.made != nil:
 		mv := o.miniView(f.made)
 		if len(events) > 0 && !mv.tainted {
@@ -66,6 +69,9 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 		}
 	default:
 		o.transitions(f, v, events, since, precision, wasTainted)
+	}
+	if f.to == closed { // nothing is kept of it
+		v.state, v.since, v.precision = 0, 0, unknown
 	}
 }
 
@@ -104,9 +110,7 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 	if e.From != f.from || e.To != f.to || e.Time != f.time {
 		o.errorf(f, "shown as %+v", e)
 	}
-	// The storage of a child whose birth was missed is its listener's, which the iterator leaves alone.
-	cautious := tainted && precision == atLeast && e.Precision == unknown
-	if (e.Since != since || e.Precision != precision) && !cautious {
+	if e.Since != since || e.Precision != precision {
 		o.errorf(f, "since %d, precision %d; it must be %d, %d (in truth %d): %+v", e.Since, e.Precision, since, precision, f.fromSince, e)
 	}
 	if e.Precision == exact && e.Since != f.fromSince {
@@ -141,8 +145,10 @@ func (o *oracle) who(f *firing, e *event, tainted bool) {
 func (o *oracle) olderSock(f *firing, events []event) {
 	o.none(f, events)
 	v := o.view(f.sock)
+	o.full = o.full || o.out.results[f.op].FailedStorage > 0
 	if o.out.results[f.op].FailedStorage > 0 && v.state == 0 {
 		v.tainted = true
+	} else if f.from == closed { // there is nothing to keep of it
 	} else if v.since == 0 && !v.mistaken {
 		v.state, v.since, v.precision, v.life = f.from, f.time, atLeast, f.life
 	}

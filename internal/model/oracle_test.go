@@ -14,15 +14,17 @@ type oracle struct {
 	errs  []string
 
 	// Losses that were inflicted, each with what it may leave behind or make wrong.
-	missed      uint64 // transitions that no program was run for
-	noStack     uint64
-	failures    uint64         // of maps and storage
-	exitsMissed uint64         // of what holds a record of a minisock
-	unshown     uint64         // minisocks of which TIME_WAIT was not shown, for a loss before or as they are older
-	stale       [numMinis]bool // the end of a minisock was missed: another at its address can be taken for it
-	garbage     bool
-	edges       [16][16]uint64
-	ends        [16][32]uint64
+	missed       uint64 // transitions that no program was run for
+	noStack      uint64
+	failures     uint64         // of maps and storage
+	exitsMissed  uint64         // of what holds a record of a minisock
+	closesMissed uint64         // of sockets
+	unshown      uint64         // minisocks of which TIME_WAIT was not shown, for a loss before or as they are older
+	stale        [numMinis]bool // the end of a minisock was missed: another at its address can be taken for it
+	full         bool           // a socket has found no room
+	garbage      bool
+	edges        [16][16]uint64
+	ends         [16][32]uint64
 }
 
 // sockView is what can be known of a socket.

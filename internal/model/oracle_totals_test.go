@@ -29,6 +29,9 @@ func (o *oracle) finally() {
 	if last.Minisocks > o.exitsMissed {
 		o.errorf(f, "%d records of minisocks stay, at most %d may", last.Minisocks, o.exitsMissed)
 	}
+	if last.Sockets > o.closesMissed {
+		o.errorf(f, "%d records of sockets stay, at most %d may", last.Sockets, o.closesMissed)
+	}
 }
 
 // left: something is there still.

@@ -11,6 +11,8 @@
 /* What user space sets before loading is constant there, not here. */
 #pragma clang section bss = "finwait_bss" data = "finwait_data"
 #define const
+/* So few that most records are in the hash. */
+#define SOCKET_SLOTS	2
 #include "finwait.bpf.c"
 #undef const
 #pragma clang section bss = "" data = ""
@@ -173,8 +175,8 @@ static void fire(const struct op *op)
 	case OP_NEW_SOCK:
 		memset(s, 0, sizeof(*s));
 		if (op->parent && storage[op->parent - 1]) {
-			storage[slot] = malloc(sizeof(struct sock_info));
-			memcpy(storage[slot], storage[op->parent - 1], sizeof(struct sock_info));
+			storage[slot] = malloc(sizeof(struct owner));
+			memcpy(storage[slot], storage[op->parent - 1], sizeof(struct owner));
 		}
 		break;
 	case OP_NEW_MINI:
@@ -240,6 +242,16 @@ struct account sum_accounts(void)
 	return sum;
 }
 
+/* Places of an array whose first word is set. */
+static size_t used(struct map *m)
+{
+	size_t n = 0;
+
+	for (__u32 i = 0; i < m->max; i++)
+		n += *(__u64 *)array_slot(m, 0, i) != 0;
+	return n;
+}
+
 static void put_event(const struct event *e)
 {
 	const __u64 words[] = {
@@ -254,10 +266,12 @@ static void put_event(const struct event *e)
 static void answer(const struct op *op, const struct surroundings *s, size_t first, size_t last)
 {
 	struct account a = sum_accounts();
+	size_t records = MAP(&minisocks)->n + used(MAP(&minisock_slots));
+	size_t sockets_kept = MAP(&sockets)->n + used(MAP(&socket_slots));
 	struct sock_common *skc = op->object == A_MINI ? &minis[op->slot % MAX_MINIS].__tw_common
 						       : &socks[op->slot % MAX_SOCKS].sk.__sk_common;
 	const __u64 words[] = {
-		s->failed_updates, s->failed_storage, skc->skc_cookie.counter, MAP(&minisocks)->n,
+		s->failed_updates, s->failed_storage, skc->skc_cookie.counter, records, sockets_kept,
 		a.seen, a.filtered, a.delivered, a.ring_full, a.map_full, a.rescued, a.births_rescued,
 		a.missed, a.unwind_failed, last - first,
 	};
@@ -357,11 +371,16 @@ static void load(const struct settings *set)
 		callers[c - 1] = (struct caller_range){ .start = c << 8, .end = (c << 8) + 255, .caller = c };
 	for (__u32 c = n_callers; c < MAX_CALLERS; c++)
 		callers[c] = (struct caller_range){ .start = 1UL << 62 }; /* none */
+	owners = stream || split_by;
 	fails = MAP(&minisocks);
 	resize(fails, set->minisocks);
-	owners = stream || split_by;
 	if (!owners) /* as tracer/load_linux.go does */
 		fails->value_size = offsetof(struct mini_info, owner);
+	minisock_places = 2;
+	find_map(&minisock_slots, BPF_MAP_TYPE_ARRAY, sizeof(__u32), owners ? sizeof(struct mini_info) : offsetof(struct mini_info, owner),
+		 minisock_places);
+	storage_fails = MAP(&sockets);
+	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);
 	for (int i = 0; i < NETS; i++) {
 		nets[i].net_cookie = i + 1;

@@ -86,6 +86,7 @@ struct map {
 };
 static struct map maps[MAX_MAPS];
 static struct map *fails;	/* the one that can be made to */
+static struct map *storage_fails;	/* so can this, when fail_storage is set */
 
 static struct map *find_map(const void *id, size_t type, size_t key_size, size_t value_size, size_t max)
 {
@@ -95,7 +96,7 @@ static struct map *find_map(const void *id, size_t type, size_t key_size, size_t
 		if (m->id)
 			continue;
 		*m = (struct map){ .id = id, .type = type, .key_size = key_size, .value_size = value_size, .max = max };
-		if (type == BPF_MAP_TYPE_PERCPU_ARRAY)
+		if (type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY)
 			m->array = calloc(CPUS * max, value_size);
 		else if (type != BPF_MAP_TYPE_HASH)
 			abort();
@@ -136,7 +137,7 @@ static void *lookup(struct map *m, const void *key)
 
 	preempt();
 	if (m->array)
-		return array_slot(m, here.cpu, *(const __u32 *)key);
+		return array_slot(m, m->type == BPF_MAP_TYPE_ARRAY ? 0 : here.cpu, *(const __u32 *)key);
 	e = *find_entry(m, key);
 	return e ? e->value : NULL;
 }
@@ -149,7 +150,7 @@ static long update(struct map *m, const void *key, const void *value, __u64 flag
 
 	preempt();
 	at = find_entry(m, key);
-	if (m == fails && here.fail_updates >> here.updates++ & 1)
+	if ((m == fails && here.fail_updates >> here.updates++ & 1) || (m == storage_fails && here.fail_storage))
 		err = -12; /* ENOMEM */
 	else if (*at && flags == BPF_NOEXIST)
 		return -EEXIST;
@@ -157,6 +158,7 @@ static long update(struct map *m, const void *key, const void *value, __u64 flag
 		err = -7; /* E2BIG */
 	if (err) {
 		here.failed_updates += m == fails;
+		here.failed_storage += m == storage_fails;
 		return err;
 	}
 	e = *at;
@@ -192,7 +194,7 @@ static long delete(struct map *m, const void *key)
 /* Socket storage, of the one map that there is. */
 static void *storage[MAX_SOCKS];
 
-static void *sk_storage(size_t size, struct sock *sk, __u64 flags)
+static void *sk_storage(size_t size, struct sock *sk, const void *value, __u64 flags)
 {
 	size_t slot = (union sock_memory *)sk - socks;
 
@@ -200,12 +202,21 @@ static void *sk_storage(size_t size, struct sock *sk, __u64 flags)
 	if (slot >= MAX_SOCKS)
 		abort();
 	if (!storage[slot] && flags & BPF_SK_STORAGE_GET_F_CREATE) {
-		if (here.fail_storage)
-			here.failed_storage++;
-		else
-			storage[slot] = calloc(1, size);
+		storage[slot] = calloc(1, size);
+		if (value)
+			memcpy(storage[slot], value, size);
 	}
 	return storage[slot];
+}
+
+static void drop_storage(struct sock *sk)
+{
+	size_t slot = (union sock_memory *)sk - socks;
+
+	preempt();
+	if (storage[slot])
+		free_later(storage[slot]);
+	storage[slot] = NULL;
 }
 
 /* NULL for what is no full socket. */
@@ -264,7 +275,8 @@ static long get_stack(void *buf, size_t size)
 #define bpf_map_lookup_elem(map, key)		lookup(MAP(map), key)
 #define bpf_map_update_elem(map, key, v, f)	update(MAP(map), key, v, f)
 #define bpf_map_delete_elem(map, key)		delete(MAP(map), key)
-#define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, flags))
+#define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, v, flags))
+#define bpf_sk_storage_delete(map, sk)		drop_storage(sk)
 #define bpf_get_socket_cookie(sk)		socket_cookie((struct sock_common *)(sk))
 #define bpf_skc_to_tcp_sock(skc)		full_sock(skc)
 #define bpf_ringbuf_output(map, e, size, flags)	((void)(flags), output_event(e, size))
