@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -21,16 +22,21 @@ import (
 // An elder is a finwait trace that lasts as long as the soak: what leaks shows in it.
 type elder struct {
 	*process
-	soak      *soak
-	stream    stream
-	minisocks *ebpf.Map // the records of them
-	excess    int       // records for which there is no socket
+	soak   *soak
+	stream stream
+	kept   []*records
 }
 
-// records are how many the elder kept of minisocks.
-type records struct{ first, most, end, sockets int }
+// records are those that the elder keeps of one kind of socket.
+type records struct {
+	what                      string
+	count                     func() (int, error) // sockets that may have one
+	maps                      []*ebpf.Map
+	first, most, end, sockets int
+	excess                    int // for which there is no socket
+}
 
-func (r records) String() string {
+func (r *records) String() string {
 	return fmt.Sprintf("%d at the start, %d at the most, %d at the end, when there were %d sockets that have one", r.first, r.most, r.end, r.sockets)
 }
 
@@ -46,16 +52,36 @@ func (s *soak) born() (*elder, error) {
 		return nil, err
 	}
 	err = e.await()
-	if err == nil {
-		e.minisocks, err = mapOf(e.process, "minisocks")
-	}
-	if err == nil {
-		s.records.first, err = entries(e.minisocks)
+	for _, r := range []struct {
+		what, places, rest string
+		count              func() (int, error)
+	}{
+		{"minisocks", "minisock_slots", "minisocks", minisocks},
+		{"full sockets", "socket_slots", "sockets", fullSockets},
+	} {
+		if err == nil {
+			err = e.open(&records{what: r.what, count: r.count}, r.places, r.rest)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.end(os.Kill))
 	}
+	s.records = e.kept
 	return e, nil
+}
+
+func (e *elder) open(r *records, maps ...string) error {
+	for _, name := range maps {
+		m, err := mapOf(e.process, name)
+		if err != nil {
+			return err
+		}
+		r.maps = append(r.maps, m)
+	}
+	e.kept = append(e.kept, r)
+	var err error
+	r.first, err = r.entries()
+	return err
 }
 
 // mapOf opens a map of a process by name.
@@ -83,14 +109,21 @@ func mapOf(p *process, name string) (*ebpf.Map, error) {
 	return nil, fmt.Errorf("process %d has no BPF map %s", p.Process.Pid, name)
 }
 
-// entries counts what is in a map.
-func entries(m *ebpf.Map) (n int, err error) {
-	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
-	all := m.Iterate()
-	for all.Next(&key, &value) {
-		n++
+// entries counts what is in the maps. The first word of a place in an array that is free is 0.
+func (r *records) entries() (n int, err error) {
+	for _, m := range r.maps {
+		key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+		all := m.Iterate()
+		for all.Next(&key, &value) {
+			if m.Type() != ebpf.Array || binary.NativeEndian.Uint64(value) != 0 {
+				n++
+			}
+		}
+		if err := all.Err(); err != nil {
+			return 0, err
+		}
 	}
-	return n, all.Err()
+	return n, nil
 }
 
 // age lets the reader stand still now and then.
@@ -105,53 +138,61 @@ func (e *elder) age(ctx context.Context, rng *rand.Rand) {
 			e.stream.leave(d)
 		}
 		// While entries come and go the count is not exact.
-		if kept, err := entries(e.minisocks); err == nil {
-			e.note(kept)
+		for _, r := range e.kept {
+			if n, err := r.entries(); err == nil {
+				r.most = max(r.most, n)
+			}
 		}
 	}
 }
 
-// look compares the records of minisocks with the sockets that can have one, when
-// the world is gone. A namespace that was removed takes a while until its are gone.
-func (e *elder) look() {
+// look compares the records with the sockets that can have one, when the world is
+// gone. A namespace that was removed takes a while until its sockets are gone.
+func (e *elder) look(r *records) {
 	for deadline := time.Now().Add(patience / 2); ; time.Sleep(beat) {
-		before, err := minisocks()
-		kept, errKept := entries(e.minisocks)
-		after, errAfter := minisocks()
+		before, err := r.count()
+		kept, errKept := r.entries()
+		after, errAfter := r.count()
 		if errors.Is(errKept, ebpf.ErrIterationAborted) && time.Now().Before(deadline) {
 			continue // too much was deleted meanwhile
 		}
 		if err = errors.Join(err, errKept, errAfter); err != nil {
-			e.soak.faults.add("count minisocks: %v", err)
+			e.soak.faults.add("count %s: %v", r.what, err)
 			return
 		}
-		e.note(kept)
-		e.soak.records.end, e.soak.records.sockets = kept, max(before, after)
+		r.most = max(r.most, kept)
+		r.end, r.sockets = kept, max(before, after)
 		over := kept - max(before, after)
 		if over <= 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			e.excess = over
+			r.excess = over
 			return
 		}
 	}
 }
 
-func (e *elder) note(kept int) { e.soak.records.most = max(e.soak.records.most, kept) }
-
 // die ends the elder, when all other sockets are gone, and judges it.
 func (e *elder) die() error {
-	e.look()
+	var err error
+	for _, r := range e.kept {
+		e.look(r)
+		for _, m := range r.maps {
+			err = errors.Join(err, m.Close())
+		}
+	}
 	samples := e.sampled()
-	if err := errors.Join(e.minisocks.Close(), e.end(os.Interrupt)); err != nil {
+	if err := errors.Join(err, e.end(os.Interrupt)); err != nil {
 		return err
 	}
 	e.soak.elder = *cmp.Or(e.stream.summary, &summary{})
 	e.soak.judgeTrace("elder trace", e.process, &e.stream)
-	if sum := e.stream.summary; sum != nil && uint64(e.excess) > sum.Lost.Recursion {
-		e.soak.faults.add("%d records of minisocks are left of sockets that are gone, and %d transitions were counted as lost to recursion",
-			e.excess, sum.Lost.Recursion)
+	for _, r := range e.kept {
+		if sum := e.stream.summary; sum != nil && uint64(r.excess) > sum.Lost.Recursion {
+			e.soak.faults.add("%d records of %s are left of sockets that are gone, and %d transitions were counted as lost to recursion",
+				r.excess, r.what, sum.Lost.Recursion)
+		}
 	}
 	e.grown(samples)
 	return nil

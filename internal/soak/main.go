@@ -64,7 +64,7 @@ type soak struct {
 	missing  int64  // in audits, for which no loss was counted by then
 	printed  uint64 // transitions, by all traces
 	worst    sample // of all processes
-	records  records
+	records  []*records
 }
 
 // players is how many live in the world side by side.
@@ -94,7 +94,7 @@ func (s *soak) run(ctx context.Context, duration time.Duration) error {
 	if s.missing > int64(s.elder.Lost.Recursion) {
 		s.faults.add("audits found %d transitions missing, and the elder counted %d as lost to recursion", s.missing, s.elder.Lost.Recursion)
 	}
-	if s.compared.Load() == 0 || s.records.most == s.records.first || s.losses.RingFull == 0 {
+	if s.compared.Load() == 0 || s.records[0].most == s.records[0].first || s.losses.RingFull == 0 {
 		return errors.New("no stream was compared with totals, no minisock was made, or no ring was ever full: this proves nothing, so let it last longer")
 	}
 	return nil
@@ -187,7 +187,8 @@ func (s *soak) report(w io.Writer) {
 		{"streams compared with totals", s.compared.Load()},
 		{"counters audited", fmt.Sprintf("%d agree, %d explained, %d disagree", s.verdicts["agrees"], s.verdicts["explained"], s.verdicts["disagrees"])},
 		{"of those not counted in time", s.missing},
-		{"records of minisocks", s.records},
+		{"records of minisocks", s.records[0]},
+		{"records of full sockets", s.records[1]},
 		{"worst of a process", fmt.Sprintf("%.1f MB resident, %d descriptors, %d threads", float64(s.worst.rss)/1e6, s.worst.fds, s.worst.threads)},
 		{"faults", s.faults.count()},
 	} {

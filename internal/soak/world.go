@@ -154,10 +154,19 @@ func (w *world) load(ctx context.Context, rng *rand.Rand, st *scenario.Stage, co
 	}
 }
 
-// minisocks counts the sockets of all network namespaces of which finwait may keep
-// a record: TIME_WAIT, FIN_WAIT_2 and CLOSING.
-func minisocks() (n int, err error) {
-	const states = 1<<unix.BPF_TCP_TIME_WAIT | 1<<unix.BPF_TCP_FIN_WAIT2 | 1<<unix.BPF_TCP_CLOSING
+// minisocks counts the sockets of which finwait may keep a record as of a minisock.
+func minisocks() (int, error) {
+	return sockets(1<<unix.BPF_TCP_TIME_WAIT | 1<<unix.BPF_TCP_FIN_WAIT2 | 1<<unix.BPF_TCP_CLOSING)
+}
+
+// fullSockets counts those that are none, requests aside: more than that, as FIN_WAIT_2 may be either.
+func fullSockets() (int, error) {
+	const none = 1<<unix.BPF_TCP_TIME_WAIT | 1<<unix.BPF_TCP_NEW_SYN_RECV | 1<<unix.BPF_TCP_CLOSE
+	return sockets((1<<unix.BPF_TCP_MAX_STATES - 2) &^ none)
+}
+
+// sockets counts those of all network namespaces.
+func sockets(states uint32) (n int, err error) {
 	all, err := everywhere()
 	if err != nil {
 		return 0, fmt.Errorf("find network namespaces: %w", err)
