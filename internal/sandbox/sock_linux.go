@@ -166,6 +166,17 @@ func (s *Sock) Reset() {
 	s.Close()
 }
 
+// Orphan closes the socket so that a minisock is in FIN_WAIT_2 for it. Of a plain
+// close() the FIN may be acknowledged while the process still has the socket
+// locked: then that stays a full one, which resets the peer as its time is up
+// (tcp_rcv_state_process(), tcp_keepalive_timer()).
+func (s *Sock) Orphan() {
+	s.t.Helper()
+	s.ShutdownWrite()
+	s.WaitState(unix.BPF_TCP_FIN_WAIT2)
+	s.Close()
+}
+
 // ShutdownWrite sends a FIN and keeps the descriptor.
 func (s *Sock) ShutdownWrite() {
 	s.t.Helper()

@@ -18,7 +18,7 @@ func closeWaitLeak() Scenario {
 			p := st.Connect()
 			st.Pause(300 * time.Millisecond)
 			st.Say("the client calls shutdown() and close(); the server does not look")
-			st.Orphan(p.Client)
+			p.Client.Orphan()
 			st.Gone(p.Client)
 			st.Say("the client's end is gone; the server's stays")
 			st.Pause(3 * time.Second)

@@ -18,7 +18,7 @@ func orphan() Scenario {
 			p := st.Connect()
 			st.Pause(300 * time.Millisecond)
 			st.Say("the client calls shutdown() and close(); the server does neither")
-			st.Orphan(p.Client)
+			p.Client.Orphan()
 			st.Gone(p.Client)
 			st.Pause(300 * time.Millisecond)
 			st.Say("the server sends a byte, to nobody")

@@ -20,7 +20,7 @@ func overflow() Scenario {
 			st.Pause(300 * time.Millisecond)
 			p = st.Connect()
 			st.Say("the client calls shutdown() and close()")
-			st.Orphan(p.Client)
+			p.Client.Orphan()
 			p.Server.WaitState(uint8(tracer.CloseWait))
 			st.Pause(300 * time.Millisecond)
 			st.Say("the server calls close()")

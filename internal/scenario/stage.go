@@ -215,16 +215,6 @@ func (st *Stage) Until(s *sandbox.Sock, state tracer.State) {
 	st.wait(patience, state.String(), func() bool { return st.PortStates(s.Local.Port())[uint8(state)] > 0 })
 }
 
-// Orphan closes a socket so that a minisock is in FIN_WAIT_2 for it. Of a plain
-// close() the FIN may be acknowledged while the process still has the socket
-// locked: then that stays a full one, which resets the peer as its time is up
-// (tcp_rcv_state_process(), tcp_keepalive_timer()).
-func (st *Stage) Orphan(s *sandbox.Sock) {
-	s.ShutdownWrite()
-	st.Until(s, tracer.FinWait2)
-	s.Close()
-}
-
 // Gone waits until the kernel has none of the port.
 func (st *Stage) Gone(s *sandbox.Sock) {
 	st.wait(patience, "the socket to go", func() bool { return len(st.PortStates(s.Local.Port())) == 0 })
