@@ -36,7 +36,7 @@ test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/live
 
 .PHONY: test-kernels
-test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (9 min); pick with KERNELS="6.1 7.3"
+test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/kernels -kernels "$(KERNELS)"
 
 .PHONY: docs-kernels
