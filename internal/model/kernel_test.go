@@ -232,7 +232,7 @@ func befall(a adversity, o *op, f *firing) {
 		f.noStack = true
 	case 'u':
 		o.FailUpdates = 1
-	case 'm': // no memory for storage
+	case 'm': // no room for a socket's record
 		o.FailStorage = 1
 	case 'f':
 		f.ringFull = true

@@ -16,7 +16,7 @@ type oracle struct {
 	// Losses that were inflicted, each with what it may leave behind or make wrong.
 	missed       uint64 // transitions that no program was run for
 	noStack      uint64
-	failures     uint64         // of maps and storage
+	failures     uint64         // of maps
 	exitsMissed  uint64         // of what holds a record of a minisock
 	closesMissed uint64         // of sockets
 	unshown      uint64         // minisocks of which TIME_WAIT was not shown, for a loss before or as they are older

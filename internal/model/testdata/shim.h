@@ -86,7 +86,7 @@ struct map {
 };
 static struct map maps[MAX_MAPS];
 static struct map *fails;	/* the one that can be made to */
-static struct map *storage_fails;	/* so can this, when fail_storage is set */
+static struct map *storage_fails;	/* the hash of full sockets: so can this, when fail_storage is set */
 
 static struct map *find_map(const void *id, size_t type, size_t key_size, size_t value_size, size_t max)
 {
