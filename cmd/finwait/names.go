@@ -39,20 +39,18 @@ func appendName(b []byte, c *tracer.Comm) []byte { return appendPrintable(b, c.S
 
 // nameJSON adds a name: U+FFFD for a byte that is not UTF-8, and \u escapes.
 func nameJSON(e *zerolog.Event, key string, name []byte) *zerolog.Event {
-	for _, c := range name {
-		if c < ' ' || c > '~' {
-			return e.RawJSON(key, appendJSON(nil, name))
-		}
-	}
-	return e.Bytes(key, name)
+	return e.RawJSON(key, appendJSON(make([]byte, 0, 64), name))
 }
 
+// appendJSON appends it as a string of JSON.
 func appendJSON(b, name []byte) []byte {
 	b = append(b, '"')
 	for len(name) > 0 {
 		r, n := utf8.DecodeRune(name)
 		name = name[n:]
 		switch {
+		case r < utf8.RuneSelf && r >= ' ' && r != '"' && r != '\\' && r != '\x7f':
+			b = append(b, byte(r))
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
 		case unicode.IsPrint(r):

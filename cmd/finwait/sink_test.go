@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -71,7 +73,45 @@ func TestJSONUnknown(t *testing.T) {
 	}
 }
 
-// A process can have any name.
+// A process can have any name, and the longest line is still one object.
+func TestJSONHostile(t *testing.T) {
+	tr := sample()
+	tr.Local = netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:65535")
+	tr.Remote = tr.Local
+	tr.Ktime, tr.Duration, tr.Cookie = math.MaxInt64, math.MaxInt64, math.MaxUint64
+	tr.Owner.PID, tr.Owner.UID, tr.Owner.CgroupID, tr.Rearms = math.MaxUint32, math.MaxUint32, math.MaxUint64, math.MaxUint32
+	for _, name := range []string{"\x01\x02\x03\x04\x05\x06\x07\x08\x0e\x0f\x10\x11\x12\x13\x14", `"},"pid":0,"":"`, `\`, "\xff\xfe", "naïve", " "} {
+		tr.Owner.Comm, tr.Closer.Comm = comm(name), comm(name)
+		line := jsonOf(t, tr)
+		var got struct {
+			Owner, Closer struct{ Comm string }
+			Local_addr    string
+			Duration_ns   int64
+		}
+		if err := json.Unmarshal([]byte(line), &got); err != nil || strings.Count(line, "\n") != 1 {
+			t.Errorf("%q: %v", line, err)
+		}
+		if want := strings.ToValidUTF8(name, "\ufffd"); want == name && (got.Owner.Comm != want || got.Closer.Comm != want) {
+			t.Errorf("%q came out as %q and %q", name, got.Owner.Comm, got.Closer.Comm)
+		}
+		if got.Local_addr != tr.Local.Addr().String() || got.Duration_ns != math.MaxInt64 {
+			t.Errorf("%s", line)
+		}
+	}
+}
+
+// The second is kept from one line to the next.
+func TestJSONTime(t *testing.T) {
+	s := newJSONSink(nil)
+	at := time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)
+	for _, d := range []time.Duration{0, 1, 10, 999_999_999, time.Second, time.Second + 120_000_000, 500, -1, -time.Hour, 0, time.Unix(0, 0).Sub(at), time.Unix(-1, 5).Sub(at)} {
+		want := at.Add(d).Format(timeFormat)
+		if got := string(s.appendTime(nil, at.Add(d))); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func textOf(t *testing.T, colour bool, trs ...tracer.Transition) string {
 	t.Helper()
 	var out bytes.Buffer
