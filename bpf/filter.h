@@ -39,6 +39,9 @@ const volatile __u32 netns[FILTER_MAX];
 const volatile struct cgroup_filter cgroups[FILTER_MAX];
 const volatile __u16 only_family;
 
+/* One of the above is on. */
+const volatile __u8 filters_connections;
+
 /* Bit `to` of edges[from] lets that transition through. */
 const volatile __u16 edges[16];
 const volatile __u8 filter_edges;
@@ -138,12 +141,6 @@ static __always_inline bool in_cgroups(struct cgroup *cgrp)
 	return false;
 }
 
-static __always_inline bool filters_connections(void)
-{
-	return n_ports || n_local_ports || n_remote_ports || n_cidrs || n_pids ||
-	       n_comms || n_netns || n_cgroups || only_family;
-}
-
 /*
  * Does this connection pass? Before connect() has chosen a local port, a
  * filter on it can be neither passed nor failed. A global function, so that its
@@ -183,7 +180,7 @@ __noinline int judge_lists(const struct tuple *t, const struct owner *owner, boo
 static __always_inline __u8 judge(const struct tuple *t, const struct owner *owner,
 				  struct cgroup *cgrp, bool port_pending)
 {
-	if (!filters_connections())
+	if (!filters_connections)
 		return VERDICT_PASS;
 	if (n_cgroups && !in_cgroups(cgrp))
 		return VERDICT_REJECT;

@@ -74,21 +74,24 @@ TAKE_OVER(set_state_fourth)
 SEC("tp_btf/timer_start")
 int BPF_PROG(timer_start, struct timer_list *timer)
 {
-	on_timer_start(timer);
+	if (is_minisocks(timer))
+		on_timer_start(timer);
 	return 0;
 }
 
 SEC("tp_btf/timer_cancel")
 int BPF_PROG(timer_cancel, struct timer_list *timer)
 {
-	on_timer_cancel(ctx, timer);
+	if (is_minisocks(timer))
+		on_timer_cancel(ctx, timer);
 	return 0;
 }
 
 SEC("tp_btf/timer_expire_entry")
 int BPF_PROG(timer_expire_entry, struct timer_list *timer)
 {
-	on_timer_expire(timer);
+	if (is_minisocks(timer))
+		on_timer_expire(timer);
 	return 0;
 }
 

@@ -98,7 +98,7 @@ static __always_inline void describe_mini(struct event *e, const struct mini *m,
 	__builtin_memset(e, 0, sizeof(*e));
 	if ((!stream && !split_by) || info->verdict != VERDICT_PASS)
 		return;
-	read_tuple(&e->tuple, m->skc);
+	read_ends(&e->tuple, m->skc);
 	e->tuple.netns = info->netns;
 	e->cookie = m->cookie;
 	if (owners) {
@@ -136,7 +136,7 @@ static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __
 	e.since_ns = info->since_ns;
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
-	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from && !raw)
+	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
 		move_live(&e, info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
 	return 0;
@@ -156,7 +156,7 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 static __always_inline void count_rearm(struct mini_info *info)
 {
 	__sync_fetch_and_add(&info->rearms, 1);
-	if (info->verdict == VERDICT_PASS && !raw)
+	if (info->verdict == VERDICT_PASS && !no_totals)
 		tally_rearm();
 }
 
@@ -228,7 +228,7 @@ static __noinline int move_found(struct mini *m, __u32 from, __u32 to)
 {
 	struct event e = {};
 
-	if (raw)
+	if (no_totals)
 		return 0;
 	if (split_by)
 		read_tuple(&e.tuple, m->skc);
@@ -422,7 +422,7 @@ static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reas
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
 	counted = __sync_lock_test_and_set(&info->counted, 0);
-	if (counted && !raw)
+	if (counted)
 		move_live(&e, counted, 0);
 	return 0;
 }

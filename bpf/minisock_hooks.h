@@ -19,41 +19,44 @@ static __always_inline __u8 cancel_reason(const struct mini *m, const struct sta
 	return st->deletes ? early_reason(m, st->caller) : REASON_NONE;
 }
 
-/* The minisock that this timer belongs to, or false for any other timer. */
-static __always_inline bool timer_mini(struct mini *m, struct timer_list *timer, __u8 hook)
+/* Most timers are not, and cost what this does: what follows it is functions of their own, whose registers need not be saved. */
+static __always_inline bool is_minisocks(struct timer_list *timer)
 {
-	if ((__u64)timer->function != tw_timer_handler)
-		return false;
+	return (__u64)timer->function == tw_timer_handler;
+}
+
+static __always_inline void timer_mini(struct mini *m, struct timer_list *timer, __u8 hook)
+{
 	read_mini(m, (void *)timer - bpf_core_field_offset(struct inet_timewait_sock, tw_timer), hook);
 	if (raw)
 		emit_raw_mini(m);
-	return true;
 }
 
-static __always_inline void on_timer_start(struct timer_list *timer)
+static __noinline int on_timer_start(struct timer_list *timer)
 {
 	struct mini m;
 
-	if (timer_mini(&m, timer, HOOK_TIMER_START))
-		mini_armed(&m, true);
+	timer_mini(&m, timer, HOOK_TIMER_START);
+	mini_armed(&m, true);
+	return 0;
 }
 
-static __always_inline void on_timer_expire(struct timer_list *timer)
+static __noinline int on_timer_expire(struct timer_list *timer)
 {
 	struct mini m;
 
-	if (timer_mini(&m, timer, HOOK_TIMER_EXPIRE))
-		mini_ended(&m, REASON_EXPIRED);
+	timer_mini(&m, timer, HOOK_TIMER_EXPIRE);
+	mini_ended(&m, REASON_EXPIRED);
+	return 0;
 }
 
-static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
+static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
 {
 	struct stack st;
 	struct mini m;
 	__u8 reason;
 
-	if (!timer_mini(&m, timer, HOOK_TIMER_CANCEL))
-		return;
+	timer_mini(&m, timer, HOOK_TIMER_CANCEL);
 	st = find_caller(ctx);
 	reason = cancel_reason(&m, &st);
 	if (reason != REASON_NONE)
@@ -68,6 +71,7 @@ static __always_inline void on_timer_cancel(void *ctx, struct timer_list *timer)
 		if (audit)
 			audit_lost(netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net)));
 	}
+	return 0;
 }
 
 /* rx_sk: the socket that the dropped packet was for (since 6.11). */

@@ -57,15 +57,12 @@ __u32 netns_slots;
 static __u64 recent_netns[RECENT_NETNS];
 
 /* A function of its own, for the sake of the stack. */
-static __noinline __u32 netns_slot(struct net *net)
+static __noinline __u32 cookie_slot(__u64 cookie, struct net *net)
 {
 	struct netns_id *known, id = {};
-	__u64 cookie, word;
 	volatile __u64 *recent;
+	__u64 word;
 
-	if (!audit)
-		return 0;
-	cookie = BPF_CORE_READ(net, net_cookie);
 	recent = &recent_netns[cookie & (RECENT_NETNS - 1)];
 	word = *recent;
 	if (word >> 16 == cookie)
@@ -85,6 +82,11 @@ static __noinline __u32 netns_slot(struct net *net)
 		return id.slot;
 	known = bpf_map_lookup_elem(&namespaces, &cookie); /* another CPU was first */
 	return known ? known->slot : 0;
+}
+
+static __always_inline __u32 netns_slot(struct net *net)
+{
+	return audit ? cookie_slot(BPF_CORE_READ(net, net_cookie), net) : 0;
 }
 
 static __always_inline struct netns_totals *get_netns(__u32 slot)

@@ -40,7 +40,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 		return 0;
 	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
 		note_missed(info);
-		if (info->counted && !split_by && !raw)
+		if (info->counted && !split_by)
 			move_live(&e, info->counted, 0);
 		clear_socket(info);
 		info->counted = 0;
@@ -65,7 +65,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
-	if (info->verdict == VERDICT_PASS && !raw &&
+	if (info->verdict == VERDICT_PASS &&
 	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;

@@ -30,6 +30,7 @@ struct facts {
 struct step {
 	struct sock *sk;
 	struct sock_info *info;
+	__u32 kind;		/* enum kind */
 	struct event e;
 	struct facts f;
 };
@@ -62,15 +63,17 @@ static const volatile __u8 kinds[STATES][STATES] = {
 	[TCP_LISTEN]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
 };
 
-static __always_inline bool is_a(const struct event *e, enum kind kind)
+static __always_inline bool is_a(const struct step *s, enum kind kind)
 {
-	return kinds[e->from & (STATES - 1)][e->to & (STATES - 1)] & kind;
+	return s->kind & kind;
 }
 
 /* tcp_set_state() gives the port back, but leaves inet_sport as it was. */
 static __always_inline __u16 kept_port(struct sock *sk)
 {
-	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	struct inet_sock *inet = (struct inet_sock *)bpf_skc_to_tcp_sock(sk);
+
+	return inet ? bpf_ntohs(inet->inet_sport) : 0;
 }
 
 /*
@@ -232,19 +235,21 @@ static __always_inline __u8 step_reason(const struct event *e, const struct fact
 static __always_inline void read_facts(void *ctx, struct step *s)
 {
 	struct sock *sk = s->sk; /* CO-RE would look for struct step in the kernel */
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct tcp_sock *tp = is_a(s, ASKS_SEQUENCE | ASKS_CALLER) ? bpf_skc_to_tcp_sock(sk) : NULL;
 	struct facts *f = &s->f;
 
 	__builtin_memset(f, 0, sizeof(*f));
 	f->shutdown = sk->sk_shutdown;
-	if (is_a(&s->e, ASKS_SEQUENCE)) {
-		f->unacked = BPF_CORE_READ(tp, snd_una) != BPF_CORE_READ(tp, write_seq);
+	if (!tp)
+		return;
+	if (is_a(s, ASKS_SEQUENCE)) {
+		f->unacked = tp->snd_una != tp->write_seq;
 		/* A SYN that was queued stays so until it is acknowledged. */
-		f->sent_syn = BPF_CORE_READ(tp, packets_out) != 0;
+		f->sent_syn = tp->packets_out != 0;
 	}
-	if (is_a(&s->e, ASKS_CALLER)) {
+	if (is_a(s, ASKS_CALLER)) {
 		f->caller = find_caller(ctx).caller;
-		f->lingerless = BPF_CORE_READ(tp, linger2) < 0;
+		f->lingerless = tp->linger2 < 0;
 		f->held = BPF_CORE_READ(sk, sk_socket) != NULL;
 		f->timewait_full = timewait_full(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 	}
@@ -263,6 +268,8 @@ static __always_inline void count_live(struct sock_info *info, struct event *e, 
 {
 	__u32 was;
 
+	if (no_totals)
+		return;
 	if (state == TCP_CLOSE)
 		state = 0;
 	was = __sync_lock_test_and_set(&info->counted, state);
@@ -275,10 +282,12 @@ static __always_inline void count_live(struct sock_info *info, struct event *e, 
 
 static __always_inline void name_netns(struct step *s)
 {
-	struct sock *sk = s->sk;
+	struct net *net;
 
-	if (audit && !s->info->netns_slot)
-		s->info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
+	if (!audit || s->info->netns_slot)
+		return;
+	net = s->sk->__sk_common.skc_net.net;
+	s->info->netns_slot = cookie_slot(net->net_cookie, net);
 }
 
 __noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
@@ -381,25 +390,29 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 
 	__builtin_memset(e, 0, sizeof(*e));
 	s->sk = sk;
+	s->kind = kinds[from & (STATES - 1)][to & (STATES - 1)];
 	e->time_ns = bpf_ktime_get_ns();
 	e->from = from;
 	e->to = to;
 	e->err = sk->sk_err;
 	e->hook = HOOK_SET_STATE;
-	if (stream || split_by || filters_connections())
+	if (stream || split_by || filters_connections)
 		read_sock_tuple(&e->tuple, sk);
 	else
 		read_ports(&e->tuple, sk);
-	if (is_a(e, CLOSES) && !e->tuple.sport)
+	if (is_a(s, CLOSES) && !e->tuple.sport)
 		e->tuple.sport = kept_port(sk);
 }
 
 /* The error and the port of an earlier life say nothing of this one. */
-static __always_inline void set_aside_old(struct event *e, const struct sock_info *info)
+static __always_inline void set_aside_old(struct step *s)
 {
+	const struct sock_info *info = s->info;
+	struct event *e = &s->e;
+
 	if (e->err == info->err)
 		e->err = 0;
-	if (is_a(e, GIVES_UP) && e->tuple.sport == info->old_port)
+	if (is_a(s, GIVES_UP) && e->tuple.sport == info->old_port)
 		e->tuple.sport = 0;
 }
 
@@ -555,14 +568,14 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		info->state = to; /* from here on set_state_nested knows that this one is seen */
 	else
 		start(&s);
-	if (is_a(&s.e, BEGINS))
+	if (is_a(&s, BEGINS))
 		info->err = sk->sk_err; /* of an earlier life */
-	set_aside_old(&s.e, info);
-	if (is_a(&s.e, BEGINS))
+	set_aside_old(&s);
+	if (is_a(&s, BEGINS))
 		begin_life(&s);
 	if (!info->cookie)
 		info->cookie = bpf_get_socket_cookie(sk);
-	if (is_a(&s.e, ESTABLISHES))
+	if (is_a(&s, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
 	if (half_made(&s)) {
@@ -572,7 +585,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		info->verdict = judge(&s.e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
 				      to == TCP_SYN_SENT);
 
-	if (is_a(&s.e, MAY_HAND_OVER) && leave_to_minisock(info, &s.e)) {
+	if (is_a(&s, MAY_HAND_OVER) && leave_to_minisock(info, &s.e)) {
 		drop_socket(info);
 		return;
 	}

@@ -88,6 +88,9 @@ const volatile __u32 split_by;
 /* Show what the hooks see instead of what it means. */
 const volatile __u8 raw;
 
+/* Nobody asks for totals, or raw events make none. */
+const volatile __u8 no_totals;
+
 /* Too large for the stack. */
 static const struct group no_group;
 
@@ -240,10 +243,13 @@ __noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
 /* A socket that was counted under one state is in another now. 0: it came, or went. */
 static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 {
-	struct totals *tot = get_totals();
 	struct group_key key;
+	struct totals *tot;
 
-	if (!tot || !whose)
+	if (no_totals || !whose)
+		return 0;
+	tot = get_totals();
+	if (!tot)
 		return 0;
 	if (from)
 		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
@@ -292,7 +298,7 @@ __noinline int deliver(struct event *e)
 {
 	if (!e)
 		return 0;
-	if (!raw)
+	if (!no_totals)
 		tally(e);
 	if (stream)
 		output(e);

@@ -32,6 +32,9 @@ type Config struct {
 	// TotalsOnly leaves the ring buffer out: Run hands nothing over, Totals tells all.
 	TotalsOnly bool
 
+	// NoTotals leaves the totals out, for what they cost: Totals then fails.
+	NoTotals bool
+
 	// SplitBy keeps, beside the totals of all, those of each group: Groups.
 	SplitBy Split
 
@@ -70,6 +73,9 @@ func (h Hooks) String() string { return word(h, "auto", "fentry", "tracepoint") 
 func (cfg *Config) check() error {
 	if cfg.Audit && cfg.Filter.Picks() {
 		return errors.New("the kernel's counters count everything: an audit goes with no filter")
+	}
+	if cfg.NoTotals && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != NoSplit) {
+		return errors.New("without totals nothing can be made of them: no split, no audit, no totals only")
 	}
 	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != NoSplit) {
 		return errors.New("raw events are not counted in totals")
@@ -250,8 +256,12 @@ func (f *Filter) edges() (mask [16]uint16, err error) {
 
 // Picks reports whether anything is filtered at all.
 func (f *Filter) Picks() bool {
+	return f.filtersConnections() || f.filtersEdges() || f.MinDuration > 0
+}
+
+func (f *Filter) filtersConnections() bool {
 	return len(f.Ports)+len(f.LocalPorts)+len(f.RemotePorts)+len(f.Addrs)+len(f.PIDs)+len(f.Comms)+
-		len(f.NetNS)+len(f.Cgroups) > 0 || f.IPv4 || f.IPv6 || f.filtersEdges() || f.MinDuration > 0
+		len(f.NetNS)+len(f.Cgroups) > 0 || f.IPv4 || f.IPv6
 }
 
 func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }

@@ -348,6 +348,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarN_callers, uint32(len(syms.callers)))
 	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
 	set(bpfVarRaw, flag(cfg.Raw))
+	set(bpfVarNoTotals, flag(cfg.NoTotals || cfg.Raw))
 	set(bpfVarStream, flag(!cfg.TotalsOnly))
 	set(bpfVarOwners, flag(cfg.needsOwners()))
 	set(bpfVarSplitBy, uint32(cfg.SplitBy))
@@ -391,6 +392,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	case f.IPv6:
 		set(bpfVarOnlyFamily, uint16(familyIPv6))
 	}
+	set(bpfVarFiltersConnections, flag(f.filtersConnections()))
 	set(bpfVarEdges, edges)
 	set(bpfVarFilterEdges, flag(f.filtersEdges()))
 	set(bpfVarMinDurationNs, uint64(f.MinDuration))

@@ -14,6 +14,9 @@ func (t *Tracer) Totals() (*Totals, error) {
 		sum    Totals
 		perCPU []bpfTotals
 	)
+	if t.cfg.NoTotals {
+		return nil, errNoTotals
+	}
 	if err := t.lookup(bpfMapTotals, uint32(0), &perCPU); err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
 	}
@@ -104,6 +107,8 @@ func (t *Tracer) NetNSTotals(cookie uint64) (NetNSTotals, error) {
 	misreport(&sum)
 	return sum, nil
 }
+
+var errNoTotals = errors.New("the tracer has kept no totals: Config.NoTotals")
 
 var errClosed = errors.New("the tracer is closed")
 

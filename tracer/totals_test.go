@@ -118,6 +118,9 @@ func TestConfigCheck(t *testing.T) {
 		"audit of raw events": {Audit: true, Raw: true},
 		"raw totals":          {TotalsOnly: true, Raw: true},
 		"split raw":           {SplitBy: ByPort, Raw: true},
+		"no totals, or only":  {NoTotals: true, TotalsOnly: true},
+		"a split of none":     {NoTotals: true, SplitBy: ByPort},
+		"an audit of none":    {NoTotals: true, Audit: true},
 	} {
 		if cfg.check() == nil {
 			t.Errorf("%s passes", name)

@@ -45,6 +45,7 @@ func TestVerifierCost(t *testing.T) {
 	}{
 		{Fentry, "stream", Config{}, false},
 		{Tracepoint, "stream", Config{}, false},
+		{Tracepoint, "no totals", Config{NoTotals: true}, true},
 		{Tracepoint, "totals", Config{TotalsOnly: true, Audit: true, SplitBy: ByRemote}, false},
 		{Fentry, "filter", Config{Filter: all}, false},
 		{Fentry, "raw", Config{Filter: all, Raw: true}, true},

@@ -103,7 +103,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		s = newJSONSink(out)
 	}
 
-	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, RingBytes: o.ring, Raw: o.raw, Idle: out.Flush, Logger: *log})
+	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, RingBytes: o.ring, Raw: o.raw, NoTotals: true, Idle: out.Flush, Logger: *log})
 	if err != nil {
 		return err
 	}

@@ -139,8 +139,9 @@ func totalsOnce(t *testing.T) string {
 	t.Helper()
 	ns := testnet.NewNS(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
-	kept := newRecorder(t)
+	kept, shown := newRecorder(t), newRecorder(t)
 	whole := start(t, tracer.Config{Filter: filter}, kept)
+	bare := start(t, tracer.Config{Filter: filter, NoTotals: true}, shown)
 	page := start(t, tracer.Config{Filter: filter, RingBytes: uint32(os.Getpagesize())}, newRecorder(t))
 	only, err := tracer.New(tracer.Config{Filter: filter, TotalsOnly: true})
 	if err != nil {
@@ -163,18 +164,24 @@ func totalsOnce(t *testing.T) string {
 	}
 	whole.stop(t)
 	page.stop(t)
+	bare.stop(t)
 
-	lost := whole.stats(t).Lost.Total() + page.stats(t).Lost.Total() - page.stats(t).Lost.RingFull
+	lost := whole.stats(t).Lost.Total() + bare.stats(t).Lost.Total() + page.stats(t).Lost.Total() - page.stats(t).Lost.RingFull
 	if lost > 0 {
 		return fmt.Sprintf("%d transitions were lost", lost)
 	}
 	want := tallyOf(kept.snapshot())
 	tallyOfTotals(totals(t, whole.Tracer)).equal(t, want)
 
+	if none, err := bare.Totals(); err == nil {
+		t.Errorf("totals where none are kept: %+v", none)
+	}
+
 	// Programs that run one after the other date the same transition differently.
 	// What is told late can be told after a tracer has been stopped.
-	for name, tr := range map[string]*tracer.Tracer{"one page": page.Tracer, "totals only": only} {
-		got := tallyOfTotals(totals(t, tr))
+	for name, got := range map[string]*tally{
+		"one page": tallyOfTotals(totals(t, page.Tracer)), "totals only": tallyOfTotals(totals(t, only)), "no totals": tallyOf(shown.snapshot()),
+	} {
 		if late {
 			delete(got.edges, "FIN_WAIT_2 TIME_WAIT")
 			delete(want.edges, "FIN_WAIT_2 TIME_WAIT")

@@ -25,6 +25,7 @@ const (
 	optMinDuration
 	optFewMinisocks
 	optLeave // what is there at the end stays
+	optNoTotals
 )
 
 // play runs a script, and says what is wrong with what the programs made of it.
@@ -42,6 +43,9 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 	k.tick = 137 * on(optTick)
 	set.Raw, set.Audit, set.Stream = on(optRaw), on(optAudit), 1-on(optTotalsOnly)
 	set.SplitBy = 3 * on(optSplit) // by the owner's pid
+	if has(optNoTotals) {
+		set.NoTotals, set.Stream, set.Audit, set.SplitBy = 1, 1, 0, 0
+	}
 	set.LocalPort = 1001 * on(optPortFilter)
 	set.MinDuration = 1000 * on(optMinDuration)
 	if has(optFewMinisocks) {
@@ -269,7 +273,7 @@ func randomOptions(r *rand.Rand) uint16 {
 	if r.IntN(2) == 0 {
 		return uint16(r.IntN(optRaw))
 	}
-	return uint16(r.IntN(2 * optLeave))
+	return uint16(r.IntN(2 * optNoTotals))
 }
 
 // What a kernel does, at random.

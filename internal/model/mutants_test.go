@@ -27,8 +27,9 @@ var mutants = []struct{ name, file, old, new string }{
 	{"two lives share a record", "minisock.h", "add_record(cookie, &info, living != NULL)", "add_record(cookie, &info, false)"},
 	{"a child is nobody's", "socket.h", "	if (listener)\n		info->owner = *listener;", ""},
 	{"a minisock's address is trusted", "minisock.h", "	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)", "	if (!info)"},
-	{"a minisock that goes stays live", "minisock.h", "	if (counted && !raw)\n		move_live(&e, counted, 0);", ""},
+	{"a minisock that goes stays live", "minisock.h", "	if (counted)\n		move_live(&e, counted, 0);", ""},
 	{"the closer is whoever is on the CPU", "socket.h", "	if (stream && closed_by_process(e->from, e->to, e->reason, f->shutdown, info->deferred_fin))", "	if (stream)"},
+	{"totals that nobody asked for", "tally.h", "	if (!no_totals)\n		tally(e);", "	tally(e);"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

@@ -41,10 +41,13 @@ func (o *oracle) left() bool {
 }
 
 func (o *oracle) checkTotals(f *firing, a *account) {
-	if o.set.Raw != 0 {
+	t := &o.out.totals
+	if o.set.Raw != 0 || o.set.NoTotals != 0 {
+		if *t != (totals{}) {
+			o.errorf(f, "there are totals: %+v", *t)
+		}
 		return
 	}
-	t := &o.out.totals
 	var edges uint64
 	for from := range t.Edges {
 		for to, n := range t.Edges[from] {

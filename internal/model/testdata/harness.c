@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 fentry, raw, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 fentry, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -145,9 +145,9 @@ static void surround(const struct op *op)
 		.ring_room = op->ring_room,
 	};
 	memcpy(here.stack, op->stack, sizeof(here.stack));
-	current_pid = op->pid;
 	current_task.flags = op->kthread ? PF_KTHREAD : 0;
 	current_task.group_leader = &current_leader;
+	current_task.tgid = op->pid;
 	strcpy(current_leader.comm, "modelled");
 }
 
@@ -287,7 +287,7 @@ static void answer(const struct op *op, const struct surroundings *s, size_t fir
 static void preempt(void)
 {
 	struct surroundings mine = here;
-	__u64 pid = current_pid, flags = current_task.flags;
+	struct task_struct mine_task = current_task;
 	size_t before = n_seen;
 	const struct op *op;
 
@@ -299,8 +299,7 @@ static void preempt(void)
 	answer(op, &here, before, n_seen);
 	n_seen = before;
 	here = mine;
-	current_pid = pid;
-	current_task.flags = flags;
+	current_task = mine_task;
 }
 
 static void run_next(void)
@@ -358,11 +357,12 @@ static void load(const struct settings *set)
 {
 	fentry = set->fentry;
 	raw = set->raw;
+	no_totals = raw || set->no_totals; /* as tracer/load_linux.go does */
 	stream = set->stream;
 	audit = set->audit;
 	split_by = set->split_by;
 	local_ports[0] = set->local_port;
-	n_local_ports = set->local_port != 0;
+	n_local_ports = filters_connections = set->local_port != 0;
 	min_duration_ns = set->min_duration_ns;
 	hz = set->hz;
 	tw_timer_handler = (__u64)tw_handler;

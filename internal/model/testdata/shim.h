@@ -50,7 +50,6 @@ struct surroundings {
 };
 static struct surroundings here;
 static struct task_struct current_task, current_leader;
-static __u64 current_pid;
 
 static void preempt(void);
 static void submitted(const void *event);
@@ -278,7 +277,7 @@ static long get_stack(void *buf, size_t size)
 #define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, v, flags))
 #define bpf_sk_storage_delete(map, sk)		drop_storage(sk)
 #define bpf_get_socket_cookie(sk)		socket_cookie((struct sock_common *)(sk))
-#define bpf_skc_to_tcp_sock(skc)		full_sock(skc)
+#define bpf_skc_to_tcp_sock(skc)		full_sock((struct sock_common *)(skc))
 #define bpf_ringbuf_output(map, e, size, flags)	((void)(flags), output_event(e, size))
 #define bpf_ringbuf_query(map, what)		0
 #define bpf_probe_read_kernel(dst, size, src)	probe_read(dst, size, src)
@@ -294,7 +293,6 @@ static long get_stack(void *buf, size_t size)
 #define bpf_jiffies64()				here.jiffies
 #define bpf_get_smp_processor_id()		here.cpu
 #define bpf_get_current_task_btf()		(&current_task)
-#define bpf_get_current_pid_tgid()		(current_pid << 32 | current_pid)
 #define __sync_fetch_and_add(p, v)		(preempt(), __sync_fetch_and_add(p, v))
 #define __sync_fetch_and_or(p, v)		(preempt(), __sync_fetch_and_or(p, v))
 #define __sync_lock_test_and_set(p, v)		(preempt(), __sync_lock_test_and_set(p, v))
