@@ -71,6 +71,9 @@ func (b *bench) run(finwait, only, docs string) error {
 		if round%2 == 1 {
 			slices.Reverse(order) // whatever drifts, drifts for and against each
 		}
+		if err := b.idleSpeed(r); err != nil {
+			return err
+		}
 		for _, res := range order {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s %s\n", round+1, b.rounds, res.tool.name, res.tool.hooks)
 			if err := b.measure(res, r); err != nil {
@@ -133,6 +136,31 @@ func (b *bench) load(during func(st *scenario.Stage, load func() error) error) (
 	// Five at either end of a connection, two of each worker's listener, and two
 	// of the connection that showed that the tool was ready.
 	return float64(sum.Made) / sum.Elapsed.Seconds(), uint64(10*sum.Made + 2*cfg.Workers + 2), err
+}
+
+// idleSpeed measures what is left of the speed when programs that do nothing are
+// on the tracepoints: no tool that uses these can do better.
+func (b *bench) idleSpeed(r *report) error {
+	fmt.Fprintln(os.Stderr, "empty programs")
+	plain, _, err := b.load(nil)
+	if err != nil {
+		return err
+	}
+	rate, _, err := b.load(func(_ *scenario.Stage, load func() error) error {
+		empty, err := attachEmpty()
+		if err != nil {
+			return err
+		}
+		defer empty.Close()
+		return load()
+	})
+	if err != nil {
+		return err
+	}
+	r.untraced = append(r.untraced, plain)
+	r.empty = append(r.empty, rate)
+	r.emptyShare = append(r.emptyShare, 100*rate/plain)
+	return nil
 }
 
 // speed measures with no statistics in the kernel: those cost more than some tools.

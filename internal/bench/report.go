@@ -75,6 +75,8 @@ type report struct {
 	results       []*result
 	missing       []string
 	untraced      figures
+	empty         figures // with empty programs
+	emptyShare    figures
 	floor         figures
 	perConnection figures
 }
@@ -107,7 +109,8 @@ func (r *report) table(b *strings.Builder) {
 | | connections/s | of untraced, %% | kernel, ns per transition | reader's CPU, s per million | peak memory, MB | first event, ms |
 |---|---:|---:|---:|---:|---:|---:|
 | untraced | %s | | | | | |
-`, r.untraced.show(0))
+| empty programs on the tracepoints that finwait uses | %s | %s | | | | |
+`, r.untraced.show(0), r.empty.show(0), r.emptyShare.show(1))
 	for _, res := range r.results {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", res.name(), res.rate.show(0), res.share.show(1),
 			res.kernel.show(0), res.cpu.show(2), res.memory.show(0), res.first.show(0))
