@@ -10,6 +10,7 @@
 #include "histogram.h"
 #include "tally.h"
 #include "netns.h"
+#include "reason.h"
 #include "records.h"
 #include "minisock.h"
 #include "minisock_hooks.h"
