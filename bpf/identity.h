@@ -17,17 +17,22 @@ static __always_inline __u64 first_zero(__u64 bytes)
 
 /*
  * The process of a task, not the thread: pid and comm are what /proc/PID/comm
- * says. The name is loaded as two words, as each call of a helper costs as much as
- * all the rest. Before 5.17 the bytes after its end could be those of an older one.
+ * says. The name is loaded as words: a helper copies it byte by byte, which takes
+ * 100 ns. Before 5.17 the bytes after its end could be those of an older one.
+ * comm is aligned to 4.
  */
 static __always_inline __u32 process_of(struct task_struct *task, __u8 *comm)
 {
 	const __u64 *name = (const __u64 *)task->group_leader->comm;
 	__u64 words[2] = { name[0], name[1] }, end = first_zero(words[0]);
+	__u32 *to = (__u32 *)comm;
 
 	words[0] &= end - 1;
 	words[1] &= end ? 0 : first_zero(words[1]) - 1;
-	__builtin_memcpy(comm, words, COMM_LEN);
+	to[0] = words[0];
+	to[1] = words[0] >> 32;
+	to[2] = words[1];
+	to[3] = words[1] >> 32;
 	return task->tgid;
 }
 

@@ -81,7 +81,9 @@ static __always_inline void begin_life(struct step *s)
 	if (owners) {
 		info->owner.pid = calling_process(info->owner.comm);
 		info->owner.uid = s->sk->sk_uid.val;
-		cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup); /* not loaded: see current_process() */
+		/* Read and not loaded: for each pointer that is loaded from one that is trusted
+		 * the verifier searches all types (from 6.3 until they are sorted), 1 ms a path. */
+		cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
 		info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
 	}
 	if (s->e.to == TCP_LISTEN) {

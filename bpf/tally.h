@@ -291,8 +291,8 @@ static __always_inline void tally(const struct event *e)
 }
 
 /*
- * Where every transition that passes the filters ends: in the totals, and in the
- * stream if there is one. Global, so that the verifier looks at it once.
+ * Where every transition that passes the filters ends: in the totals and in the
+ * stream, as far as there are any. Global, so that the verifier looks at it once.
  */
 __noinline int deliver(struct event *e)
 {

@@ -29,7 +29,7 @@ func BenchmarkMinisocks(b *testing.B) {
 }
 
 func benchmarkMinisocks(b *testing.B, totals bool, n uint32) {
-	tr, err := New(Config{TotalsOnly: totals, Minisocks: 1 << 20})
+	tr, err := New(Config{TotalsOnly: totals, NoTotals: !totals, Minisocks: 1 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

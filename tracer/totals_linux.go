@@ -14,7 +14,7 @@ func (t *Tracer) Totals() (*Totals, error) {
 		sum    Totals
 		perCPU []bpfTotals
 	)
-	if t.cfg.NoTotals {
+	if t.cfg.NoTotals || t.cfg.Raw {
 		return nil, errNoTotals
 	}
 	if err := t.lookup(bpfMapTotals, uint32(0), &perCPU); err != nil {
@@ -108,7 +108,7 @@ func (t *Tracer) NetNSTotals(cookie uint64) (NetNSTotals, error) {
 	return sum, nil
 }
 
-var errNoTotals = errors.New("the tracer has kept no totals: Config.NoTotals")
+var errNoTotals = errors.New("the tracer has kept no totals: see Config.NoTotals and Raw")
 
 var errClosed = errors.New("the tracer is closed")
 

@@ -181,9 +181,6 @@ func TestDurations(t *testing.T) {
 
 // Showing an event allocates nothing.
 func TestSinksAllocateNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes sync.Pool forget, which zerolog draws from; the test without it counts")
-	}
 	tr := sample()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)

@@ -81,6 +81,8 @@ type result struct {
 type event struct {
 	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
 	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
+	Saddr, Daddr                                                  uint64 // IPv4
+	OwnerComm, CloserComm                                         [16]byte
 }
 
 type netnsTotals struct {

@@ -29,6 +29,11 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a minisock's address is trusted", "minisock.h", "	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)", "	if (!info)"},
 	{"a minisock that goes stays live", "minisock.h", "	if (counted)\n		move_live(&e, counted, 0);", ""},
 	{"the closer is whoever is on the CPU", "socket.h", "	if (stream && closed_by_process(e->from, e->to, e->reason, f->shutdown, info->deferred_fin))", "	if (stream)"},
+	{"the ends of a minisock are swapped", "identity.h", "	*(__u32 *)t->saddr = addrs >> 32;\n	*(__u32 *)t->daddr = (__u32)addrs;", "	*(__u32 *)t->daddr = addrs >> 32;\n	*(__u32 *)t->saddr = (__u32)addrs;"},
+	{"a name ends with an older one", "identity.h", "words[0] &= end - 1;", ""},
+	{"a long name ends with an older one", "identity.h", "words[1] &= end ? 0 : first_zero(words[1]) - 1;", "words[1] &= end ? 0 : -1;"},
+	{"live sockets that nobody asked for", "tally.h", "	if (no_totals || !whose)", "	if (!whose)"},
+	{"re-arms that nobody asked for", "minisock.h", "	if (info->verdict == VERDICT_PASS && !no_totals)\n		tally_rearm();", "	if (info->verdict == VERDICT_PASS)\n		tally_rearm();"},
 	{"totals that nobody asked for", "tally.h", "	if (!no_totals)\n		tally(e);", "	tally(e);"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
@@ -85,8 +90,10 @@ func survives(t *testing.T, bin string) (said string, s script) {
 	for _, s := range scenarios(t) {
 		for _, s := range sweep(s) {
 			for hooks := range byte(numHookSets) {
-				if said := try(hooks, optTick, s); said != "" {
-					return said, s
+				for _, options := range []uint16{optTick, optTick | optNoTotals} {
+					if said := try(hooks, options, s); said != "" {
+						return said, s
+					}
 				}
 			}
 		}

@@ -134,9 +134,21 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Owner == softirqTask || e.Closer == softirqTask {
 		o.errorf(f, "an unrelated process is named: %+v", e)
 	}
+	if e.Owner != 0 && e.OwnerComm != commOf(e.Owner) || e.Closer != 0 && e.CloserComm != commOf(e.Closer) {
+		o.errorf(f, "a name is wrong: %q, %q: %+v", e.OwnerComm, e.CloserComm, e)
+	}
+	if e.Family == 2 && (e.Saddr != 127|1<<24 || e.Daddr != 127|2<<24) {
+		o.errorf(f, "addresses %x, %x: %+v", e.Saddr, e.Daddr, e)
+	}
 	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^3 != 0 || e.Hook > 7 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
+}
+
+// commOf is the name that the harness gives to a process.
+func commOf(pid uint64) (comm [16]byte) {
+	copy(comm[:], []string{"five5", "seven-7", "eight--8", "fifteen-bytes-x"}[pid%4])
+	return comm
 }
 
 // nested: it fired in the midst of the one before, which was not done with its own counting.

@@ -97,7 +97,8 @@ static void dress_common(struct sock_common *skc, const struct op *op)
 	skc->skc_family = op->family;
 	skc->skc_num = op->sport;
 	skc->skc_dport = bpf_htons((__u16)op->dport);
-	skc->skc_rcv_saddr = skc->skc_daddr = bpf_htonl(0x7f000001);
+	skc->skc_rcv_saddr = bpf_htonl(0x7f000001);
+	skc->skc_daddr = bpf_htonl(0x7f000002);
 	skc->skc_v6_rcv_saddr.s6_addr[15] = skc->skc_v6_daddr.s6_addr[15] = 1;
 	skc->skc_net.net = net;
 	skc->skc_prot = &tcp_proto;
@@ -137,6 +138,15 @@ static void dress_mini(struct inet_timewait_sock *tw, const struct op *op)
 	tw->tw_timer.entry.pprev = op->pending ? &pending : NULL;
 }
 
+/* After the name are the bytes of an older one, as before 5.17. */
+static void name_task(struct task_struct *task, __u64 pid)
+{
+	static const char *const names[] = { "five5", "seven-7", "eight--8", "fifteen-bytes-x" };
+
+	memset(task->comm, 0xee, sizeof(task->comm) - 1);
+	strcpy(task->comm, names[pid % 4]);
+}
+
 static void surround(const struct op *op)
 {
 	here = (struct surroundings){
@@ -148,7 +158,7 @@ static void surround(const struct op *op)
 	current_task.flags = op->kthread ? PF_KTHREAD : 0;
 	current_task.group_leader = &current_leader;
 	current_task.tgid = op->pid;
-	strcpy(current_leader.comm, "modelled");
+	name_task(&current_leader, op->pid);
 }
 
 /* A program is called with what the hook was called with. */
@@ -254,13 +264,19 @@ static size_t used(struct map *m)
 
 static void put_event(const struct event *e)
 {
+	__u64 comms[4];
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
 		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
+		*(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
 	};
 
 	for (size_t i = 0; i < sizeof(words) / 8; i++)
 		put(words[i]);
+	memcpy(comms, e->owner.comm, COMM_LEN);
+	memcpy(comms + 2, e->closer.comm, COMM_LEN);
+	for (size_t i = 0; i < sizeof(comms) / 8; i++)
+		put(comms[i]);
 }
 
 static void answer(const struct op *op, const struct surroundings *s, size_t first, size_t last)
@@ -287,7 +303,7 @@ static void answer(const struct op *op, const struct surroundings *s, size_t fir
 static void preempt(void)
 {
 	struct surroundings mine = here;
-	struct task_struct mine_task = current_task;
+	struct task_struct task = current_task, leader = current_leader;
 	size_t before = n_seen;
 	const struct op *op;
 
@@ -299,7 +315,8 @@ static void preempt(void)
 	answer(op, &here, before, n_seen);
 	n_seen = before;
 	here = mine;
-	current_task = mine_task;
+	current_task = task;
+	current_leader = leader;
 }
 
 static void run_next(void)
