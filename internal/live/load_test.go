@@ -69,8 +69,8 @@ func timeWaits(ns *testnet.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
-// attempts is how often a load is tried. Now and then a kernel calls no program
-// for a transition (docs/limitations.md). That must be counted, and a run in
+// attempts is how often a load is tried. Some machines call no program for a
+// transition now and then (docs/limitations.md). That must be counted, and a run in
 // which it happened proves nothing about all the others.
 const attempts = 4
 
