@@ -80,7 +80,7 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	st = find_caller(ctx);
 	caller = st.caller;
 	/* Who takes the timer away, and is faster, clears its function (since 6.11). */
-	if (caller == CALLER_NONE && !st.deletes && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
+	if ((caller == CALLER_NONE || caller == CALLER_UNKNOWN) && !st.deletes && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
 	    BPF_CORE_READ(tw, tw_timer.function))
 		caller = CALLER_TIMER;
 	mini_ended(&m, caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(&m, caller));

@@ -63,7 +63,7 @@ static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
 		mini_ended(&m, reason);
 	else if (st.caller == CALLER_REARM)
 		mini_moves(&m);
-	else if (st.caller == CALLER_NONE && !raw) {
+	else if ((st.caller == CALLER_NONE || st.caller == CALLER_UNKNOWN) && !raw) {
 		struct inet_timewait_sock *tw = m.tw;
 
 		count(seen); /* for all that is known, an end */

@@ -44,7 +44,7 @@ __noinline int closed_by_process(__u32 from, __u32 to, __u32 reason, __u32 shutd
 __noinline __u32 listener_reason(__u32 caller, __u32 shutdown)
 {
 	/* close() sets this before; neither an abort nor a listen() that fails does. */
-	if (!n_callers && shutdown != SHUTDOWN_MASK)
+	if (caller == CALLER_UNKNOWN && shutdown != SHUTDOWN_MASK)
 		return REASON_KILLED;
 	switch (caller) {
 	case CALLER_ABORT:
@@ -78,7 +78,7 @@ __noinline __u32 error_reason(__u32 caller, __u32 err, __u32 from)
 		 * tcp_validate_incoming(). sk_err is the same.
 		 */
 		if (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2) {
-			if (!n_callers)
+			if (caller == CALLER_UNKNOWN)
 				return REASON_KILLED;
 			if (caller == CALLER_STATE_PROCESS)
 				return REASON_RST_SENT;
@@ -124,7 +124,7 @@ static __always_inline __u8 close_reason(const struct event *e, const struct fac
 		return e->tuple.sport ? REASON_ABORTED : REASON_NO_PORT;
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:
-		if (!n_callers)
+		if (f->caller == CALLER_UNKNOWN)
 			return REASON_KILLED;
 		/*
 		 * An orphan whose FIN was acknowledged while a process had it

@@ -64,17 +64,18 @@ static __always_inline bool same_socket(const struct sock_info *info, __u64 cook
 	return !info->cookie || info->cookie == cookie;
 }
 
-/* Nothing is known but that something was; that is still counted as live. */
+/*
+ * Nothing is known but that something was; that is still counted as live. The key
+ * is not touched: while it is 0 another CPU can take the place.
+ */
 static __always_inline void clear_socket(struct sock_info *info)
 {
 	__u32 counted = info->counted;
 	bool spilled = info->spilled;
-	__u64 key = info->key;
 
-	__builtin_memset(info, 0, sizeof(*info));
+	__builtin_memset(&info->since_ns, 0, sizeof(*info) - __builtin_offsetof(struct sock_info, since_ns));
 	info->counted = counted;
 	info->spilled = spilled;
-	info->key = key;
 }
 
 static __always_inline bool take_socket_slot(struct sock_info *slot, __u64 key)

@@ -11,7 +11,7 @@
 #include "maps.h"
 
 enum caller {
-	CALLER_NONE,
+	CALLER_NONE,		/* none of these */
 	CALLER_TIMER,		/* the timer wheel: the timer fires */
 	CALLER_REARM,		/* __mod_timer(): the timer is moved */
 	CALLER_DELETE,		/* timer_shutdown_sync() and its kin: the timer is taken away */
@@ -24,6 +24,7 @@ enum caller {
 	CALLER_LISTEN,		/* inet_csk_listen_start() */
 	CALLER_VALIDATE,	/* tcp_validate_incoming() */
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
+	CALLER_UNKNOWN,		/* the kernel gave no stack, or hides its addresses */
 };
 
 #define MAX_CALLERS	64
@@ -71,7 +72,7 @@ __noinline __u32 caller_at(__u64 ip)
 /* Kernel stack, innermost first. */
 struct frames {
 	__u64 ips[MAX_FRAMES];
-	__s64 bytes;		/* in use; negative: the kernel cannot unwind */
+	__s64 bytes;		/* in use; negative: the kernel cannot unwind, or not now */
 };
 
 /* What the stack says. */
@@ -85,14 +86,14 @@ struct stack {
 /*
  * The innermost counts, since a softirq runs on top of whatever it
  * interrupted, and that must not be taken for its cause. Where the kernel
- * cannot unwind nothing is said. Global for the verifier's sake, as caller_at().
+ * cannot unwind that is said. Global for the verifier's sake, as caller_at().
  */
 __noinline __u32 innermost(struct frames *st)
 {
 	__u32 deletes = 0;
 
-	if (!st)
-		return CALLER_NONE;
+	if (!st || st->bytes <= 0)
+		return CALLER_UNKNOWN;
 	for (__u32 i = 0; i < MAX_FRAMES; i++) {
 		__u32 caller;
 
@@ -118,7 +119,7 @@ static __noinline __u32 read_stack(void *ctx)
 
 static __always_inline struct stack find_caller(void *ctx)
 {
-	__u32 said = n_callers ? read_stack(ctx) : CALLER_NONE;
+	__u32 said = n_callers ? read_stack(ctx) : CALLER_UNKNOWN;
 
 	return (struct stack){ .caller = said & ~DELETES, .deletes = said & DELETES };
 }

@@ -42,6 +42,7 @@ const (
 	bpfCallerCALLER_LISTEN        bpfCaller = 10
 	bpfCallerCALLER_VALIDATE      bpfCaller = 11
 	bpfCallerCALLER_STATE_PROCESS bpfCaller = 12
+	bpfCallerCALLER_UNKNOWN       bpfCaller = 13
 )
 
 type bpfCallerRange struct {

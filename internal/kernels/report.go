@@ -313,7 +313,7 @@ that have functions with 6.0, and fentry with 6.4
 
 ## What the verifier looks at
 
-How many instructions the kernel's verifier looked at to accept each program. Its limit is one million.
+How many instructions the kernel's verifier looked at to accept each program, with the totals, which finwait trace leaves out. Its limit is one million.
 
 `)
 	b.WriteString(costs(results))

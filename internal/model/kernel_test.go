@@ -122,7 +122,7 @@ func (k *kernel) push(o op) int {
 	for i, c := range k.stack {
 		o.Stack[i] = c<<8 + 16
 	}
-	o.Frames = int64(len(k.stack))
+	o.Frames = max(1, int64(len(k.stack))) // somebody calls always
 	if n := len(k.ops); n > 0 && k.ops[n-1].Nest > 0 && !k.canNest(&k.ops[n-1], &o) {
 		k.ops[n-1].Nest = 0
 	}
@@ -215,6 +215,9 @@ func (k *kernel) fire(c code, o op, f firing) {
 	}
 	f.op = k.push(o)
 	k.stack = stack
+	if f.noStack {
+		k.ops[f.op].Frames = -14 // EFAULT
+	}
 	if f.ringFull {
 		k.ops[f.op].RingRoom = 0
 	}

@@ -34,6 +34,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a long name ends with an older one", "identity.h", "words[1] &= end ? 0 : first_zero(words[1]) - 1;", "words[1] &= end ? 0 : -1;"},
 	{"live sockets that nobody asked for", "tally.h", "	if (no_totals || !whose)", "	if (!whose)"},
 	{"re-arms that nobody asked for", "minisock.h", "	if (info->verdict == VERDICT_PASS && !no_totals)\n		tally_rearm();", "	if (info->verdict == VERDICT_PASS)\n		tally_rearm();"},
+	{"a stack that is not there says that nobody called", "unwind.h", "	if (!st || st->bytes <= 0)\n		return CALLER_UNKNOWN;", "	if (!st)\n		return CALLER_UNKNOWN;"},
 	{"totals that nobody asked for", "tally.h", "	if (!no_totals)\n		tally(e);", "	tally(e);"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }

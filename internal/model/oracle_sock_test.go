@@ -120,7 +120,13 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		o.errorf(f, "cookie %d of a socket of cookie %d", e.Cookie, o.out.results[f.op].Cookie)
 	}
 	o.who(f, &e, tainted)
-	if tainted || f.noStack {
+	if tainted {
+		return
+	}
+	if f.noStack && f.to == closed { // what the stack would have told is not made up
+		if e.Reason != f.reason && e.Reason != killed || f.from == listen && e.Closer != 0 && e.Closer != f.closer {
+			o.errorf(f, "without a stack: reason %d, want %d, closed by %d, want %d", e.Reason, f.reason, e.Closer, f.closer)
+		}
 		return
 	}
 	if want := f.reason; f.to == closed && e.Reason != want {
