@@ -108,12 +108,24 @@ __noinline __u32 innermost(struct frames *st)
 	return CALLER_NONE | deletes;
 }
 
-/* A function of its own: the addresses would take a third of the stack from whoever asks. */
+/* Since 6.10. */
+extern void bpf_preempt_disable(void) __weak __ksym;
+extern void bpf_preempt_enable(void) __weak __ksym;
+
+/*
+ * A function of its own: the addresses would take a third of the stack from whoever asks.
+ * The kernel takes a stack into memory of which each CPU has one for all its tasks: a task
+ * that is preempted meanwhile (from 7.0 on it can be) keeps it from all others.
+ */
 static __noinline __u32 read_stack(void *ctx)
 {
 	struct frames st = {};
 
+	if (bpf_preempt_disable)
+		bpf_preempt_disable();
 	st.bytes = bpf_get_stack(ctx, st.ips, sizeof(st.ips), 0);
+	if (bpf_preempt_enable)
+		bpf_preempt_enable();
 	return innermost(&st);
 }
 
