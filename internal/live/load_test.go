@@ -69,23 +69,11 @@ func timeWaits(ns *testnet.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
-// attempts is how often a load is tried. Some machines call no program for a
-// transition now and then (docs/limitations.md). That must be counted, and a run in
-// which it happened proves nothing about all the others.
-const attempts = 4
-
 // Connections as fast as several processes can make them: nothing is missing,
 // nothing is out of order, and the kernel counts as many TIME_WAITs.
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	for n := range attempts {
-		why := loadOnce(t)
-		if t.Failed() || why == "" {
-			return
-		}
-		t.Logf("attempt %d: %s", n+1, why)
-	}
-	t.Errorf("none of %d runs was complete", attempts)
+	testnet.Attempts(t, loadOnce)
 }
 
 // loadOnce says what was missing, if anything was.

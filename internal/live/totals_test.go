@@ -123,14 +123,7 @@ func live(tot *tracer.Totals) testnet.Census {
 // many TIME_WAITs, and has as many sockets.
 func TestTotals(t *testing.T) {
 	t.Parallel()
-	for n := range attempts {
-		why := totalsOnce(t)
-		if t.Failed() || why == "" {
-			return
-		}
-		t.Logf("attempt %d: %s", n+1, why)
-	}
-	t.Errorf("none of %d runs was complete", attempts)
+	testnet.Attempts(t, totalsOnce)
 }
 
 // totalsOnce says what was lost, if anything was, or what the kernel told nobody of:
