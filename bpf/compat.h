@@ -9,6 +9,23 @@
 
 #include "kernel.h"
 
+/* Since 6.2. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
+
+/*
+ * A scalar at an address that the verifier knows nothing of: a load where it can be
+ * told the type, else a call of a helper, which takes 10 ns.
+ */
+#define CORE_LOAD(type, addr, field) ({								\
+	__typeof_unqual__(((type *)0)->field) val_;						\
+												\
+	if (bpf_rdonly_cast)									\
+		val_ = ((type *)bpf_rdonly_cast(addr, bpf_core_type_id_kernel(type)))->field;	\
+	else											\
+		bpf_core_read(&val_, sizeof(val_), &((type *)(addr))->field);			\
+	val_;											\
+})
+
 /*
  * Before 6.1 cgroup->ancestor_ids held the ids themselves; 7f203bc89eb6
  * ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]") keeps pointers.

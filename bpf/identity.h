@@ -67,11 +67,11 @@ static __always_inline bool v4_mapped(const __u8 *addr)
  */
 static __always_inline void read_ends(struct tuple *t, struct sock_common *skc)
 {
-	__u32 ports = BPF_CORE_READ(skc, skc_portpair);
+	__u32 ports = CORE_LOAD(struct sock_common, skc, skc_portpair);
 	__u64 addrs;
 
 	__builtin_memset(t, 0, sizeof(*t));
-	t->family = BPF_CORE_READ(skc, skc_family);
+	t->family = CORE_LOAD(struct sock_common, skc, skc_family);
 	t->dport = bpf_ntohs((__u16)ports);
 	t->sport = ports >> 16;
 
@@ -85,7 +85,7 @@ static __always_inline void read_ends(struct tuple *t, struct sock_common *skc)
 		__builtin_memset(t->saddr, 0, 16);
 		__builtin_memset(t->daddr, 0, 16);
 	}
-	addrs = BPF_CORE_READ(skc, skc_addrpair);
+	addrs = CORE_LOAD(struct sock_common, skc, skc_addrpair);
 	*(__u32 *)t->saddr = addrs >> 32;
 	*(__u32 *)t->daddr = (__u32)addrs;
 }

@@ -176,25 +176,29 @@ const volatile __u8 stream = 1;
 /* User space sleeps without a timer and wants to be woken by the next event. */
 __u32 reader_sleeps;
 
-/* Half of the ring: past this the reader is woken at once. */
+/* Half of the ring: past this the reader is woken at once, and once. */
 const volatile __u64 wake_bytes = 2048;
+
+/* The ring was fuller than that when it was last looked at. */
+__u8 half_full;
 
 static __always_inline void output(struct event *e)
 {
-	bool sleeps = reader_sleeps;
-	__u64 flags = BPF_RB_NO_WAKEUP;
+	bool fuller = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes;
+	bool sleeps = reader_sleeps, wake = sleeps || (fuller && !half_full);
 
-	if (sleeps) {
+	if (fuller != half_full)
+		half_full = fuller;
+	if (sleeps)
 		reader_sleeps = 0;
-		flags = BPF_RB_FORCE_WAKEUP;
-	} else if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes) {
-		flags = BPF_RB_FORCE_WAKEUP;
-	}
-	if (!bpf_ringbuf_output(&events, e, sizeof(*e), flags)) {
+	if (!bpf_ringbuf_output(&events, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
 		count(delivered);
 		return;
 	}
 	count(ring_full);
+	/* The wake-up went with the event. */
+	if (wake)
+		half_full = 0;
 	if (sleeps)
 		reader_sleeps = 1;
 }

@@ -49,10 +49,10 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 {
 	m->tw = tw;
 	m->skc = &tw->__tw_common;
-	m->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
+	m->cookie = CORE_LOAD(struct inet_timewait_sock, tw, __tw_common.skc_cookie.counter);
 	m->by_address = !m->cookie;
-	m->expires = BPF_CORE_READ(tw, tw_timer.expires);
-	m->substate = BPF_CORE_READ(tw, tw_substate);
+	m->expires = CORE_LOAD(struct inet_timewait_sock, tw, tw_timer.expires);
+	m->substate = CORE_LOAD(struct inet_timewait_sock, tw, tw_substate);
 	m->now = bpf_ktime_get_ns();
 	m->hook = hook;
 }

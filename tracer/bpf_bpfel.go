@@ -332,6 +332,7 @@ const (
 	bpfVarFentry             = "fentry"
 	bpfVarFilterEdges        = "filter_edges"
 	bpfVarFiltersConnections = "filters_connections"
+	bpfVarHalfFull           = "half_full"
 	bpfVarHz                 = "hz"
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
@@ -457,6 +458,7 @@ type bpfVariableSpecs struct {
 	Fentry             *ebpf.VariableSpec `ebpf:"fentry"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
+	HalfFull           *ebpf.VariableSpec `ebpf:"half_full"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
@@ -562,6 +564,7 @@ type bpfVariables struct {
 	Fentry             *ebpf.Variable `ebpf:"fentry"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
+	HalfFull           *ebpf.Variable `ebpf:"half_full"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
