@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"finwait/internal/scenario"
+	"finwait/internal/test/saved"
+	"finwait/tracer"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "save what is printed now of the saved runs")
+
+// What trace, stat and demo print of a saved run is what they printed then, to the byte.
+func TestSaved(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = local }()
+	all, err := saved.All()
+	if err != nil || len(all) != len(scenario.All()) {
+		t.Fatalf("%d runs of %d scenarios, %v", len(all), len(scenario.All()), err)
+	}
+	for _, r := range all {
+		for surface, got := range printed(t, r) {
+			if *update {
+				if err := os.WriteFile(filepath.Join("../../internal/test/saved", saved.Dir, r.Name+"."+surface), got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			want, err := r.Printed(surface)
+			if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {
+				t.Errorf("%s.%s: %v (-saved +now)\n%s", r.Name, surface, err, diff)
+			}
+		}
+	}
+}
+
+func printed(t *testing.T, r *saved.Run) map[string][]byte {
+	surfaces := make(map[string][]byte)
+	collect := func(surface string, show func(*bufio.Writer) error) {
+		var b bytes.Buffer
+		w := bufio.NewWriter(&b)
+		if err := show(w); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		surfaces[surface] = b.Bytes()
+	}
+	stream := func(s sink) error {
+		for i := range r.Transitions {
+			tr := r.Transitions[i].Tracer()
+			if err := s.transition(&tr); err != nil {
+				return err
+			}
+		}
+		return s.summary(r.Stats.Tracer(), r.Hooks)
+	}
+	raws := func(s sink) error {
+		for i := range r.Raws {
+			ev := r.Raws[i].Tracer()
+			if err := s.raw(&ev); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	collect("trace.txt", func(w *bufio.Writer) error { return stream(newTextSink(w, false, true)) })
+	collect("trace.json", func(w *bufio.Writer) error { return stream(newJSONSink(w)) })
+	collect("raw.txt", func(w *bufio.Writer) error { return raws(newTextSink(w, true, false)) })
+	collect("raw.json", func(w *bufio.Writer) error { return raws(newJSONSink(w)) })
+	collect("demo.txt", func(w *bufio.Writer) error { return demonstrate(r, newLadder(w, true)) })
+	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, &demoJSON{jsonSink: newJSONSink(w), out: w}) })
+
+	report := &statReport{
+		end: time.Unix(0, r.Wall+r.SpanNs).UTC(), span: time.Duration(r.SpanNs), totals: r.Totals.Tracer(), by: tracer.ByPort,
+		lost: r.Stats.Tracer().Lost, hooks: r.Hooks, last: true,
+	}
+	report.split(nil, r.TracerGroups(), 2)
+	collect("stat.txt", func(w *bufio.Writer) error { return (&statText{w: w}).report(report) })
+	collect("stat.json", func(w *bufio.Writer) error { return (&statJSON{newJSONSink(w)}).report(report) })
+	collect("interval.txt", func(w *bufio.Writer) error { return (&statText{w: w}).interval(report) })
+	for _, surface := range []string{"stat.txt", "stat.json"} { // the length of a slot of the timer wheel is the kernel's
+		surfaces[surface] = regexp.MustCompile(`60\.000s to 6\d\.\d\d\ds|"undisturbed_to_ns":\d+`).ReplaceAll(surfaces[surface], []byte("BAND"))
+	}
+	return surfaces
+}
+
+func demonstrate(r *saved.Run, s demoSink) error {
+	for i := range r.Transitions {
+		tr := r.Transitions[i].Tracer()
+		if err := s.transition(&tr); err != nil {
+			return err
+		}
+	}
+	s.note(time.Duration(r.Mono), "a note")
+	if err := s.release(1<<63 - 1); err != nil {
+		return err
+	}
+	return s.end(r.Name, asExpected, "an explanation")
+}

@@ -1,0 +1,35 @@
+package tracer
+
+import (
+	"context"
+	"unsafe"
+
+	"finwait/internal/ktime"
+)
+
+// ReadSamples is Run, but hands over the records of the ring buffer as they are.
+func (t *Tracer) ReadSamples(ctx context.Context, handle func([]byte) error) error {
+	return t.read(ctx, func(ev *bpfEvent) error {
+		return handle(append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize)...))
+	})
+}
+
+// Resolve is what Run makes of a record of the ring buffer.
+func Resolve(sample []byte, clock *ktime.Clock) (t Transition, err error) {
+	var ev bpfEvent
+	if err := decode(sample, &ev); err != nil {
+		return t, err
+	}
+	resolve(&ev, clock, &t)
+	return t, nil
+}
+
+// ResolveRaw is what RunRaw makes of it.
+func ResolveRaw(sample []byte, clock *ktime.Clock) (r RawEvent, err error) {
+	var ev bpfEvent
+	if err := decode(sample, &ev); err != nil {
+		return r, err
+	}
+	resolveRaw(&ev, clock, &r)
+	return r, nil
+}
