@@ -29,35 +29,35 @@ test: ## all tests, on the running kernel (root); one package at a time, as they
 
 .PHONY: test-unit
 test-unit: ## the tests that need no kernel of their own, with the race detector
-	$(GO) test -race $$($(GO) list ./... | grep -v /internal/live)
+	$(GO) test -race $$($(GO) list ./... | grep -v /internal/test/live)
 
 .PHONY: test-live
 test-live: ## the tests that trace the running kernel (root)
-	$(GO) test -count=1 -timeout 6m ./internal/live
+	$(GO) test -count=1 -timeout 6m ./internal/test/live
 
 .PHONY: test-kernels
 test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
-	$(GO) run ./internal/kernels -kernels "$(KERNELS)"
+	$(GO) run ./internal/test/kernels -kernels "$(KERNELS)"
 
 .PHONY: docs-kernels
 docs-kernels: ## the same, and write docs/kernels.md
-	$(GO) run ./internal/kernels -docs docs/kernels.md
+	$(GO) run ./internal/test/kernels -docs docs/kernels.md
 
 .PHONY: soak
 soak: build ## run finwait for DURATION (1m) under everything at once, stalled, killed and started again (root); SEED=n chooses the same again
-	$(GO) run ./internal/soak -duration $(DURATION) -seed $(SEED)
+	$(GO) run ./internal/test/soak -duration $(DURATION) -seed $(SEED)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ (10s)
 	$(GO) test -run '^$$' -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
 	$(GO) test -run '^$$' -fuzz FuzzNames -fuzztime $(FUZZ) ./cmd/finwait
-	$(GO) test -run '^$$' -fuzz FuzzModel -fuzztime $(FUZZ) ./internal/model
+	$(GO) test -run '^$$' -fuzz FuzzModel -fuzztime $(FUZZ) ./internal/test/model
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/sockdiag
 	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram
 
 .PHONY: bench
 bench: build ## measure what tracing costs, beside other tracers (root, quiet machine); write it down with ARGS="-docs docs/overhead.md"
-	$(GO) run ./internal/bench $(ARGS)
+	$(GO) run ./internal/test/bench $(ARGS)
 
 .PHONY: bench-deps
 bench-deps: ## install the other tracers, from Debian (root)

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/bpfobj"
 	"finwait/internal/load"
-	"finwait/internal/testnet"
+	"finwait/internal/test/bpfobj"
+	"finwait/internal/test/testnet"
 
 	"golang.org/x/sys/unix"
 )

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"testing"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 )
 
 // watched looks at a process until stop is called: at the most memory that it ever

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 )
 
 // asHolder makes this binary a process that holds a listener and a connection to

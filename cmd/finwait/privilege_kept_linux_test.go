@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"finwait/internal/privilege"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 )
 
 // asClients makes this binary the command that is measured: it makes so many

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 )
 
 // In a time namespace CLOCK_MONOTONIC is another than the kernel's; what is shown is not bent by it.

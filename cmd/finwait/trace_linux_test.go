@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 )
 
 const asFinwait = "FINWAIT_TEST_RUN_MAIN"

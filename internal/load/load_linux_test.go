@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 
 	"golang.org/x/sys/unix"
 )

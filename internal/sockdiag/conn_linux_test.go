@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"finwait/internal/sockdiag"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 
 	"github.com/google/go-cmp/cmp"
 )

@@ -47,7 +47,7 @@ func TestMutants(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.CopyFS(dir, os.DirFS("../../bpf")); err != nil {
+			if err := os.CopyFS(dir, os.DirFS("../../../bpf")); err != nil {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, m.file)

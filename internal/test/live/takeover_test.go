@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"finwait/internal/sockdiag"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"

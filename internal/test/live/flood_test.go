@@ -12,7 +12,7 @@ import (
 
 	"finwait/internal/audit"
 	generator "finwait/internal/load"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 

@@ -276,7 +276,7 @@ func document(results []*result) string {
 
 Written by ` + "`make docs-kernels`" + `: Debian's cloud kernels, the newest of every series that
 Debian's mirror had for amd64 and one for arm64, each booted in QEMU without
-hardware support, on two CPUs that take turns. The tests are those of internal/live
+hardware support, on two CPUs that take turns. The tests are those of internal/test/live
 in short mode: the 60 seconds of a TIME_WAIT are not waited for, and of filters one of
 a kind is tried. What no hook of minisocks has part in (filters, groups, opening and
 closing a tracer, a full ring buffer) is tried with one set of hooks, and that nothing leaks

@@ -126,7 +126,7 @@ func withHarness(run func() int) int {
 	}
 	defer os.RemoveAll(dir)
 	bin := filepath.Join(dir, "harness")
-	if err := build(bin, "../../bpf"); err != nil {
+	if err := build(bin, "../../../bpf"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, errNoCompiler) && os.Getenv("CI") == "" {
 			return run() // each test skips, and says so

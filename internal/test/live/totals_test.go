@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"finwait/internal/histogram"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 

@@ -139,7 +139,7 @@ func (t *tool) command() string {
 	words := append([]string{}, t.argv...)
 	for i, w := range words {
 		if filepath.Base(w) == scriptName {
-			words[i] = "internal/bench/" + scriptName
+			words[i] = "internal/test/bench/" + scriptName
 		}
 	}
 	return strings.Join(words, " ")

@@ -16,9 +16,9 @@ import (
 	"syscall"
 	"time"
 
-	"finwait/internal/bpfobj"
 	"finwait/internal/netns"
 	"finwait/internal/scenario"
+	"finwait/internal/test/bpfobj"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"time"
 
-	"finwait/internal/bpfobj"
+	"finwait/internal/test/bpfobj"
 
 	"github.com/cilium/ebpf"
 )

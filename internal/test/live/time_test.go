@@ -8,20 +8,20 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
-// ownMachine is set where the machine is the tests' own: internal/kernels sets it.
+// ownMachine is set where the machine is the tests' own: internal/test/kernels sets it.
 const ownMachine = "FINWAIT_OWN_MACHINE"
 
 // The wall clock is set while a connection is open: its duration does not bend, and
 // the dates of what comes after follow the clock. Not parallel, as others read that, too.
 func TestWallClockSet(t *testing.T) {
 	if os.Getenv(ownMachine) == "" {
-		t.Skip("skipped: it sets the machine's clock, which is only done where internal/kernels says that the machine is the tests' own")
+		t.Skip("skipped: it sets the machine's clock, which is only done where internal/test/kernels says that the machine is the tests' own")
 	}
 	ns, r := record(t)
 	for _, step := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	generator "finwait/internal/load"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 

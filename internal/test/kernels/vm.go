@@ -61,7 +61,7 @@ func userland(arch string) ([]file, error) {
 	defer os.RemoveAll(tmp)
 	files := []file{{"bin", modeDir, nil}, {"modules", modeDir, nil}, {"init", modeExec, initScript}}
 	for name, args := range map[string][]string{
-		"live.test":      {"test", "-c", "./internal/live"},
+		"live.test":      {"test", "-c", "./internal/test/live"},
 		"tracer.test":    {"test", "-c", "./tracer"},
 		"finwait.test":   {"test", "-c", "./cmd/finwait"},
 		"privilege.test": {"test", "-c", "./internal/privilege"},

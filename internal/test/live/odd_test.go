@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/testnet"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"

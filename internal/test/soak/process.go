@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"finwait/internal/bpfobj"
+	"finwait/internal/test/bpfobj"
 
 	"golang.org/x/sys/unix"
 )
