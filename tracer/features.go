@@ -12,12 +12,12 @@ type Feature struct {
 type FeatureState uint8
 
 // The states of a feature. A probe that fails for another reason than the
-// feature's absence leaves it Unclear.
+// feature's absence leaves it FeatureUnclear.
 const (
-	Missing FeatureState = iota
-	InUse
-	Available // there, but something better is in use, or nothing needs it yet
-	Unclear
+	FeatureMissing FeatureState = iota
+	FeatureInUse
+	FeatureAvailable // there, but something better is in use, or nothing needs it yet
+	FeatureUnclear
 )
 
 func (s FeatureState) String() string {

@@ -149,9 +149,9 @@ func readSymbols() (*symbols, error) {
 
 // minisockHooks are the programs of each set that follows minisocks, in the order
 // to attach them: what is born before its end can be seen would never go.
-var minisockHooks = map[Hooks][]string{
-	Fentry:     {bpfProgTwskKill, bpfProgTwskSchedule, bpfProgTwskAlloc},
-	Tracepoint: {bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb, bpfProgTimerStart},
+var minisockHooks = map[HookSet][]string{
+	HooksFentry:     {bpfProgTwskKill, bpfProgTwskSchedule, bpfProgTwskAlloc},
+	HooksTracepoint: {bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb, bpfProgTimerStart},
 }
 
 // A function of the kernel that a program of Fentry is attached to. A value that
@@ -168,13 +168,13 @@ var functions = map[string]function{
 }
 
 // load brings the programs and maps into the kernel: those of one set of hooks.
-func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) {
+func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err
 	}
-	if hooks == Fentry {
-		for _, name := range minisockHooks[Fentry] {
+	if hooks == HooksFentry {
+		for _, name := range minisockHooks[HooksFentry] {
 			empty, err := emptyFentry(types, functions[name])
 			if err != nil {
 				return nil, err
@@ -183,7 +183,7 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 		}
 	}
 	syms, err := kernelSymbols()
-	if hooks == Fentry && errors.Is(err, ErrHiddenSymbols) {
+	if hooks == HooksFentry && errors.Is(err, ErrHiddenSymbols) {
 		syms, err = &symbols{}, nil // the stack tells nothing then: what only it could say is Killed
 	}
 	if err != nil {
@@ -203,7 +203,7 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	if err := setConstants(spec, cfg, syms, hz); err != nil {
 		return nil, err
 	}
-	if err := spec.Variables[bpfVarFentry].Set(flag(hooks == Fentry)); err != nil {
+	if err := spec.Variables[bpfVarFentry].Set(flag(hooks == HooksFentry)); err != nil {
 		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
 	for set, programs := range minisockHooks {
@@ -271,7 +271,7 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	spec.Maps[bpfMapSockets].MaxEntries = max(minSockets, min(4*openFiles(), maxSockets))
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
-	if cfg.SplitBy != NoSplit {
+	if cfg.SplitBy != SplitNone {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
 	}
 	if cfg.Audit {

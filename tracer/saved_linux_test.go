@@ -72,7 +72,7 @@ func save(t *testing.T, sc *scenario.Scenario) {
 	cfg := tracer.Config{Filter: tracer.Filter{NetNS: []uint32{st.Inode}}}
 	raw := cfg
 	raw.Raw = true
-	cfg.SplitBy = tracer.ByPort
+	cfg.SplitBy = tracer.SplitPort
 	began := time.Now()
 	told, err := tracer.New(cfg)
 	if err != nil {

@@ -25,7 +25,7 @@ const flushEvery = 50 * time.Millisecond
 // A Tracer follows the TCP sockets of the host, in every network namespace.
 type Tracer struct {
 	cfg      Config
-	hooks    Hooks // the set in use
+	hooks    HookSet // the set in use
 	coll     *ebpf.Collection
 	reader   *ringbuf.Reader
 	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
@@ -64,19 +64,19 @@ func New(cfg Config) (*Tracer, error) {
 	// read both at once. What goes wrong with the symbols load() meets again.
 	go func() { _, _ = kernelSymbols() }()
 	types := kernelTypesCache()
-	if cfg.Hooks != Auto {
+	if cfg.Hooks != HooksAuto {
 		return open(cfg, cfg.Hooks, types)
 	}
-	t, err := open(cfg, Fentry, types)
+	t, err := open(cfg, HooksFentry, types)
 	if err == nil {
 		return t, nil
 	}
 	// Whatever is wrong with them: if it is not the hooks, the others fail as well.
 	cfg.Logger.Debug().Err(err).Msg("no fentry hooks here: tracepoints follow the minisocks")
-	return open(cfg, Tracepoint, types)
+	return open(cfg, HooksTracepoint, types)
 }
 
-func open(cfg Config, hooks Hooks, types *btf.Cache) (*Tracer, error) {
+func open(cfg Config, hooks HookSet, types *btf.Cache) (*Tracer, error) {
 	coll, err := load(&cfg, hooks, types)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (t *Tracer) start() (err error) {
 }
 
 // Hooks says which set of hooks follows the minisocks: Fentry or Tracepoint.
-func (t *Tracer) Hooks() Hooks { return t.hooks }
+func (t *Tracer) Hooks() HookSet { return t.hooks }
 
 // Run hands every transition to handle, in the order that the kernel made them
 // per socket, until ctx is done, handle fails, or Close. A transition is only

@@ -20,7 +20,7 @@ func (*Tracer) RunRaw(context.Context, func(*RawEvent) error) error { return Err
 func (*Tracer) Stats() (Stats, error) { return Stats{}, ErrNotLinux }
 
 // Hooks is never reached.
-func (*Tracer) Hooks() Hooks { return Auto }
+func (*Tracer) Hooks() HookSet { return HooksAuto }
 
 // Close is never reached.
 func (*Tracer) Close() error { return nil }

@@ -83,7 +83,7 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, &demoJSON{jsonSink: newJSONSink(w), out: w}) })
 
 	report := &statReport{
-		end: time.Unix(0, r.Wall+r.SpanNs).UTC(), span: time.Duration(r.SpanNs), totals: r.Totals.Tracer(), by: tracer.ByPort,
+		end: time.Unix(0, r.Wall+r.SpanNs).UTC(), span: time.Duration(r.SpanNs), totals: r.Totals.Tracer(), by: tracer.SplitPort,
 		lost: r.Stats.Tracer().Lost, hooks: r.Hooks, last: true,
 	}
 	report.split(nil, r.TracerGroups(), 2)

@@ -175,7 +175,7 @@ func (t *Transition) Tracer() tracer.Transition {
 		Local: t.Local, Remote: t.Remote, From: tracer.State(t.From), To: tracer.State(t.To),
 		Duration: time.Duration(t.Duration), Precision: tracer.Precision(t.Precision), Role: tracer.Role(t.Role),
 		Owner:  tracer.Owner{PID: t.Owner.PID, Comm: comm(t.Owner.Comm), UID: t.UID, CgroupID: t.CgroupID},
-		Closer: tracer.Closer{PID: t.Closer.PID, Comm: comm(t.Closer.Comm)},
+		Closer: tracer.Process{PID: t.Closer.PID, Comm: comm(t.Closer.Comm)},
 		Reason: tracer.Reason(t.Reason), Rearms: t.Rearms, Source: tracer.Source(t.Source),
 	}
 }
@@ -194,7 +194,7 @@ func FromTransition(t *tracer.Transition) Transition {
 func (r *Raw) Tracer() tracer.RawEvent {
 	return tracer.RawEvent{
 		Time: time.Unix(0, r.TimeNs).UTC(), Ktime: time.Duration(r.KtimeNs), Hook: tracer.Hook(r.Hook), CPU: r.CPU,
-		Task: tracer.Closer{PID: r.Task.PID, Comm: comm(r.Task.Comm)}, Cookie: r.Cookie, NetNS: r.NetNS,
+		Task: tracer.Process{PID: r.Task.PID, Comm: comm(r.Task.Comm)}, Cookie: r.Cookie, NetNS: r.NetNS,
 		Local: r.Local, Remote: r.Remote, From: tracer.State(r.From), To: tracer.State(r.To),
 		Err: r.Err, Minisock: r.Minisock, TimerLeft: r.TimerLeft,
 	}
