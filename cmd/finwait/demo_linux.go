@@ -8,12 +8,12 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"finwait/internal/ktime"
+	"finwait/internal/demo"
 	"finwait/internal/privilege"
 	"finwait/internal/scenario"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -66,35 +66,19 @@ func scenarioNames() []string {
 	return names
 }
 
-// A demoSink shows a scenario.
-type demoSink interface {
-	list([]scenario.Scenario) error
-	transition(*tracer.Transition) error
-	note(at time.Duration, text string)
-	release(until time.Duration) error // show what happened up to then
-	end(name, result, text string) error
-}
-
-// How a scenario went.
-const (
-	asExpected = "as_expected"
-	unexpected = "unexpected"
-	notRun     = "not_run"
-)
-
 func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := o.out.check(); err != nil {
 		return usage(err)
 	}
 	out := bufio.NewWriter(stdout)
-	var s demoSink = newLadder(out, colours(stdout, o.out.color))
-	js := &demoJSON{jsonSink: newJSONSink(out), out: out}
-	if o.out.output == "json" {
-		s = js
+	js := demo.NewJSON(out)
+	var s demo.Sink = js
+	if o.out.output == "text" {
+		s = demo.NewLadder(out, text.Coloured(stdout, o.out.color))
 	}
 	all := scenario.All()
 	if len(args) == 0 {
-		if err := s.list(all); err != nil {
+		if err := s.List(all); err != nil {
 			return err
 		}
 		return out.Flush()
@@ -103,53 +87,52 @@ func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.
 	if i < 0 {
 		return usage(fmt.Errorf("no demonstration is called %q: there are %s", args[0], strings.Join(scenarioNames(), " ")))
 	}
-	js.fast = o.fast && all[i].Minute()
+	js.Fast = o.fast && all[i].Minute()
 	return o.play(ctx, &all[i], s, logger(stderr))
 }
 
 // play runs one scenario and shows it.
-func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demoSink, log *zerolog.Logger) error {
+func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demo.Sink, log *zerolog.Logger) error {
 	st, err := scenario.Open()
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	tr, err := tracer.New(tracer.Config{Filter: tracer.Filter{NetNS: []uint32{st.Inode}}, Logger: *log})
-	if err != nil {
-		return err
-	}
-	defer tr.Close()
-	warnLacking(log, func(u privilege.Use) string {
+	live, err := attach(tracer.Config{Filter: tracer.Filter{NetNS: []uint32{st.Inode}}, Logger: *log}, func(u privilege.Use) string {
 		if u.Name != privilege.Syslog { // nothing in its namespace is older
 			return ""
 		}
 		return u.Without
 	})
+	if err != nil {
+		return err
+	}
+	defer live.Close()
 	namespace := []string{privilege.SysAdmin, privilege.NetAdmin, privilege.NetRaw}
-	if err := confine(tr, privilege.Need{Capabilities: namespace, Files: true}, log); err != nil {
+	if err := confine(live, privilege.Need{Capabilities: namespace, Files: true}, log); err != nil {
 		return err
 	}
 
-	show := &demoShow{sink: s}
+	show := demo.NewShow(s)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	tracing, stop := context.WithCancel(context.Background())
 	defer stop()
 	traced := make(chan error, 1)
 	go func() {
-		err := tr.Run(tracing, func(t *tracer.Transition) error {
+		err := live.Run(tracing, func(t *tracer.Transition) error {
 			if !st.See(t) {
 				return nil
 			}
-			return show.transition(t)
+			return show.Transition(t)
 		})
 		cancel(err) // it runs until it is stopped, or something is wrong
 		traced <- err
 	}()
-	go show.stream(tracing, cancel)
-	played := st.Play(ctx, sc, o.fast, show.note)
+	go show.Stream(tracing, func() time.Duration { now, _ := live.Now(); return now }, cancel)
+	played := st.Play(ctx, sc, o.fast, show.Note)
 	stop()
-	if err := errors.Join(<-traced, show.release(1<<63-1)); err != nil {
+	if err := errors.Join(<-traced, show.Release(1<<63-1)); err != nil {
 		return err
 	}
 	if errors.Is(played, context.Canceled) {
@@ -158,91 +141,8 @@ func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demoSin
 		}
 		return errors.New("interrupted: the namespace is removed")
 	}
-	if stats, err := tr.Stats(); played != nil && err == nil && stats.Lost.Total() > 0 {
+	if stats, err := live.Stats(); played != nil && err == nil && stats.Lost.Total() > 0 {
 		log.Warn().Uint64("lost", stats.Lost.Total()).Msg("transitions of this host were lost, perhaps some of these: try again")
 	}
-	return show.end(sc, st.Seen(), played)
-}
-
-// end says what it means.
-func (d *demoShow) end(sc *scenario.Scenario, seen scenario.Seen, played error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var cannot *scenario.NotRunError
-	switch {
-	case errors.As(played, &cannot):
-		return d.sink.end(sc.Name, notRun, cannot.Why)
-	case played != nil:
-		return errors.Join(d.sink.end(sc.Name, unexpected, played.Error()), fmt.Errorf("demo %s: %w", sc.Name, played))
-	}
-	return d.sink.end(sc.Name, asExpected, sc.Explain(seen))
-}
-
-// A demoShow hands what happens to the sink, from several goroutines.
-type demoShow struct {
-	mu   sync.Mutex
-	sink demoSink
-}
-
-func (d *demoShow) transition(t *tracer.Transition) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sink.transition(t)
-}
-
-func (d *demoShow) note(at time.Duration, text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sink.note(at, text)
-}
-
-func (d *demoShow) release(until time.Duration) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sink.release(until)
-}
-
-// A transition takes up to 50 ms from the kernel to here (tracer.Run): what is
-// older is in order.
-const settled = 150 * time.Millisecond
-
-// stream shows what happens, in the order in which it did.
-func (d *demoShow) stream(ctx context.Context, fail context.CancelCauseFunc) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now, _ := ktime.Now()
-		if err := d.release(time.Duration(now) - settled); err != nil {
-			fail(err)
-			return
-		}
-	}
-}
-
-// demoJSON writes transitions as trace does, and one object at the end.
-type demoJSON struct {
-	*jsonSink
-	out  *bufio.Writer
-	fast bool // a minute was skipped
-}
-
-func (j *demoJSON) list(all []scenario.Scenario) error {
-	for _, sc := range all {
-		j.log.Log().Str("event", "demo_listed").Str("name", sc.Name).Str("sentence", sc.Sentence).Bool("minute", sc.Minute()).Send()
-	}
-	return j.w.err
-}
-
-func (j *demoJSON) note(time.Duration, string) {}
-
-func (j *demoJSON) release(time.Duration) error { return j.out.Flush() }
-
-func (j *demoJSON) end(name, result, text string) error {
-	j.log.Log().Str("event", "demo").Str("name", name).Str("result", result).Bool("fast", j.fast).Str("text", text).Send()
-	return errors.Join(j.w.err, j.out.Flush())
+	return show.End(sc, st.Seen(), played)
 }

@@ -10,16 +10,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unicode/utf8"
 
-	"finwait/internal/load"
+	"finwait/internal/demo"
 	"finwait/internal/scenario"
 
 	"golang.org/x/sys/unix"
 )
 
-func demo(t *testing.T, code int, args ...string) (stdout, stderr string) {
+func runDemo(t *testing.T, code int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	p := startFinwait(t, append([]string{"demo"}, args...)...)
 	_ = p.Wait() // ExitCode tells
@@ -72,7 +71,7 @@ SYN_SENT lasted SPAN: the answer was an RST`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stdout, stderr := demo(t, exitOK, name)
+			stdout, stderr := runDemo(t, exitOK, name)
 			if got := masked(stdout); !strings.HasPrefix(got, want) {
 				t.Errorf("stdout:\n%s\nwant:\n%s", got, want)
 			}
@@ -94,7 +93,7 @@ SYN_SENT lasted SPAN: the answer was an RST`,
 // --fast says what it leaves out, and the TIME_WAIT is shown as what it was then.
 func TestDemoFast(t *testing.T) {
 	t.Parallel()
-	stdout, _ := demo(t, exitOK, "close", "--fast", "--color", "always")
+	stdout, _ := runDemo(t, exitOK, "close", "--fast", "--color", "always")
 	for _, want := range []string{"--fast: the minute is skipped", "netns_removed", "\x1b[33mTIME_WAIT\x1b[0m", "<────── FIN ──"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("nothing said of %q:\n%s", want, stdout)
@@ -105,7 +104,7 @@ func TestDemoFast(t *testing.T) {
 func TestDemoJSON(t *testing.T) {
 	t.Parallel()
 	// Nothing is skipped with --fast where no TIME_WAIT is waited for.
-	stdout, stderr := demo(t, exitOK, "reset", "--fast", "--output", "json")
+	stdout, stderr := runDemo(t, exitOK, "reset", "--fast", "--output", "json")
 	lines := decodeLines(t, []byte(stdout))
 	var client []string
 	for _, l := range lines[:len(lines)-1] {
@@ -120,7 +119,7 @@ func TestDemoJSON(t *testing.T) {
 		t.Errorf("the client went %v, want %v", client, want)
 	}
 	last := lines[len(lines)-1]
-	if last["event"] != "demo" || last["name"] != "reset" || last["result"] != asExpected || last["fast"] != false || last["text"] == "" || stderr != "" {
+	if last["event"] != "demo" || last["name"] != "reset" || last["result"] != demo.AsExpected || last["fast"] != false || last["text"] == "" || stderr != "" {
 		t.Errorf("%v, stderr %q", last, stderr)
 	}
 }
@@ -175,35 +174,14 @@ func TestDemoUsageErrors(t *testing.T) {
 	}
 }
 
-// How a scenario ends: one that cannot run is no failure, one that went otherwise is.
-func TestDemoEnds(t *testing.T) {
-	sc := &scenario.Scenario{Name: "x", Explain: func(scenario.Seen) string { return "explained" }}
-	for name, c := range map[string]struct {
-		played error
-		failed bool
-		say    string
-	}{
-		"well":      {nil, false, "explained\n"},
-		"not run":   {&scenario.NotRunError{Why: "no such sysctl"}, false, "not run: no such sysctl\n"},
-		"otherwise": {syscall.EPROTO, true, ""},
-	} {
-		var out bytes.Buffer
-		show := &demoShow{sink: newLadder(bufio.NewWriter(&out), false)}
-		err := show.end(sc, nil, c.played)
-		if (err != nil) != c.failed || out.String() != c.say {
-			t.Errorf("%s: %v, stdout %q", name, err, &out)
-		}
-	}
-}
-
 func TestDemoLoad(t *testing.T) {
 	t.Parallel()
-	stdout, _ := demo(t, exitOK, "load", "--rate", "max", "--count", "97", "--hold", "1ms", "-o", "json")
+	stdout, _ := runDemo(t, exitOK, "load", "--rate", "max", "--count", "97", "--hold", "1ms", "-o", "json")
 	l := decodeLines(t, []byte(stdout))[0]
 	if l["event"] != "load" || l["made"] != 97.0 || l["time_wait"] != 97.0 || l["connect_p50_ns"].(float64) <= 0 {
 		t.Errorf("%v", l)
 	}
-	stdout, _ = demo(t, exitOK, "load", "--rate", "1000/s", "--count", "97", "--hold", "0s", "--closer", "reset")
+	stdout, _ = runDemo(t, exitOK, "load", "--rate", "1000/s", "--count", "97", "--hold", "0s", "--closer", "reset")
 	if !strings.HasPrefix(stdout, "made      97 connections") || !strings.Contains(stdout, "left      0 in TIME_WAIT") {
 		t.Errorf("stdout: %s", stdout)
 	}
@@ -213,22 +191,11 @@ func TestDemoLoad(t *testing.T) {
 func TestDemoLoadHeldBack(t *testing.T) {
 	t.Parallel()
 	const said = "held back: at most"
-	if _, stderr := demo(t, exitOK, "load", "--rate", "1000000/s", "--count", "7", "--hold", "10ms"); !strings.Contains(stderr, said) {
+	if _, stderr := runDemo(t, exitOK, "load", "--rate", "1000000/s", "--count", "7", "--hold", "10ms"); !strings.Contains(stderr, said) {
 		t.Errorf("stderr: %q", stderr)
 	}
-	if _, stderr := demo(t, exitOK, "load", "--rate", "1000/s", "--count", "7", "--hold", "10ms"); strings.Contains(stderr, said) {
+	if _, stderr := runDemo(t, exitOK, "load", "--rate", "1000/s", "--count", "7", "--hold", "10ms"); strings.Contains(stderr, said) {
 		t.Errorf("stderr: %q", stderr)
-	}
-}
-
-func TestLoadText(t *testing.T) {
-	var out bytes.Buffer
-	loadText(&out, &load.Summary{Elapsed: time.Second, Failed: map[error]int{
-		syscall.ETIMEDOUT: 2, syscall.ECONNREFUSED: 2, syscall.ENETUNREACH: 3,
-	}}, -1)
-	want := "made      0 connections in 1 s, 0 a second\nfailed    3: network is unreachable\nfailed    2: connection refused\nfailed    2: connection timed out\n"
-	if out.String() != want {
-		t.Errorf("%q, want %q", &out, want)
 	}
 }
 

@@ -2,27 +2,22 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"finwait/internal/demo"
 	"finwait/internal/load"
 	"finwait/internal/scenario"
+	"finwait/internal/text"
 	"finwait/tracer"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // connectors is how many threads connect to a server that is not ours, and that may be far.
@@ -65,8 +60,8 @@ It ends with 1 if not all connections could be made.`,
 
 // config is what the flags ask for. Only a name is not looked up yet.
 func (o *loadOptions) config() (cfg load.Config, err error) {
-	if o.output != "text" && o.output != "json" {
-		return cfg, fmt.Errorf("output format %q: there are text and json", o.output)
+	if err := checkFormat(o.output); err != nil {
+		return cfg, err
 	}
 	cfg = load.Config{Count: o.count, Hold: o.hold, Workers: min(4, runtime.GOMAXPROCS(0))}
 	if cfg.Rate, err = load.ParseRate(o.rate); err != nil {
@@ -142,7 +137,7 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 
 	var done atomic.Int64
-	stop := progress(stderr, &done, int64(o.count))
+	stop := text.Progress(stderr, &done, int64(o.count))
 	sum, err := load.Run(ctx, cfg, &done)
 	stop()
 	if err != nil {
@@ -158,9 +153,9 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	out := bufio.NewWriter(stdout)
 	if o.output == "json" {
-		loadJSON(out, &sum, waits)
+		demo.LoadJSON(out, &sum, waits)
 	} else {
-		loadText(out, &sum, waits)
+		demo.LoadText(out, &sum, waits)
 	}
 	if err := out.Flush(); err != nil {
 		return err
@@ -172,85 +167,4 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return fmt.Errorf("%d of %d connections could not be made", o.count-sum.Made, o.count)
 	}
 	return nil
-}
-
-// progress draws a bar on a terminal until it is stopped.
-func progress(w io.Writer, done *atomic.Int64, total int64) (stop func()) {
-	const width = 50
-	if f, ok := w.(*os.File); !ok || !isTerminal(f) {
-		return func() {}
-	}
-	quit, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			n := done.Load()
-			full := int(n * width / total)
-			fmt.Fprintf(w, "\r[%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), n, total)
-			select {
-			case <-tick.C:
-			case <-quit:
-				fmt.Fprint(w, "\r\x1b[K")
-				return
-			}
-		}
-	}()
-	return func() {
-		close(quit)
-		<-gone
-	}
-}
-
-var quantiles = []struct {
-	name string
-	q    float64
-}{{"p50", 0.5}, {"p99", 0.99}, {"max", 1}}
-
-func loadText(w io.Writer, sum *load.Summary, waits int) {
-	fmt.Fprintf(w, "made      %d connections in %s, %.0f a second\n",
-		sum.Made, scenario.Span(sum.Elapsed), float64(sum.Made)/sum.Elapsed.Seconds())
-	for _, err := range errnos(sum.Failed) {
-		fmt.Fprintf(w, "failed    %d: %v\n", sum.Failed[err], err)
-	}
-	for i, q := range quantiles {
-		if ns, _, ok := sum.Connect.Quantile(q.q); ok {
-			fmt.Fprintf(w, "%s%s %s", []string{"connect() ", ", ", ", "}[i], q.name, scenario.Span(time.Duration(ns)))
-		}
-	}
-	if sum.Made > 0 {
-		fmt.Fprintln(w)
-	}
-	if waits >= 0 {
-		fmt.Fprintf(w, "left      %d in TIME_WAIT, which go with the namespace\n", waits)
-	}
-}
-
-// errnos are why connections failed, the most frequent first.
-func errnos(failed map[error]int) []error {
-	return slices.SortedFunc(maps.Keys(failed), func(a, b error) int {
-		return cmp.Or(failed[b]-failed[a], strings.Compare(a.Error(), b.Error()))
-	})
-}
-
-func loadJSON(w io.Writer, sum *load.Summary, waits int) {
-	log := zerolog.New(w)
-	e := log.Log().Str("event", "load").Int("made", sum.Made).Int64("elapsed_ns", int64(sum.Elapsed)).
-		Float64("per_second", float64(sum.Made)/sum.Elapsed.Seconds())
-	failed := zerolog.Dict()
-	for _, err := range errnos(sum.Failed) {
-		name := err.Error()
-		if errno, ok := err.(unix.Errno); ok {
-			name = unix.ErrnoName(errno)
-		}
-		failed.Int(name, sum.Failed[err])
-	}
-	e.Dict("failed", failed)
-	for _, q := range quantiles {
-		ns, _, ok := sum.Connect.Quantile(q.q)
-		known(e, "connect_"+q.name+"_ns", ok, ns)
-	}
-	known(e, "time_wait", waits >= 0, uint64(max(waits, 0)))
-	e.Send()
 }

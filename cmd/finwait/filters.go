@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"finwait/internal/cgroup"
 	"finwait/tracer"
 
 	"github.com/spf13/pflag"
@@ -59,7 +60,7 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.Addrs = each(f.addrs, prefix, &errs)
 	out.PIDs = each(f.pids, pid, &errs)
 	out.NetNS = each(f.netns, netNS, &errs)
-	out.Cgroups = each(f.cgroups, cgroup, &errs)
+	out.Cgroups = each(f.cgroups, findCgroup, &errs)
 	out.States = each(f.states, tracer.ParseState, &errs)
 	out.From = each(f.from, tracer.ParseState, &errs)
 	out.To = each(f.to, tracer.ParseState, &errs)
@@ -110,4 +111,9 @@ func prefix(s string) (netip.Prefix, error) {
 func parseUint32(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil
+}
+
+func findCgroup(name string) (c tracer.Cgroup, err error) {
+	c.ID, c.Level, err = cgroup.Find(name)
+	return c, err
 }

@@ -5,5 +5,3 @@ package main
 import "finwait/tracer"
 
 func netNS(string) (uint32, error) { return 0, tracer.ErrNotLinux }
-
-func cgroup(string) (tracer.Cgroup, error) { return tracer.Cgroup{}, tracer.ErrNotLinux }

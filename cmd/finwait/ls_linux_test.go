@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"finwait/internal/test/testnet"
@@ -282,42 +280,6 @@ func TestLsSorted(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(remote, func(a, b netip.AddrPort) int { return b.Compare(a) }) {
 		t.Errorf("not sorted: %v", remote)
-	}
-}
-
-// What can be read is read; what cannot is named, once.
-func TestLsNamesWhatItCannotEnter(t *testing.T) {
-	n := testnet.NewNS(t)
-	made := n.Fill(testnet.Loopback()[0])
-	sel, err := newSelection(tracer.Filter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var errs bytes.Buffer
-	read := func(paths map[uint32]string) (sockets int, err error) {
-		errs.Reset()
-		r := &socketReader{sel: sel, log: logger(&errs), paths: paths}
-		err = r.each(func(*socketRow) error { sockets++; return nil })
-		return sockets, err
-	}
-	const wrong = "/proc/self/ns/mnt"
-
-	want := 0
-	for count := range maps.Values(made) {
-		want += count
-	}
-	if got, err := read(map[uint32]string{1: wrong, n.Inode: n.Path()}); got != want || err != nil {
-		t.Errorf("got %d sockets and %v, want %d", got, err, want)
-	}
-	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "netns=1") || !strings.Contains(s, wrong) {
-		t.Errorf("said %q", s)
-	}
-	if got, err := read(map[uint32]string{1: wrong}); got != 0 || !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("got %d sockets and %v, want EINVAL", got, err)
-	}
-	// One that has gone since it was found is nobody's concern.
-	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode: n.Path()}); got != want || err != nil || errs.Len() > 0 {
-		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)
 	}
 }
 

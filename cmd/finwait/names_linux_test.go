@@ -13,7 +13,9 @@ import (
 	"syscall"
 	"testing"
 
+	"finwait/internal/cgroup"
 	"finwait/internal/test/testnet"
+	"finwait/internal/text"
 )
 
 // asHolder makes this binary a process that holds a listener and a connection to
@@ -104,6 +106,7 @@ func startHolder(t *testing.T, ns *testnet.NS, name string, change func(*exec.Cm
 const (
 	hostileComm    = "\x1b[2J\u009b\u202e\xff\n\a) ("
 	hostileAsText  = `\x1b[2J\u009b\u202e\xff\n\a) (`
+	hostileAsJSON  = `"\u001b[2J\u009b\u202e` + "\ufffd" + `\u000a\u0007) (","comm_hex":"1b5b324ac29be280aeff0a07292028"`
 	hostileAsGroup = "\x1b[2J\u009b\u202e\ufffd\n\a) ("
 )
 
@@ -162,7 +165,7 @@ func TestHostileComm(t *testing.T) {
 			}
 			out := p.stdout.String()
 			if strings.Contains(c.args, "always") {
-				for _, colour := range []string{dim, green, yellow, red, plain} {
+				for _, colour := range []string{text.Dim, text.Green, text.Yellow, text.Red, text.Plain} {
 					out = strings.ReplaceAll(out, colour, "")
 				}
 			}
@@ -170,7 +173,7 @@ func TestHostileComm(t *testing.T) {
 			allHarmless(t, c.args, p.said())
 			if c.json {
 				decodeLines(t, []byte(out))
-				if want := string(appendJSON(nil, []byte(hostileComm))); !strings.Contains(out, want) {
+				if want := hostileAsJSON; !strings.Contains(out, want) {
 					t.Errorf("no %s in\n%s", want, out)
 				}
 			} else if !strings.Contains(out, hostileAsText) {
@@ -193,7 +196,7 @@ func TestHostileCommOfDemo(t *testing.T) {
 			t.Fatalf("%v: %s", err, p.said())
 		}
 		allHarmless(t, output, p.stdout.String())
-		if want := string(appendJSON(nil, []byte(hostileComm))); output == "json" && !strings.Contains(p.stdout.String(), want) {
+		if want := hostileAsJSON; output == "json" && !strings.Contains(p.stdout.String(), want) {
 			t.Errorf("no %s in\n%s", want, &p.stdout)
 		}
 	}
@@ -203,7 +206,7 @@ func TestHostileCommOfDemo(t *testing.T) {
 // permits no line's end in its name.
 func TestHostileCgroup(t *testing.T) {
 	t.Parallel()
-	root, err := cgroupRoot()
+	root, err := cgroup.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,10 +22,17 @@ func (o *outputFlags) register(fs *pflag.FlagSet) {
 
 func (o *outputFlags) check() error {
 	switch {
-	case o.output != "text" && o.output != "json":
-		return fmt.Errorf("output format %q: there are text and json", o.output)
+	case checkFormat(o.output) != nil:
+		return checkFormat(o.output)
 	case o.color != "auto" && o.color != "always" && o.color != "never":
 		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
+	}
+	return nil
+}
+
+func checkFormat(format string) error {
+	if format != "text" && format != "json" {
+		return fmt.Errorf("output format %q: there are text and json", format)
 	}
 	return nil
 }
@@ -40,6 +47,9 @@ type stdoutWriter struct {
 	io.Writer
 	ctx context.Context
 }
+
+// Unwrap is the writer below, which may be a terminal.
+func (w *stdoutWriter) Unwrap() io.Writer { return w.Writer }
 
 // Write must not be called again after an error: p may still be read from.
 func (w *stdoutWriter) Write(p []byte) (int, error) {

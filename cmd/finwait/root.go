@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"finwait/internal/text"
+
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 )
@@ -112,11 +114,11 @@ func rejectArgs(cmd *cobra.Command, args []string) error {
 // logger writes plain lines for people.
 func logger(w io.Writer) *zerolog.Logger {
 	lines := zerolog.ConsoleWriter{
-		Out: w, NoColor: !colours(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName},
+		Out: w, NoColor: !text.Coloured(w, "auto"), PartsExclude: []string{zerolog.TimestampFieldName},
 		FormatPrepare: func(fields map[string]any) error {
 			// Fields are quoted where they must be, but not the message: an error can name a file.
 			if msg, ok := fields[zerolog.MessageFieldName].(string); ok {
-				fields[zerolog.MessageFieldName] = string(appendPrintable(nil, msg))
+				fields[zerolog.MessageFieldName] = text.Printable(msg)
 			}
 			return nil
 		},

@@ -10,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/demo"
+	"finwait/internal/jsonl"
+	"finwait/internal/meter"
 	"finwait/internal/scenario"
+	"finwait/internal/sink"
 	"finwait/internal/test/saved"
 	"finwait/tracer"
 
@@ -57,55 +61,59 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 		}
 		surfaces[surface] = b.Bytes()
 	}
-	stream := func(s sink) error {
+	hooks, err := parseHooks(r.Hooks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := func(s sink.Sink) error {
 		for i := range r.Transitions {
 			tr := r.Transitions[i].Tracer()
-			if err := s.transition(&tr); err != nil {
+			if err := s.Transition(&tr); err != nil {
 				return err
 			}
 		}
-		return s.summary(r.Stats.Tracer(), r.Hooks)
+		return s.End(r.Stats.Tracer(), hooks)
 	}
-	raws := func(s sink) error {
+	raws := func(s sink.Sink) error {
 		for i := range r.Raws {
 			ev := r.Raws[i].Tracer()
-			if err := s.raw(&ev); err != nil {
+			if err := s.Raw(&ev); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	collect("trace.txt", func(w *bufio.Writer) error { return stream(newTextSink(w, false, true)) })
-	collect("trace.json", func(w *bufio.Writer) error { return stream(newJSONSink(w)) })
-	collect("raw.txt", func(w *bufio.Writer) error { return raws(newTextSink(w, true, false)) })
-	collect("raw.json", func(w *bufio.Writer) error { return raws(newJSONSink(w)) })
-	collect("demo.txt", func(w *bufio.Writer) error { return demonstrate(r, newLadder(w, true)) })
-	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, &demoJSON{jsonSink: newJSONSink(w), out: w}) })
+	collect("trace.txt", func(w *bufio.Writer) error { return stream(sink.NewText(w, true)) })
+	collect("trace.json", func(w *bufio.Writer) error { return stream(jsonl.NewWriter(w)) })
+	collect("raw.txt", func(w *bufio.Writer) error { return raws(sink.NewText(w, false)) })
+	collect("raw.json", func(w *bufio.Writer) error { return raws(jsonl.NewWriter(w)) })
+	collect("demo.txt", func(w *bufio.Writer) error { return demonstrate(r, demo.NewLadder(w, true)) })
+	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, demo.NewJSON(w)) })
 
-	report := &statReport{
-		end: time.Unix(0, r.Wall+r.SpanNs).UTC(), span: time.Duration(r.SpanNs), totals: r.Totals.Tracer(), by: tracer.SplitPort,
-		lost: r.Stats.Tracer().Lost, hooks: r.Hooks, last: true,
+	report := &meter.Report{
+		At: time.Unix(0, r.Wall+r.SpanNs).UTC(), Span: time.Duration(r.SpanNs), Totals: r.Totals.Tracer(), By: tracer.SplitPort,
+		Lost: r.Stats.Tracer().Lost, Hooks: hooks, Last: true,
 	}
-	report.split(nil, r.TracerGroups(), 2)
-	collect("stat.txt", func(w *bufio.Writer) error { return (&statText{w: w}).report(report) })
-	collect("stat.json", func(w *bufio.Writer) error { return (&statJSON{newJSONSink(w)}).report(report) })
-	collect("interval.txt", func(w *bufio.Writer) error { return (&statText{w: w}).interval(report) })
+	report.Split(nil, r.TracerGroups(), 2)
+	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, false).Report(report) })
+	collect("stat.json", func(w *bufio.Writer) error { return meter.NewJSON(w).Report(report) })
+	collect("interval.txt", func(w *bufio.Writer) error { return meter.NewText(w, false).Interval(report) })
 	for _, surface := range []string{"stat.txt", "stat.json"} { // the length of a slot of the timer wheel is the kernel's
 		surfaces[surface] = regexp.MustCompile(`60\.000s to 6\d\.\d\d\ds|"undisturbed_to_ns":\d+`).ReplaceAll(surfaces[surface], []byte("BAND"))
 	}
 	return surfaces
 }
 
-func demonstrate(r *saved.Run, s demoSink) error {
+func demonstrate(r *saved.Run, s demo.Sink) error {
 	for i := range r.Transitions {
 		tr := r.Transitions[i].Tracer()
-		if err := s.transition(&tr); err != nil {
+		if err := s.Transition(&tr); err != nil {
 			return err
 		}
 	}
-	s.note(time.Duration(r.Mono), "a note")
-	if err := s.release(1<<63 - 1); err != nil {
+	s.Note(time.Duration(r.Mono), "a note")
+	if err := s.Release(1<<63 - 1); err != nil {
 		return err
 	}
-	return s.end(r.Name, asExpected, "an explanation")
+	return s.End(r.Name, demo.AsExpected, "an explanation")
 }

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/meter"
 	"finwait/internal/privilege"
 	"finwait/tracer"
 
@@ -23,10 +23,9 @@ import (
 var errAudit = errors.New("finwait's totals and the kernel's counters disagree")
 
 type statOptions struct {
-	filters  filterFlags
+	tracing  tracingFlags
 	output   string
 	write    string
-	hooks    string
 	duration time.Duration
 	interval time.Duration
 	by       string
@@ -57,9 +56,8 @@ entered.`,
 		},
 	}
 	fs := cmd.Flags()
-	o.filters.register(fs)
+	o.tracing.register(fs)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.StringVar(&o.write, "write", "", "write to this `file` instead of stdout, which the command may use")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	fs.DurationVar(&o.interval, "interval", 0, "tell what happened in each interval of this length")
@@ -71,8 +69,8 @@ entered.`,
 
 func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 	switch {
-	case o.output != "text" && o.output != "json":
-		return fmt.Errorf("output format %q: there are text and json", o.output)
+	case checkFormat(o.output) != nil:
+		return checkFormat(o.output)
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
 	case o.interval < 0:
@@ -89,50 +87,20 @@ func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 	return nil
 }
 
-// A statSink shows totals.
+// A statSink shows reports.
 type statSink interface {
-	// interval is told of what happened in one interval, if there are any.
-	interval(*statReport) error
-	// report is told of everything in the end; of the last interval in place of
+	// Interval is told of what happened in one interval, if there are any.
+	Interval(*meter.Report) error
+	// Report is told of everything in the end; of the last interval in place of
 	// the whole, if there are intervals.
-	report(*statReport) error
-}
-
-// A statReport is what happened in a span of time.
-type statReport struct {
-	end    time.Time
-	span   time.Duration
-	totals *tracer.Totals
-	by     tracer.Split
-	groups []*tracer.Group // the busiest first
-	rest   *tracer.Group   // all others; nil: there are none
-	others int             // how many
-	lost   tracer.Lost
-	hooks  string
-	audit  []audit.Row // nil: there is none
-	last   bool        // nothing follows
+	Report(*meter.Report) error
 }
 
 func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr io.Writer) (err error) {
-	filter, err := o.filters.filter()
+	log := logger(stderr)
+	cfg, err := o.config(command, log)
 	if err != nil {
-		return usage(err)
-	}
-	if err := o.check(command, &filter); err != nil {
-		return usage(err)
-	}
-	hooks, err := parseHooks(o.hooks)
-	if err != nil {
-		return usage(err)
-	}
-	cfg := tracer.Config{Filter: filter, Hooks: hooks, TotalsOnly: true, Audit: !filter.Picks(), Logger: *logger(stderr)}
-	if o.by != "" {
-		if cfg.SplitBy, err = tracer.ParseSplit(o.by); err != nil {
-			return usage(err)
-		}
-	}
-	if err := filter.Check(); err != nil {
-		return usage(err)
+		return err
 	}
 	if o.write != "" {
 		f, err := os.Create(o.write)
@@ -142,43 +110,63 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		defer func() { err = errors.Join(err, f.Close()) }()
 		stdout = f
 	}
-	out := bufio.NewWriterSize(stdout, 64<<10)
-	var s statSink = &statText{w: out, audit: o.audit}
+	live, err := attach(cfg, missingForTrace)
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	options := meter.Options{By: cfg.SplitBy, Top: o.top}
+	if cfg.Audit {
+		options.Audit = func() (*audit.Snapshot, error) { return audit.Take(live.Tracer) }
+	}
+	m, err := meter.Start(live, options)
+	if err != nil {
+		return err
+	}
+	ended, err := o.start(ctx, command, log)
+	if err != nil {
+		return err
+	}
+	out := newOutput(stdout)
+	var s statSink = meter.NewText(out, o.audit)
 	if o.output == "json" {
-		s = &statJSON{newJSONSink(out)}
-	}
-
-	tr, err := tracer.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer tr.Close()
-	warnLacking(&cfg.Logger, untold)
-	m := &measurement{tracer: tr, cfg: &cfg, top: o.top}
-	if err := m.begin(); err != nil {
-		return err
-	}
-	ended, err := o.start(ctx, command, &cfg.Logger)
-	if err != nil {
-		return err
+		s = meter.NewJSON(out)
 	}
 	// The command has all that finwait had: it runs already.
-	if err = confine(tr, o.need(command, &cfg), &cfg.Logger); err == nil {
+	if err = confine(live, o.need(command, &cfg), log); err == nil {
 		err = o.watch(m, ended, s, out)
 	} else {
-		cfg.Logger.Error().Err(err).Msg("nothing is counted")
+		log.Error().Err(err).Msg("nothing is counted")
 	}
 	code := <-ended.code // whatever is wrong with the output, the command is not left alone
 	if err == nil {
-		err = o.conclude(m, s, out, &cfg.Logger)
+		err = o.conclude(m, s, out, log)
 	}
 	if code != exitOK {
 		if err != nil && !errors.Is(err, syscall.EPIPE) {
-			cfg.Logger.Error().Msg(err.Error())
+			log.Error().Msg(err.Error())
 		}
 		return &exitError{code: code}
 	}
 	return err
+}
+
+// config is what the flags ask for. Each error is the user's.
+func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Config, error) {
+	cfg, err := o.tracing.config(log)
+	if err != nil {
+		return cfg, err
+	}
+	if err := o.check(command, &cfg.Filter); err != nil {
+		return cfg, usage(err)
+	}
+	if o.by != "" {
+		if cfg.SplitBy, err = tracer.ParseSplit(o.by); err != nil {
+			return cfg, usage(err)
+		}
+	}
+	cfg.TotalsOnly, cfg.Audit = true, !cfg.Filter.Picks()
+	return cfg, nil
 }
 
 // need is what is still needed while it counts, and at the end.
@@ -221,7 +209,7 @@ func (o *statOptions) start(ctx context.Context, command []string, log *zerolog.
 }
 
 // watch waits for the end and tells of the intervals until then.
-func (o *statOptions) watch(m *measurement, ended *ending, s statSink, out *bufio.Writer) error {
+func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufio.Writer) error {
 	if o.interval == 0 {
 		<-ended.done
 		return nil
@@ -234,11 +222,11 @@ func (o *statOptions) watch(m *measurement, ended *ending, s statSink, out *bufi
 			return nil
 		case <-tick.C:
 		}
-		r, err := m.interval()
+		r, err := m.Interval()
 		if err != nil {
 			return err
 		}
-		if err := s.interval(r); err != nil {
+		if err := s.Interval(r); err != nil {
 			return err
 		}
 		if err := out.Flush(); err != nil {
@@ -248,16 +236,16 @@ func (o *statOptions) watch(m *measurement, ended *ending, s statSink, out *bufi
 }
 
 // conclude tells of the whole, or of the last interval, and whether it can be believed.
-func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
-	r, err := m.finish(o.interval > 0)
+func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
+	r, err := m.Finish(o.interval > 0)
 	if err != nil {
 		return err
 	}
 	if o.interval > 0 {
-		err = s.interval(r)
+		err = s.Interval(r)
 	}
 	if err == nil {
-		err = s.report(r)
+		err = s.Report(r)
 	}
 	if err == nil {
 		err = out.Flush()
@@ -265,116 +253,18 @@ func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, lo
 	if err != nil {
 		return err
 	}
-	if r.lost.Total() > 0 {
-		log.Warn().Uint64("map_full", r.lost.MapFull).Uint64("recursion", r.lost.Recursion).Uint64("unwind", r.lost.Unwind).
+	if r.Lost.Total() > 0 {
+		log.Warn().Uint64("map_full", r.Lost.MapFull).Uint64("recursion", r.Lost.Recursion).Uint64("unwind", r.Lost.Unwind).
 			Msg("transitions were lost: the totals are not all that happened")
 	}
-	if r.totals.Ungrouped > 0 {
-		log.Warn().Uint64("ungrouped", r.totals.Ungrouped).Msg("there was no room to tell all groups apart")
+	if r.Totals.Ungrouped > 0 {
+		log.Warn().Uint64("ungrouped", r.Totals.Ungrouped).Msg("there was no room to tell all groups apart")
 	}
-	switch bad := disagreements(r.audit); {
+	switch bad := r.Disagreements(); {
 	case bad > 0 && o.audit:
 		return errAudit
 	case bad > 0:
 		log.Warn().Int("counters", bad).Msg(errAudit.Error())
 	}
 	return nil
-}
-
-func disagreements(rows []audit.Row) (n int) {
-	for _, r := range rows {
-		if r.Verdict == audit.Disagrees {
-			n++
-		}
-	}
-	return n
-}
-
-// A moment is all that was counted until then.
-type moment struct {
-	at     time.Time
-	stats  tracer.Stats
-	totals *tracer.Totals
-	groups map[string]*tracer.Group
-}
-
-// A measurement tells what happened between moments.
-type measurement struct {
-	tracer      *tracer.Tracer
-	cfg         *tracer.Config
-	top         int
-	first, last *moment
-	snapshot    *audit.Snapshot
-}
-
-func (m *measurement) begin() (err error) {
-	if m.cfg.Audit {
-		if m.snapshot, err = audit.Take(m.tracer); err != nil {
-			return err
-		}
-	}
-	m.first, err = m.now()
-	m.last = m.first
-	return err
-}
-
-func (m *measurement) now() (*moment, error) {
-	now := &moment{at: time.Now()}
-	var err error
-	if now.stats, err = m.tracer.Stats(); err != nil {
-		return nil, err
-	}
-	if now.totals, err = m.tracer.Totals(); err != nil {
-		return nil, err
-	}
-	if m.cfg.SplitBy != tracer.SplitNone {
-		now.groups, err = m.tracer.Groups()
-	}
-	return now, err
-}
-
-// interval tells what happened since the last moment.
-func (m *measurement) interval() (*statReport, error) {
-	now, err := m.now()
-	if err != nil {
-		return nil, err
-	}
-	r := m.between(m.last, now)
-	m.last = now
-	return r, nil
-}
-
-// finish tells what happened since the first moment, or the last, and audits the whole.
-func (m *measurement) finish(sinceLast bool) (*statReport, error) {
-	now, err := m.now()
-	if err != nil {
-		return nil, err
-	}
-	var rows []audit.Row
-	if m.cfg.Audit {
-		snapshot, err := audit.Take(m.tracer)
-		if err != nil {
-			return nil, err
-		}
-		rows = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
-	}
-	since := m.first
-	if sinceLast {
-		since = m.last
-	}
-	r := m.between(since, now)
-	r.audit, r.last = rows, true
-	return r, nil
-}
-
-// between takes what came before out of now.
-func (m *measurement) between(before, now *moment) *statReport {
-	totals := *now.totals
-	totals.Sub(before.totals)
-	r := &statReport{
-		end: now.at, span: now.at.Sub(before.at), totals: &totals, by: m.cfg.SplitBy,
-		lost: now.stats.Lost.Sub(before.stats.Lost), hooks: m.tracer.Hooks().String(),
-	}
-	r.split(before.groups, now.groups, m.top)
-	return r
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"finwait/internal/privilege"
+	"finwait/internal/sink"
+	"finwait/internal/source"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -23,9 +25,8 @@ const hintAfter = 2 * time.Second
 var errEnough = errors.New("enough transitions")
 
 type traceOptions struct {
-	filters  filterFlags
+	tracing  tracingFlags
 	out      outputFlags
-	hooks    string
 	raw      bool
 	ring     uint32
 	count    uint64
@@ -51,9 +52,8 @@ them, and they leave out the time that the machine is suspended.`,
 		},
 	}
 	fs := cmd.Flags()
-	o.filters.register(fs)
+	o.tracing.register(fs)
 	o.out.register(fs)
-	fs.StringVar(&o.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "keep so many `bytes` of events that are not yet written, a power of two; 0: 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
@@ -66,7 +66,7 @@ func (o *traceOptions) check() error {
 		return err
 	}
 	switch {
-	case o.raw && o.filters.picksTransitions():
+	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
@@ -74,62 +74,47 @@ func (o *traceOptions) check() error {
 	return nil
 }
 
-// A sink shows what a Tracer tells.
-type sink interface {
-	transition(*tracer.Transition) error
-	raw(*tracer.RawEvent) error
-	summary(tracer.Stats, string) error
-}
-
 func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
 		return usage(err)
 	}
-	filter, err := o.filters.filter()
-	if err != nil {
-		return usage(err)
-	}
-	if err := filter.Check(); err != nil {
-		return usage(err)
-	}
-	hooks, err := parseHooks(o.hooks)
-	if err != nil {
-		return usage(err)
-	}
 	log := logger(stderr)
-	out := bufio.NewWriterSize(stdout, 64<<10)
-	var s sink = newTextSink(out, o.raw, colours(stdout, o.out.color))
-	if o.out.output == "json" {
-		s = newJSONSink(out)
-	}
-
-	tr, err := tracer.New(tracer.Config{Filter: filter, Hooks: hooks, RingBytes: o.ring, Raw: o.raw, NoTotals: true, Idle: out.Flush, Logger: *log})
+	cfg, err := o.tracing.config(log)
 	if err != nil {
 		return err
 	}
-	defer tr.Close()
-	warnLacking(log, untold)
-	if err := confine(tr, privilege.Need{}, log); err != nil {
+	out := newOutput(stdout)
+	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
+	live, err := attach(cfg, missingForTrace)
+	if err != nil {
 		return err
 	}
-
+	defer live.Close()
+	if err := confine(live, privilege.Need{}, log); err != nil {
+		return err
+	}
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
 	}
-	err = o.follow(ctx, tr, s, log)
+	return o.show(ctx, live, sink.New(o.out.output, out, text.Coloured(stdout, o.out.color)), out, log)
+}
+
+// show shows everything that comes from a source, and accounts for it.
+func (o *traceOptions) show(ctx context.Context, from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
+	err := o.follow(ctx, from, to, log)
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	if err := tr.Close(); err != nil {
+	if err := from.Close(); err != nil {
 		return err
 	}
-	return conclude(tr, s, out, log)
+	return conclude(from, to, out, log)
 }
 
-// follow hands everything that the tracer tells to the sink.
-func (o *traceOptions) follow(ctx context.Context, tr *tracer.Tracer, s sink, log *zerolog.Logger) error {
+// follow hands everything that the source reports to the sink.
+func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.Sink, log *zerolog.Logger) error {
 	log.Info().Msg("tracing TCP transitions; Ctrl-C ends it")
 	hint := time.AfterFunc(hintAfter, func() {
 		log.Info().Msg("waiting: no transition yet; make some with: curl -s http://localhost")
@@ -147,18 +132,18 @@ func (o *traceOptions) follow(ctx context.Context, tr *tracer.Tracer, s sink, lo
 		return err
 	}
 	if o.raw {
-		return tr.RunRaw(ctx, func(r *tracer.RawEvent) error { return counted(s.raw(r)) })
+		return from.RunRaw(ctx, func(r *tracer.RawEvent) error { return counted(to.Raw(r)) })
 	}
-	return tr.Run(ctx, func(t *tracer.Transition) error { return counted(s.transition(t)) })
+	return from.Run(ctx, func(t *tracer.Transition) error { return counted(to.Transition(t)) })
 }
 
 // conclude accounts for every transition.
-func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger) error {
-	st, err := tr.Stats()
+func conclude(from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
+	st, err := from.Stats()
 	if err != nil {
 		return err
 	}
-	if err := s.summary(st, tr.Hooks().String()); err != nil {
+	if err := to.End(st, from.Hooks()); err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
@@ -171,24 +156,6 @@ func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger)
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered).
 		Uint64("ring_full", st.Lost.RingFull).Uint64("map_full", st.Lost.MapFull).
-		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Stringer("hooks", tr.Hooks()).Msg(msg)
+		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Stringer("hooks", from.Hooks()).Msg(msg)
 	return nil
-}
-
-// colours says whether to colour what goes to w.
-func colours(w io.Writer, when string) bool {
-	switch when {
-	case "always":
-		return true
-	case "never":
-		return false
-	}
-	if out, ok := w.(*stdoutWriter); ok {
-		w = out.Writer
-	}
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	return isTerminal(f)
 }

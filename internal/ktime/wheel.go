@@ -23,3 +23,13 @@ func Slot(d time.Duration, hz uint32) time.Duration {
 	}
 	return time.Duration(1<<(level*levelShift)) * time.Second / time.Duration(hz)
 }
+
+// TimeWaitBand is how long a TIME_WAIT lasts that no segment disturbs: its 60 s,
+// and up to one slot of the timer wheel more.
+func TimeWaitBand() (low, high time.Duration, err error) {
+	hz, err := HZ()
+	if err != nil {
+		return 0, 0, err
+	}
+	return TimeWaitLen, TimeWaitLen + Slot(TimeWaitLen, hz), nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -63,12 +64,12 @@ func portExhaustion() Scenario {
 			}
 			work := ""
 			if exact {
-				work = fmt.Sprintf("; %s of it, %.2g %%, were useful work, in ESTABLISHED", Span(useful/ports), 100*float64(useful)/float64(held))
+				work = fmt.Sprintf("; %s of it, %.2g %%, were useful work, in ESTABLISHED", text.Span(useful/ports), 100*float64(useful)/float64(held))
 			}
 			return fmt.Sprintf("%d TIME_WAITs held %d ports, one each, for %s on average%s%s. "+
 				"connect() failed at once (\"%v\"), but only towards the same address and port: the next one, to another port of the server, got one of the very same ports. "+
 				"With 28,232 ports, as is usual, that is 470 connections a second to one server; tcp_tw_reuse, or keeping connections open, is the way out.",
-				ports, ports, Span(held/ports), cut, work, unix.EADDRNOTAVAIL)
+				ports, ports, text.Span(held/ports), cut, work, unix.EADDRNOTAVAIL)
 		},
 	}
 }

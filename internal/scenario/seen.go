@@ -1,10 +1,9 @@
 package scenario
 
 import (
-	"fmt"
 	"strings"
-	"time"
 
+	"finwait/internal/text"
 	"finwait/tracer"
 )
 
@@ -70,7 +69,7 @@ func (l Life) Lasted(s tracer.State) string {
 	if !t.Known() {
 		return "an unknown time"
 	}
-	text := Span(t.Duration)
+	text := text.Span(t.Duration)
 	switch t.Precision {
 	case tracer.PrecisionAtLeast:
 		text = "at least " + text
@@ -98,18 +97,6 @@ func (l Life) Path() string {
 		path = append(path, step)
 	}
 	return strings.Join(path, " ")
-}
-
-// Span writes a duration with three digits.
-func Span(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.3g µs", float64(d)/float64(time.Microsecond))
-	case d < time.Second:
-		return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
-	default:
-		return fmt.Sprintf("%.4g s", d.Seconds())
-	}
 }
 
 // A Want is what must be seen of one socket: the beginning of its Path.

@@ -152,13 +152,3 @@ func TestLasted(t *testing.T) {
 		}
 	}
 }
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		5 * time.Microsecond: "5 µs", 43159 * time.Microsecond: "43.2 ms", 60451 * time.Millisecond: "60.45 s",
-	} {
-		if got := Span(d); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
-	}
-}

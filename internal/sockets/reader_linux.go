@@ -1,15 +1,14 @@
-package main
+package sockets
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"finwait/internal/cgroup"
 	"finwait/internal/holders"
 	"finwait/internal/netns"
 	"finwait/internal/sockdiag"
@@ -18,29 +17,31 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A socketReader reads the sockets of network namespaces.
-type socketReader struct {
-	sel     *selection
+// A Reader reads the sockets of network namespaces.
+type Reader struct {
+	sel     *Selection
 	log     *zerolog.Logger
-	paths   map[uint32]string // those to read
+	paths   map[uint32]string // those to read, by inode number
 	holders map[uint64]holders.Process
 	cgroups map[uint64]string // paths below the mount point
 }
 
-func newSocketReader(o *lsOptions, sel *selection, log *zerolog.Logger) (*socketReader, error) {
-	r := &socketReader{sel: sel, log: log}
+// NewReader finds the namespaces to read, and what o asks for beside the sockets.
+// It tells log of a namespace that it cannot read.
+func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
+	r := &Reader{sel: sel, log: log}
 	var err error
-	if err := r.findNamespaces(o.filters.netns); err != nil {
+	if err := r.findNamespaces(o.NetNS); err != nil {
 		return nil, err
 	}
-	if o.sockets || sel.byOwner() {
+	if o.Owners || sel.byOwner() {
 		if r.holders, err = holders.Sockets(); err != nil {
 			return nil, fmt.Errorf("find the owners of sockets: %w", err)
 		}
 	}
-	if len(sel.Cgroups) > 0 || o.sockets && o.out.output == "text" {
+	if o.CgroupPaths || len(sel.Cgroups) > 0 {
 		// Without a tree the text has numbers; a filter has found the mount point already.
-		r.cgroups, err = cgroupTree()
+		r.cgroups, err = cgroup.Tree()
 		if err != nil && len(sel.Cgroups) > 0 {
 			return nil, err
 		}
@@ -50,7 +51,7 @@ func newSocketReader(o *lsOptions, sel *selection, log *zerolog.Logger) (*socket
 }
 
 // findNamespaces finds those that the filter names, or all.
-func (r *socketReader) findNamespaces(names []string) (err error) {
+func (r *Reader) findNamespaces(names []string) (err error) {
 	if r.paths, err = netns.All(); err != nil {
 		return fmt.Errorf("find network namespaces: %w", err)
 	}
@@ -72,9 +73,9 @@ func (r *socketReader) findNamespaces(names []string) (err error) {
 	return nil
 }
 
-// each calls fn for every socket that the selection matches, and ends with the error that fn returns.
+// Each calls fn for every socket that the Selection matches, and ends with the error that fn returns.
 // A namespace that cannot be read is named; that none can is an error.
-func (r *socketReader) each(fn func(*socketRow) error) error {
+func (r *Reader) Each(fn func(*Row) error) error {
 	var failed error
 	read := 0
 	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
@@ -88,7 +89,7 @@ func (r *socketReader) each(fn func(*socketRow) error) error {
 			}
 			err = r.namespace(path, fn)
 		}
-		if stop := (*stopped)(nil); errors.As(err, &stop) {
+		if stop := (*handlerError)(nil); errors.As(err, &stop) {
 			return stop.error
 		}
 		if err != nil {
@@ -107,28 +108,28 @@ func (r *socketReader) each(fn func(*socketRow) error) error {
 	return errors.New("no network namespace could be read: lsns -t net shows those that there are")
 }
 
-// stopped is an error of the one who is told of sockets, not of reading them.
-type stopped struct{ error }
+// A handlerError is what fn returned, and no error of reading.
+type handlerError struct{ error }
 
-func (r *socketReader) namespace(path string, fn func(*socketRow) error) error {
+func (r *Reader) namespace(path string, fn func(*Row) error) error {
 	conn, err := open(path)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	row := socketRow{netNS: conn.NetNS()}
+	row := Row{NetNS: conn.NetNS()}
 	return conn.List(r.sel.states, func(s *sockdiag.Socket) error {
-		row.Socket, row.owner = *s, tracer.Process{}
+		row.Socket, row.Owner = *s, tracer.Process{}
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
-				row.owner = tracer.Process{PID: p.PID, Comm: p.Comm}
+				row.Owner = tracer.Process{PID: p.PID, Comm: p.Comm}
 			}
 		}
-		if !r.sel.matches(&row) {
+		if !r.sel.Matches(&row) {
 			return nil
 		}
 		if err := fn(&row); err != nil {
-			return &stopped{err}
+			return &handlerError{err}
 		}
 		return nil
 	})
@@ -143,26 +144,8 @@ func open(path string) (conn *sockdiag.Conn, err error) {
 	return conn, err
 }
 
-func (r *socketReader) cgroupPath(id uint64) (string, bool) {
+// CgroupPath is the path of a cgroup below the mount point, if Options asked for paths.
+func (r *Reader) CgroupPath(id uint64) (string, bool) {
 	path, ok := r.cgroups[id]
 	return path, ok
-}
-
-// cgroupTree has the path of each cgroup v2 directory, from the mount point, by its number.
-func cgroupTree() (map[uint64]string, error) {
-	root, err := cgroupRoot()
-	if err != nil {
-		return nil, err
-	}
-	tree := make(map[uint64]string)
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil // a file, or a directory removed meanwhile
-		}
-		if info, err := d.Info(); err == nil {
-			tree[info.Sys().(*syscall.Stat_t).Ino] = "/" + strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
-		}
-		return nil
-	})
-	return tree, err
 }

@@ -1,7 +1,6 @@
-package main
+package jsonl
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,16 @@ import (
 
 	"finwait/tracer"
 )
+
+func comm(name string) (c tracer.Comm) {
+	copy(c[:15], name)
+	return c
+}
+
+// full is a disk with no room left.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 func sample() tracer.Transition {
 	return tracer.Transition{
@@ -30,7 +39,7 @@ func sample() tracer.Transition {
 func jsonOf(t *testing.T, tr tracer.Transition) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := newJSONSink(&out).transition(&tr); err != nil {
+	if err := NewWriter(&out).Transition(&tr); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -52,9 +61,9 @@ func TestJSON(t *testing.T) {
 // A disk that is full ends the run: the sink says so.
 func TestJSONWriteError(t *testing.T) {
 	tr := sample()
-	s := newJSONSink(full{})
+	s := NewWriter(full{})
 	for range 2 {
-		if err := s.transition(&tr); !errors.Is(err, syscall.ENOSPC) {
+		if err := s.Transition(&tr); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("error %v, want ENOSPC", err)
 		}
 	}
@@ -102,115 +111,12 @@ func TestJSONHostile(t *testing.T) {
 
 // The second is kept from one line to the next.
 func TestJSONTime(t *testing.T) {
-	s := newJSONSink(nil)
+	s := NewWriter(nil)
 	at := time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)
 	for _, d := range []time.Duration{0, 1, 10, 999_999_999, time.Second, time.Second + 120_000_000, 500, -1, -time.Hour, 0, time.Unix(0, 0).Sub(at), time.Unix(-1, 5).Sub(at)} {
-		want := at.Add(d).Format(timeFormat)
+		want := at.Add(d).Format(TimeFormat)
 		if got := string(s.appendTime(nil, at.Add(d))); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-	}
-}
-
-func textOf(t *testing.T, colour bool, trs ...tracer.Transition) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := bufio.NewWriter(&out)
-	s := newTextSink(w, false, colour)
-	for _, tr := range trs {
-		if err := s.transition(&tr); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
-func TestTextAligned(t *testing.T) {
-	unseen, over := sample(), sample()
-	unseen.Duration, unseen.Precision, unseen.Owner = 0, tracer.PrecisionUnknown, tracer.Owner{}
-	over.From, over.To, over.Duration, over.Reason, over.Rearms = tracer.TimeWait, tracer.Closed, 60680*time.Millisecond, tracer.ReasonExpired, 2
-	lines := strings.Split(strings.TrimSpace(textOf(t, false, sample(), unseen, over)), "\n")
-	if len(lines) != 4 {
-		t.Fatalf("%d lines: %q", len(lines), lines)
-	}
-	for _, column := range []string{"FIN_WAIT_2", "TIME_WAIT"} {
-		if strings.Index(lines[1], column) != strings.Index(lines[2], column) {
-			t.Errorf("%s is not aligned:\n%s\n%s", column, lines[1], lines[2])
-		}
-	}
-	at := strings.Index(lines[0], "LASTED")
-	for i, want := range []string{"43.159ms", "-", "60.680s"} {
-		if got, _, _ := strings.Cut(lines[i+1][at:], " "); got != want {
-			t.Errorf("under LASTED stands %q, want %q:\n%s", got, want, lines[i+1])
-		}
-	}
-	if !strings.HasSuffix(lines[3], "expired rearmed=2") {
-		t.Errorf("no reason at the end of %q", lines[3])
-	}
-	if plain, coloured := textOf(t, false, over), textOf(t, true, over); plain == coloured ||
-		plain != stripColour(coloured) {
-		t.Errorf("colour changes more than colour:\n%q\n%q", plain, coloured)
-	}
-}
-
-func stripColour(s string) string {
-	for _, c := range []string{dim, green, yellow, red, plain} {
-		s = strings.ReplaceAll(s, c, "")
-	}
-	return s
-}
-
-func TestDurations(t *testing.T) {
-	for want, tr := range map[string]tracer.Transition{
-		"-":         {Precision: tracer.PrecisionUnknown},
-		"0.512us":   {Duration: 512, Precision: tracer.PrecisionExact},
-		"999.999us": {Duration: 999999, Precision: tracer.PrecisionExact},
-		"1.000ms":   {Duration: time.Millisecond, Precision: tracer.PrecisionExact},
-		">60.000s":  {Duration: time.Minute, Precision: tracer.PrecisionAtLeast},
-		"~60.004s":  {Duration: 60004 * time.Millisecond, Precision: tracer.PrecisionJiffy},
-		"3661.500s": {Duration: time.Hour + time.Minute + 1500*time.Millisecond, Precision: tracer.PrecisionExact},
-	} {
-		if got := string(appendDuration(nil, &tr)); got != want {
-			t.Errorf("%v (%v) is %q, want %q", tr.Duration, tr.Precision, got, want)
-		}
-	}
-}
-
-// Showing an event allocates nothing.
-func TestSinksAllocateNothing(t *testing.T) {
-	tr := sample()
-	var out bytes.Buffer
-	w := bufio.NewWriter(&out)
-	for name, s := range map[string]sink{"json": newJSONSink(w), "text": newTextSink(w, false, true)} {
-		if n := testing.AllocsPerRun(1000, func() {
-			if err := s.transition(&tr); err != nil {
-				t.Fatal(err)
-			}
-			w.Reset(&out)
-			out.Reset()
-		}); n != 0 {
-			t.Errorf("%s: %v allocations per transition", name, n)
-		}
-	}
-}
-
-func BenchmarkSinks(b *testing.B) {
-	tr := sample()
-	var out bytes.Buffer
-	w := bufio.NewWriter(&out)
-	for name, s := range map[string]sink{"json": newJSONSink(w), "text": newTextSink(w, false, false)} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := s.transition(&tr); err != nil {
-					b.Fatal(err)
-				}
-				w.Reset(&out)
-				out.Reset()
-			}
-		})
 	}
 }

@@ -1,13 +1,15 @@
-package main
+package demo
 
 import (
 	"bufio"
 	"bytes"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"finwait/internal/scenario"
 	"finwait/tracer"
 )
 
@@ -24,20 +26,20 @@ func TestLadderOrder(t *testing.T) {
 			Duration: 61 * time.Second, Precision: tracer.PrecisionJiffy, Reason: tracer.ReasonExpired, Rearms: 2},
 	}
 	var out bytes.Buffer
-	l := newLadder(bufio.NewWriter(&out), false)
+	l := NewLadder(bufio.NewWriter(&out), false)
 	for i := range transitions {
-		if err := l.transition(&transitions[i]); err != nil {
+		if err := l.Transition(&transitions[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.note(0, "it begins")
-	if err := l.release(3 * ms); err != nil {
+	l.Note(0, "it begins")
+	if err := l.Release(3 * ms); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "expired") {
 		t.Errorf("what comes later was drawn:\n%s", &out)
 	}
-	if err := l.release(1<<63 - 1); err != nil {
+	if err := l.Release(1<<63 - 1); err != nil {
 		t.Fatal(err)
 	}
 	want := `   SECONDS CLIENT                      SEGMENT                      SERVER
@@ -58,7 +60,7 @@ func TestLadderNoPort(t *testing.T) {
 	server := netip.MustParseAddrPort("127.0.0.1:80")
 	nowhere := netip.AddrPortFrom(server.Addr(), 0)
 	var out bytes.Buffer
-	l := newLadder(bufio.NewWriter(&out), false)
+	l := NewLadder(bufio.NewWriter(&out), false)
 	for i, tr := range []tracer.Transition{
 		{Cookie: 1, From: tracer.Closed, To: tracer.SynSent},
 		{Cookie: 1, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.ReasonNoPort},
@@ -66,11 +68,11 @@ func TestLadderNoPort(t *testing.T) {
 		{Cookie: 2, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.ReasonTimedOut},
 	} {
 		tr.Ktime, tr.Role, tr.Local, tr.Remote = time.Duration(i)*time.Millisecond, tracer.RoleClient, nowhere, server
-		if err := l.transition(&tr); err != nil {
+		if err := l.Transition(&tr); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.release(time.Second); err != nil {
+	if err := l.Release(time.Second); err != nil {
 		t.Fatal(err)
 	}
 	want := `   SECONDS CLIENT                      SEGMENT                      SERVER
@@ -85,14 +87,23 @@ func TestLadderNoPort(t *testing.T) {
 	}
 }
 
-func TestWrap(t *testing.T) {
-	var out bytes.Buffer
-	w := bufio.NewWriter(&out)
-	wrap(w, "four words of text ────────── on", 10)
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if want := "four words\nof text\n──────────\non\n"; out.String() != want {
-		t.Errorf("%q, want %q", &out, want)
+// How a scenario ends: one that cannot run is no failure, one that went otherwise is.
+func TestDemoEnds(t *testing.T) {
+	sc := &scenario.Scenario{Name: "x", Explain: func(scenario.Seen) string { return "explained" }}
+	for name, c := range map[string]struct {
+		played error
+		failed bool
+		say    string
+	}{
+		"well":      {nil, false, "explained\n"},
+		"not run":   {&scenario.NotRunError{Why: "no such sysctl"}, false, "not run: no such sysctl\n"},
+		"otherwise": {syscall.EPROTO, true, ""},
+	} {
+		var out bytes.Buffer
+		show := NewShow(NewLadder(bufio.NewWriter(&out), false))
+		err := show.End(sc, nil, c.played)
+		if (err != nil) != c.failed || out.String() != c.say {
+			t.Errorf("%s: %v, stdout %q", name, err, &out)
+		}
 	}
 }

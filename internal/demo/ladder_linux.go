@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bufio"
@@ -10,10 +10,11 @@ import (
 	"unicode/utf8"
 
 	"finwait/internal/scenario"
+	"finwait/internal/text"
 	"finwait/tracer"
 )
 
-// Widths of the ladder, which has to fit into 100 columns.
+// Widths of the Ladder, which has to fit into 100 columns.
 const (
 	wOffset  = 10 // s, from the first thing that happened
 	wAfter   = 15
@@ -22,10 +23,10 @@ const (
 	wExplain = 96
 )
 
-// A ladder draws the two ends of connections side by side. It holds back what
+// A Ladder draws the two ends of connections side by side. It holds back what
 // it is given until that is released, in the order in which it happened.
-type ladder struct {
-	t     *textSink
+type Ladder struct {
+	t     *text.Line
 	out   *bufio.Writer
 	held  []ladderItem
 	start time.Duration
@@ -53,30 +54,33 @@ type end struct {
 	role tracer.Role
 }
 
-func newLadder(out *bufio.Writer, colour bool) *ladder {
-	return &ladder{
-		t: newTextSink(out, false, colour), out: out,
+// NewLadder writes to out, with ANSI colours if colour is set.
+func NewLadder(out *bufio.Writer, colour bool) *Ladder {
+	return &Ladder{
+		t: text.NewLine(out, colour), out: out,
 		sockets: make(map[uint64]connection), states: make(map[end]tracer.State),
 	}
 }
 
-func (l *ladder) list(all []scenario.Scenario) error {
+// List writes the names and sentences of scenarios.
+func (l *Ladder) List(all []scenario.Scenario) error {
 	for _, sc := range all {
-		text := sc.Sentence
+		sentence := sc.Sentence
 		if sc.Minute() {
-			text += " [a minute]"
+			sentence += " [a minute]"
 		}
-		l.t.line = l.t.line[:0]
-		l.t.cell(green, []byte(sc.Name), 16)
-		l.t.cell("", []byte(text), 0)
-		if err := l.t.end(); err != nil {
+		l.t.Begin()
+		l.t.Cell(text.Green, []byte(sc.Name), 16)
+		l.t.Cell("", []byte(sentence), 0)
+		if err := l.t.End(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *ladder) transition(t *tracer.Transition) error {
+// Transition holds a transition back until Release.
+func (l *Ladder) Transition(t *tracer.Transition) error {
 	c := connection{t.Local, t.Remote}
 	if t.Role == tracer.RoleServer {
 		c = connection{t.Remote, t.Local}
@@ -88,11 +92,13 @@ func (l *ladder) transition(t *tracer.Transition) error {
 	return nil
 }
 
-func (l *ladder) note(at time.Duration, text string) {
-	l.held = append(l.held, ladderItem{at: at, note: text})
+// Note holds a note back until Release.
+func (l *Ladder) Note(at time.Duration, words string) {
+	l.held = append(l.held, ladderItem{at: at, note: words})
 }
 
-func (l *ladder) release(until time.Duration) error {
+// Release draws what happened until then, in order.
+func (l *Ladder) Release(until time.Duration) error {
 	slices.SortStableFunc(l.held, func(a, b ladderItem) int { return int(a.at - b.at) })
 	n := 0
 	for _, it := range l.held {
@@ -108,42 +114,42 @@ func (l *ladder) release(until time.Duration) error {
 	return l.out.Flush()
 }
 
-func (l *ladder) draw(it *ladderItem) error {
+func (l *Ladder) draw(it *ladderItem) error {
 	if !l.begun {
 		l.begun, l.start = true, it.at
-		if err := l.t.head("   SECONDS", wOffset, "CLIENT", wState+1+wAfter, "SEGMENT", 2*wHalf, "SERVER", 0); err != nil {
+		if err := l.t.Head("   SECONDS", wOffset, "CLIENT", text.StateWidth+1+wAfter, "SEGMENT", 2*wHalf, "SERVER", 0); err != nil {
 			return err
 		}
 	}
 	if it.note != "" {
 		l.offset(it.at)
-		l.t.cell(dim, append([]byte("# "), it.note...), 0)
-		return l.t.end()
+		l.t.Cell(text.Dim, append([]byte("# "), it.note...), 0)
+		return l.t.End()
 	}
 	if it.tr.Role == tracer.RoleListener {
 		l.offset(it.at)
-		l.t.cell("", nil, wState+1+wAfter)
-		l.t.cell(dim, fmt.Appendf(nil, "%*s", 2*wHalf, "listener"), 2*wHalf)
+		l.t.Cell("", nil, text.StateWidth+1+wAfter)
+		l.t.Cell(text.Dim, fmt.Appendf(nil, "%*s", 2*wHalf, "listener"), 2*wHalf)
 		l.moved(&it.tr)
-		return l.t.end()
+		return l.t.End()
 	}
 	return l.step(&it.tr)
 }
 
-func (l *ladder) offset(at time.Duration) {
-	l.t.line = l.t.line[:0]
-	l.t.cell("", fmt.Appendf(nil, "%*.6f", wOffset, (at-l.start).Seconds()), wOffset)
+func (l *Ladder) offset(at time.Duration) {
+	l.t.Begin()
+	l.t.Cell("", fmt.Appendf(nil, "%*.6f", wOffset, (at-l.start).Seconds()), wOffset)
 }
 
 // step draws a transition of one end, beside the state that the other is in.
-func (l *ladder) step(t *tracer.Transition) error {
+func (l *Ladder) step(t *tracer.Transition) error {
 	c := l.sockets[t.Cookie]
 	named := l.last.client.Port() == 0 && t.Cookie == l.cookie // it has got its port only now
 	if c != l.last && !named {
-		l.t.line = l.t.line[:0]
-		l.t.cell("", nil, wMargin-1)
-		l.t.cell(dim, fmt.Appendf(nil, "-- %s to %s", appendEndpoint(nil, c.client), appendEndpoint(nil, c.server)), 0)
-		if err := l.t.end(); err != nil {
+		l.t.Begin()
+		l.t.Cell("", nil, wMargin-1)
+		l.t.Cell(text.Dim, fmt.Appendf(nil, "-- %s to %s", text.AppendEndpoint(nil, c.client), text.AppendEndpoint(nil, c.server)), 0)
+		if err := l.t.End(); err != nil {
 			return err
 		}
 	}
@@ -159,103 +165,85 @@ func (l *ladder) step(t *tracer.Transition) error {
 		l.segment(t)
 		l.still(l.states[end{c, tracer.RoleServer}])
 	}
-	return l.t.end()
+	return l.t.End()
 }
 
-func (l *ladder) moved(t *tracer.Transition) {
-	l.t.cell(stateColour(t.To), []byte(t.To.String()), wState)
+func (l *Ladder) moved(t *tracer.Transition) {
+	l.t.State(t.To, text.StateWidth)
 	after := []byte(nil)
 	if t.Known() {
-		after = appendDuration([]byte("after "), t)
+		after = text.AppendDuration([]byte("after "), t.Duration, t.Precision)
 	}
-	l.t.cell("", after, wAfter)
+	l.t.Cell("", after, wAfter)
 }
 
-func (l *ladder) still(s tracer.State) {
+func (l *Ladder) still(s tracer.State) {
 	name := ""
 	if s != 0 && s != tracer.Closed {
 		name = s.String()
 	}
-	l.t.cell(dim, []byte(name), wState)
-	l.t.cell("", nil, wAfter)
+	l.t.Cell(text.Dim, []byte(name), text.StateWidth)
+	l.t.Cell("", nil, wAfter)
 }
 
 // unsent reports whether a socket that entered SYN_SENT then found no port, and sent
 // no SYN. It left at once: that is held, and not drawn yet.
-func (l *ladder) unsent(t *tracer.Transition) bool {
+func (l *Ladder) unsent(t *tracer.Transition) bool {
 	return t.To == tracer.SynSent && slices.ContainsFunc(l.held, func(it ladderItem) bool {
 		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.ReasonNoPort
 	})
 }
 
 // segment draws the half of a segment's way at the end that moved, or says what else moved it.
-func (l *ladder) segment(t *tracer.Transition) {
+func (l *Ladder) segment(t *tracer.Transition) {
 	s := scenario.SegmentOf(t)
 	if l.unsent(t) {
 		s = scenario.Segment{}
 	}
 	client := t.Role != tracer.RoleServer
 	right := !client // the half that is drawn
-	text := ""
+	words := ""
 	colour := ""
 	switch {
 	case s.Name == "":
 		if t.To == tracer.Closed {
-			text = t.Reason.String()
+			words = t.Reason.String()
 		}
 	case s.Sent == client:
-		text = "── " + s.Name + " " + strings.Repeat("─", wHalf-5-len(s.Name)) + ">"
+		words = "── " + s.Name + " " + strings.Repeat("─", wHalf-5-len(s.Name)) + ">"
 	default:
-		text = "<" + strings.Repeat("─", wHalf-5-len(s.Name)) + " " + s.Name + " ──"
+		words = "<" + strings.Repeat("─", wHalf-5-len(s.Name)) + " " + s.Name + " ──"
 	}
 	if s.Name == "RST" {
-		colour = red
+		colour = text.Red
 	}
 	if t.Reason == tracer.ReasonRecycled {
-		text += " recycled"
+		words += " recycled"
 	}
 	if t.Rearms > 0 {
-		text += fmt.Sprintf(", re-armed %d times", t.Rearms) // or more: docs/limitations.md
+		words += fmt.Sprintf(", re-armed %d times", t.Rearms) // or more: docs/limitations.md
 	}
-	if pad := 2*wHalf - utf8.RuneCountInString(text); right && pad > 0 {
-		l.t.cell("", nil, pad-1)
+	if pad := 2*wHalf - utf8.RuneCountInString(words); right && pad > 0 {
+		l.t.Cell("", nil, pad-1)
 	}
-	l.t.cell(colour, []byte(text), 0)
-	for n := utf8.RuneCountInString(text); !right && n < 2*wHalf; n++ {
-		l.t.line = append(l.t.line, ' ')
+	l.t.Cell(colour, []byte(words), 0)
+	if right {
+		l.t.Pad(1)
+	} else {
+		l.t.Pad(2*wHalf - utf8.RuneCountInString(words) + 1)
 	}
-	l.t.line = append(l.t.line, ' ')
 }
 
-func (l *ladder) end(_, result, text string) error {
-	if result == notRun {
-		text = "not run: " + text
+// End writes what it means.
+func (l *Ladder) End(_, result, words string) error {
+	if result == NotRun {
+		words = "not run: " + words
 	}
-	if result != unexpected { // which is an error, and said as such
+	if result != Unexpected { // which is an error, and said as such
 		if l.begun {
 			fmt.Fprintln(l.out)
 		}
-		wrap(l.out, text, wExplain)
+		text.Wrap(l.out, words, wExplain)
 	}
 	return l.out.Flush()
-}
-
-// wrap writes text in lines of a width.
-func wrap(w *bufio.Writer, text string, width int) {
-	n := 0
-	for _, word := range strings.Fields(text) {
-		k := utf8.RuneCountInString(word)
-		switch {
-		case n == 0:
-		case n+1+k > width:
-			w.WriteByte('\n')
-			n = 0
-		default:
-			w.WriteByte(' ')
-			n++
-		}
-		w.WriteString(word)
-		n += k
-	}
-	w.WriteByte('\n')
 }

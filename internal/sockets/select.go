@@ -1,4 +1,4 @@
-package main
+package sockets
 
 import (
 	"fmt"
@@ -10,18 +10,20 @@ import (
 	"finwait/tracer"
 )
 
-// A selection is a filter made ready to judge sockets in this process.
-type selection struct {
+// A Selection is a filter made ready to judge sockets in this process, which the
+// kernel does not do.
+type Selection struct {
 	tracer.Filter
 	states  uint32          // bit n: state number n
 	cgroups map[uint64]bool // those asked for and all below
 }
 
-func newSelection(f tracer.Filter) (*selection, error) {
+// Select makes one. A filter that can never match is a *tracer.FilterError.
+func Select(f tracer.Filter) (*Selection, error) {
 	if err := f.CheckConnections(); err != nil {
 		return nil, err
 	}
-	s := &selection{Filter: f, states: sockdiag.AllStates}
+	s := &Selection{Filter: f, states: sockdiag.AllStates}
 	if len(f.States) > 0 {
 		s.states = 0
 		for _, state := range f.States {
@@ -39,11 +41,11 @@ func newSelection(f tracer.Filter) (*selection, error) {
 }
 
 // byOwner says whether it takes to know who holds a socket.
-func (s *selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
+func (s *Selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
 
 // below makes the selection match the cgroups asked for and those below them.
 // tree has the path of each cgroup by its number.
-func (s *selection) below(tree map[uint64]string) {
+func (s *Selection) below(tree map[uint64]string) {
 	s.cgroups = make(map[uint64]bool)
 	for _, want := range s.Cgroups {
 		top, ok := tree[want.ID]
@@ -58,8 +60,8 @@ func (s *selection) below(tree map[uint64]string) {
 	}
 }
 
-// matches leaves network namespaces to the one who visits them.
-func (s *selection) matches(r *socketRow) bool {
+// Matches leaves network namespaces to the one who visits them.
+func (s *Selection) Matches(r *Row) bool {
 	local, remote := r.Local, r.Remote
 	switch {
 	case s.states&(1<<r.State) == 0,
@@ -69,8 +71,8 @@ func (s *selection) matches(r *socketRow) bool {
 		!oneOf(s.RemotePorts, remote.Port()),
 		!oneOf(s.Ports, local.Port()) && !oneOf(s.Ports, remote.Port()),
 		!contains(s.Addrs, local.Addr()) && !contains(s.Addrs, remote.Addr()),
-		!oneOf(s.PIDs, r.owner.PID),
-		len(s.Comms) > 0 && (r.owner.PID == 0 || !slices.Contains(s.Comms, r.owner.Comm.String())),
+		!oneOf(s.PIDs, r.Owner.PID),
+		len(s.Comms) > 0 && (r.Owner.PID == 0 || !slices.Contains(s.Comms, r.Owner.Comm.String())),
 		len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
 		return false
 	}

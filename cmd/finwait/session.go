@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"strings"
+
+	"finwait/internal/privilege"
+	"finwait/internal/source"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+)
+
+// tracingFlags are those of trace and stat: what to follow, and by which hooks.
+type tracingFlags struct {
+	filters filterFlags
+	hooks   string
+}
+
+func (f *tracingFlags) register(fs *pflag.FlagSet) {
+	f.filters.register(fs)
+	fs.StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
+}
+
+// config is what these flags make of a tracer's configuration. Each error is the user's.
+func (f *tracingFlags) config(log *zerolog.Logger) (cfg tracer.Config, err error) {
+	if cfg.Filter, err = f.filters.filter(); err != nil {
+		return cfg, usage(err)
+	}
+	if err := cfg.Filter.Check(); err != nil {
+		return cfg, usage(err)
+	}
+	if cfg.Hooks, err = parseHooks(f.hooks); err != nil {
+		return cfg, usage(err)
+	}
+	cfg.Logger = *log
+	return cfg, nil
+}
+
+// newOutput buffers stdout: a write for each transition would cost more than the rest.
+func newOutput(stdout io.Writer) *bufio.Writer { return bufio.NewWriterSize(stdout, 64<<10) }
+
+// attach starts to trace. It says in one line what the output lacks because a
+// capability is missing, as far as lacks knows what that is for the command.
+func attach(cfg tracer.Config, lacks func(privilege.Use) string) (source.Live, error) {
+	tr, err := tracer.New(cfg)
+	if err != nil {
+		return source.Live{}, err
+	}
+	warnLacking(&cfg.Logger, lacks)
+	return source.Live{Tracer: tr}, nil
+}
+
+func warnLacking(log *zerolog.Logger, lacks func(privilege.Use) string) {
+	var all []string
+	for _, u := range privilege.Uses() {
+		if what := lacks(u); what != "" && !privilege.Has(u.Name) {
+			all = append(all, u.Name+": "+what)
+		}
+	}
+	if len(all) > 0 {
+		log.Warn().Msg("not told, for want of capabilities (finwait features): " + strings.Join(all, "; "))
+	}
+}
+
+// missingForTrace is what trace and stat lack without a capability.
+func missingForTrace(u privilege.Use) string { return u.Without }
+
+// missingForLs is what ls lacks without it.
+func missingForLs(u privilege.Use) string { return u.Unlisted }
+
+// confine gives up what is not needed once the tracer is attached.
+func confine(live source.Live, need privilege.Need, log *zerolog.Logger) error {
+	need.Check = func() error {
+		_, err := live.Stats()
+		return err
+	}
+	landlocked, err := privilege.Confine(need)
+	if err == nil {
+		log.Debug().Bool("landlock", landlocked).Strs("kept", need.Capabilities).Msg("confined")
+	}
+	return err
+}

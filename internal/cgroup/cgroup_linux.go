@@ -1,0 +1,77 @@
+// Package cgroup finds cgroup v2 directories by path, and their paths by number.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Root is where the cgroup v2 hierarchy is mounted (proc_pid_mountinfo(5)).
+func Root() (string, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find the cgroup v2 mount: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		mount, fs, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(mount)
+		if ok && strings.HasPrefix(fs, "cgroup2 ") && len(fields) > 4 {
+			return fields[4], nil
+		}
+	}
+	return "", errors.New("cgroup v2 is not mounted here: --cgroup cannot name one")
+}
+
+// Find gives the number of a directory, its inode number, and its level below the
+// mount point, which has level 0. The name is a path, or what is below the mount point.
+func Find(name string) (id uint64, level uint32, err error) {
+	root, err := Root()
+	if err != nil {
+		return 0, 0, err
+	}
+	dir := filepath.Clean(name)
+	if dir != root && !strings.HasPrefix(dir, root+"/") {
+		dir = filepath.Join(root, dir)
+	}
+	st, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, fmt.Errorf("no cgroup %q below %s", name, root)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if !st.IsDir() {
+		return 0, 0, fmt.Errorf("%s is not a cgroup: it is no directory", dir)
+	}
+	below := strings.Trim(strings.TrimPrefix(dir, root), "/")
+	if below != "" {
+		level = uint32(strings.Count(below, "/")) + 1
+	}
+	return number(st), level, nil
+}
+
+// Tree has the path of each directory, from the mount point, by its number.
+func Tree() (map[uint64]string, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	tree := make(map[uint64]string)
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil // a file, or a directory removed meanwhile
+		}
+		if info, err := d.Info(); err == nil {
+			tree[number(info)] = "/" + strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
+		}
+		return nil
+	})
+	return tree, err
+}
+
+func number(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

@@ -1,0 +1,123 @@
+package meter
+
+import (
+	"io"
+
+	"finwait/internal/audit"
+	"finwait/internal/histogram"
+	"finwait/internal/jsonl"
+	"finwait/internal/ktime"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+)
+
+// JSON writes one object for each interval, or for the whole. The last has the audit.
+type JSON struct{ w *jsonl.Writer }
+
+// NewJSON writes to w.
+func NewJSON(w io.Writer) *JSON { return &JSON{jsonl.NewWriter(w)} }
+
+// Interval leaves the last one to Report, which has more to say.
+func (s *JSON) Interval(r *Report) error {
+	if r.Last {
+		return nil
+	}
+	return s.Report(r)
+}
+
+// Report writes one object.
+func (s *JSON) Report(r *Report) error {
+	e := s.w.Event().Str("time", r.At.UTC().Format(jsonl.TimeFormat)).Str("event", "stat").Int64("span_ns", int64(r.Span))
+	e.Array("states", statesJSON(r.Totals.State))
+
+	edges, ends := zerolog.Arr(), zerolog.Arr()
+	for _, edge := range r.Edges() {
+		edges.Dict(zerolog.Dict().Stringer("from", edge.From).Stringer("to", edge.To).Uint64("count", edge.Count))
+	}
+	for _, end := range r.Ends() {
+		ends.Dict(zerolog.Dict().Stringer("state", end.State).Str("reason", end.Reason.String()).Uint64("count", end.Count))
+	}
+	e.Array("edges", edges).Array("ends", ends).Dict("time_wait", timeWaitJSON(r))
+	if r.By != tracer.SplitNone {
+		s.groups(e, r)
+	}
+	if r.Audit == nil {
+		jsonl.Null(e, "audit")
+	} else {
+		e.Array("audit", auditJSON(r.Audit))
+	}
+	jsonl.Lost(e, r.Lost).Str("hooks", r.Hooks.String()).Send()
+	return s.w.Err()
+}
+
+func statesJSON(state func(tracer.State) tracer.StateTotals) *zerolog.Array {
+	all := zerolog.Arr()
+	for _, s := range LifeOrder() {
+		st := state(s)
+		timed := st.Durations.Histogram.Count()
+		d := zerolog.Dict().Stringer("state", s).Int64("live", st.Live).Uint64("entered", st.Entered).Uint64("left", st.Left).Uint64("timed", timed)
+		for _, q := range []struct {
+			key  string
+			part float64
+		}{{"p50_ns", 0.5}, {"p90_ns", 0.9}, {"p99_ns", 0.99}} {
+			v, ok := st.Durations.Quantile(q.part)
+			jsonl.Known(d, q.key, ok, uint64(v))
+		}
+		jsonl.Known(d, "max_ns", timed > 0, uint64(st.Durations.Max))
+		all.Dict(d.Uint64("total_ns", uint64(st.Durations.Total)))
+	}
+	return all
+}
+
+func timeWaitJSON(r *Report) *zerolog.Event {
+	d := zerolog.Dict().Uint64("rearms", r.Totals.Rearms)
+	low, high, err := ktime.TimeWaitBand()
+	jsonl.Known(d, "undisturbed_from_ns", err == nil, uint64(low))
+	jsonl.Known(d, "undisturbed_to_ns", err == nil, uint64(high))
+	buckets := zerolog.Arr()
+	for i, n := range r.Totals.Durations[tracer.TimeWait].Histogram.All() {
+		low, high := histogram.Bounds(i)
+		buckets.Dict(zerolog.Dict().Uint64("from_ns", low).Uint64("to_ns", high).Uint64("count", n))
+	}
+	return d.Array("durations", buckets)
+}
+
+func (s *JSON) groups(e *zerolog.Event, r *Report) {
+	groups := zerolog.Arr()
+	for _, g := range r.Groups {
+		d := zerolog.Dict()
+		if g.Name == "" {
+			jsonl.Null(d, "name")
+		} else {
+			jsonl.Name(d, "name", []byte(g.Name))
+		}
+		groups.Dict(d.Array("states", statesJSON(g.State)))
+	}
+	e.Str("by", r.By.String()).Array("groups", groups).Uint64("ungrouped", r.Totals.Ungrouped)
+	if r.Rest == nil {
+		jsonl.Null(e, "others")
+	} else {
+		e.Dict("others", zerolog.Dict().Int("groups", r.Others).Array("states", statesJSON(r.Rest.State)))
+	}
+}
+
+func auditJSON(rows []audit.Row) *zerolog.Array {
+	all := zerolog.Arr()
+	for _, r := range rows {
+		d := zerolog.Dict().Uint32("netns", r.NetNS)
+		if r.Counter == "" {
+			for _, key := range []string{"counter", "kernel", "finwait"} {
+				jsonl.Null(d, key)
+			}
+		} else {
+			d.Str("counter", r.Counter).Int64("kernel", r.Kernel).Int64("finwait", r.Finwait)
+		}
+		d.Str("verdict", string(r.Verdict))
+		if r.Cause != "" {
+			d.Str("cause", r.Cause)
+		}
+		all.Dict(d)
+	}
+	return all
+}

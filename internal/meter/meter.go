@@ -1,0 +1,226 @@
+// Package meter turns totals that only grow into reports of what happened in a
+// span of time, and writes those as tables or JSON.
+package meter
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"time"
+
+	"finwait/internal/audit"
+	"finwait/internal/source"
+	"finwait/tracer"
+)
+
+// A Meter reports what happened between moments.
+type Meter struct {
+	source   source.Source
+	options  Options
+	first    *moment
+	last     *moment
+	snapshot *audit.Snapshot // at the first
+}
+
+// Options say what a Meter reports beside the totals.
+type Options struct {
+	By  tracer.Split // also the groups of this split, which the source must keep
+	Top int          // of the groups, the busiest so many; the others are summed
+	// Audit reads the kernel's counters; nil: no audit.
+	Audit func() (*audit.Snapshot, error)
+}
+
+// A moment is all that was counted until then.
+type moment struct {
+	mono   time.Duration
+	wall   time.Time
+	stats  tracer.Stats
+	totals *tracer.Totals
+	groups map[string]*tracer.Group
+}
+
+// Start takes the first moment.
+func Start(s source.Source, o Options) (*Meter, error) {
+	m := &Meter{source: s, options: o}
+	var err error
+	if o.Audit != nil {
+		if m.snapshot, err = o.Audit(); err != nil {
+			return nil, err
+		}
+	}
+	m.first, err = m.now()
+	m.last = m.first
+	return m, err
+}
+
+func (m *Meter) now() (*moment, error) {
+	now := new(moment)
+	now.mono, now.wall = m.source.Now()
+	var err error
+	if now.stats, err = m.source.Stats(); err != nil {
+		return nil, err
+	}
+	if now.totals, err = m.source.Totals(); err != nil {
+		return nil, err
+	}
+	if m.options.By != tracer.SplitNone {
+		now.groups, err = m.source.Groups()
+	}
+	return now, err
+}
+
+// Interval reports what happened since the last report, or since Start.
+func (m *Meter) Interval() (*Report, error) {
+	now, err := m.now()
+	if err != nil {
+		return nil, err
+	}
+	r := m.between(m.last, now)
+	m.last = now
+	return r, nil
+}
+
+// Finish reports what happened since Start, or, if sinceLast, since the last
+// report. The audit is always of the whole.
+func (m *Meter) Finish(sinceLast bool) (*Report, error) {
+	now, err := m.now()
+	if err != nil {
+		return nil, err
+	}
+	var rows []audit.Row
+	if m.options.Audit != nil {
+		snapshot, err := m.options.Audit()
+		if err != nil {
+			return nil, err
+		}
+		rows = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
+	}
+	since := m.first
+	if sinceLast {
+		since = m.last
+	}
+	r := m.between(since, now)
+	r.Audit, r.Last = rows, true
+	return r, nil
+}
+
+func (m *Meter) between(before, now *moment) *Report {
+	totals := *now.totals
+	totals.Sub(before.totals)
+	r := &Report{
+		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By,
+		Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
+	}
+	r.Split(before.groups, now.groups, m.options.Top)
+	return r
+}
+
+// A Report is what happened in a span of time.
+type Report struct {
+	At     time.Time // the end of the span
+	Span   time.Duration
+	Totals *tracer.Totals
+	By     tracer.Split
+	Groups []*tracer.Group // the busiest first
+	Rest   *tracer.Group   // the sum of the others; nil: there are none
+	Others int             // how many they are
+	Lost   tracer.Lost
+	Hooks  tracer.HookSet
+	Audit  []audit.Row // nil: there is none
+	Last   bool        // no report follows
+}
+
+// LifeOrder is the order in which a connection passes through the states.
+func LifeOrder() []tracer.State {
+	return []tracer.State{
+		tracer.Listen, tracer.SynSent, tracer.SynRecv, tracer.Established, tracer.FinWait1, tracer.FinWait2,
+		tracer.Closing, tracer.TimeWait, tracer.CloseWait, tracer.LastAck,
+	}
+}
+
+// An Edge is a kind of transition and how often it was made.
+type Edge struct {
+	From, To tracer.State
+	Count    uint64
+}
+
+// Edges are the kinds of transitions that were made, by state.
+func (r *Report) Edges() (all []Edge) {
+	for _, from := range tracer.States() {
+		for _, to := range tracer.States() {
+			if n := r.Totals.Edges[from][to]; n > 0 {
+				all = append(all, Edge{from, to, n})
+			}
+		}
+	}
+	return all
+}
+
+// An Ending is a state that sockets left for CLOSED, why, and how often.
+type Ending struct {
+	State  tracer.State
+	Reason tracer.Reason
+	Count  uint64
+}
+
+// Ends are the ways in which sockets closed, by state and reason.
+func (r *Report) Ends() (all []Ending) {
+	for _, from := range tracer.States() {
+		for reason, n := range r.Totals.Ends[from] {
+			if n > 0 {
+				all = append(all, Ending{from, tracer.Reason(reason), n})
+			}
+		}
+	}
+	return all
+}
+
+// Disagreements is how many counters differ from the kernel's for no known reason.
+func (r *Report) Disagreements() (n int) {
+	for _, row := range r.Audit {
+		if row.Verdict == audit.Disagrees {
+			n++
+		}
+	}
+	return n
+}
+
+// Split takes the top busiest groups of what happened between two readings, and
+// sums the others.
+func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
+	for name, g := range now {
+		g = clone(g)
+		if old := before[name]; old != nil {
+			g.Sub(old)
+		}
+		if g.Moves() > 0 || g.Live() != 0 {
+			r.Groups = append(r.Groups, g)
+		}
+	}
+	slices.SortFunc(r.Groups, func(a, b *tracer.Group) int {
+		return cmp.Or(cmp.Compare(b.Moves(), a.Moves()), cmp.Compare(b.Live(), a.Live()), cmp.Compare(a.Name, b.Name))
+	})
+	if r.Others = max(0, len(r.Groups)-top); r.Others == 0 {
+		return
+	}
+	r.Rest = &tracer.Group{States: make(map[tracer.State]*tracer.StateTotals)}
+	for _, g := range r.Groups[top:] {
+		for s, st := range g.States {
+			if r.Rest.States[s] == nil {
+				r.Rest.States[s] = new(tracer.StateTotals)
+			}
+			r.Rest.States[s].Add(st)
+		}
+	}
+	r.Groups = r.Groups[:top]
+}
+
+// clone copies a group, from which an earlier reading is to be subtracted.
+func clone(g *tracer.Group) *tracer.Group {
+	c := &tracer.Group{Name: g.Name, States: make(map[tracer.State]*tracer.StateTotals, len(g.States))}
+	for s, st := range g.States {
+		copied := *st
+		c.States[s] = &copied
+	}
+	return c
+}

@@ -1,0 +1,234 @@
+package meter
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"finwait/internal/audit"
+	"finwait/internal/histogram"
+	"finwait/internal/ktime"
+	"finwait/internal/text"
+	"finwait/tracer"
+)
+
+// Of the edges, the busiest are shown; intervals repeat their head now and then.
+const (
+	busiest   = 12
+	headEvery = 20
+)
+
+// Text writes tables for people.
+type Text struct {
+	w     *bufio.Writer
+	audit bool // each comparison, not only how many
+	lines int
+}
+
+// NewText writes to w; audit shows each comparison with the kernel, not only how many.
+func NewText(w *bufio.Writer, audit bool) *Text { return &Text{w: w, audit: audit} }
+
+func (t *Text) printf(format string, args ...any) { fmt.Fprintf(t.w, format, args...) }
+
+// Interval writes a line, and one for each group.
+func (t *Text) Interval(r *Report) error {
+	if t.lines%headEvery == 0 {
+		t.printf("%-12s %7s %8s %7s %10s %10s %10s %9s %8s %8s %10s %6s", "TIME", "OPENED", "ACCEPTED", "ESTAB",
+			"CLOSE_WAIT", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT", "TW_CAME", "TW_WENT", "TW_P50", "LOST")
+		if r.By != tracer.SplitNone {
+			t.printf("  %s", strings.ToUpper(r.By.String()))
+		}
+		t.printf("\n")
+	}
+	t.lines++
+	lost := fmt.Sprint(r.Lost.Total())
+	t.intervalLine(r, lost, "all", r.Totals.State)
+	for _, g := range r.Groups {
+		if g.Moves() > 0 {
+			t.intervalLine(r, "", groupName(g), g.State)
+		}
+	}
+	if r.Rest != nil && r.Rest.Moves() > 0 {
+		t.intervalLine(r, "", "(others)", r.Rest.State)
+	}
+	return t.w.Flush()
+}
+
+func (t *Text) intervalLine(r *Report, lost, name string, state func(tracer.State) tracer.StateTotals) {
+	waits := state(tracer.TimeWait)
+	t.printf("%-12s %7d %8d %7d %10d %10d %10d %9d %8d %8d %10s %6s", r.At.Format("15:04:05.000"),
+		state(tracer.SynSent).Entered, state(tracer.SynRecv).Entered, state(tracer.Established).Live,
+		state(tracer.CloseWait).Live, state(tracer.FinWait1).Live, state(tracer.FinWait2).Live,
+		waits.Live, waits.Entered, waits.Left, quantile(&waits, 0.5), lost)
+	if r.By != tracer.SplitNone {
+		t.printf("  %s", name)
+	}
+	t.printf("\n")
+}
+
+// Report writes the tables; after intervals only the audit and the hooks.
+func (t *Text) Report(r *Report) error {
+	if t.lines == 0 {
+		t.states(r)
+		t.edges(r)
+		t.ends(r)
+		t.timeWait(r)
+		t.lost(r)
+	}
+	t.audits(r.Audit)
+	t.printf("\nhooks: %s\n", r.Hooks)
+	return t.w.Flush()
+}
+
+func (t *Text) states(r *Report) {
+	t.printf("%.3f s of TCP\n\n", r.Span.Seconds())
+	group := ""
+	if r.By != tracer.SplitNone {
+		group = "  " + strings.ToUpper(r.By.String())
+	}
+	t.printf("%-11s %9s %9s %9s %10s %10s %10s %10s %11s%s\n", "STATE", "LIVE", "ENTERED", "LEFT", "P50", "P90", "P99", "MAX", "TOTAL", group)
+	t.stateLines("all", r.By, r.Totals.State)
+	for _, g := range r.Groups {
+		t.printf("\n")
+		t.stateLines(groupName(g), r.By, g.State)
+	}
+	if r.Rest != nil {
+		t.printf("\n")
+		t.stateLines(fmt.Sprintf("(%d others)", r.Others), r.By, r.Rest.State)
+	}
+}
+
+// stateLines leaves out states that had nothing to do.
+func (t *Text) stateLines(name string, by tracer.Split, state func(tracer.State) tracer.StateTotals) {
+	for _, s := range LifeOrder() {
+		st := state(s)
+		if st.Live == 0 && st.Entered == 0 && st.Left == 0 {
+			continue
+		}
+		total, longest := "-", "-"
+		if st.Durations.Histogram.Count() > 0 {
+			total = text.Time(st.Durations.Total)
+			longest = text.Time(st.Durations.Max)
+		}
+		t.printf("%-11s %9d %9d %9d %10s %10s %10s %10s %11s", s, st.Live, st.Entered, st.Left,
+			quantile(&st, 0.5), quantile(&st, 0.9), quantile(&st, 0.99), longest, total)
+		if by != tracer.SplitNone {
+			t.printf("  %s", name)
+		}
+		t.printf("\n")
+	}
+}
+
+func quantile(st *tracer.StateTotals, q float64) string {
+	d, ok := st.Durations.Quantile(q)
+	if !ok {
+		return "-"
+	}
+	return text.Rough(d)
+}
+
+func groupName(g *tracer.Group) string {
+	if g.Name == "" {
+		return "-"
+	}
+	return text.Printable(g.Name)
+}
+
+func (t *Text) edges(r *Report) {
+	edges := r.Edges()
+	if len(edges) == 0 {
+		return
+	}
+	slices.SortStableFunc(edges, func(a, b Edge) int { return cmp.Compare(b.Count, a.Count) })
+	t.printf("\n%-26s %9s\n", "TRANSITION", "COUNT")
+	for _, e := range edges[:min(len(edges), busiest)] {
+		t.printf("%-26s %9d\n", fmt.Sprintf("%v -> %v", e.From, e.To), e.Count)
+	}
+	if n := len(edges) - busiest; n > 0 {
+		t.printf("(%d more kinds)\n", n)
+	}
+}
+
+func (t *Text) ends(r *Report) {
+	ends := r.Ends()
+	if len(ends) == 0 {
+		return
+	}
+	t.printf("\n%-26s %9s\n", "CLOSED FROM, WHY", "COUNT")
+	for _, e := range ends {
+		t.printf("%-26s %9d\n", strings.TrimSpace(fmt.Sprintf("%v %v", e.State, e.Reason)), e.Count)
+	}
+}
+
+func (t *Text) timeWait(r *Report) {
+	waits := r.Totals.State(tracer.TimeWait)
+	if waits.Entered == 0 && waits.Left == 0 {
+		return
+	}
+	t.printf("\nTIME_WAIT")
+	if low, high, err := ktime.TimeWaitBand(); err == nil {
+		t.printf(": undisturbed, %s to %s here (one slot of the kernel's timer wheel)", text.Time(low), text.Time(high))
+	}
+	t.printf("; started again %d times\n", r.Totals.Rearms)
+	const widest = 40
+	var most uint64
+	for _, n := range waits.Durations.Histogram.All() {
+		most = max(most, n)
+	}
+	for i, n := range waits.Durations.Histogram.All() {
+		low, high := histogram.Bounds(i)
+		t.printf("%10s to %-10s %9d  %s\n", text.Rough(time.Duration(low)), text.Rough(time.Duration(high)), n,
+			strings.Repeat("#", int((n*widest+most-1)/most)))
+	}
+}
+
+func (t *Text) lost(r *Report) {
+	if n := r.Lost.Total(); n > 0 {
+		t.printf("\n%d transitions were lost: map_full %d, recursion %d, unwind %d\n", n, r.Lost.MapFull, r.Lost.Recursion, r.Lost.Unwind)
+	}
+}
+
+// audits shows what differs, and with --audit what agrees.
+func (t *Text) audits(rows []audit.Row) {
+	if rows == nil {
+		return
+	}
+	counts := make(map[audit.Verdict]int)
+	spaces := make(map[uint32]bool)
+	var shown []audit.Row
+	apart := 0
+	for _, r := range rows {
+		if r.Counter == "" {
+			apart++
+		} else {
+			spaces[r.NetNS] = true
+			counts[r.Verdict]++
+		}
+		if t.audit || r.Verdict == audit.Disagrees {
+			shown = append(shown, r)
+		}
+	}
+	t.printf("\naudit: %d counters in %d network namespaces: %d agree with the kernel's, %d differ for a known reason, %d disagree\n",
+		len(rows)-apart, len(spaces), counts[audit.Agrees], counts[audit.Explained], counts[audit.Disagrees])
+	if apart > 0 {
+		t.printf("       %d network namespaces could not be compared\n", apart)
+	}
+	if len(shown) == 0 {
+		return
+	}
+	t.printf("%-10s %-26s %9s %9s  %s\n", "NETNS", "COUNTER", "KERNEL", "FINWAIT", "VERDICT")
+	for _, r := range shown {
+		verdict := string(r.Verdict)
+		if r.Cause != "" {
+			verdict += ": " + r.Cause
+		}
+		if r.Counter == "" {
+			t.printf("%-10d %-26s %9s %9s  %s\n", r.NetNS, "-", "-", "-", verdict)
+			continue
+		}
+		t.printf("%-10d %-26s %9d %9d  %s\n", r.NetNS, r.Counter, r.Kernel, r.Finwait, verdict)
+	}
+}

@@ -1,0 +1,24 @@
+// Package sink shows transitions and raw events to people and to programs.
+package sink
+
+import (
+	"bufio"
+
+	"finwait/internal/jsonl"
+	"finwait/tracer"
+)
+
+// A Sink is handed what a source reports, and in the end the accounts.
+type Sink interface {
+	Transition(*tracer.Transition) error
+	Raw(*tracer.RawEvent) error
+	End(tracer.Stats, tracer.HookSet) error
+}
+
+// New gives the sink of an output format: json, else text.
+func New(format string, w *bufio.Writer, colour bool) Sink {
+	if format == "json" {
+		return jsonl.NewWriter(w)
+	}
+	return NewText(w, colour)
+}

@@ -1,0 +1,113 @@
+package sink
+
+import (
+	"bufio"
+	"strconv"
+
+	"finwait/internal/text"
+	"finwait/tracer"
+)
+
+// Widths of the columns that only these tables have.
+const (
+	timeWidth     = 15
+	durationWidth = 11
+	hookWidth     = 19
+	cookieWidth   = 8
+	cpuWidth      = 3
+
+	timeFormat = "15:04:05.000000"
+)
+
+// Text writes one aligned line a transition or raw event.
+type Text struct {
+	line  *text.Line
+	begun bool
+}
+
+// NewText writes to w, with ANSI colours if colour is set.
+func NewText(w *bufio.Writer, colour bool) *Text { return &Text{line: text.NewLine(w, colour)} }
+
+// Transition writes a line, the first time below a line of titles.
+func (s *Text) Transition(t *tracer.Transition) error {
+	if !s.begun {
+		s.begun = true
+		if err := s.line.Head("TIME", timeWidth, "PID", text.PIDWidth, "COMM", text.CommWidth, "LOCAL", text.AddrWidth,
+			"REMOTE", text.AddrWidth, "FROM", text.StateWidth, "TO", text.StateWidth, "LASTED", durationWidth, "WHY", 0); err != nil {
+			return err
+		}
+	}
+	l := s.line
+	l.Begin()
+	var buf [64]byte
+	l.Cell("", t.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
+	l.Process(&tracer.Process{PID: t.Owner.PID, Comm: t.Owner.Comm})
+	l.Cell("", text.AppendEndpoint(buf[:0], t.Local), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], t.Remote), text.AddrWidth)
+	l.State(t.From, text.StateWidth)
+	l.State(t.To, text.StateWidth)
+	l.Cell("", text.AppendDuration(buf[:0], t.Duration, t.Precision), durationWidth)
+	s.why(t)
+	return l.End()
+}
+
+func (s *Text) why(t *tracer.Transition) {
+	colour := ""
+	switch t.Reason {
+	case tracer.ReasonNone, tracer.ReasonFinReceived, tracer.ReasonExpired, tracer.ReasonClosed:
+	default:
+		colour = text.Red
+	}
+	var buf [64]byte
+	b := append(buf[:0], t.Reason.String()...)
+	if t.Rearms > 0 {
+		b = append(b, " rearmed="...)
+		b = strconv.AppendUint(b, uint64(t.Rearms), 10)
+	}
+	if t.Closer.PID != 0 && t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, "closer="...)
+		b = strconv.AppendUint(b, uint64(t.Closer.PID), 10)
+		b = append(b, '/')
+		b = text.AppendName(b, &t.Closer.Comm)
+	}
+	s.line.Cell(colour, b, 0)
+}
+
+// Raw writes a line, the first time below a line of titles.
+func (s *Text) Raw(r *tracer.RawEvent) error {
+	if !s.begun {
+		s.begun = true
+		if err := s.line.Head("TIME", timeWidth, "CPU", cpuWidth, "PID", text.PIDWidth, "TASK", text.CommWidth, "HOOK", hookWidth,
+			"COOKIE", cookieWidth, "LOCAL", text.AddrWidth, "REMOTE", text.AddrWidth, "WHAT", 0); err != nil {
+			return err
+		}
+	}
+	l := s.line
+	l.Begin()
+	var buf [128]byte
+	l.Cell("", r.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
+	l.Cell("", strconv.AppendUint(buf[:0], uint64(r.CPU), 10), cpuWidth)
+	l.Process(&r.Task)
+	l.Cell("", append(buf[:0], r.Hook.String()...), hookWidth)
+	l.Cell("", strconv.AppendUint(buf[:0], r.Cookie, 10), cookieWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Local), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote), text.AddrWidth)
+	b := append(buf[:0], r.From.String()...)
+	if r.Minisock == 0 {
+		b = append(append(b, " -> "...), r.To.String()...)
+		if r.Err != 0 {
+			b = strconv.AppendUint(append(b, " err="...), uint64(r.Err), 10)
+		}
+	} else {
+		b = strconv.AppendUint(append(b, " tw=0x"...), r.Minisock, 16)
+		b = strconv.AppendInt(append(b, " timer="...), int64(r.TimerLeft), 10)
+	}
+	l.Cell("", b, 0)
+	return l.End()
+}
+
+// End writes nothing: the command says the accounts on stderr.
+func (s *Text) End(tracer.Stats, tracer.HookSet) error { return nil }

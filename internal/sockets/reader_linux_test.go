@@ -1,0 +1,52 @@
+package sockets
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"strings"
+	"syscall"
+	"testing"
+
+	"finwait/internal/test/testnet"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+)
+
+// What can be read is read; what cannot is named, once.
+func TestReaderNamesWhatItCannotEnter(t *testing.T) {
+	n := testnet.NewNS(t)
+	made := n.Fill(testnet.Loopback()[0])
+	sel, err := Select(tracer.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	log := zerolog.New(zerolog.ConsoleWriter{Out: &errs, NoColor: true})
+	read := func(paths map[uint32]string) (sockets int, err error) {
+		errs.Reset()
+		r := &Reader{sel: sel, log: &log, paths: paths}
+		err = r.Each(func(*Row) error { sockets++; return nil })
+		return sockets, err
+	}
+	const wrong = "/proc/self/ns/mnt"
+
+	want := 0
+	for count := range maps.Values(made) {
+		want += count
+	}
+	if got, err := read(map[uint32]string{1: wrong, n.Inode: n.Path()}); got != want || err != nil {
+		t.Errorf("got %d sockets and %v, want %d", got, err, want)
+	}
+	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "netns=1") || !strings.Contains(s, wrong) {
+		t.Errorf("said %q", s)
+	}
+	if got, err := read(map[uint32]string{1: wrong}); got != 0 || !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("got %d sockets and %v, want EINVAL", got, err)
+	}
+	// One that has gone since it was found is nobody's concern.
+	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode: n.Path()}); got != want || err != nil || errs.Len() > 0 {
+		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)
+	}
+}

@@ -1,0 +1,126 @@
+package text
+
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"finwait/tracer"
+)
+
+// AppendPrintable writes a name for people: \x1b, \n, \u202e, and \xff for a byte
+// that is not UTF-8. Names of processes and cgroups are untrusted: what is written
+// never contains a control character, those of C1 included, nor a character that
+// changes the direction of writing. Backslashes stay as they are.
+func AppendPrintable(b []byte, name string) []byte {
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			b = fmt.Appendf(b, `\x%02x`, name[0])
+		case unicode.IsPrint(r):
+			b = append(b, name[:n]...)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b = append(b, quoted[1:len(quoted)-1]...)
+		}
+		name = name[n:]
+	}
+	return b
+}
+
+// Printable is AppendPrintable for a string.
+func Printable(name string) string { return string(AppendPrintable(nil, name)) }
+
+// AppendName is AppendPrintable for the name of a process.
+func AppendName(b []byte, c *tracer.Comm) []byte { return AppendPrintable(b, c.String()) }
+
+// AppendEndpoint writes an address and a port; "*" is a port that is not known.
+func AppendEndpoint(b []byte, a netip.AddrPort) []byte {
+	if a.Port() != 0 {
+		return a.AppendTo(b)
+	}
+	if a.Addr().Is6() {
+		b = append(a.Addr().AppendTo(append(b, '[')), ']')
+	} else {
+		b = a.Addr().AppendTo(b)
+	}
+	return append(b, ":*"...)
+}
+
+// AppendDuration is AppendTime with its precision: ">" is at least, "~" is to the
+// jiffy, "-" is a duration that is not known.
+func AppendDuration(b []byte, d time.Duration, p tracer.Precision) []byte {
+	switch p {
+	case tracer.PrecisionUnknown:
+		return append(b, '-')
+	case tracer.PrecisionAtLeast:
+		b = append(b, '>')
+	case tracer.PrecisionJiffy:
+		b = append(b, '~')
+	}
+	return AppendTime(b, d)
+}
+
+// inUnit gives a duration in the largest of us, ms and s that leaves a value of 1 or more.
+func inUnit(d time.Duration) (value float64, unit string) {
+	switch {
+	case d < time.Millisecond:
+		return float64(d) / float64(time.Microsecond), "us"
+	case d < time.Second:
+		return float64(d) / float64(time.Millisecond), "ms"
+	}
+	return d.Seconds(), "s"
+}
+
+// AppendTime writes a duration with three decimals: what was measured.
+func AppendTime(b []byte, d time.Duration) []byte {
+	value, unit := inUnit(d)
+	return append(strconv.AppendFloat(b, value, 'f', 3, 64), unit...)
+}
+
+// Time is AppendTime for a string.
+func Time(d time.Duration) string { return string(AppendTime(nil, d)) }
+
+// Rough writes a duration with one decimal, as many as a bucket of a histogram is good for.
+func Rough(d time.Duration) string {
+	value, unit := inUnit(d)
+	return strconv.FormatFloat(value, 'f', 1, 64) + unit
+}
+
+// Span writes a duration for a sentence: three digits, four of seconds.
+func Span(d time.Duration) string {
+	switch value, unit := inUnit(d); unit {
+	case "s":
+		return fmt.Sprintf("%.4g s", value)
+	case "us":
+		return fmt.Sprintf("%.3g µs", value)
+	default:
+		return fmt.Sprintf("%.3g %s", value, unit)
+	}
+}
+
+// Wrap writes words in lines of at most width runes. A longer word has a line of its own.
+func Wrap(w *bufio.Writer, words string, width int) {
+	n := 0
+	for word := range strings.FieldsSeq(words) {
+		k := utf8.RuneCountInString(word)
+		switch {
+		case n == 0:
+		case n+1+k > width:
+			w.WriteByte('\n')
+			n = 0
+		default:
+			w.WriteByte(' ')
+			n++
+		}
+		w.WriteString(word)
+		n += k
+	}
+	w.WriteByte('\n')
+}
