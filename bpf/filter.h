@@ -143,10 +143,9 @@ static __always_inline bool in_cgroups(struct cgroup *cgrp)
 
 /*
  * Does this connection pass? Before connect() has chosen a local port, a
- * filter on it can be neither passed nor failed. A global function, so that its
- * loops are verified once and not for every state that a caller can be in.
+ * filter on it can be neither passed nor failed.
  */
-__noinline int judge_lists(const struct tuple *t, const struct owner *owner, bool port_pending)
+__verified_once int judge_lists(const struct tuple *t, const struct owner *owner, bool port_pending)
 {
 	int verdict = VERDICT_PASS;
 

@@ -28,8 +28,8 @@ static __always_inline __u32 histogram_bucket(__u64 ns)
 	return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
 }
 
-/* The same, where there are many branches: the verifier looks at it once. */
-__noinline __u32 histogram_index(__u64 ns)
+/* The same for a caller that has many branches itself. */
+__verified_once __u32 histogram_index(__u64 ns)
 {
 	return histogram_bucket(ns);
 }
@@ -40,7 +40,7 @@ static __always_inline void keep_max(__u64 *max, __u64 value)
 	for (int i = 0; i < 4; i++) {
 		__u64 old = *(volatile __u64 *)max;
 
-		if (value <= old || __sync_val_compare_and_swap(max, old, value) == old)
+		if (value <= old || cmpxchg(max, old, value) == old)
 			return;
 	}
 }

@@ -30,6 +30,25 @@ typedef _Bool bool;
 
 #define __core __attribute__((preserve_access_index))
 
+/*
+ * A function that is not inlined, for the sake of its callers: they save no registers
+ * for it, and its locals take nothing of the 512 bytes of stack that they share.
+ */
+#define __own_frame	__noinline
+
+/*
+ * A global function: the verifier checks it once, for any arguments, and not again on
+ * every path that leads to a call. It gets no more than that out of it: a pointer may be
+ * NULL, a result can be any number.
+ */
+#define __verified_once	__noinline
+
+/* Atomic operations by the kernel's names; each gives the old value. */
+#define cmpxchg(ptr, old, new)	__sync_val_compare_and_swap(ptr, old, new)
+#define xchg(ptr, value)	__sync_lock_test_and_set(ptr, value)
+#define atomic_add(ptr, value)	__sync_fetch_and_add(ptr, value)
+#define atomic_or(ptr, bits)	__sync_fetch_and_or(ptr, bits)
+
 /* include/uapi/linux/bpf.h */
 enum {
 	BPF_MAP_TYPE_HASH	  = 1,

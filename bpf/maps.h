@@ -164,7 +164,7 @@ struct {
 		__u32 zero_ = 0;						\
 		struct account *acc_ = bpf_map_lookup_elem(&accounts, &zero_);	\
 		if (acc_)							\
-			__sync_fetch_and_add(&acc_->field, 1);			\
+			atomic_add(&acc_->field, 1);			\
 	} while (0)
 
 /* A minisock has found no room in the map since the start. */

@@ -122,11 +122,11 @@ static __always_inline void emit_mini(struct event *e, __u8 verdict)
 }
 
 /* TIME_WAIT begins. Several CPUs may see it; one claims it. */
-static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __u64 at, __u8 precision)
+static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, __u64 at, __u8 precision)
 {
 	struct event e;
 
-	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))
+	if (cmpxchg(&info->time_wait_ns, 0, at))
 		return 0;
 	info->time_wait_precision = precision;
 	describe_mini(&e, m, info);
@@ -136,7 +136,7 @@ static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __
 	e.since_ns = info->since_ns;
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
-	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
+	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
 		move_live(&e, info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
 	return 0;
@@ -155,7 +155,7 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 
 static __always_inline void count_rearm(struct mini_info *info)
 {
-	__sync_fetch_and_add(&info->rearms, 1);
+	atomic_add(&info->rearms, 1);
 	if (info->verdict == VERDICT_PASS && !no_totals)
 		tally_rearm();
 }
@@ -170,7 +170,7 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 
 	if (fentry || m->expires == before)
 		return;
-	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) == before && was_time_wait)
+	if (cmpxchg(&info->expires, before, m->expires) == before && was_time_wait)
 		count_rearm(info);
 }
 
@@ -186,7 +186,7 @@ static __always_inline __u32 mini_netns_slot(const struct mini *m)
  * that is not who owns it. since_ns: when it was found, if that is of use. 1 if
  * it passes the filters, 0 if not, or an errno less than 0.
  */
-static __noinline long add_found(struct mini *m, __u64 since_ns)
+static __own_frame long add_found(struct mini *m, __u64 since_ns)
 {
 	struct inet_timewait_sock *tw = m->tw;
 	__u64 addr = (__u64)tw;
@@ -224,7 +224,7 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 }
 
 /* One that nothing is known of is counted as live under another state; 0: it came, or went. */
-static __noinline int move_found(struct mini *m, __u32 from, __u32 to)
+static __own_frame int move_found(struct mini *m, __u32 from, __u32 to)
 {
 	struct event e = {};
 
@@ -248,9 +248,9 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 
 /*
  * The socket may become a minisock with its next step; all that is known of it
- * goes into the map now. A function of its own, for the sake of the stack.
+ * goes into the map now.
  */
-static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
 {
 	struct mini_info info = {
 		.since_ns  = sock->since_ns,
@@ -278,7 +278,7 @@ static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u3
 
 		drop_spilled(addr); /* of another minisock, whose end was missed */
 		err = spill(addr, living);
-		if (!err && __sync_fetch_and_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
+		if (!err && atomic_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
 			drop_spilled(addr);
 	}
 	if (living && !err)
@@ -309,7 +309,7 @@ static __always_inline bool hand_over(__u64 cookie)
 		drop_record(info, cookie);
 		return false;
 	}
-	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_TOLD)
+	if (atomic_or(&info->flags, MINI_JOINED) & MINI_TOLD)
 		drop_record(info, cookie);
 	return true;
 }
@@ -385,10 +385,9 @@ static __always_inline void mini_segment(struct mini *m)
 
 /*
  * The timer is moved to another slot of the wheel. It may have been moved within
- * its slot before, which no hook tells: then the FIN came before this segment. A function of
- * its own, for the sake of the stack.
+ * its slot before, which no hook tells: then the FIN came before this segment.
  */
-static __noinline int mini_moves(struct mini *m)
+static __own_frame int mini_moves(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 
@@ -403,8 +402,8 @@ static __noinline int mini_moves(struct mini *m)
 	return 0;
 }
 
-/* The minisock is gone: from now on it is not live. A function of its own, for the sake of the stack. */
-static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reason)
+/* The minisock is gone: from now on it is not live. */
+static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 reason)
 {
 	bool waited = info->time_wait_ns != 0;
 	__u32 counted;
@@ -421,7 +420,7 @@ static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reas
 	if (waited)
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
-	counted = __sync_lock_test_and_set(&info->counted, 0);
+	counted = xchg(&info->counted, 0);
 	if (counted)
 		move_live(&e, counted, 0);
 	return 0;
@@ -431,7 +430,7 @@ static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reas
  * The end of one that there is no record of. It came to be unseen; where there
  * was no room for it, that has been counted.
  */
-static __noinline int found_ended(struct mini *m, __u8 reason)
+static __own_frame int found_ended(struct mini *m, __u8 reason)
 {
 	bool waited = m->substate == TCP_TIME_WAIT;
 	struct event e = {};
@@ -474,8 +473,7 @@ static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 		drop_spilled(addr);
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline int mini_ended(struct mini *m, __u8 reason)
+static __own_frame int mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
 	__u32 flags;
@@ -488,7 +486,7 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 			audit_mini_gone(mini_netns_slot(m), reason, false);
 		return 0;
 	}
-	flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
+	flags = atomic_or(&info->flags, MINI_ENDED);
 	if (flags & MINI_ENDED)
 		return 0;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
@@ -499,7 +497,7 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 	if (audit)
 		audit_mini_gone(info->netns_slot, reason, true);
 	/* Until here the record is in use: a hand-over that comes now deletes it, and its memory is another's. */
-	flags = __sync_fetch_and_or(&info->flags, MINI_TOLD);
+	flags = atomic_or(&info->flags, MINI_TOLD);
 	if (flags & MINI_JOINED)
 		forget_mini(m, flags);
 	return 0;
@@ -525,8 +523,7 @@ static __always_inline __u8 early_reason(const struct mini *m, __u32 caller)
 	}
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline int emit_raw_mini(struct mini *m)
+static __own_frame int emit_raw_mini(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 	struct owner nobody = {};

@@ -32,7 +32,7 @@ static __always_inline void timer_mini(struct mini *m, struct timer_list *timer,
 		emit_raw_mini(m);
 }
 
-static __noinline int on_timer_start(struct timer_list *timer)
+static __own_frame int on_timer_start(struct timer_list *timer)
 {
 	struct mini m;
 
@@ -41,7 +41,7 @@ static __noinline int on_timer_start(struct timer_list *timer)
 	return 0;
 }
 
-static __noinline int on_timer_expire(struct timer_list *timer)
+static __own_frame int on_timer_expire(struct timer_list *timer)
 {
 	struct mini m;
 
@@ -50,7 +50,7 @@ static __noinline int on_timer_expire(struct timer_list *timer)
 	return 0;
 }
 
-static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
+static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 {
 	struct stack st;
 	struct mini m;

@@ -56,8 +56,7 @@ __u32 netns_slots;
 #define RECENT_NETNS	64
 static __u64 recent_netns[RECENT_NETNS];
 
-/* A function of its own, for the sake of the stack. */
-static __noinline __u32 cookie_slot(__u64 cookie, struct net *net)
+static __own_frame __u32 cookie_slot(__u64 cookie, struct net *net)
 {
 	struct netns_id *known, id = {};
 	volatile __u64 *recent;
@@ -74,7 +73,7 @@ static __noinline __u32 cookie_slot(__u64 cookie, struct net *net)
 	}
 	if (netns_slots >= NETNS_MAX - 1)
 		return 0;
-	id.slot = __sync_fetch_and_add(&netns_slots, 1) + 1;
+	id.slot = atomic_add(&netns_slots, 1) + 1;
 	id.inum = BPF_CORE_READ(net, ns.inum);
 	if (id.slot >= NETNS_MAX)
 		return 0;
@@ -106,66 +105,66 @@ static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sen
 	if (!n)
 		return 0;
 	if (to == TCP_SYN_SENT)
-		__sync_fetch_and_add(&n->syn_sent, 1);
+		atomic_add(&n->syn_sent, 1);
 	if (from == TCP_LISTEN && to == TCP_SYN_RECV)
-		__sync_fetch_and_add(&n->passive_opens, 1);
+		atomic_add(&n->passive_opens, 1);
 	if (from == TCP_ESTABLISHED)
-		__sync_fetch_and_add(&n->established, -1);
+		atomic_add(&n->established, -1);
 	if (to == TCP_ESTABLISHED)
-		__sync_fetch_and_add(&n->established, 1);
+		atomic_add(&n->established, 1);
 	if (from == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->close_wait, -1);
+		atomic_add(&n->close_wait, -1);
 	if (to == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->close_wait, 1);
+		atomic_add(&n->close_wait, 1);
 	if (to != TCP_CLOSE)
 		return 0;
 	if (from == TCP_SYN_SENT && !sent_syn && !err)
-		__sync_fetch_and_add(&n->no_syn, 1);
+		atomic_add(&n->no_syn, 1);
 	if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && err)
-		__sync_fetch_and_add(&n->attempt_fails, 1);
+		atomic_add(&n->attempt_fails, 1);
 	if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->estab_resets, 1);
+		atomic_add(&n->estab_resets, 1);
 	return 0;
 }
 
-__noinline int audit_overflow(__u32 slot)
+__verified_once int audit_overflow(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->timewait_overflow, 1);
+		atomic_add(&n->timewait_overflow, 1);
 	return 0;
 }
 
-__noinline int audit_lost(__u32 slot)
+__verified_once int audit_lost(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->lost, 1);
+		atomic_add(&n->lost, 1);
 	return 0;
 }
 
-__noinline int audit_mini_born(__u32 slot)
+__verified_once int audit_mini_born(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->minisocks, 1);
+		atomic_add(&n->minisocks, 1);
 	return 0;
 }
 
 /* known: it has been counted as born, or was there before. */
-__noinline int audit_mini_gone(__u32 slot, __u32 reason, bool known)
+__verified_once int audit_mini_gone(__u32 slot, __u32 reason, bool known)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (!n)
 		return 0;
 	if (known)
-		__sync_fetch_and_add(&n->minisocks_gone, 1);
+		atomic_add(&n->minisocks_gone, 1);
 	if (reason == REASON_REUSED)
-		__sync_fetch_and_add(&n->reused, 1);
+		atomic_add(&n->reused, 1);
 	return 0;
 }
 

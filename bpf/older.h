@@ -29,8 +29,7 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 	owner->pid = holder->pid;
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline int older_socket(struct sock *sk, __u8 state)
+static __own_frame int older_socket(struct sock *sk, __u8 state)
 {
 	struct sock_info *info = find_socket(sk) ?: add_socket(sk);
 	struct event e = {};
@@ -55,7 +54,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	}
 
 	/* A transition since has dated the state better than this could. */
-	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
+	if (cmpxchg(&info->since_ns, 0, bpf_ktime_get_ns()))
 		return 0;
 	info->precision = PRECISION_AT_LEAST;
 	info->state = state;
@@ -66,7 +65,7 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
 	if (info->verdict == VERDICT_PASS &&
-	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
+	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;
 		move_live(&e, 0, state);
@@ -100,7 +99,7 @@ static __always_inline void older_mini(struct sock_common *skc)
 	kept = find_record(m.cookie);
 	if (!kept)
 		return;
-	counted = __sync_lock_test_and_set(&kept->counted, 0);
+	counted = xchg(&kept->counted, 0);
 	if (counted)
 		move_found(&m, counted, 0);
 	drop_record(kept, m.cookie);

@@ -25,7 +25,7 @@ struct facts {
  * tcp_rcv_state_process() sends the FIN. The answer to a passive close does. An
  * abort does if __tcp_close() has set both shutdown bits.
  */
-__noinline int closed_by_process(__u32 from, __u32 to, __u32 reason, __u32 shutdown, __u32 deferred_fin)
+__verified_once int closed_by_process(__u32 from, __u32 to, __u32 reason, __u32 shutdown, __u32 deferred_fin)
 {
 	switch (to) {
 	case TCP_FIN_WAIT1:
@@ -41,7 +41,7 @@ __noinline int closed_by_process(__u32 from, __u32 to, __u32 reason, __u32 shutd
 	return false;
 }
 
-__noinline __u32 listener_reason(__u32 caller, __u32 shutdown)
+__verified_once __u32 listener_reason(__u32 caller, __u32 shutdown)
 {
 	/* close() sets this before; neither an abort nor a listen() that fails does. */
 	if (caller == CALLER_UNKNOWN && shutdown != SHUTDOWN_MASK)
@@ -56,7 +56,7 @@ __noinline __u32 listener_reason(__u32 caller, __u32 shutdown)
 }
 
 /* What sk_err says, if it has been set since the last transition. */
-__noinline __u32 error_reason(__u32 caller, __u32 err, __u32 from)
+__verified_once __u32 error_reason(__u32 caller, __u32 err, __u32 from)
 {
 	switch (err) {
 	case 0:

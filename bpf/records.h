@@ -84,7 +84,7 @@ static __always_inline bool take_socket_slot(struct sock_info *slot, __u64 key)
 
 	if (!slot)
 		return false;
-	taken = __sync_val_compare_and_swap(&slot->key, 0, key);
+	taken = cmpxchg(&slot->key, 0, key);
 	if (!taken)
 		clear_socket(slot);
 	return !taken || taken == key;
@@ -113,10 +113,10 @@ static __always_inline struct sock_info *add_socket(struct sock *sk)
 	info = socket_slot(place ^ 1);
 	if (take_socket_slot(info, key))
 		return info;
-	__sync_fetch_and_add(&sockets_spilled, 1);
+	atomic_add(&sockets_spilled, 1);
 	err = bpf_map_update_elem(&sockets, &key, &no_socket, BPF_NOEXIST);
 	if (err)
-		__sync_fetch_and_add(&sockets_spilled, -1);
+		atomic_add(&sockets_spilled, -1);
 	if (is_full(err))
 		sockets_full = 1;
 	info = bpf_map_lookup_elem(&sockets, &key);
@@ -132,9 +132,9 @@ static __always_inline void drop_socket(struct sock_info *info)
 	__u64 key = info->key;
 
 	if (!info->spilled)
-		__sync_lock_test_and_set(&info->key, 0);
+		xchg(&info->key, 0);
 	else if (!bpf_map_delete_elem(&sockets, &key))
-		__sync_fetch_and_add(&sockets_spilled, -1);
+		atomic_add(&sockets_spilled, -1);
 }
 
 /*
@@ -157,7 +157,7 @@ static __always_inline struct mini_info *find_spilled(__u64 key)
 static __always_inline void drop_spilled(__u64 key)
 {
 	if (minisocks_spilled && !bpf_map_delete_elem(&minisocks, &key))
-		__sync_fetch_and_add(&minisocks_spilled, -1);
+		atomic_add(&minisocks_spilled, -1);
 }
 
 /* 0, or an errno less than 0; what is there already stays (EEXIST). */
@@ -165,10 +165,10 @@ static __always_inline long spill(__u64 key, const struct mini_info *info)
 {
 	long err;
 
-	__sync_fetch_and_add(&minisocks_spilled, 1); /* first: another CPU may look for it at once */
+	atomic_add(&minisocks_spilled, 1); /* first: another CPU may look for it at once */
 	err = bpf_map_update_elem(&minisocks, &key, info, BPF_NOEXIST);
 	if (err)
-		__sync_fetch_and_add(&minisocks_spilled, -1);
+		atomic_add(&minisocks_spilled, -1);
 	if (is_full(err))
 		minisocks_full = 1;
 	return err;
@@ -188,7 +188,7 @@ static __always_inline void drop_record(struct mini_info *info, __u64 cookie)
 	if (info->spilled)
 		drop_spilled(cookie);
 	else
-		__sync_val_compare_and_swap(&info->cookie, cookie, 0);
+		cmpxchg(&info->cookie, cookie, 0);
 }
 
 /* As spill(). Not into the place of one that another CPU may be looking at, if elsewhere. */
@@ -200,7 +200,7 @@ static __always_inline long add_record(__u64 cookie, struct mini_info *info, boo
 	info->spilled = 1;
 	if (!slot || elsewhere)
 		return spill(cookie, info);
-	holds = __sync_val_compare_and_swap(&slot->cookie, 0, cookie);
+	holds = cmpxchg(&slot->cookie, 0, cookie);
 	if (holds)
 		return holds == cookie ? -EEXIST : spill(cookie, info);
 	info->spilled = 0;

@@ -25,9 +25,8 @@ struct step {
 };
 
 /*
- * The verifier follows every branch both ways, and remembers what it was on. Not so
- * of what is looked up in a table, nor of a global function: it looks at that once,
- * for any arguments, and not again on every path that leads to a call.
+ * What a transition asks for, by the two states. A table and not a switch: the verifier
+ * explores both sides of every branch, but a table lookup adds no branch.
  */
 enum kind {
 	BEGINS		= 1 << 0,	/* connect(), listen() */
@@ -135,7 +134,7 @@ static __always_inline void count_live(struct sock_info *info, struct event *e, 
 		return;
 	if (state == TCP_CLOSE)
 		state = 0;
-	was = __sync_lock_test_and_set(&info->counted, state);
+	was = xchg(&info->counted, state);
 	if (!was && !state)
 		return;
 	if (split_by)
@@ -153,7 +152,7 @@ static __always_inline void name_netns(struct step *s)
 	s->info->netns_slot = cookie_slot(net->net_cookie, net);
 }
 
-__noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
+__verified_once int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
 {
 	if (!info || !e)
 		return 0;
@@ -191,7 +190,7 @@ __noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
  * for a child its ends and its cookie, for a client its local port, if there is
  * a filter on it.
  */
-__noinline int emit_opened(struct sock_info *info, struct event *e)
+__verified_once int emit_opened(struct sock_info *info, struct event *e)
 {
 	__u16 sport, err;
 	__u8 from, to;
@@ -224,7 +223,7 @@ __noinline int emit_opened(struct sock_info *info, struct event *e)
 }
 
 /* Why the state ended, who closed it, and when it had begun. */
-__noinline int tell_step(struct sock_info *info, struct event *e, struct facts *f)
+__verified_once int tell_step(struct sock_info *info, struct event *e, struct facts *f)
 {
 	if (!info || !e || !f)
 		return 0;
@@ -299,7 +298,7 @@ static __always_inline bool is_birth(__u32 from, __u32 to)
  * Without a record, may it be the child of a listener? Of one that is being born
  * that is asked for its owner only.
  */
-__noinline int may_be_child(__u32 from, __u32 to, __u32 known)
+__verified_once int may_be_child(__u32 from, __u32 to, __u32 known)
 {
 	if (is_birth(from, to))
 		return owners;
@@ -312,7 +311,7 @@ __noinline int may_be_child(__u32 from, __u32 to, __u32 known)
  * without a record, which may be older than the programs, this is sure only if it
  * has come out of a known listener. cookie: the socket's; 0: it has none yet.
  */
-__noinline int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
+__verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
 {
 	bool begins = from == TCP_CLOSE || is_birth(from, to);
 
@@ -390,7 +389,7 @@ static __always_inline bool hands_over(const struct sock_info *info, const struc
 }
 
 /* 1 if a minisock takes over: from here on that is what is counted as live, if it can be followed. */
-__noinline int leave_to_minisock(struct sock_info *info, struct event *e)
+__verified_once int leave_to_minisock(struct sock_info *info, struct event *e)
 {
 	if (!info || !e || !hands_over(info, e))
 		return 0;

@@ -94,11 +94,6 @@ const volatile __u8 no_totals;
 /* Too large for the stack. */
 static const struct group no_group;
 
-/*
- * What follows is global functions where it can be: the verifier looks at each
- * once, for any argument, and not again on every path that leads to a call.
- */
-
 static __always_inline struct totals *get_totals(void)
 {
 	__u32 zero = 0;
@@ -112,9 +107,9 @@ static __always_inline void tally_edge(__u32 from, __u32 to, __u32 reason)
 
 	if (!tot)
 		return;
-	__sync_fetch_and_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
+	atomic_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
 	if (to == TCP_CLOSE)
-		__sync_fetch_and_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
+		atomic_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
 }
 
 static __always_inline void tally_duration(__u32 state, __u64 ns)
@@ -125,25 +120,25 @@ static __always_inline void tally_duration(__u32 state, __u64 ns)
 	if (!d || i >= HISTOGRAM_BUCKETS)
 		return;
 	keep_max(&d->max_ns, ns);
-	__sync_fetch_and_add(&d->total_ns, ns);
-	__sync_fetch_and_add(&d->counts[i], 1);
+	atomic_add(&d->total_ns, ns);
+	atomic_add(&d->counts[i], 1);
 }
 
-__noinline int tally_rearm(void)
+__verified_once int tally_rearm(void)
 {
 	struct totals *tot = get_totals();
 
 	if (tot)
-		__sync_fetch_and_add(&tot->rearms, 1);
+		atomic_add(&tot->rearms, 1);
 	return 0;
 }
 
-__noinline int tally_ungrouped(void)
+__verified_once int tally_ungrouped(void)
 {
 	struct totals *tot = get_totals();
 
 	if (tot)
-		__sync_fetch_and_add(&tot->ungrouped, 1);
+		atomic_add(&tot->ungrouped, 1);
 	return 0;
 }
 
@@ -193,49 +188,49 @@ static __always_inline struct group *find_group(const struct group_key *of, __u3
 }
 
 /* 1 if there was no room. */
-__noinline int tally_group_entered(struct group_key *key, __u32 state)
+__verified_once int tally_group_entered(struct group_key *key, __u32 state)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 
 	if (!g)
 		return 1;
-	__sync_fetch_and_add(&g->entered, 1);
+	atomic_add(&g->entered, 1);
 	return 0;
 }
 
 /* 1 if there was no room. */
-__noinline int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
+__verified_once int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 	__u32 i;
 
 	if (!g)
 		return 1;
-	__sync_fetch_and_add(&g->left, 1);
+	atomic_add(&g->left, 1);
 	if (!timed)
 		return 0;
 	i = histogram_index(ns);
 	if (i >= HISTOGRAM_BUCKETS)
 		return 0;
 	keep_max(&g->max_ns, ns);
-	__sync_fetch_and_add(&g->total_ns, ns);
-	__sync_fetch_and_add(&g->counts[i], 1);
+	atomic_add(&g->total_ns, ns);
+	atomic_add(&g->counts[i], 1);
 	return 0;
 }
 
-__noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
+__verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to)
 {
 	struct group *g;
 
 	if (key && from) {
 		g = find_group(key, from);
 		if (g)
-			__sync_fetch_and_add(&g->live, -1);
+			atomic_add(&g->live, -1);
 	}
 	if (key && to) {
 		g = find_group(key, to);
 		if (g)
-			__sync_fetch_and_add(&g->live, 1);
+			atomic_add(&g->live, 1);
 	}
 	return 0;
 }
@@ -252,9 +247,9 @@ static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 	if (!tot)
 		return 0;
 	if (from)
-		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
+		atomic_add(&tot->live[from & (STATES - 1)], -1);
 	if (to)
-		__sync_fetch_and_add(&tot->live[to & (STATES - 1)], 1);
+		atomic_add(&tot->live[to & (STATES - 1)], 1);
 	if (split_by) {
 		name_group(&key, whose);
 		tally_group_live(&key, from, to);
@@ -262,7 +257,7 @@ static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 	return 0;
 }
 
-__noinline int move_live(struct event *whose, __u32 from, __u32 to)
+__verified_once int move_live(struct event *whose, __u32 from, __u32 to)
 {
 	return count_move(whose, from, to);
 }
@@ -292,9 +287,9 @@ static __always_inline void tally(const struct event *e)
 
 /*
  * Where every transition that passes the filters ends: in the totals and in the
- * stream, as far as there are any. Global, so that the verifier looks at it once.
+ * stream, as far as there are any.
  */
-__noinline int deliver(struct event *e)
+__verified_once int deliver(struct event *e)
 {
 	if (!e)
 		return 0;

@@ -46,11 +46,11 @@ const volatile struct caller_range callers[MAX_CALLERS];
 const volatile __u32 n_callers;
 
 /*
- * Global, so that the verifier looks at it once, for any address, and without
- * branches on the way, each of which it would follow both ways. Kernel addresses
- * are less than 2^63 apart: the sign of a difference says which is the larger.
+ * A binary search without branches: the verifier would explore both sides of each.
+ * Kernel addresses are less than 2^63 apart, so the sign of a difference says which
+ * one is larger.
  */
-__noinline __u32 caller_at(__u64 ip)
+__verified_once __u32 caller_at(__u64 ip)
 {
 	__u32 at = 0;
 
@@ -86,9 +86,9 @@ struct stack {
 /*
  * The innermost counts, since a softirq runs on top of whatever it
  * interrupted, and that must not be taken for its cause. Where the kernel
- * cannot unwind that is said. Global for the verifier's sake, as caller_at().
+ * cannot unwind that is said.
  */
-__noinline __u32 innermost(struct frames *st)
+__verified_once __u32 innermost(struct frames *st)
 {
 	__u32 deletes = 0;
 
@@ -113,11 +113,11 @@ extern void bpf_preempt_disable(void) __weak __ksym;
 extern void bpf_preempt_enable(void) __weak __ksym;
 
 /*
- * A function of its own: the addresses would take a third of the stack from whoever asks.
+ * The addresses would take a third of the stack from whoever asks.
  * The kernel takes a stack into memory of which each CPU has one for all its tasks: a task
  * that is preempted meanwhile (from 7.0 on it can be) keeps it from all others.
  */
-static __noinline __u32 read_stack(void *ctx)
+static __own_frame __u32 read_stack(void *ctx)
 {
 	struct frames st = {};
 

@@ -18,7 +18,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"what the timer tells is called exact", "minisock.h", "at : info->since_ns, PRECISION_JIFFY)", "at : info->since_ns, PRECISION_EXACT)"},
 	{"what was visited is called exact", "older.h", "info->precision = PRECISION_AT_LEAST", "info->precision = PRECISION_EXACT"},
 	{"a hand-over is taken for a close", "socket.h", "if (!info->untracked && hand_over(info->cookie))", "if (0)"},
-	{"TIME_WAIT begins twice", "minisock.h", "	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))\n		return 0;", "	__sync_val_compare_and_swap(&info->time_wait_ns, 0, at);"},
+	{"TIME_WAIT begins twice", "minisock.h", "	if (cmpxchg(&info->time_wait_ns, 0, at))\n		return 0;", "	cmpxchg(&info->time_wait_ns, 0, at);"},
 	{"a full ring is not counted", "maps.h", "	count(ring_full);", ""},
 	{"a record outlives its socket", "socket.h", "	if (to == TCP_CLOSE)\n		drop_socket(info);\n	else\n		keep_step(&s);", "	keep_step(&s);"},
 	{"a record outlives its socket, which hands over", "socket.h", "leave_to_minisock(info, &s.e)) {\n		drop_socket(info);", "leave_to_minisock(info, &s.e)) {"},
