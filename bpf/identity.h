@@ -4,8 +4,8 @@
 #define FINWAIT_IDENTITY_H
 
 #include "kernel.h"
+#include "compat.h"
 #include "event.h"
-#include "filter.h"
 
 /* A bit in the first byte that is 0, and none below; 0: there is no such byte (Warren, Hacker's Delight, 6-1). */
 static __always_inline __u64 first_zero(__u64 bytes)

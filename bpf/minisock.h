@@ -14,14 +14,17 @@
 #define FINWAIT_MINISOCK_H
 
 #include "kernel.h"
+#include "event.h"
 #include "compat.h"
 #include "maps.h"
 #include "filter.h"
 #include "identity.h"
-#include "netns.h"
-#include "records.h"
-#include "tally.h"
 #include "unwind.h"
+#include "tally.h"
+#include "audit.h"
+#include "output.h"
+#include "reason.h"
+#include "records.h"
 
 /* Ticks per second, and the address of tw_timer_handler(). */
 const volatile __u32 hz = 250;
@@ -135,7 +138,7 @@ static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, _
 	e.time_ns = at;
 	e.since_ns = info->since_ns;
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
-	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
+	e.reason = time_wait_reason(e.from);
 	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
 		move_live(&e, info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
@@ -244,74 +247,6 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 
 	bpf_core_read(name, 3, &prot->name);
 	return name[0] == 'T' && name[1] == 'C' && name[2] == 'P';
-}
-
-/*
- * The socket may become a minisock with its next step; all that is known of it
- * goes into the map now.
- */
-static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
-{
-	struct mini_info info = {
-		.since_ns  = sock->since_ns,
-		.precision = sock->precision,
-		.owner	   = sock->owner,
-		.closer	   = sock->closer,
-		.netns	   = netns_inum,
-		.from	   = state,
-		.role	   = sock->role,
-		.verdict   = sock->verdict,
-		.counted   = sock->counted,
-		.netns_slot = sock->netns_slot,
-	};
-
-	struct mini_info *living = sock->handed_over ? find_record(cookie) : NULL;
-	long err = 0;
-
-	/*
-	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
-	 * cookie, while the minisock of the old one is still there: from now on that
-	 * is found by its address. If it ends meanwhile, it has not found the copy.
-	 */
-	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
-		__u64 addr = living->minisock;
-
-		drop_spilled(addr); /* of another minisock, whose end was missed */
-		err = spill(addr, living);
-		if (!err && atomic_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
-			drop_spilled(addr);
-	}
-	if (living && !err)
-		drop_record(living, cookie);
-	if (!err)
-		err = add_record(cookie, &info, living != NULL);
-	if (err == -EEXIST) { /* the end of its last life was missed */
-		living = find_record(cookie);
-		if (living)
-			drop_record(living, cookie);
-		err = add_record(cookie, &info, true);
-	}
-	sock->untracked = err != 0;
-	return 0;
-}
-
-/*
- * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
- * the hand-over to a minisock, which is no close.
- */
-static __always_inline bool hand_over(__u64 cookie)
-{
-	struct mini_info *info = find_record(cookie);
-
-	if (!info)
-		return false;
-	if (!info->minisock) {
-		drop_record(info, cookie);
-		return false;
-	}
-	if (atomic_or(&info->flags, MINI_JOINED) & MINI_TOLD)
-		drop_record(info, cookie);
-	return true;
 }
 
 /* A timer of one that there is no record of. */
@@ -501,26 +436,6 @@ static __own_frame int mini_ended(struct mini *m, __u8 reason)
 	if (flags & MINI_JOINED)
 		forget_mini(m, flags);
 	return 0;
-}
-
-/* What ended a minisock before its timer fired, by the function that did it. */
-static __always_inline __u8 early_reason(const struct mini *m, __u32 caller)
-{
-	switch (caller) {
-	case CALLER_SEGMENT:
-		return REASON_RST_RECEIVED;
-	case CALLER_RECEIVE:
-		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
-		return m->substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
-	case CALLER_CONNECT:
-		return REASON_REUSED;
-	case CALLER_ABORT:
-		return REASON_DESTROYED;
-	case CALLER_PURGE:
-		return REASON_NETNS_REMOVED;
-	default:
-		return REASON_KILLED;
-	}
 }
 
 static __own_frame int emit_raw_mini(struct mini *m)

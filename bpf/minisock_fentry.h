@@ -12,9 +12,12 @@
 #define FINWAIT_MINISOCK_FENTRY_H
 
 #include "kernel.h"
+#include "event.h"
 #include "maps.h"
-#include "minisock.h"
 #include "unwind.h"
+#include "output.h"
+#include "reason.h"
+#include "minisock.h"
 
 /*
  * inet_twsk_alloc() has made a minisock out of sk. Nobody else can reach it yet;
@@ -83,7 +86,7 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	if ((caller == CALLER_NONE || caller == CALLER_UNKNOWN) && !st.deletes && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
 	    BPF_CORE_READ(tw, tw_timer.function))
 		caller = CALLER_TIMER;
-	mini_ended(&m, caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(&m, caller));
+	mini_ended(&m, kill_reason(m.substate, caller));
 }
 
 #endif

@@ -4,20 +4,12 @@
 #define FINWAIT_MINISOCK_HOOKS_H
 
 #include "kernel.h"
-#include "maps.h"
-#include "filter.h"
-#include "identity.h"
-#include "minisock.h"
+#include "event.h"
 #include "unwind.h"
-
-/*
- * What ended a minisock whose timer was cancelled. REASON_NONE if nothing did:
- * the timer was moved, or is about to fire.
- */
-static __always_inline __u8 cancel_reason(const struct mini *m, const struct stack *st)
-{
-	return st->deletes ? early_reason(m, st->caller) : REASON_NONE;
-}
+#include "audit.h"
+#include "output.h"
+#include "reason.h"
+#include "minisock.h"
 
 /* Most timers are not, and cost what this does: what follows it is functions of their own, whose registers need not be saved. */
 static __always_inline bool is_minisocks(struct timer_list *timer)
@@ -58,7 +50,7 @@ static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 
 	timer_mini(&m, timer, HOOK_TIMER_CANCEL);
 	st = find_caller(ctx);
-	reason = cancel_reason(&m, &st);
+	reason = cancel_reason(m.substate, st);
 	if (reason != REASON_NONE)
 		mini_ended(&m, reason);
 	else if (st.caller == CALLER_REARM)

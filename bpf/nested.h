@@ -9,6 +9,7 @@
 #define FINWAIT_NESTED_H
 
 #include "kernel.h"
+#include "maps.h"
 #include "records.h"
 
 /*

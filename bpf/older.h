@@ -8,10 +8,16 @@
 #define FINWAIT_OLDER_H
 
 #include "kernel.h"
+#include "event.h"
+#include "compat.h"
 #include "maps.h"
+#include "filter.h"
 #include "identity.h"
-#include "minisock.h"
+#include "tally.h"
+#include "audit.h"
 #include "records.h"
+#include "handover.h"
+#include "minisock.h"
 #include "socket.h"
 
 /* The process that holds the socket; nobody holds an orphan, and none is named if several could be meant. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Why a full socket left its state, and whether a process made it do so. Nothing here reads the kernel. */
+/* Why a state ended, and whether a process ended it. Every reason is decided here, and nothing here reads the kernel. */
 #ifndef FINWAIT_REASON_H
 #define FINWAIT_REASON_H
 
@@ -145,6 +145,47 @@ static __always_inline __u8 step_reason(const struct event *e, const struct fact
 	if (e->to == TCP_CLOSE_WAIT || e->to == TCP_CLOSING)
 		return REASON_FIN_RECEIVED;
 	return REASON_NONE;
+}
+
+/* What ended a minisock before its timer fired, by the function that did it. */
+static __always_inline __u8 early_reason(__u8 substate, __u32 caller)
+{
+	switch (caller) {
+	case CALLER_SEGMENT:
+		return REASON_RST_RECEIVED;
+	case CALLER_RECEIVE:
+		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
+		return substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
+	case CALLER_CONNECT:
+		return REASON_REUSED;
+	case CALLER_ABORT:
+		return REASON_DESTROYED;
+	case CALLER_PURGE:
+		return REASON_NETNS_REMOVED;
+	default:
+		return REASON_KILLED;
+	}
+}
+
+/*
+ * What ended a minisock whose timer was cancelled. REASON_NONE if nothing did:
+ * the timer was moved, or is about to fire.
+ */
+static __always_inline __u8 cancel_reason(__u8 substate, struct stack st)
+{
+	return st.deletes ? early_reason(substate, st.caller) : REASON_NONE;
+}
+
+/* What ended a minisock that is being killed: its timer, or who was faster. */
+static __always_inline __u8 kill_reason(__u8 substate, __u32 caller)
+{
+	return caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(substate, caller);
+}
+
+/* Why the state before TIME_WAIT ended: in CLOSING the FIN was there already, and its ACK came. */
+static __always_inline __u8 time_wait_reason(__u8 from)
+{
+	return from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
 }
 
 #endif

@@ -4,16 +4,18 @@
 #define FINWAIT_SOCKET_H
 
 #include "kernel.h"
+#include "event.h"
 #include "compat.h"
 #include "maps.h"
 #include "filter.h"
 #include "identity.h"
-#include "minisock.h"
-#include "netns.h"
+#include "unwind.h"
+#include "tally.h"
+#include "audit.h"
+#include "output.h"
 #include "reason.h"
 #include "records.h"
-#include "tally.h"
-#include "unwind.h"
+#include "handover.h"
 
 /* One transition of one socket, and the event that tells of it. */
 struct step {
@@ -401,6 +403,48 @@ __verified_once int leave_to_minisock(struct sock_info *info, struct event *e)
 	return 1;
 }
 
+/* Asks the connection filters, unless they have answered before. */
+static __always_inline void judge_step(struct step *s, int to)
+{
+	struct sock_info *info = s->info;
+	struct sock *sk = s->sk;
+
+	if (half_made(s)) {
+		info->verdict = VERDICT_UNDECIDED;
+		info->cookie = 0;
+	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
+		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
+				      to == TCP_SYN_SENT);
+	}
+}
+
+/*
+ * What becomes of the transition: a hand-over, one that has to wait, or an event.
+ * to: as in s->e, where the verifier would lose track of it.
+ */
+static __always_inline void settle_step(void *ctx, struct step *s, int to)
+{
+	struct sock_info *info = s->info;
+
+	if (is_a(s, MAY_HAND_OVER) && leave_to_minisock(info, &s->e)) {
+		drop_socket(info);
+		return;
+	}
+	if (info->verdict == VERDICT_UNDECIDED) {
+		info->opened_ns = s->e.time_ns;
+		keep_step(s);
+		return;
+	}
+	if (info->opened_ns)
+		emit_opened(info, &s->e);
+	read_facts(ctx, s);
+	tell_step(info, &s->e, &s->f);
+	if (to == TCP_CLOSE)
+		drop_socket(info);
+	else
+		keep_step(s);
+}
+
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
 {
 	struct sock_info *info;
@@ -440,30 +484,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (is_a(&s, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
-	if (half_made(&s)) {
-		info->verdict = VERDICT_UNDECIDED;
-		info->cookie = 0;
-	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
-		info->verdict = judge(&s.e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      to == TCP_SYN_SENT);
-
-	if (is_a(&s, MAY_HAND_OVER) && leave_to_minisock(info, &s.e)) {
-		drop_socket(info);
-		return;
-	}
-	if (info->verdict == VERDICT_UNDECIDED) {
-		info->opened_ns = s.e.time_ns;
-		keep_step(&s);
-		return;
-	}
-	if (info->opened_ns)
-		emit_opened(info, &s.e);
-	read_facts(ctx, &s);
-	tell_step(info, &s.e, &s.f);
-	if (to == TCP_CLOSE)
-		drop_socket(info);
-	else
-		keep_step(&s);
+	judge_step(&s, to);
+	settle_step(ctx, &s, to);
 }
 
 #endif

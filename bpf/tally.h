@@ -85,9 +85,6 @@ struct {
 
 const volatile __u32 split_by;
 
-/* Show what the hooks see instead of what it means. */
-const volatile __u8 raw;
-
 /* Nobody asks for totals, or raw events make none. */
 const volatile __u8 no_totals;
 
@@ -283,23 +280,6 @@ static __always_inline void tally(const struct event *e)
 		full |= tally_group_left(&key, e->from, e->time_ns - e->since_ns, timed);
 	if (full)
 		tally_ungrouped();
-}
-
-/*
- * Where every transition that passes the filters ends: in the totals and in the
- * stream, as far as there are any.
- */
-__verified_once int deliver(struct event *e)
-{
-	if (!e)
-		return 0;
-	if (!no_totals)
-		tally(e);
-	if (stream)
-		output(e);
-	else
-		count(delivered);
-	return 0;
 }
 
 #endif

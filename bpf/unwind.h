@@ -8,7 +8,6 @@
 #define FINWAIT_UNWIND_H
 
 #include "kernel.h"
-#include "maps.h"
 
 enum caller {
 	CALLER_NONE,		/* none of these */

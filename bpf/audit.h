@@ -4,10 +4,11 @@
  * and TcpExt, include/uapi/linux/snmp.h), worked out from the transitions, so
  * that the two can be compared.
  */
-#ifndef FINWAIT_NETNS_H
-#define FINWAIT_NETNS_H
+#ifndef FINWAIT_AUDIT_H
+#define FINWAIT_AUDIT_H
 
 #include "kernel.h"
+#include "event.h"
 
 struct netns_totals {
 	__u64 syn_sent;			/* ActiveOpens, once those that sent no SYN are taken away */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The hand-over, on the side of the full socket: what is known of it goes into a
+ * record by which its minisock will be found. minisock.h says why before, and who
+ * deletes the record.
+ */
+#ifndef FINWAIT_HANDOVER_H
+#define FINWAIT_HANDOVER_H
+
+#include "kernel.h"
+#include "maps.h"
+#include "records.h"
+
+/*
+ * The socket may become a minisock with its next step; all that is known of it
+ * goes into the map now.
+ */
+static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+{
+	struct mini_info info = {
+		.since_ns  = sock->since_ns,
+		.precision = sock->precision,
+		.owner	   = sock->owner,
+		.closer	   = sock->closer,
+		.netns	   = netns_inum,
+		.from	   = state,
+		.role	   = sock->role,
+		.verdict   = sock->verdict,
+		.counted   = sock->counted,
+		.netns_slot = sock->netns_slot,
+	};
+
+	struct mini_info *living = sock->handed_over ? find_record(cookie) : NULL;
+	long err = 0;
+
+	/*
+	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
+	 * cookie, while the minisock of the old one is still there: from now on that
+	 * is found by its address. If it ends meanwhile, it has not found the copy.
+	 */
+	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
+		__u64 addr = living->minisock;
+
+		drop_spilled(addr); /* of another minisock, whose end was missed */
+		err = spill(addr, living);
+		if (!err && atomic_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
+			drop_spilled(addr);
+	}
+	if (living && !err)
+		drop_record(living, cookie);
+	if (!err)
+		err = add_record(cookie, &info, living != NULL);
+	if (err == -EEXIST) { /* the end of its last life was missed */
+		living = find_record(cookie);
+		if (living)
+			drop_record(living, cookie);
+		err = add_record(cookie, &info, true);
+	}
+	sock->untracked = err != 0;
+	return 0;
+}
+
+/*
+ * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
+ * the hand-over to a minisock, which is no close.
+ */
+static __always_inline bool hand_over(__u64 cookie)
+{
+	struct mini_info *info = find_record(cookie);
+
+	if (!info)
+		return false;
+	if (!info->minisock) {
+		drop_record(info, cookie);
+		return false;
+	}
+	if (atomic_or(&info->flags, MINI_JOINED) & MINI_TOLD)
+		drop_record(info, cookie);
+	return true;
+}
+
+#endif
