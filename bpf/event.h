@@ -10,6 +10,11 @@
 
 #define COMM_LEN 16
 
+/*
+ * Each list that user space has words for ends in its number of values: there a
+ * test asks for every word.
+ */
+
 /* The hook that saw it. */
 enum hook {
 	HOOK_SET_STATE,
@@ -20,6 +25,7 @@ enum hook {
 	HOOK_TWSK_ALLOC,
 	HOOK_TWSK_SCHEDULE,
 	HOOK_TWSK_KILL,
+	HOOK_COUNT,
 };
 
 /* How well the start of the state that was left is known. */
@@ -28,6 +34,7 @@ enum precision {
 	PRECISION_EXACT,	/* a hook saw it */
 	PRECISION_JIFFY,	/* worked out from the timewait timer */
 	PRECISION_AT_LEAST,	/* it was in that state already when first looked at */
+	PRECISION_COUNT,
 };
 
 enum role {
@@ -35,6 +42,7 @@ enum role {
 	ROLE_CLIENT,		/* connect() */
 	ROLE_SERVER,		/* came out of a listener */
 	ROLE_LISTENER,
+	ROLE_COUNT,
 };
 
 /* Why a state ended. */
@@ -59,11 +67,11 @@ enum reason {
 	REASON_RESET,
 	REASON_ABORTED,		/* given up by our own side, without an orderly close */
 	REASON_CLOSED,
+	REASON_COUNT,
 };
 
 enum event_flags {
-	EVENT_RAW      = 1 << 0,	/* one firing of a hook, for --raw */
-	EVENT_MINISOCK = 1 << 1,	/* the state left, or entered, was held by a minisock */
+	EVENT_MINISOCK = 1 << 0,	/* the state left, or entered, was held by a minisock */
 };
 
 /* Who created a socket. pid 0: not known. */
@@ -103,12 +111,13 @@ struct event {
 	__u8 from;
 	__u8 to;
 	__u8 precision;		/* enum precision, of since_ns */
-	__u8 role;
-	__u8 reason;
-	__u8 flags;
-	__u8 hook;
+	__u8 role;		/* enum role */
+	__u8 reason;		/* enum reason */
+	__u8 flags;		/* enum event_flags */
+	__u8 hook;		/* enum hook */
 	__u8 cpu;		/* modulo 256, raw events only */
 	__u16 err;		/* sk_err, a positive errno */
+	__u16 pad;		/* 0; room for a detail of the reason */
 	__s32 timer_left;	/* jiffies to the timer's expiry, raw events only */
 };
 

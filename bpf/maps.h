@@ -66,11 +66,10 @@ struct {
 } listeners SEC(".maps");
 
 enum mini_flags {
-	MINI_JOINED = 1 << 0,	/* the full socket has handed over, or there was none */
-	MINI_ENDED  = 1 << 1,	/* the minisock is gone; whoever set this tells of it */
+	MINI_ASIDE  = 1 << 0,	/* there is a copy of it by address (expect_minisock()) */
+	MINI_JOINED = 1 << 1,	/* the full socket has handed over, or there was none */
+	MINI_ENDED  = 1 << 2,	/* the minisock is gone; whoever set this tells of it */
 	MINI_TOLD   = 1 << 3,	/* that has been done, and nobody looks at the record any more */
-	MINI_ASIDE  = 1 << 4,	/* there is a copy of it by address (expect_minisock()) */
-	MINI_FOUND  = 1 << 2,	/* its birth was not seen */
 };
 
 /* What is kept of a minisock, from the moment that its socket may become one. */

@@ -201,7 +201,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	info.minisock = addr;
 	info.expires = m->expires;
 	info.netns = t.netns;
-	info.flags = MINI_JOINED | MINI_FOUND;
+	info.flags = MINI_JOINED;
 	info.from = TCP_FIN_WAIT2;
 	if (m->substate == TCP_TIME_WAIT) {
 		info.time_wait_ns = armed_at(m);
@@ -455,7 +455,7 @@ static __own_frame int emit_raw_mini(struct mini *m)
 	e.minisock = (__u64)m->tw;
 	e.owner.pid = current_process(e.owner.comm);
 	e.from = m->substate;
-	e.flags = EVENT_RAW | EVENT_MINISOCK;
+	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
 	e.cpu = bpf_get_smp_processor_id();
 	e.timer_left = (__s32)(m->expires - bpf_jiffies64());

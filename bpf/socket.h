@@ -180,7 +180,6 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, bool sent
 		}
 	} else {
 		e->owner.pid = current_process(e->owner.comm);
-		e->flags = EVENT_RAW;
 		e->cpu = bpf_get_smp_processor_id();
 	}
 	deliver(e);

@@ -16,6 +16,8 @@
 #define STATES	16
 #define REASONS	32
 
+_Static_assert(REASON_COUNT <= REASONS, "a reason has no place in the totals");
+
 struct totals {
 	__u64 edges[STATES][STATES];	/* [from][to] */
 	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
@@ -54,6 +56,7 @@ enum split {
 	SPLIT_COMM,
 	SPLIT_NETNS,
 	SPLIT_CGROUP,
+	SPLIT_COUNT,
 };
 
 /* All zero but for the state: what the group is of is not known. */

@@ -108,7 +108,7 @@ type bpfEvent struct {
 	Hook      uint8
 	Cpu       uint8
 	Err       uint16
-	_         [2]byte
+	Pad       uint16
 	TimerLeft int32
 	_         [4]byte
 }
@@ -116,8 +116,7 @@ type bpfEvent struct {
 type bpfEventFlags uint32
 
 const (
-	bpfEventFlagsEVENT_RAW      bpfEventFlags = 1
-	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
+	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 1
 )
 
 type bpfGroup struct {
@@ -149,6 +148,7 @@ const (
 	bpfHookHOOK_TWSK_ALLOC    bpfHook = 5
 	bpfHookHOOK_TWSK_SCHEDULE bpfHook = 6
 	bpfHookHOOK_TWSK_KILL     bpfHook = 7
+	bpfHookHOOK_COUNT         bpfHook = 8
 )
 
 type bpfMiniInfo struct {
@@ -213,6 +213,7 @@ const (
 	bpfPrecisionPRECISION_EXACT    bpfPrecision = 1
 	bpfPrecisionPRECISION_JIFFY    bpfPrecision = 2
 	bpfPrecisionPRECISION_AT_LEAST bpfPrecision = 3
+	bpfPrecisionPRECISION_COUNT    bpfPrecision = 4
 )
 
 type bpfReason uint32
@@ -236,6 +237,7 @@ const (
 	bpfReasonREASON_RESET             bpfReason = 15
 	bpfReasonREASON_ABORTED           bpfReason = 16
 	bpfReasonREASON_CLOSED            bpfReason = 17
+	bpfReasonREASON_COUNT             bpfReason = 18
 )
 
 type bpfRole uint32
@@ -245,6 +247,7 @@ const (
 	bpfRoleROLE_CLIENT   bpfRole = 1
 	bpfRoleROLE_SERVER   bpfRole = 2
 	bpfRoleROLE_LISTENER bpfRole = 3
+	bpfRoleROLE_COUNT    bpfRole = 4
 )
 
 type bpfSockInfo struct {
@@ -279,6 +282,7 @@ const (
 	bpfSplitSPLIT_COMM   bpfSplit = 4
 	bpfSplitSPLIT_NETNS  bpfSplit = 5
 	bpfSplitSPLIT_CGROUP bpfSplit = 6
+	bpfSplitSPLIT_COUNT  bpfSplit = 7
 )
 
 type bpfTotals struct {

@@ -53,7 +53,7 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 func elapsed(ev *bpfEvent) (time.Duration, Precision) {
 	precision := Precision(ev.Precision)
 	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.TimeNs-ev.SinceNs > math.MaxInt64 ||
-		precision == Unknown || precision > AtLeast {
+		precision == Unknown || precision >= Precision(bpfPrecisionPRECISION_COUNT) {
 		return 0, Unknown
 	}
 	return time.Duration(ev.TimeNs - ev.SinceNs), precision

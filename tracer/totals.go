@@ -10,7 +10,7 @@ import (
 
 const (
 	numStates  = int(NewSynRecv) + 1
-	numReasons = int(OrderlyClosed) + 1
+	numReasons = int(bpfReasonREASON_COUNT)
 )
 
 // Totals is what happened to all sockets that the filter lets through, counted
