@@ -30,8 +30,8 @@
 const volatile __u32 hz = 250;
 const volatile __u64 tw_timer_handler;
 
-/* The fentry hooks are in use (minisock_fentry.h), not the tracepoints. */
-const volatile __u8 fentry;
+/* The hooks in use see each re-arm of a timer, and count it (on_twsk_schedule()). */
+const volatile __u8 sees_rearms;
 
 /* When every hook was attached and every older socket had been visited; 0: not yet. */
 __u64 attached_ns;
@@ -159,19 +159,16 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 static __always_inline void count_rearm(struct mini_info *info)
 {
 	atomic_add(&info->rearms, 1);
-	if (info->verdict == VERDICT_PASS && !no_totals)
+	if (info->verdict == VERDICT_PASS && totals_on)
 		tally_rearm();
 }
 
-/*
- * The timer runs to another moment than before: in TIME_WAIT, a re-arm. A hook
- * that sees each re-arm counts them itself (on_twsk_schedule()).
- */
+/* The timer expires at another moment than before: in TIME_WAIT, a re-arm. */
 static __always_inline void note_timer(const struct mini *m, struct mini_info *info, bool was_time_wait)
 {
 	__u64 before = info->expires;
 
-	if (fentry || m->expires == before)
+	if (sees_rearms || m->expires == before)
 		return;
 	if (cmpxchg(&info->expires, before, m->expires) == before && was_time_wait)
 		count_rearm(info);
@@ -231,7 +228,7 @@ static __own_frame int move_found(struct mini *m, __u32 from, __u32 to)
 {
 	struct event e = {};
 
-	if (no_totals)
+	if (!totals_on)
 		return 0;
 	if (split_by)
 		read_tuple(&e.tuple, m->skc);

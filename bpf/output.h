@@ -88,7 +88,7 @@ __verified_once int deliver(struct event *e)
 {
 	if (!e)
 		return 0;
-	if (!no_totals)
+	if (totals_on)
 		tally(e);
 	if (stream)
 		output(e);

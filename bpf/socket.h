@@ -132,7 +132,7 @@ static __always_inline void count_live(struct sock_info *info, struct event *e, 
 {
 	__u32 was;
 
-	if (no_totals)
+	if (!totals_on)
 		return;
 	if (state == TCP_CLOSE)
 		state = 0;

@@ -88,8 +88,8 @@ struct {
 
 const volatile __u32 split_by;
 
-/* Nobody asks for totals, or raw events make none. */
-const volatile __u8 no_totals;
+/* Totals are kept: somebody asks for them, and these are no raw events. */
+const volatile __u8 totals_on = 1;
 
 /* Too large for the stack. */
 static const struct group no_group;
@@ -241,7 +241,7 @@ static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 	struct group_key key;
 	struct totals *tot;
 
-	if (no_totals || !whose)
+	if (!totals_on || !whose)
 		return 0;
 	tot = get_totals();
 	if (!tot)

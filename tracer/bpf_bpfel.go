@@ -333,7 +333,6 @@ const (
 	bpfVarComms              = "comms"
 	bpfVarEdges              = "edges"
 	bpfVarExported           = "exported"
-	bpfVarFentry             = "fentry"
 	bpfVarFilterEdges        = "filter_edges"
 	bpfVarFiltersConnections = "filters_connections"
 	bpfVarHalfFull           = "half_full"
@@ -354,7 +353,6 @@ const (
 	bpfVarN_remotePorts      = "n_remote_ports"
 	bpfVarNetns              = "netns"
 	bpfVarNetnsSlots         = "netns_slots"
-	bpfVarNoTotals           = "no_totals"
 	bpfVarOnlyFamily         = "only_family"
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
@@ -362,10 +360,12 @@ const (
 	bpfVarRaw                = "raw"
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
+	bpfVarSeesRearms         = "sees_rearms"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
 	bpfVarStream             = "stream"
+	bpfVarTotalsOn           = "totals_on"
 	bpfVarTwTimerHandler     = "tw_timer_handler"
 	bpfVarWakeBytes          = "wake_bytes"
 )
@@ -459,7 +459,6 @@ type bpfVariableSpecs struct {
 	Comms              *ebpf.VariableSpec `ebpf:"comms"`
 	Edges              *ebpf.VariableSpec `ebpf:"edges"`
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
-	Fentry             *ebpf.VariableSpec `ebpf:"fentry"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
 	HalfFull           *ebpf.VariableSpec `ebpf:"half_full"`
@@ -480,7 +479,6 @@ type bpfVariableSpecs struct {
 	N_remotePorts      *ebpf.VariableSpec `ebpf:"n_remote_ports"`
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
-	NoTotals           *ebpf.VariableSpec `ebpf:"no_totals"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
@@ -488,10 +486,12 @@ type bpfVariableSpecs struct {
 	Raw                *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
+	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
 	Stream             *ebpf.VariableSpec `ebpf:"stream"`
+	TotalsOn           *ebpf.VariableSpec `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -565,7 +565,6 @@ type bpfVariables struct {
 	Comms              *ebpf.Variable `ebpf:"comms"`
 	Edges              *ebpf.Variable `ebpf:"edges"`
 	Exported           *ebpf.Variable `ebpf:"exported"`
-	Fentry             *ebpf.Variable `ebpf:"fentry"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
 	HalfFull           *ebpf.Variable `ebpf:"half_full"`
@@ -586,7 +585,6 @@ type bpfVariables struct {
 	N_remotePorts      *ebpf.Variable `ebpf:"n_remote_ports"`
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
-	NoTotals           *ebpf.Variable `ebpf:"no_totals"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
@@ -594,10 +592,12 @@ type bpfVariables struct {
 	Raw                *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
+	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
 	Stream             *ebpf.Variable `ebpf:"stream"`
+	TotalsOn           *ebpf.Variable `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }

@@ -68,9 +68,10 @@ const (
 	Tracepoint              // timer_start, timer_cancel, timer_expire_entry and kfree_skb
 )
 
-func (h Hooks) String() string { return word(h, "auto", "fentry", "tracepoint") }
-
 func (cfg *Config) check() error {
+	if cfg.Hooks != Auto && cfg.Hooks.set() == nil {
+		return fmt.Errorf("there is no set of hooks %d", cfg.Hooks)
+	}
 	if cfg.Audit && cfg.Filter.Picks() {
 		return errors.New("the kernel's counters count everything: an audit goes with no filter")
 	}

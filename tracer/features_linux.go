@@ -171,8 +171,8 @@ func recursionGuard(kernel *btf.Spec) Feature {
 // fentry tries to attach empty programs, and says which set of hooks Auto takes.
 func fentry(types *btf.Cache) Feature {
 	f := Feature{"fentry", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
-	for _, name := range minisockHooks[Fentry] {
-		if err := tryFentry(types, functions[name]); err != nil {
+	for _, p := range Fentry.set().programs {
+		if err := tryFentry(types, p); err != nil {
 			f.State, f.Note = Missing, "tracepoints follow the minisocks: "+firstLine(err)
 			break
 		}
@@ -180,19 +180,19 @@ func fentry(types *btf.Cache) Feature {
 	return f
 }
 
-func tryFentry(types *btf.Cache, fn function) error {
-	coll, err := emptyFentry(types, fn)
+func tryFentry(types *btf.Cache, p hookProgram) error {
+	coll, err := emptyFentry(types, p)
 	if refused := new(HooksError); errors.As(err, &refused) {
 		err = refused.Err
 	}
 	if err == nil {
 		defer coll.Close()
 		var l link.Link
-		if l, err = link.AttachTracing(link.TracingOptions{Program: coll.Programs[fn.name]}); err == nil {
+		if l, err = link.AttachTracing(link.TracingOptions{Program: coll.Programs[p.function]}); err == nil {
 			return l.Close()
 		}
 	}
-	return fmt.Errorf("%s(): %w", fn.name, err)
+	return fmt.Errorf("%s(): %w", p.function, err)
 }
 
 func wheel() Feature {

@@ -147,43 +147,25 @@ func readSymbols() (*symbols, error) {
 	return syms, nil
 }
 
-// minisockHooks are the programs of each set that follows minisocks, in the order
-// to attach them: what is born before its end can be seen would never go.
-var minisockHooks = map[Hooks][]string{
-	Fentry:     {bpfProgTwskKill, bpfProgTwskSchedule, bpfProgTwskAlloc},
-	Tracepoint: {bpfProgTimerCancel, bpfProgTimerExpireEntry, bpfProgKfreeSkb, bpfProgTimerStart},
-}
-
-// A function of the kernel that a program of Fentry is attached to. A value that
-// it returns comes after its arguments (net/ipv4/inet_timewait_sock.c).
-type function struct {
-	name string
-	args int
-}
-
-var functions = map[string]function{
-	bpfProgTwskAlloc:    {"inet_twsk_alloc", 3},
-	bpfProgTwskSchedule: {"__inet_twsk_schedule", 3},
-	bpfProgTwskKill:     {"inet_twsk_kill", 1},
-}
-
 // load brings the programs and maps into the kernel: those of one set of hooks.
 func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err
 	}
-	if hooks == Fentry {
-		for _, name := range minisockHooks[Fentry] {
-			empty, err := emptyFentry(types, functions[name])
-			if err != nil {
-				return nil, err
-			}
-			empty.Close()
+	set := hooks.set()
+	for _, p := range set.programs {
+		if p.function == "" {
+			continue
 		}
+		empty, err := emptyFentry(types, p)
+		if err != nil {
+			return nil, err
+		}
+		empty.Close()
 	}
 	syms, err := kernelSymbols()
-	if hooks == Fentry && errors.Is(err, ErrHiddenSymbols) {
+	if !set.needsSymbols && errors.Is(err, ErrHiddenSymbols) {
 		syms, err = &symbols{}, nil // the stack tells nothing then: what only it could say is Killed
 	}
 	if err != nil {
@@ -203,14 +185,15 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	if err := setConstants(spec, cfg, syms, hz); err != nil {
 		return nil, err
 	}
-	if err := spec.Variables[bpfVarFentry].Set(flag(hooks == Fentry)); err != nil {
+	if err := spec.Variables[bpfVarSeesRearms].Set(flag(set.seesRearms)); err != nil {
 		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
-	for set, programs := range minisockHooks {
-		for _, name := range programs {
-			if set != hooks {
-				delete(spec.Programs, name)
-			}
+	for _, other := range hookSets {
+		if other.hooks == hooks {
+			continue
+		}
+		for _, p := range other.programs {
+			delete(spec.Programs, p.name)
 		}
 	}
 	if !hasRxSk(kernel) {
@@ -348,7 +331,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarN_callers, uint32(len(syms.callers)))
 	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
 	set(bpfVarRaw, flag(cfg.Raw))
-	set(bpfVarNoTotals, flag(cfg.NoTotals || cfg.Raw))
+	set(bpfVarTotalsOn, flag(!cfg.NoTotals && !cfg.Raw))
 	set(bpfVarStream, flag(!cfg.TotalsOnly))
 	set(bpfVarOwners, flag(cfg.needsOwners()))
 	set(bpfVarSplitBy, uint32(cfg.SplitBy))
@@ -440,27 +423,27 @@ func cidr(p netip.Prefix) bpfCidr {
 // finds out whether the kernel takes such programs. The function must be what the
 // programs take it for: a compiler may have changed it for its own ends, and then
 // the kernel's BTF has it not, or with other arguments.
-func emptyFentry(types *btf.Cache, f function) (*ebpf.Collection, error) {
+func emptyFentry(types *btf.Cache, p hookProgram) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err
 	}
 	var fn *btf.Func
-	if err := kernel.TypeByName(f.name, &fn); err != nil {
-		return nil, &HooksError{f.name, err}
+	if err := kernel.TypeByName(p.function, &fn); err != nil {
+		return nil, &HooksError{p.function, err}
 	}
-	if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != f.args {
-		return nil, &HooksError{f.name, fmt.Errorf("it has not the %d arguments that are known", f.args)}
+	if proto, ok := fn.Type.(*btf.FuncProto); !ok || len(proto.Params) != p.args {
+		return nil, &HooksError{p.function, fmt.Errorf("it has not the %d arguments that are known", p.args)}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{f.name: {
-		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: f.name, License: "GPL",
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{p.function: {
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: p.function, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}}}, ebpf.CollectionOptions{Cache: types})
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		err = errno // what libraries guess at is not it
 	}
 	if err != nil {
-		return nil, &HooksError{f.name, err}
+		return nil, &HooksError{p.function, err}
 	}
 	return coll, nil
 }

@@ -67,13 +67,17 @@ func New(cfg Config) (*Tracer, error) {
 	if cfg.Hooks != Auto {
 		return open(cfg, cfg.Hooks, types)
 	}
-	t, err := open(cfg, Fentry, types)
-	if err == nil {
-		return t, nil
+	var last error
+	for _, set := range hookSets {
+		t, err := open(cfg, set.hooks, types)
+		if err == nil {
+			return t, nil
+		}
+		// Whatever is wrong: if it is not the hooks, the next set fails as well.
+		cfg.Logger.Debug().Err(err).Msgf("the %v hooks cannot follow the minisocks here", set.hooks)
+		last = err
 	}
-	// Whatever is wrong with them: if it is not the hooks, the others fail as well.
-	cfg.Logger.Debug().Err(err).Msg("no fentry hooks here: tracepoints follow the minisocks")
-	return open(cfg, Tracepoint, types)
+	return nil, last
 }
 
 func open(cfg Config, hooks Hooks, types *btf.Cache) (*Tracer, error) {
@@ -96,19 +100,17 @@ func (t *Tracer) start() (err error) {
 	}
 	// The minisock's hooks come first: a hand-over that only set_state sees
 	// looks like a close.
-	for _, name := range append(slices.Clone(minisockHooks[t.hooks]),
-		bpfProgSetState, bpfProgSetStateNested, bpfProgSetStateThird, bpfProgSetStateFourth,
-	) {
-		prog := t.coll.Programs[name]
+	for _, p := range append(slices.Clone(t.hooks.set().programs), setState...) {
+		prog := t.coll.Programs[p.name]
 		if prog == nil {
 			continue // the kernel has no use for it: load() left it out
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
-		if f, ok := functions[name]; ok && err != nil {
-			return &HooksError{f.name, err}
+		if p.function != "" && err != nil {
+			return &HooksError{p.function, err}
 		}
 		if err != nil {
-			return fmt.Errorf("attach %s: %w", name, err)
+			return fmt.Errorf("attach %s: %w", p.name, err)
 		}
 		t.links = append(t.links, l)
 	}

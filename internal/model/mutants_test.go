@@ -32,10 +32,10 @@ var mutants = []struct{ name, file, old, new string }{
 	{"the ends of a minisock are swapped", "identity.h", "	*(__u32 *)t->saddr = addrs >> 32;\n	*(__u32 *)t->daddr = (__u32)addrs;", "	*(__u32 *)t->daddr = addrs >> 32;\n	*(__u32 *)t->saddr = (__u32)addrs;"},
 	{"a name ends with an older one", "identity.h", "words[0] &= end - 1;", ""},
 	{"a long name ends with an older one", "identity.h", "words[1] &= end ? 0 : first_zero(words[1]) - 1;", "words[1] &= end ? 0 : -1;"},
-	{"live sockets that nobody asked for", "tally.h", "	if (no_totals || !whose)", "	if (!whose)"},
-	{"re-arms that nobody asked for", "minisock.h", "	if (info->verdict == VERDICT_PASS && !no_totals)\n		tally_rearm();", "	if (info->verdict == VERDICT_PASS)\n		tally_rearm();"},
+	{"live sockets that nobody asked for", "tally.h", "	if (!totals_on || !whose)", "	if (!whose)"},
+	{"re-arms that nobody asked for", "minisock.h", "	if (info->verdict == VERDICT_PASS && totals_on)\n		tally_rearm();", "	if (info->verdict == VERDICT_PASS)\n		tally_rearm();"},
 	{"a stack that is not there says that nobody called", "unwind.h", "	if (!st || st->bytes <= 0)\n		return CALLER_UNKNOWN;", "	if (!st)\n		return CALLER_UNKNOWN;"},
-	{"totals that nobody asked for", "output.h", "	if (!no_totals)\n		tally(e);", "	tally(e);"},
+	{"totals that nobody asked for", "output.h", "	if (totals_on)\n		tally(e);", "	tally(e);"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

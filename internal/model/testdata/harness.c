@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 fentry, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 sees_rearms, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -372,9 +372,9 @@ static void forget(void)
 
 static void load(const struct settings *set)
 {
-	fentry = set->fentry;
+	sees_rearms = set->sees_rearms;
 	raw = set->raw;
-	no_totals = raw || set->no_totals; /* as tracer/load_linux.go does */
+	totals_on = !raw && !set->no_totals; /* as tracer/load_linux.go does */
 	stream = set->stream;
 	audit = set->audit;
 	split_by = set->split_by;
