@@ -18,7 +18,7 @@
 #include "minisock_hooks.h"
 #include "minisock_fentry.h"
 #include "socket.h"
-#include "older.h"
+#include "existing.h"
 #include "nested.h"
 
 int set_state(unsigned long long *ctx);
@@ -59,7 +59,7 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
  * space leaves the last two out elsewhere. A tail call does not ask whether
  * set_state is running, and spares the verifier three copies of it.
  */
-#define TAKE_OVER(name)								\
+#define DEFINE_TAKEOVER(name)								\
 SEC("tp_btf/inet_sock_set_state")						\
 int BPF_PROG(name, struct sock *sk, int from, int to)				\
 {										\
@@ -70,9 +70,9 @@ int BPF_PROG(name, struct sock *sk, int from, int to)				\
 	return 0;								\
 }
 
-TAKE_OVER(set_state_nested)
-TAKE_OVER(set_state_third)
-TAKE_OVER(set_state_fourth)
+DEFINE_TAKEOVER(set_state_nested)
+DEFINE_TAKEOVER(set_state_third)
+DEFINE_TAKEOVER(set_state_fourth)
 
 SEC("tp_btf/timer_start")
 int BPF_PROG(timer_start, struct timer_list *timer)
@@ -128,12 +128,12 @@ int BPF_PROG(twsk_kill, struct inet_timewait_sock *tw)
 }
 
 SEC("iter/tcp")
-int older(struct bpf_iter__tcp *ctx)
+int existing(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
 
 	if (skc)
-		on_older(skc);
+		on_existing(skc);
 	return 0;
 }
 

@@ -15,7 +15,7 @@
  * The socket may become a minisock with its next step; all that is known of it
  * goes into the map now.
  */
-static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
 {
 	struct mini_info info = {
 		.since_ns  = sock->since_ns,
@@ -30,7 +30,7 @@ static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u
 		.netns_slot = sock->netns_slot,
 	};
 
-	struct mini_info *living = sock->handed_over ? find_record(cookie) : NULL;
+	struct mini_info *living = sock->lived_before ? find_record(cookie) : NULL;
 	long err = 0;
 
 	/*
@@ -64,7 +64,7 @@ static __own_frame int expect_minisock(struct sock_info *sock, __u64 cookie, __u
  * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
  * the hand-over to a minisock, which is no close.
  */
-static __always_inline bool hand_over(__u64 cookie)
+static __always_inline bool hand_over_finish(__u64 cookie)
 {
 	struct mini_info *info = find_record(cookie);
 
@@ -74,7 +74,7 @@ static __always_inline bool hand_over(__u64 cookie)
 		drop_record(info, cookie);
 		return false;
 	}
-	if (atomic_or(&info->flags, MINI_JOINED) & MINI_TOLD)
+	if (atomic_or(&info->flags, MINI_HANDED_OVER) & MINI_TOLD)
 		drop_record(info, cookie);
 	return true;
 }

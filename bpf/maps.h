@@ -17,7 +17,7 @@ struct sock_info {
 	__u64 key;		/* of its address (socket_key()); 0: the place is free */
 	__u64 since_ns;		/* when its state was entered; 0: not seen */
 	__u64 cookie;		/* 0: not asked for yet, or not final */
-	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
+	__u64 deferred_ns;	/* first transition, which waits for a port to be known; 0: none */
 	struct owner owner;
 	struct closer closer;
 	__u8 state;		/* the last that was entered, as far as seen; since_ns is of it */
@@ -28,7 +28,7 @@ struct sock_info {
 	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
 	__u16 old_port;		/* of an earlier life, still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
-	__u8 handed_over;	/* to a minisock in an earlier life, for all that is known; that may be living still */
+	__u8 lived_before;	/* to a minisock in an earlier life, for all that is known; that may be living still */
 	__u8 spilled;		/* it is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
 	__u32 netns_slot;	/* of its namespace's totals */
@@ -66,8 +66,8 @@ struct {
 } listeners SEC(".maps");
 
 enum mini_flags {
-	MINI_ASIDE  = 1 << 0,	/* there is a copy of it by address (expect_minisock()) */
-	MINI_JOINED = 1 << 1,	/* the full socket has handed over, or there was none */
+	MINI_ASIDE  = 1 << 0,	/* there is a copy of it by address (hand_over_prepare()) */
+	MINI_HANDED_OVER = 1 << 1,	/* the full socket has handed over, or there was none */
 	MINI_ENDED  = 1 << 2,	/* the minisock is gone; whoever set this tells of it */
 	MINI_TOLD   = 1 << 3,	/* that has been done, and nobody looks at the record any more */
 };
@@ -109,7 +109,7 @@ struct {
 } minisock_slots SEC(".maps");
 
 /* How many places the array has, a power of two. */
-const volatile __u32 minisock_places = 1;
+const volatile __u32 n_minisock_slots = 1;
 
 /* Keyed by cookie, or by address where the minisock has none. User space sizes both from tcp_max_tw_buckets before loading. */
 struct {

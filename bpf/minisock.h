@@ -7,7 +7,7 @@
  *
  * A minisock is reachable from other CPUs before its full socket is done with
  * the hand-over. So everything about the socket is put into the map before
- * (expect_minisock), the start of TIME_WAIT is claimed with a compare-and-swap,
+ * (hand_over_prepare), the start of TIME_WAIT is claimed with a compare-and-swap,
  * and the entry is deleted by whichever of hand-over and end comes second.
  */
 #ifndef FINWAIT_MINISOCK_H
@@ -62,7 +62,7 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 
 /*
  * By cookie; by address where the minisock had none when it was found, or where
- * its socket lives on with its cookie (expect_minisock()). What comes back may be
+ * its socket lives on with its cookie (hand_over_prepare()). What comes back may be
  * the record of a full socket that is yet to become this minisock.
  */
 static __always_inline struct mini_info *find_mini(struct mini *m)
@@ -140,7 +140,7 @@ static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, _
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = time_wait_reason(e.from);
 	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
-		move_live(&e, info->from, TCP_TIME_WAIT);
+		tally_move(&e, info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
 	return 0;
 }
@@ -156,7 +156,7 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 	enter_time_wait(m, info, at > info->since_ns ? at : info->since_ns, PRECISION_JIFFY);
 }
 
-static __always_inline void count_rearm(struct mini_info *info)
+static __always_inline void note_rearm(struct mini_info *info)
 {
 	atomic_add(&info->rearms, 1);
 	if (info->verdict == VERDICT_PASS && totals_on)
@@ -171,7 +171,7 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 	if (sees_rearms || m->expires == before)
 		return;
 	if (cmpxchg(&info->expires, before, m->expires) == before && was_time_wait)
-		count_rearm(info);
+		note_rearm(info);
 }
 
 static __always_inline __u32 mini_netns_slot(const struct mini *m)
@@ -198,7 +198,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	info.minisock = addr;
 	info.expires = m->expires;
 	info.netns = t.netns;
-	info.flags = MINI_JOINED;
+	info.flags = MINI_HANDED_OVER;
 	info.from = TCP_FIN_WAIT2;
 	if (m->substate == TCP_TIME_WAIT) {
 		info.time_wait_ns = armed_at(m);
@@ -215,7 +215,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 		err = spill(addr, &info);
 	else /* another life's may be there */
 		err = find_record(m->cookie) ? -EEXIST : add_record(m->cookie, &info, false);
-	/* It has been visited meanwhile (older_mini()), and is known by the cookie that it was given. */
+	/* It has been visited meanwhile (existing_mini()), and is known by the cookie that it was given. */
 	if (!err && !m->cookie && BPF_CORE_READ(tw, __tw_common.skc_cookie.counter)) {
 		drop_spilled(addr);
 		return -EEXIST;
@@ -224,7 +224,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 }
 
 /* One that nothing is known of is counted as live under another state; 0: it came, or went. */
-static __own_frame int move_found(struct mini *m, __u32 from, __u32 to)
+static __own_frame int tally_found(struct mini *m, __u32 from, __u32 to)
 {
 	struct event e = {};
 
@@ -232,7 +232,7 @@ static __own_frame int move_found(struct mini *m, __u32 from, __u32 to)
 		return 0;
 	if (split_by)
 		read_tuple(&e.tuple, m->skc);
-	move_live(&e, from, to);
+	tally_move(&e, from, to);
 	return 0;
 }
 
@@ -255,8 +255,8 @@ static __always_inline void mini_found(struct mini *m, bool birth)
 		return;
 	found = add_found(m, 0);
 	if (found > 0)
-		move_found(m, 0, m->substate);
-	/* One with a cookie is of a socket that there was no room for either: hands_over() counts it. */
+		tally_found(m, 0, m->substate);
+	/* One with a cookie is of a socket that there was no room for either: hand_over_taken() counts it. */
 	if (found < 0 && found != -EEXIST && !m->cookie && !raw) {
 		count(seen);
 		count(map_full);
@@ -354,7 +354,7 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	emit_mini(&e, info->verdict);
 	counted = xchg(&info->counted, 0);
 	if (counted)
-		move_live(&e, counted, 0);
+		tally_move(&e, counted, 0);
 	return 0;
 }
 
@@ -430,7 +430,7 @@ static __own_frame int mini_ended(struct mini *m, __u8 reason)
 		audit_mini_gone(info->netns_slot, reason, true);
 	/* Until here the record is in use: a hand-over that comes now deletes it, and its memory is another's. */
 	flags = atomic_or(&info->flags, MINI_TOLD);
-	if (flags & MINI_JOINED)
+	if (flags & MINI_HANDED_OVER)
 		forget_mini(m, flags);
 	return 0;
 }

@@ -62,7 +62,7 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 	if (!rearm && info && !info->minisock)
 		count(births_rescued);
 	if (rearm && info && info->time_wait_ns)
-		count_rearm(info);
+		note_rearm(info);
 	else if (rearm || info) /* without a record there was no room for its birth */
 		mini_armed(&m, !rearm);
 }

@@ -29,27 +29,27 @@ static __always_inline __u64 socket_key(struct sock *sk)
 }
 
 /* Multiplicative hashing (Knuth, TAOCP 6.4) of what differs between the addresses of sockets. */
-static __always_inline __u32 socket_place(__u64 key)
+static __always_inline __u32 socket_slot(__u64 key)
 {
 	return (key >> 6) * 0x9e3779b97f4a7c15 >> 32 & (SOCKET_SLOTS - 1);
 }
 
-static __always_inline struct sock_info *socket_slot(__u32 place)
+static __always_inline struct sock_info *socket_in(__u32 slot)
 {
-	return bpf_map_lookup_elem(&socket_slots, &place);
+	return bpf_map_lookup_elem(&socket_slots, &slot);
 }
 
 /* The record of a full socket, or of an earlier one at its address (same_socket()). */
 static __always_inline struct sock_info *find_socket(struct sock *sk)
 {
 	__u64 key = socket_key(sk);
-	__u32 place = socket_place(key);
+	__u32 slot = socket_slot(key);
 	struct sock_info *info;
 
-	info = socket_slot(place);
+	info = socket_in(slot);
 	if (info && info->key == key)
 		return info;
-	info = socket_slot(place ^ 1);
+	info = socket_in(slot ^ 1);
 	if (info && info->key == key)
 		return info;
 	return sockets_spilled ? bpf_map_lookup_elem(&sockets, &key) : NULL;
@@ -103,14 +103,14 @@ static __always_inline bool is_full(long err)
 static __always_inline struct sock_info *add_socket(struct sock *sk)
 {
 	__u64 key = socket_key(sk);
-	__u32 place = socket_place(key);
+	__u32 slot = socket_slot(key);
 	struct sock_info *info;
 	long err;
 
-	info = socket_slot(place);
+	info = socket_in(slot);
 	if (take_socket_slot(info, key))
 		return info;
-	info = socket_slot(place ^ 1);
+	info = socket_in(slot ^ 1);
 	if (take_socket_slot(info, key))
 		return info;
 	atomic_add(&sockets_spilled, 1);
@@ -141,11 +141,14 @@ static __always_inline void drop_socket(struct sock_info *info)
  * Cookies are given one after the other, to each CPU from a batch of its own
  * (gen_cookie_next()): the lowest bits spread them better than a hash could.
  */
-static __always_inline struct mini_info *mini_slot(__u64 cookie)
+static __always_inline __u32 mini_slot(__u64 cookie)
 {
-	__u32 place = cookie & (minisock_places - 1);
+	return cookie & (n_minisock_slots - 1);
+}
 
-	return bpf_map_lookup_elem(&minisock_slots, &place);
+static __always_inline struct mini_info *mini_in(__u32 slot)
+{
+	return bpf_map_lookup_elem(&minisock_slots, &slot);
 }
 
 /* By cookie, or by address where there is no cookie. Either is a key of the hash. */
@@ -177,7 +180,7 @@ static __always_inline long spill(__u64 key, const struct mini_info *info)
 /* The cookie is not 0: that is what a free place has. */
 static __always_inline struct mini_info *find_record(__u64 cookie)
 {
-	struct mini_info *slot = mini_slot(cookie);
+	struct mini_info *slot = mini_in(mini_slot(cookie));
 
 	return slot && slot->cookie == cookie ? slot : find_spilled(cookie);
 }
@@ -194,7 +197,7 @@ static __always_inline void drop_record(struct mini_info *info, __u64 cookie)
 /* As spill(). Not into the place of one that another CPU may be looking at, if elsewhere. */
 static __always_inline long add_record(__u64 cookie, struct mini_info *info, bool elsewhere)
 {
-	struct mini_info *slot = mini_slot(cookie);
+	struct mini_info *slot = mini_in(mini_slot(cookie));
 	__u64 holds;
 
 	info->spilled = 1;

@@ -91,7 +91,7 @@ static __always_inline void begin_life(struct step *s)
 		owner = bpf_sk_storage_get(&listeners, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (owner)
 			*owner = info->owner;
-	} else if (info->handed_over) { /* it had a life before, perhaps as a listener or its child */
+	} else if (info->lived_before) { /* it had a life before, perhaps as a listener or its child */
 		bpf_sk_storage_delete(&listeners, s->sk);
 	}
 }
@@ -128,7 +128,7 @@ static __always_inline void name_owner(struct event *e, const struct sock_info *
 }
 
 /* The socket is counted as live under another state; 0: under none. */
-static __always_inline void count_live(struct sock_info *info, struct event *e, __u8 state)
+static __always_inline void tally_live(struct sock_info *info, struct event *e, __u8 state)
 {
 	__u32 was;
 
@@ -141,7 +141,7 @@ static __always_inline void count_live(struct sock_info *info, struct event *e, 
 		return;
 	if (split_by)
 		name_owner(e, info);
-	count_move(e, was, state);
+	__tally_move(e, was, state);
 }
 
 static __always_inline void name_netns(struct step *s)
@@ -161,14 +161,14 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, bool sent
 	count(seen);
 	if (info->verdict != VERDICT_PASS) {
 		if (info->counted) /* its owner has been found since */
-			count_live(info, e, 0);
+			tally_live(info, e, 0);
 		count(filtered);
 		return 0;
 	}
 	if (stream || split_by)
 		name_owner(e, info);
 	if (!raw) {
-		count_live(info, e, e->to);
+		tally_live(info, e, e->to);
 		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns)) {
 			count(filtered);
 			return 0;
@@ -191,7 +191,7 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, bool sent
  * for a child its ends and its cookie, for a client its local port, if there is
  * a filter on it.
  */
-__verified_once int emit_opened(struct sock_info *info, struct event *e)
+__verified_once int emit_deferred(struct sock_info *info, struct event *e)
 {
 	__u16 sport, err;
 	__u8 from, to;
@@ -212,14 +212,14 @@ __verified_once int emit_opened(struct sock_info *info, struct event *e)
 	e->err = 0;
 	e->from = child ? TCP_LISTEN : TCP_CLOSE;
 	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
-	e->time_ns = info->opened_ns;
+	e->time_ns = info->deferred_ns;
 	emit_step(info, e, true);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
 	e->to = to;
 	e->time_ns = now;
-	info->opened_ns = 0;
+	info->deferred_ns = 0;
 	return 0;
 }
 
@@ -335,7 +335,7 @@ __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u
 	}
 	/* What it was before is not known, but it had a cookie then. */
 	if (!info->state)
-		info->handed_over = cookie != 0;
+		info->lived_before = cookie != 0;
 	if (child || is_birth(from, to))
 		info->role = ROLE_SERVER;
 	info->state = to;
@@ -365,7 +365,7 @@ static __always_inline void keep_step(struct step *s)
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
 	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING)
-		expect_minisock(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
+		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
 }
 
 /*
@@ -374,9 +374,9 @@ static __always_inline void keep_step(struct step *s)
  * seen before, cannot be found by its cookie: then an orderly end is taken for
  * the hand-over that it nearly always is, as a close must not be made up.
  */
-static __always_inline bool hands_over(const struct sock_info *info, const struct event *e)
+static __always_inline bool hand_over_taken(const struct sock_info *info, const struct event *e)
 {
-	if (!info->untracked && hand_over(info->cookie))
+	if (!info->untracked && hand_over_finish(info->cookie))
 		return true;
 	if (e->err || (!info->untracked && info->since_ns))
 		return false;
@@ -390,14 +390,14 @@ static __always_inline bool hands_over(const struct sock_info *info, const struc
 }
 
 /* 1 if a minisock takes over: from here on that is what is counted as live, if it can be followed. */
-__verified_once int leave_to_minisock(struct sock_info *info, struct event *e)
+__verified_once int hand_over_step(struct sock_info *info, struct event *e)
 {
-	if (!info || !e || !hands_over(info, e))
+	if (!info || !e || !hand_over_taken(info, e))
 		return 0;
 	if (raw)
 		emit_step(info, e, true);
 	else if (info->untracked || !info->since_ns)
-		count_live(info, e, 0);
+		tally_live(info, e, 0);
 	info->counted = 0;
 	return 1;
 }
@@ -425,17 +425,17 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 {
 	struct sock_info *info = s->info;
 
-	if (is_a(s, MAY_HAND_OVER) && leave_to_minisock(info, &s->e)) {
+	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
 		drop_socket(info);
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
-		info->opened_ns = s->e.time_ns;
+		info->deferred_ns = s->e.time_ns;
 		keep_step(s);
 		return;
 	}
-	if (info->opened_ns)
-		emit_opened(info, &s->e);
+	if (info->deferred_ns)
+		emit_deferred(info, &s->e);
 	read_facts(ctx, s);
 	tell_step(info, &s->e, &s->f);
 	if (to == TCP_CLOSE)

@@ -236,7 +236,7 @@ __verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to
 }
 
 /* A socket that was counted under one state is in another now. 0: it came, or went. */
-static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
+static __always_inline int __tally_move(struct event *whose, __u32 from, __u32 to)
 {
 	struct group_key key;
 	struct totals *tot;
@@ -257,9 +257,9 @@ static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 	return 0;
 }
 
-__verified_once int move_live(struct event *whose, __u32 from, __u32 to)
+__verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
 {
-	return count_move(whose, from, to);
+	return __tally_move(whose, from, to);
 }
 
 static __always_inline void tally(const struct event *e)

@@ -255,7 +255,7 @@ type bpfSockInfo struct {
 	Key         uint64
 	SinceNs     uint64
 	Cookie      uint64
-	OpenedNs    uint64
+	DeferredNs  uint64
 	Owner       bpfOwner
 	Closer      bpfCloser
 	State       uint8
@@ -266,7 +266,7 @@ type bpfSockInfo struct {
 	DeferredFin uint8
 	OldPort     uint16
 	Err         uint16
-	HandedOver  uint8
+	LivedBefore uint8
 	Spilled     uint8
 	Counted     uint32
 	NetnsSlot   uint32
@@ -313,8 +313,8 @@ const (
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
 	bpfMapTotals             = "totals"
+	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
-	bpfProgOlder             = "older"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
@@ -339,7 +339,6 @@ const (
 	bpfVarHz                 = "hz"
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
-	bpfVarMinisockPlaces     = "minisock_places"
 	bpfVarMinisocksFull      = "minisocks_full"
 	bpfVarMinisocksSpilled   = "minisocks_spilled"
 	bpfVarN_callers          = "n_callers"
@@ -347,6 +346,7 @@ const (
 	bpfVarN_cidrs            = "n_cidrs"
 	bpfVarN_comms            = "n_comms"
 	bpfVarN_localPorts       = "n_local_ports"
+	bpfVarN_minisockSlots    = "n_minisock_slots"
 	bpfVarN_netns            = "n_netns"
 	bpfVarN_pids             = "n_pids"
 	bpfVarN_ports            = "n_ports"
@@ -412,8 +412,8 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	Older            *ebpf.ProgramSpec `ebpf:"older"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
@@ -465,7 +465,6 @@ type bpfVariableSpecs struct {
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
-	MinisockPlaces     *ebpf.VariableSpec `ebpf:"minisock_places"`
 	MinisocksFull      *ebpf.VariableSpec `ebpf:"minisocks_full"`
 	MinisocksSpilled   *ebpf.VariableSpec `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.VariableSpec `ebpf:"n_callers"`
@@ -473,6 +472,7 @@ type bpfVariableSpecs struct {
 	N_cidrs            *ebpf.VariableSpec `ebpf:"n_cidrs"`
 	N_comms            *ebpf.VariableSpec `ebpf:"n_comms"`
 	N_localPorts       *ebpf.VariableSpec `ebpf:"n_local_ports"`
+	N_minisockSlots    *ebpf.VariableSpec `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.VariableSpec `ebpf:"n_netns"`
 	N_pids             *ebpf.VariableSpec `ebpf:"n_pids"`
 	N_ports            *ebpf.VariableSpec `ebpf:"n_ports"`
@@ -571,7 +571,6 @@ type bpfVariables struct {
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
-	MinisockPlaces     *ebpf.Variable `ebpf:"minisock_places"`
 	MinisocksFull      *ebpf.Variable `ebpf:"minisocks_full"`
 	MinisocksSpilled   *ebpf.Variable `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.Variable `ebpf:"n_callers"`
@@ -579,6 +578,7 @@ type bpfVariables struct {
 	N_cidrs            *ebpf.Variable `ebpf:"n_cidrs"`
 	N_comms            *ebpf.Variable `ebpf:"n_comms"`
 	N_localPorts       *ebpf.Variable `ebpf:"n_local_ports"`
+	N_minisockSlots    *ebpf.Variable `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.Variable `ebpf:"n_netns"`
 	N_pids             *ebpf.Variable `ebpf:"n_pids"`
 	N_ports            *ebpf.Variable `ebpf:"n_ports"`
@@ -606,8 +606,8 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
-	Older            *ebpf.Program `ebpf:"older"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
@@ -622,8 +622,8 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.Existing,
 		p.KfreeSkb,
-		p.Older,
 		p.SetState,
 		p.SetStateFourth,
 		p.SetStateNested,

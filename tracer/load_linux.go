@@ -210,9 +210,9 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	return coll, nil
 }
 
-// maxPlaces is how many minisocks are kept in an array, where they are found in
+// maxMinisockSlots is how many minisocks are kept in an array, where they are found in
 // less time than in a hash: as many as 500 connections a second leave behind.
-const maxPlaces = 1 << 16
+const maxMinisockSlots = 1 << 16
 
 // How many full sockets can be followed, at the least and at the most; in between
 // it is four times as many as the files that are open at the start.
@@ -240,9 +240,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 		minisocks = defaultMinisocks()
 	}
 	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
-	places := min(uint32(1)<<(bits.Len32(minisocks)-1), maxPlaces)
-	spec.Maps[bpfMapMinisockSlots].MaxEntries = places
-	if err := spec.Variables[bpfVarMinisockPlaces].Set(places); err != nil {
+	slots := min(uint32(1)<<(bits.Len32(minisocks)-1), maxMinisockSlots)
+	spec.Maps[bpfMapMinisockSlots].MaxEntries = slots
+	if err := spec.Variables[bpfVarN_minisockSlots].Set(slots); err != nil {
 		return fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
 	if !cfg.needsOwners() {

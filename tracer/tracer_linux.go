@@ -117,7 +117,7 @@ func (t *Tracer) start() (err error) {
 	if t.skippedBefore, err = t.skipped(); err != nil {
 		return err
 	}
-	if err := t.seed(); err != nil {
+	if err := t.visitExisting(); err != nil {
 		return err
 	}
 	now, _ := ktime.Now()

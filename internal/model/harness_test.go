@@ -31,7 +31,7 @@ const (
 	opTwskAlloc
 	opTwskSchedule
 	opTwskKill
-	opOlder
+	opExisting
 	opAttached
 	opNewSock
 	opFreeSock

@@ -4,8 +4,8 @@
  * after attaching, so that nothing falls between; what a hook has seen
  * meanwhile is left alone.
  */
-#ifndef FINWAIT_OLDER_H
-#define FINWAIT_OLDER_H
+#ifndef FINWAIT_EXISTING_H
+#define FINWAIT_EXISTING_H
 
 #include "kernel.h"
 #include "event.h"
@@ -35,7 +35,7 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 	owner->pid = holder->pid;
 }
 
-static __own_frame int older_socket(struct sock *sk, __u8 state)
+static __own_frame int existing_socket(struct sock *sk, __u8 state)
 {
 	struct sock_info *info = find_socket(sk) ?: add_socket(sk);
 	struct event e = {};
@@ -46,7 +46,7 @@ static __own_frame int older_socket(struct sock *sk, __u8 state)
 	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
 		note_missed(info);
 		if (info->counted && !split_by)
-			move_live(&e, info->counted, 0);
+			tally_move(&e, info->counted, 0);
 		clear_socket(info);
 		info->counted = 0;
 	}
@@ -66,7 +66,7 @@ static __own_frame int older_socket(struct sock *sk, __u8 state)
 	info->state = state;
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
-	info->handed_over = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
+	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
@@ -74,14 +74,14 @@ static __own_frame int older_socket(struct sock *sk, __u8 state)
 	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;
-		move_live(&e, 0, state);
+		tally_move(&e, 0, state);
 	}
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
-		expect_minisock(info, cookie, e.tuple.netns, state);
+		hand_over_prepare(info, cookie, e.tuple.netns, state);
 	return 0;
 }
 
-static __always_inline void older_mini(struct sock_common *skc)
+static __always_inline void existing_mini(struct sock_common *skc)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
 	struct mini_info *kept;
@@ -98,7 +98,7 @@ static __always_inline void older_mini(struct sock_common *skc)
 	if (found < 0)
 		return;
 	if (found)
-		move_found(&m, 0, m.substate);
+		tally_found(&m, 0, m.substate);
 	/* It may have ended meanwhile; a timer that is not pending will not tell. */
 	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return;
@@ -107,21 +107,21 @@ static __always_inline void older_mini(struct sock_common *skc)
 		return;
 	counted = xchg(&kept->counted, 0);
 	if (counted)
-		move_found(&m, counted, 0);
+		tally_found(&m, counted, 0);
 	drop_record(kept, m.cookie);
 }
 
-static __always_inline void on_older(struct sock_common *skc)
+static __always_inline void on_existing(struct sock_common *skc)
 {
 	struct tcp_sock *tp;
 
 	if (skc->skc_state == TCP_TIME_WAIT) {
-		older_mini(skc);
+		existing_mini(skc);
 		return;
 	}
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (tp && skc->skc_state != TCP_CLOSE)
-		older_socket((struct sock *)tp, skc->skc_state);
+		existing_socket((struct sock *)tp, skc->skc_state);
 }
 
 #endif

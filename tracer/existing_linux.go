@@ -12,13 +12,13 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// seed tells the programs of the sockets that were there before them: first who
+// visitExisting tells the programs of the sockets that were there before them: first who
 // holds each, then, in every network namespace, an iterator visits them all.
-func (t *Tracer) seed() error {
+func (t *Tracer) visitExisting() error {
 	if err := t.nameHolders(); err != nil {
 		return err
 	}
-	iter, err := link.AttachIter(link.IterOptions{Program: t.coll.Programs[bpfProgOlder]})
+	iter, err := link.AttachIter(link.IterOptions{Program: t.coll.Programs[bpfProgExisting]})
 	if err != nil {
 		return fmt.Errorf("attach socket iterator: %w", err)
 	}
@@ -35,7 +35,7 @@ func (t *Tracer) seed() error {
 		}
 	}
 	// Nothing else uses these: the kernel can have the memory back.
-	return errors.Join(t.coll.Programs[bpfProgOlder].Close(), t.coll.Maps[bpfMapHolders].Close())
+	return errors.Join(t.coll.Programs[bpfProgExisting].Close(), t.coll.Maps[bpfMapHolders].Close())
 }
 
 // visit lets the iterator see every TCP socket of the calling thread's namespace.
