@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Sockets that were there before the programs. An iterator visits them once,
- * after attaching, so that nothing falls between; what a hook has seen
- * meanwhile is left alone.
+ * Sockets that existed before the programs. An iterator visits each of them once,
+ * after the programs are attached, so that no socket is missed in between. What a
+ * hook has seen meanwhile is better, and stays.
  */
 #ifndef FINWAIT_EXISTING_H
 #define FINWAIT_EXISTING_H
@@ -20,7 +20,7 @@
 #include "minisock.h"
 #include "socket.h"
 
-/* The process that holds the socket; nobody holds an orphan, and none is named if several could be meant. */
+/* Names the process that holds the socket. An orphan has none; if several hold it, none is named. */
 static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 {
 	__u64 ino = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
@@ -52,14 +52,14 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	}
 	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
-		info->verdict = VERDICT_NONE; /* it may have been judged without an owner */
+		info->verdict = VERDICT_NONE; /* the filters may have been asked without an owner */
 	}
 	if (state == TCP_LISTEN) {
 		info->role = ROLE_LISTENER;
 		bpf_sk_storage_get(&listeners, sk, &info->owner, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 
-	/* A transition since has dated the state better than this could. */
+	/* If a transition came first, it knows better when the state began. */
 	if (cmpxchg(&info->since_ns, 0, bpf_ktime_get_ns()))
 		return 0;
 	info->precision = PRECISION_AT_LEAST;
@@ -91,7 +91,7 @@ static __always_inline void existing_mini(struct sock_common *skc)
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
-	/* A hook may have met it meanwhile, and known it by its address. */
+	/* A hook may have added a record meanwhile, by address. */
 	if (find_mini(&m))
 		return;
 	found = add_found(&m, m.now);
@@ -99,7 +99,7 @@ static __always_inline void existing_mini(struct sock_common *skc)
 		return;
 	if (found)
 		tally_found(&m, 0, m.substate);
-	/* It may have ended meanwhile; a timer that is not pending will not tell. */
+	/* It may have ended meanwhile: a timer that is not pending shows no end. */
 	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return;
 	kept = find_record(m.cookie);

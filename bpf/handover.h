@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The hand-over, on the side of the full socket: what is known of it goes into a
- * record by which its minisock will be found. minisock.h says why before, and who
- * deletes the record.
+ * The hand-over from a full socket to its minisock, on the side of the full socket.
+ * What is known of the socket goes into the minisock's record. minisock.h says why
+ * that comes first, and who deletes the record.
  */
 #ifndef FINWAIT_HANDOVER_H
 #define FINWAIT_HANDOVER_H
@@ -11,10 +11,7 @@
 #include "maps.h"
 #include "records.h"
 
-/*
- * The socket may become a minisock with its next step; all that is known of it
- * goes into the map now.
- */
+/* The socket may become a minisock with its next step: write the record of that now. */
 static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
 {
 	struct mini_info info = {
@@ -34,14 +31,15 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 	long err = 0;
 
 	/*
-	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
-	 * cookie, while the minisock of the old one is still there: from now on that
-	 * is found by its address. If it ends meanwhile, it has not found the copy.
+	 * connect(AF_UNSPEC) and then connect() give a socket a new life with the same
+	 * cookie, while the minisock of its earlier life may still exist. Then the record
+	 * of that minisock moves: its key is the address from now on. If the minisock
+	 * ends meanwhile, its end has not seen the copy, which is deleted here.
 	 */
 	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
 		__u64 addr = living->minisock;
 
-		drop_spilled(addr); /* of another minisock, whose end was missed */
+		drop_spilled(addr); /* the record of another minisock, whose end was missed */
 		err = spill(addr, living);
 		if (!err && atomic_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
 			drop_spilled(addr);
@@ -50,7 +48,7 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 		drop_record(living, cookie);
 	if (!err)
 		err = add_record(cookie, &info, living != NULL);
-	if (err == -EEXIST) { /* the end of its last life was missed */
+	if (err == -EEXIST) { /* the end of its earlier life was missed */
 		living = find_record(cookie);
 		if (living)
 			drop_record(living, cookie);
@@ -61,8 +59,8 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 }
 
 /*
- * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
- * the hand-over to a minisock, which is no close.
+ * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if a minisock has
+ * taken over: then it is the hand-over, and no close.
  */
 static __always_inline bool hand_over_finish(__u64 cookie)
 {

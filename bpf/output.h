@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The way out: where a transition is counted, whether or not it is shown, and how an event leaves. */
+/* Where an event goes: to the totals and to the ring buffer. Every transition is counted, shown or not. */
 #ifndef FINWAIT_OUTPUT_H
 #define FINWAIT_OUTPUT_H
 
@@ -7,26 +7,26 @@
 #include "event.h"
 #include "tally.h"
 
-/* Without a stream there are only totals. */
+/* Events go to the ring buffer. Without a stream there are only totals. */
 const volatile __u8 stream = 1;
 
-/* Show what the hooks see instead of what it means. */
+/* Show each firing of a hook, instead of what it means. */
 const volatile __u8 raw;
 
 /*
- * Where every transition went. Only ever added to, atomically: a handler can
- * be interrupted by one for another socket on the same CPU.
+ * Where every transition went. Counters only grow, and atomically: on the same CPU
+ * a handler can be interrupted by a handler for another socket.
  */
 struct account {
 	__u64 seen;
 	__u64 filtered;
-	__u64 delivered;	/* to the ring buffer; without a stream, to the totals */
+	__u64 delivered;	/* to the ring buffer; without a stream to the totals */
 	__u64 ring_full;
 	__u64 map_full;
-	__u64 rescued;		/* handed to set_state by a program that takes over */
-	__u64 births_rescued;	/* told by twsk_schedule in place of twsk_alloc */
-	__u64 missed;		/* no program was run; the next transition of the socket tells */
-	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */
+	__u64 rescued;		/* set_state was skipped, and a further program did its work */
+	__u64 births_rescued;	/* twsk_alloc was skipped, and twsk_schedule told the birth */
+	__u64 missed;		/* no program ran: found at the next transition of the socket */
+	__u64 unwind_failed;	/* a timer was cancelled, and the kernel gave no stack that says why */
 };
 
 struct {
@@ -50,13 +50,13 @@ struct {
 	__uint(max_entries, 4096);
 } events SEC(".maps");
 
-/* User space sleeps without a timer and wants to be woken by the next event. */
+/* User space sleeps without a timer: the next event has to wake it. */
 __u32 reader_sleeps;
 
-/* Half of the ring: past this the reader is woken at once, and once. */
+/* Half of the ring. The event that fills it further wakes the reader, once. */
 const volatile __u64 wake_bytes = 2048;
 
-/* The ring was fuller than that when it was last looked at. */
+/* The ring held more than wake_bytes when an event last looked. */
 __u8 half_full;
 
 static __always_inline void output(struct event *e)
@@ -73,17 +73,14 @@ static __always_inline void output(struct event *e)
 		return;
 	}
 	count(ring_full);
-	/* The wake-up went with the event. */
+	/* The event was lost, and with it the wake-up: the next event tries again. */
 	if (wake)
 		half_full = 0;
 	if (sleeps)
 		reader_sleeps = 1;
 }
 
-/*
- * Where every transition that passes the filters ends: in the totals and in the
- * stream, as far as there are any.
- */
+/* Every transition that passes the filters comes here. */
 __verified_once int deliver(struct event *e)
 {
 	if (!e)

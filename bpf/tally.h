@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Totals of what passed the filters, whether or not anybody reads the stream.
- * Only ever added to, atomically: a handler can be interrupted by one for
- * another socket on the same CPU.
+ * Totals of the transitions that pass the filters, whether or not anybody reads the
+ * stream. Changed atomically: on the same CPU a handler can be interrupted by a
+ * handler for another socket.
  */
 #ifndef FINWAIT_TALLY_H
 #define FINWAIT_TALLY_H
@@ -12,7 +12,7 @@
 #include "filter.h"
 #include "histogram.h"
 
-/* Powers of two past the last state and the last reason: masked, an index is in range. */
+/* Powers of two above the last state and the last reason: a mask keeps an index in range. */
 #define STATES	16
 #define REASONS	32
 
@@ -21,12 +21,12 @@ _Static_assert(REASON_COUNT <= REASONS, "a reason has no place in the totals");
 struct totals {
 	__u64 edges[STATES][STATES];	/* [from][to] */
 	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
-	__s64 live[STATES];		/* what came less what went; only the sum over CPUs means something */
-	__u64 rearms;			/* of timers of TIME_WAIT */
-	__u64 ungrouped;		/* transitions that are in no group, for want of room */
+	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
+	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
+	__u64 ungrouped;		/* transitions for whose group there was no room */
 };
 
-/* Of the time spent in one state, as far as its start was seen. */
+/* How long sockets stayed in one state, if a hook saw it begin. */
 struct durations {
 	__u64 total_ns;
 	__u64 max_ns;
@@ -47,7 +47,7 @@ struct {
 	__type(value, struct durations);
 } durations SEC(".maps");
 
-/* What splits the totals. */
+/* By what the totals are split. */
 enum split {
 	SPLIT_NONE,
 	SPLIT_PORT,		/* the server's */
@@ -59,10 +59,10 @@ enum split {
 	SPLIT_COUNT,
 };
 
-/* All zero but for the state: what the group is of is not known. */
+/* All zero except state: the group's value is unknown. */
 struct group_key {
 	__u8 bytes[16];		/* address, comm */
-	__u64 id;		/* port, pid, inode number; of an address its family */
+	__u64 id;		/* port, pid, inode number; for an address its family */
 	__u32 state;
 	__u32 pad;
 };
@@ -77,7 +77,7 @@ struct group {
 	__u64 counts[HISTOGRAM_BUCKETS];
 };
 
-/* User space gives it room if split_by is set. */
+/* User space sizes it if split_by is set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -88,10 +88,10 @@ struct {
 
 const volatile __u32 split_by;
 
-/* Totals are kept: somebody asks for them, and these are no raw events. */
+/* Totals are kept. User space turns them off if nobody asks for them, and in raw mode. */
 const volatile __u8 totals_on = 1;
 
-/* Too large for the stack. */
+/* An empty group; too large for the stack. */
 static const struct group no_group;
 
 static __always_inline struct totals *get_totals(void)
@@ -171,8 +171,8 @@ static __always_inline void name_group(struct group_key *key, const struct event
 }
 
 /*
- * The state of the group, made if need be; NULL if there is no room. Until 6.2 a
- * key could not lie in memory that is not the function's own.
+ * Finds or adds one state of a group. NULL if there is no room. Until 6.2 the key of
+ * a map had to lie in the function's own frame, so it is copied.
  */
 static __always_inline struct group *find_group(const struct group_key *of, __u32 state)
 {
@@ -187,7 +187,7 @@ static __always_inline struct group *find_group(const struct group_key *of, __u3
 	return bpf_map_lookup_elem(&groups, &key);
 }
 
-/* 1 if there was no room. */
+/* Returns 1 if there was no room. */
 __verified_once int tally_group_entered(struct group_key *key, __u32 state)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
@@ -198,7 +198,7 @@ __verified_once int tally_group_entered(struct group_key *key, __u32 state)
 	return 0;
 }
 
-/* 1 if there was no room. */
+/* Returns 1 if there was no room. */
 __verified_once int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
@@ -235,7 +235,7 @@ __verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to
 	return 0;
 }
 
-/* A socket that was counted under one state is in another now. 0: it came, or went. */
+/* Moves a socket between live counts. State 0: it is not counted. */
 static __always_inline int __tally_move(struct event *whose, __u32 from, __u32 to)
 {
 	struct group_key key;
@@ -264,7 +264,7 @@ __verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
 
 static __always_inline void tally(const struct event *e)
 {
-	/* "At least" is no duration. */
+	/* PRECISION_AT_LEAST gives no duration. */
 	bool timed = e->since_ns && e->since_ns <= e->time_ns &&
 		     (e->precision == PRECISION_EXACT || e->precision == PRECISION_JIFFY);
 	struct group_key key;
@@ -278,7 +278,7 @@ static __always_inline void tally(const struct event *e)
 	name_group(&key, e);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&key, e->to);
-	/* A listener stays what it is when a child comes out of it. */
+	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */
 	if (e->from != TCP_CLOSE && (e->from != TCP_LISTEN || e->to == TCP_CLOSE))
 		full |= tally_group_left(&key, e->from, e->time_ns - e->since_ns, timed);
 	if (full)
