@@ -27,36 +27,35 @@ type Config struct {
 	// Raw asks for RawEvents (RunRaw) in place of Transitions (Run).
 	Raw bool
 
-	// TotalsOnly leaves the ring buffer out: Run hands nothing over, Totals tells all.
+	// TotalsOnly leaves out the ring buffer: Run gets nothing, Totals has everything.
 	TotalsOnly bool
 
-	// NoTotals leaves the totals out, for what they cost: Totals then fails.
+	// NoTotals leaves out the totals, to save their cost. Then Totals fails.
 	NoTotals bool
 
-	// SplitBy keeps, beside the totals of all, those of each group: Groups.
+	// SplitBy also keeps the totals of each group, for Groups.
 	SplitBy Split
 
-	// GroupStates bounds the memory of the groups: it is how many states of
-	// groups there can be; 0: 8192, which take up to 34 MB. What comes when all
-	// are taken is in no group.
+	// GroupStates bounds the memory of the groups. It counts each state of each
+	// group; 0: 8192, which take up to 34 MB. A transition for which there is no
+	// room is in no group.
 	GroupStates uint32
 
-	// Audit keeps, for each network namespace, what the kernel's own counters
-	// should have counted: NetNSTotals. Only without a filter can they.
+	// Audit keeps, for each network namespace, what the kernel's own counters should
+	// have counted, for NetNSTotals. Those count everything, so there can be no filter.
 	Audit bool
 
 	// Idle, if set, is called whenever all events so far have been handled and
 	// the reader is about to wait: the moment to flush.
 	Idle func() error
 
-	// Logger is told of losses while they happen, once a second at most. The zero value says nothing.
+	// Logger gets new losses, once a second at most. The zero value logs nothing.
 	Logger zerolog.Logger
 }
 
-// Hooks is a set of places in the kernel from which minisocks are followed. Both
-// sets see every birth and end, and the same reasons. What the tracepoints do not
-// show as it happens, before Linux 6.11 the moment that a TIME_WAIT begins, is worked
-// out afterwards; Precision says so.
+// Hooks is a set of places in the kernel from which minisocks are followed. Both sets
+// see every birth and end, and the same reasons. Before Linux 6.11 the tracepoints do
+// not show when a TIME_WAIT begins: that is computed afterwards, and Precision says so.
 type Hooks uint8
 
 // The sets of hooks.
@@ -89,7 +88,7 @@ func (cfg *Config) groupStates() uint32 {
 	return 8 << 10
 }
 
-// needsOwners: without a stream only few things ask who made a socket.
+// needsOwners: without a stream only these ask who created a socket.
 func (cfg *Config) needsOwners() bool {
 	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms) > 0 ||
 		cfg.SplitBy == ByPID || cfg.SplitBy == ByComm || cfg.SplitBy == ByCgroup

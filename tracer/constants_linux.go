@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// setConstants writes filters and options into the object, where the verifier removes what is off.
+// setConstants writes filters and options into the object. The verifier removes what is off.
 func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint32) error {
 	f := &cfg.Filter
 	edges, err := f.edges()

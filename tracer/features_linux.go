@@ -16,8 +16,8 @@ import (
 
 const stateTracepoint = "inet_sock_set_state"
 
-// A helper of the kernel that the programs call; probed by loading the smallest
-// program that does.
+// A helper is a kernel helper that the programs call. Its probe loads the smallest
+// program that calls it.
 type helper struct {
 	name, since, use string
 	call             asm.Instructions // r6: the context of stateTracepoint
@@ -45,7 +45,7 @@ var helpers = []helper{
 	}},
 }
 
-// probe is nil, an *UnsupportedError, or an error that leaves the question open.
+// probe returns nil, an *UnsupportedError, or an error that leaves the question open.
 func (h helper) probe(types *btf.Cache) error {
 	prog := &ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: stateTracepoint, License: "GPL",
@@ -75,7 +75,7 @@ func (h helper) probe(types *btf.Cache) error {
 	return &UnsupportedError{Feature: h.name, Since: h.since, Err: err}
 }
 
-// Features asks the kernel for everything that finwait makes, or could make, use of.
+// Features asks the kernel for everything that finwait uses or could use.
 func Features() ([]Feature, error) {
 	if err := prepare(); err != nil {
 		return nil, err
@@ -150,8 +150,8 @@ func iterator(kernel *btf.Spec) Feature {
 	return f
 }
 
-// recursionGuard: a program skips itself where a softirq interrupts it since
-// 05b24ff9b2cf (6.1), which gave bpf_prog its inc_misses counter for raw tracepoints.
+// recursionGuard: since 05b24ff9b2cf (6.1) the kernel skips a program on a raw tracepoint
+// if a softirq interrupts the same program, and counts that in misses.
 func recursionGuard(kernel *btf.Spec) Feature {
 	f := Feature{"skipped runs are counted", "5.12", InUse, "lost.recursion"}
 	var s *btf.Struct
@@ -168,7 +168,7 @@ func recursionGuard(kernel *btf.Spec) Feature {
 	return f
 }
 
-// fentry tries to attach empty programs, and says which set of hooks Auto takes.
+// fentry tries to attach an empty program to each function, which tells whether Auto takes Fentry.
 func fentry(types *btf.Cache) Feature {
 	f := Feature{"fentry", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
 	for _, p := range Fentry.set().programs {

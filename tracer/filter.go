@@ -106,8 +106,8 @@ func cidr(p netip.Prefix) bpfCidr {
 	return c
 }
 
-// Check says what is wrong with a filter before the kernel is asked for
-// anything; New does the same. A filter that can never match is a *FilterError.
+// Check says what is wrong with a filter, without asking the kernel. New does the same.
+// For a filter that can never match the error is a *FilterError.
 func (f *Filter) Check() error {
 	if err := f.CheckConnections(); err != nil {
 		return err
@@ -119,8 +119,8 @@ func (f *Filter) Check() error {
 	return err
 }
 
-// CheckConnections says what is wrong with the fields that pick connections,
-// for a caller who applies a Filter to sockets itself.
+// CheckConnections is like Check, for the fields that pick connections only: a caller
+// may apply these to sockets itself.
 func (f *Filter) CheckConnections() error {
 	for _, l := range f.lists() {
 		if l.n > FilterMax {
@@ -168,7 +168,7 @@ func (f *Filter) CheckConnections() error {
 	return nil
 }
 
-// edges gives, for each state left, a bit for each state entered that passes.
+// edges gives, for each state that is left, a bit for each state that may be entered.
 func (f *Filter) edges() (mask [16]uint16, err error) {
 	states, from, to := setOf(f.States), setOf(f.From), setOf(f.To)
 	var any, landed bool

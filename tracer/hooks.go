@@ -11,14 +11,14 @@ type hookProgram struct {
 	args     int
 }
 
-// A hookSet is all that makes one set of hooks different from another.
+// A hookSet has all differences between the sets of hooks.
 type hookSet struct {
 	hooks    Hooks
 	word     string
-	programs []hookProgram // in the order to attach them: an end that is not seen leaves a minisock behind
+	programs []hookProgram // in the order to attach them: ends before births, or a missed end leaves a record behind
 
 	seesRearms   bool // a program runs for each re-arm, and counts it
-	needsSymbols bool // to know a minisock's timer, by the address of its function
+	needsSymbols bool // a minisock's timer is recognised by the address of its function
 }
 
 // hookSets are in the order in which Auto tries them.

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load brings the programs and maps into the kernel: those of one set of hooks.
+// load loads the programs of one set of hooks, and the maps, into the kernel.
 func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
@@ -36,7 +36,7 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	}
 	syms, err := kernelSymbols()
 	if !set.needsSymbols && errors.Is(err, ErrHiddenSymbols) {
-		syms, err = &symbols{}, nil // the stack tells nothing then: what only it could say is Killed
+		syms, err = &symbols{}, nil // without addresses a stack says nothing: its reasons are Killed
 	}
 	if err != nil {
 		return nil, err
@@ -80,10 +80,10 @@ func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) 
 	return coll, nil
 }
 
-// emptyFentry loads a program that does nothing, for one of the functions, and so
-// finds out whether the kernel takes such programs. The function must be what the
-// programs take it for: a compiler may have changed it for its own ends, and then
-// the kernel's BTF has it not, or with other arguments.
+// emptyFentry loads a program that does nothing for one kernel function. So it finds out
+// whether the kernel accepts such programs. The function must be as the programs expect
+// it: if the compiler has changed it, the kernel's BTF does not have it, or has it with
+// other arguments.
 func emptyFentry(types *btf.Cache, p hookProgram) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
@@ -101,7 +101,7 @@ func emptyFentry(types *btf.Cache, p hookProgram) (*ebpf.Collection, error) {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}}}, ebpf.CollectionOptions{Cache: types})
 	if errno := unix.Errno(0); errors.As(err, &errno) {
-		err = errno // what libraries guess at is not it
+		err = errno // without the library's guess at the cause
 	}
 	if err != nil {
 		return nil, &HooksError{p.function, err}
@@ -125,10 +125,10 @@ func hasRxSk(kernel *btf.Spec) bool {
 	return ok && len(proto.Params) >= 5
 }
 
-// tracepointsPreempt: from 7.0 on a task can be preempted in the middle of a
-// tracepoint's programs, so that several of them can be waiting on one CPU. No
-// type in the kernel's BTF tells, so its version has to; a wrong answer costs
-// two empty programs, or losses that are counted.
+// tracepointsPreempt: from 7.0 on a task can be preempted inside a tracepoint, so that
+// several tasks can wait in its programs on one CPU. No type in the kernel's BTF tells
+// this, so the version has to. A wrong answer costs two idle programs, or losses that
+// are counted.
 func tracepointsPreempt() bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
@@ -139,7 +139,7 @@ func tracepointsPreempt() bool {
 	return err != nil || n >= 7
 }
 
-// prepare refuses early, in words, what the kernel would refuse with an errno.
+// prepare finds early what the kernel would refuse with an errno, and says it in words.
 func prepare() error {
 	if missing := privilege.Missing(); len(missing) > 0 {
 		return &PermissionError{Missing: missing}
@@ -147,7 +147,7 @@ func prepare() error {
 	if lockdown() == "confidentiality" {
 		return ErrLockdown
 	}
-	// Only root can read it; elsewhere the kernel says no in its own words.
+	// Only root can read it; without root the kernel refuses the load itself.
 	if jit, err := os.ReadFile("/proc/sys/net/core/bpf_jit_enable"); err == nil && strings.TrimSpace(string(jit)) == "0" {
 		return ErrNoJIT
 	}
@@ -160,7 +160,7 @@ func prepare() error {
 	return nil
 }
 
-// lockdown is the mode between brackets, or "" where there is none.
+// lockdown is the mode between brackets, or "" if the kernel has no lockdown.
 func lockdown() string {
 	b, err := os.ReadFile("/sys/kernel/security/lockdown")
 	if err != nil {
@@ -171,7 +171,7 @@ func lockdown() string {
 	return mode
 }
 
-// explainLoad turns what the kernel says of a program into what the user can do about it.
+// explainLoad turns the kernel's error into what the user can do about it.
 func explainLoad(err error, types *btf.Cache) error {
 	var verifier *ebpf.VerifierError
 	switch {

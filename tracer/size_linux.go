@@ -13,12 +13,12 @@ import (
 
 const defaultRingBytes = 8 << 20
 
-// maxMinisockSlots is how many minisocks are kept in an array, where they are found in
-// less time than in a hash: as many as 500 connections a second leave behind.
+// maxMinisockSlots bounds the array of minisocks, in which a record is found faster than
+// in the hash. It has room for what 500 connections a second leave behind.
 const maxMinisockSlots = 1 << 16
 
-// How many full sockets can be followed, at the least and at the most; in between
-// it is four times as many as the files that are open at the start.
+// Bounds for the number of full sockets. Between them it is four times the number of
+// files that are open at the start.
 const (
 	minSockets = 1 << 18
 	maxSockets = 1 << 24
@@ -66,7 +66,7 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	return nil
 }
 
-// leaveOut cuts a map's values off before a member that the programs have no use for.
+// leaveOut shortens a map's values to end before a member that the programs do not use.
 func leaveOut(m *ebpf.MapSpec, member string) error {
 	value, ok := m.Value.(*btf.Struct)
 	if !ok {
@@ -95,8 +95,8 @@ func openFiles() uint32 {
 	return uint32(n)
 }
 
-// defaultMinisocks is twice what the kernel allows one network namespace, as
-// each has a limit of its own and sockets in FIN_WAIT_2 are counted with them.
+// defaultMinisocks is twice what the kernel allows one network namespace: each namespace
+// has a limit of its own, and sockets in FIN_WAIT_2 need records too.
 func defaultMinisocks() uint32 {
 	const least, most = 16 << 10, 4 << 20
 	limit := uint64(256 << 10)

@@ -15,12 +15,12 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// twTimerHandler runs when the timer of a minisock fires: by it the timer is known.
+// twTimerHandler runs when the timer of a minisock fires. The tracepoint hooks recognise the timer by it.
 const twTimerHandler = "tw_timer_handler"
 
-// callers are the kernel functions by which finwait tells why a timer was
-// cancelled or a socket reset. A kernel that has inlined one shows its caller
-// instead, which is in the list too wherever that matters.
+// callers are the kernel functions that tell why a timer was cancelled or a socket
+// reset. If the compiler has inlined one, the stack shows the function that called it;
+// where that matters, the list has that function too.
 var callers = map[string]bpfCaller{
 	"expire_timers":              bpfCallerCALLER_TIMER,
 	"__run_timers":               bpfCallerCALLER_TIMER,
@@ -59,8 +59,8 @@ type symbols struct {
 	callers        []bpfCallerRange
 }
 
-// symbolCache spares a process that opens several tracers the 100,000 lines and
-// more of /proc/kallsyms: functions stay where they are, but for those of modules.
+// symbolCache keeps the symbols, for a process that opens several tracers:
+// /proc/kallsyms has 100,000 lines and more. Addresses change only with the modules.
 var symbolCache struct {
 	sync.Mutex
 	modules string // /proc/modules as the symbols were read
@@ -116,8 +116,8 @@ func readSymbols() (*symbols, error) {
 	return syms, nil
 }
 
-// typesCache holds the kernel's types for as long as some tracer is being
-// opened, and until the next collection of garbage.
+// typesCache keeps the kernel's types while a tracer is being opened, and until the
+// next garbage collection.
 var typesCache struct {
 	sync.Mutex
 	types weak.Pointer[btf.Cache]
@@ -134,7 +134,7 @@ func kernelTypesCache() *btf.Cache {
 	return types
 }
 
-// kernelTypes reads the kernel's own description of itself, the first time.
+// kernelTypes gives the kernel's BTF. The first call reads it.
 func kernelTypes(types *btf.Cache) (*btf.Spec, error) {
 	spec, err := types.Kernel()
 	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, os.ErrNotExist) {
