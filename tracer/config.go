@@ -22,7 +22,7 @@ type Config struct {
 	Minisocks uint32
 
 	// Hooks picks how minisocks are followed; the zero value takes the best that the kernel permits.
-	Hooks Hooks
+	Hooks HookSet
 
 	// Raw asks for RawEvents (RunRaw) in place of Transitions (Run).
 	Raw bool
@@ -53,29 +53,29 @@ type Config struct {
 	Logger zerolog.Logger
 }
 
-// Hooks is a set of places in the kernel from which minisocks are followed. Both sets
+// HookSet is a set of places in the kernel from which minisocks are followed. Both sets
 // see every birth and end, and the same reasons. Before Linux 6.11 the tracepoints do
 // not show when a TIME_WAIT begins: that is computed afterwards, and Precision says so.
-type Hooks uint8
+type HookSet uint8
 
 // The sets of hooks.
 const (
-	Auto       Hooks = iota // Fentry where the kernel lets it attach, otherwise Tracepoint
-	Fentry                  // functions of the kernel, which run for minisocks only: exact; needs BPF trampolines (x86-64: 5.5, arm64: 6.4)
-	Tracepoint              // timer_start, timer_cancel, timer_expire_entry and kfree_skb
+	HooksAuto       HookSet = iota // Fentry where the kernel lets it attach, otherwise Tracepoint
+	HooksFentry                    // functions of the kernel, which run for minisocks only: exact; needs BPF trampolines (x86-64: 5.5, arm64: 6.4)
+	HooksTracepoint                // timer_start, timer_cancel, timer_expire_entry and kfree_skb
 )
 
 func (cfg *Config) check() error {
-	if cfg.Hooks != Auto && cfg.Hooks.set() == nil {
+	if cfg.Hooks != HooksAuto && cfg.Hooks.set() == nil {
 		return fmt.Errorf("there is no set of hooks %d", cfg.Hooks)
 	}
 	if cfg.Audit && cfg.Filter.Picks() {
 		return errors.New("the kernel's counters count everything: an audit goes with no filter")
 	}
-	if cfg.NoTotals && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != NoSplit) {
+	if cfg.NoTotals && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != SplitNone) {
 		return errors.New("without totals nothing can be made of them: no split, no audit, no totals only")
 	}
-	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != NoSplit) {
+	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != SplitNone) {
 		return errors.New("raw events are not counted in totals")
 	}
 	return cfg.Filter.Check()
@@ -91,7 +91,7 @@ func (cfg *Config) groupStates() uint32 {
 // needsOwners: without a stream only these ask who created a socket.
 func (cfg *Config) needsOwners() bool {
 	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms) > 0 ||
-		cfg.SplitBy == ByPID || cfg.SplitBy == ByComm || cfg.SplitBy == ByCgroup
+		cfg.SplitBy == SplitPID || cfg.SplitBy == SplitComm || cfg.SplitBy == SplitCgroup
 }
 
 // Split says what makes transitions belong together.
@@ -99,13 +99,13 @@ type Split uint32
 
 // What totals can be split by.
 const (
-	NoSplit  Split = Split(bpfSplitSPLIT_NONE)
-	ByPort   Split = Split(bpfSplitSPLIT_PORT)   // the server's, where it is known which end that is
-	ByRemote Split = Split(bpfSplitSPLIT_REMOTE) // address
-	ByPID    Split = Split(bpfSplitSPLIT_PID)    // of the owner
-	ByComm   Split = Split(bpfSplitSPLIT_COMM)   // of the owner
-	ByNetNS  Split = Split(bpfSplitSPLIT_NETNS)
-	ByCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
+	SplitNone   Split = Split(bpfSplitSPLIT_NONE)
+	SplitPort   Split = Split(bpfSplitSPLIT_PORT)   // the server's, where it is known which end that is
+	SplitRemote Split = Split(bpfSplitSPLIT_REMOTE) // address
+	SplitPID    Split = Split(bpfSplitSPLIT_PID)    // of the owner
+	SplitComm   Split = Split(bpfSplitSPLIT_COMM)   // of the owner
+	SplitNetNS  Split = Split(bpfSplitSPLIT_NETNS)
+	SplitCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
 )
 
 var splitNames = []string{"", "port", "remote", "pid", "comm", "netns", "cgroup"}
@@ -117,5 +117,5 @@ func ParseSplit(name string) (Split, error) {
 	if i := slices.Index(splitNames, name); i > 0 {
 		return Split(i), nil
 	}
-	return NoSplit, fmt.Errorf("totals cannot be split by %q: there are %s", name, strings.Join(splitNames[1:], ", "))
+	return SplitNone, fmt.Errorf("totals cannot be split by %q: there are %s", name, strings.Join(splitNames[1:], ", "))
 }

@@ -11,13 +11,13 @@ type Feature struct {
 // FeatureState says whether a feature is there.
 type FeatureState uint8
 
-// The states of a feature. It is Unclear if its probe failed, but not because the
+// The states of a feature. It is FeatureUnclear if its probe failed, but not because the
 // feature is missing.
 const (
-	Missing FeatureState = iota
-	InUse
-	Available // there, but something better is in use, or nothing needs it yet
-	Unclear
+	FeatureMissing FeatureState = iota
+	FeatureInUse
+	FeatureAvailable // there, but something better is in use, or nothing needs it yet
+	FeatureUnclear
 )
 
 func (s FeatureState) String() string {

@@ -85,14 +85,14 @@ func Features() ([]Feature, error) {
 	if err != nil {
 		return nil, err
 	}
-	features := []Feature{{"kernel BTF", "5.4", InUse, "struct layouts; no headers, no compiler"}}
+	features := []Feature{{"kernel BTF", "5.4", FeatureInUse, "struct layouts; no headers, no compiler"}}
 	for _, h := range helpers {
-		f := Feature{Name: h.name, Since: h.since, State: InUse, Note: h.use}
+		f := Feature{Name: h.name, Since: h.since, State: FeatureInUse, Note: h.use}
 		var unsupported *UnsupportedError
 		if err := h.probe(types); errors.As(err, &unsupported) {
-			f.State, f.Note = Missing, firstLine(unsupported.Err)
+			f.State, f.Note = FeatureMissing, firstLine(unsupported.Err)
 		} else if err != nil {
-			f.State, f.Note = Unclear, firstLine(err)
+			f.State, f.Note = FeatureUnclear, firstLine(err)
 		}
 		features = append(features, f)
 	}
@@ -103,14 +103,14 @@ func Features() ([]Feature, error) {
 		tracepoint(kernel, "timer_start", "2.6.31", "minisocks: birth, re-arms"),
 		tracepoint(kernel, "timer_cancel", "2.6.31", "minisocks: early ends"),
 		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"),
-		{"rx_sk in kfree_skb", "6.11", InUse, "the moment that TIME_WAIT begins"},
+		{"rx_sk in kfree_skb", "6.11", FeatureInUse, "the moment that TIME_WAIT begins"},
 	}
 	if rx := &timers[3]; !hasRxSk(kernel) {
-		rx.State, rx.Note = Missing, "with tracepoints, TIME_WAIT is dated from its timer, to the jiffy"
+		rx.State, rx.Note = FeatureMissing, "with tracepoints, TIME_WAIT is dated from its timer, to the jiffy"
 	}
 	for i := range timers {
-		if best.State == InUse && timers[i].State == InUse {
-			timers[i].State = Available
+		if best.State == FeatureInUse && timers[i].State == FeatureInUse {
+			timers[i].State = FeatureAvailable
 		}
 	}
 	features = append(append(features, best), timers...)
@@ -128,24 +128,24 @@ func firstLine(err error) string {
 func tracepoint(kernel *btf.Spec, name, since, use string) Feature {
 	var td *btf.Typedef
 	if err := kernel.TypeByName("btf_trace_"+name, &td); err != nil {
-		return Feature{"tracepoint " + name, since, Missing, firstLine(err)}
+		return Feature{"tracepoint " + name, since, FeatureMissing, firstLine(err)}
 	}
-	return Feature{"tracepoint " + name, since, InUse, use}
+	return Feature{"tracepoint " + name, since, FeatureInUse, use}
 }
 
 func kernelFunctions() Feature {
-	f := Feature{"kernel symbols", "2.6", InUse, "which timer is a minisock's, why it was cancelled"}
+	f := Feature{"kernel symbols", "2.6", FeatureInUse, "which timer is a minisock's, why it was cancelled"}
 	if _, err := kernelSymbols(); err != nil {
-		f.State, f.Note = Missing, firstLine(err)
+		f.State, f.Note = FeatureMissing, firstLine(err)
 	}
 	return f
 }
 
 func iterator(kernel *btf.Spec) Feature {
-	f := Feature{"TCP socket iterator", "5.9", InUse, "sockets older than finwait"}
+	f := Feature{"TCP socket iterator", "5.9", FeatureInUse, "sockets older than finwait"}
 	var s *btf.Struct
 	if err := kernel.TypeByName("bpf_iter__tcp", &s); err != nil {
-		f.State, f.Note = Missing, firstLine(err)
+		f.State, f.Note = FeatureMissing, firstLine(err)
 	}
 	return f
 }
@@ -153,10 +153,10 @@ func iterator(kernel *btf.Spec) Feature {
 // recursionGuard: since 05b24ff9b2cf (6.1) the kernel skips a program on a raw tracepoint
 // if a softirq interrupts the same program, and counts that in misses.
 func recursionGuard(kernel *btf.Spec) Feature {
-	f := Feature{"skipped runs are counted", "5.12", InUse, "lost.recursion"}
+	f := Feature{"skipped runs are counted", "5.12", FeatureInUse, "lost.recursion"}
 	var s *btf.Struct
 	if err := kernel.TypeByName("bpf_prog_stats", &s); err != nil {
-		f.State, f.Note = Unclear, firstLine(err)
+		f.State, f.Note = FeatureUnclear, firstLine(err)
 		return f
 	}
 	for _, m := range s.Members {
@@ -164,16 +164,16 @@ func recursionGuard(kernel *btf.Spec) Feature {
 			return f
 		}
 	}
-	f.State, f.Note = Missing, "struct bpf_prog_stats has no misses"
+	f.State, f.Note = FeatureMissing, "struct bpf_prog_stats has no misses"
 	return f
 }
 
 // fentry tries to attach an empty program to each function, which tells whether Auto takes Fentry.
 func fentry(types *btf.Cache) Feature {
-	f := Feature{"fentry", "5.5", InUse, "minisocks: birth, re-arms, ends, each as it happens"}
-	for _, p := range Fentry.set().programs {
+	f := Feature{"fentry", "5.5", FeatureInUse, "minisocks: birth, re-arms, ends, each as it happens"}
+	for _, p := range HooksFentry.set().programs {
 		if err := tryFentry(types, p); err != nil {
-			f.State, f.Note = Missing, "tracepoints follow the minisocks: "+firstLine(err)
+			f.State, f.Note = FeatureMissing, "tracepoints follow the minisocks: "+firstLine(err)
 			break
 		}
 	}
@@ -198,9 +198,9 @@ func tryFentry(types *btf.Cache, p hookProgram) error {
 func wheel() Feature {
 	hz, err := ktime.HZ()
 	if err != nil {
-		return Feature{"timer wheel", "", Unclear, firstLine(err)}
+		return Feature{"timer wheel", "", FeatureUnclear, firstLine(err)}
 	}
 	slot := ktime.Slot(ktime.TimeWaitLen, hz)
-	return Feature{"timer wheel", "4.8", InUse,
+	return Feature{"timer wheel", "4.8", FeatureInUse,
 		fmt.Sprintf("HZ=%d: a TIME_WAIT that nothing disturbs lasts %v to %v", hz, ktime.TimeWaitLen, ktime.TimeWaitLen+slot)}
 }

@@ -13,7 +13,7 @@ type hookProgram struct {
 
 // A hookSet has all differences between the sets of hooks.
 type hookSet struct {
-	hooks    Hooks
+	hooks    HookSet
 	word     string
 	programs []hookProgram // in the order to attach them: ends before births, or a missed end leaves a record behind
 
@@ -24,7 +24,7 @@ type hookSet struct {
 // hookSets are in the order in which Auto tries them.
 var hookSets = []hookSet{
 	{
-		hooks: Fentry,
+		hooks: HooksFentry,
 		word:  "fentry",
 		programs: []hookProgram{
 			{bpfProgTwskKill, "inet_twsk_kill", 1},
@@ -34,7 +34,7 @@ var hookSets = []hookSet{
 		seesRearms: true,
 	},
 	{
-		hooks: Tracepoint,
+		hooks: HooksTracepoint,
 		word:  "tracepoint",
 		programs: []hookProgram{
 			{name: bpfProgTimerCancel},
@@ -55,7 +55,7 @@ var setState = []hookProgram{
 }
 
 // set is nil for Auto.
-func (h Hooks) set() *hookSet {
+func (h HookSet) set() *hookSet {
 	for i := range hookSets {
 		if hookSets[i].hooks == h {
 			return &hookSets[i]
@@ -64,8 +64,8 @@ func (h Hooks) set() *hookSet {
 	return nil
 }
 
-func (h Hooks) String() string {
-	if h == Auto {
+func (h HookSet) String() string {
+	if h == HooksAuto {
 		return "auto"
 	}
 	if set := h.set(); set != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // load loads the programs of one set of hooks, and the maps, into the kernel.
-func load(cfg *Config, hooks Hooks, types *btf.Cache) (*ebpf.Collection, error) {
+func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err

@@ -32,18 +32,18 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
 	t.Role = Role(ev.Role)
-	t.Owner, t.Closer = Owner{}, Closer{}
+	t.Owner, t.Closer = Owner{}, Process{}
 	if ev.Owner.Pid != 0 {
 		t.Owner = Owner{PID: ev.Owner.Pid, UID: ev.Owner.Uid, CgroupID: ev.Owner.CgroupId, Comm: ev.Owner.Comm}
 	}
 	if ev.Closer.Pid != 0 {
-		t.Closer = Closer{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
+		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
 	}
 	t.Reason = Reason(ev.Reason)
 	t.Rearms = ev.Rearms
-	t.Source = Socket
+	t.Source = SourceSocket
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
-		t.Source = Minisock
+		t.Source = SourceMinisock
 	}
 }
 
@@ -53,8 +53,8 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 func elapsed(ev *bpfEvent) (time.Duration, Precision) {
 	precision := Precision(ev.Precision)
 	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.TimeNs-ev.SinceNs > math.MaxInt64 ||
-		precision == Unknown || precision >= Precision(bpfPrecisionPRECISION_COUNT) {
-		return 0, Unknown
+		precision == PrecisionUnknown || precision >= Precision(bpfPrecisionPRECISION_COUNT) {
+		return 0, PrecisionUnknown
 	}
 	return time.Duration(ev.TimeNs - ev.SinceNs), precision
 }
@@ -74,7 +74,7 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 	r.Ktime = time.Duration(ev.TimeNs)
 	r.Hook = Hook(ev.Hook)
 	r.CPU = ev.Cpu
-	r.Task = Closer{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
+	r.Task = Process{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
 	r.Cookie = ev.Cookie
 	r.NetNS = ev.Tuple.Netns
 	r.Local, r.Remote = endpoints(ev)

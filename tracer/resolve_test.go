@@ -26,8 +26,8 @@ func recorded() bpfEvent {
 		TimeNs: 500_043_159, SinceNs: 500_000_000, Cookie: 4098,
 		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000},
 		Closer: bpfCloser{Pid: 11055},
-		From:   uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(Exact), Role: uint8(Client),
-		Reason: uint8(FinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(KfreeSKB),
+		From:   uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(PrecisionExact), Role: uint8(RoleClient),
+		Reason: uint8(ReasonFinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(HookKfreeSKB),
 	}
 	ev.Tuple.Netns, ev.Tuple.Family, ev.Tuple.Sport, ev.Tuple.Dport = 4026531840, familyIPv4, 54334, 33403
 	copy(ev.Tuple.Saddr[:], []byte{127, 0, 0, 1})
@@ -50,10 +50,10 @@ func TestResolve(t *testing.T) {
 	full := Transition{
 		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
-		From: FinWait2, To: TimeWait, Duration: 43159, Precision: Exact, Role: Client,
+		From: FinWait2, To: TimeWait, Duration: 43159, Precision: PrecisionExact, Role: RoleClient,
 		Owner:  Owner{PID: 11054, UID: 1000, CgroupID: 1, Comm: comm("python3")},
-		Closer: Closer{PID: 11055, Comm: comm("sh")},
-		Reason: FinReceived, Source: Minisock,
+		Closer: Process{PID: 11055, Comm: comm("sh")},
+		Reason: ReasonFinReceived, Source: SourceMinisock,
 	}
 	cases := map[string]struct {
 		event func(*bpfEvent)
@@ -61,32 +61,32 @@ func TestResolve(t *testing.T) {
 	}{
 		"as recorded": {func(*bpfEvent) {}, func(*Transition) {}},
 		"start not seen": {
-			func(e *bpfEvent) { e.SinceNs, e.Precision = 0, uint8(Unknown) },
-			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+			func(e *bpfEvent) { e.SinceNs, e.Precision = 0, uint8(PrecisionUnknown) },
+			func(w *Transition) { w.Duration, w.Precision = 0, PrecisionUnknown }},
 		"start claimed, but not dated": {
 			func(e *bpfEvent) { e.SinceNs = 0 },
-			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+			func(w *Transition) { w.Duration, w.Precision = 0, PrecisionUnknown }},
 		"dated, but not claimed": {
-			func(e *bpfEvent) { e.Precision = uint8(Unknown) },
-			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+			func(e *bpfEvent) { e.Precision = uint8(PrecisionUnknown) },
+			func(w *Transition) { w.Duration, w.Precision = 0, PrecisionUnknown }},
 		"start after the end": {
 			func(e *bpfEvent) { e.SinceNs = e.TimeNs + 1 },
-			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+			func(w *Transition) { w.Duration, w.Precision = 0, PrecisionUnknown }},
 		"start further back than a duration reaches": {
 			func(e *bpfEvent) { e.SinceNs, e.TimeNs = 1, 1<<63+500_043_159 },
 			func(w *Transition) {
 				w.Time, w.Ktime = time.Unix(0, math.MinInt64+1_500_043_159).UTC(), math.MinInt64+500_043_159
-				w.Duration, w.Precision = 0, Unknown
+				w.Duration, w.Precision = 0, PrecisionUnknown
 			}},
 		"known in a way that is not known": {
-			func(e *bpfEvent) { e.Precision = uint8(AtLeast) + 1 },
-			func(w *Transition) { w.Duration, w.Precision = 0, Unknown }},
+			func(e *bpfEvent) { e.Precision = uint8(PrecisionAtLeast) + 1 },
+			func(w *Transition) { w.Duration, w.Precision = 0, PrecisionUnknown }},
 		"at least": {
-			func(e *bpfEvent) { e.Precision = uint8(AtLeast) },
-			func(w *Transition) { w.Precision = AtLeast }},
+			func(e *bpfEvent) { e.Precision = uint8(PrecisionAtLeast) },
+			func(w *Transition) { w.Precision = PrecisionAtLeast }},
 		"nobody's": {
 			func(e *bpfEvent) { e.Owner.Pid, e.Closer.Pid = 0, 0 }, // a comm may be left from before
-			func(w *Transition) { w.Owner, w.Closer = Owner{}, Closer{} }},
+			func(w *Transition) { w.Owner, w.Closer = Owner{}, Process{} }},
 		"IPv6": {
 			func(e *bpfEvent) { e.Tuple.Family, e.Tuple.Saddr[15], e.Tuple.Daddr[15] = familyIPv6, 1, 2 },
 			func(w *Transition) {
@@ -96,12 +96,12 @@ func TestResolve(t *testing.T) {
 		"re-armed": {
 			func(e *bpfEvent) {
 				e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3
-				e.Reason = uint8(Expired)
+				e.Reason = uint8(ReasonExpired)
 			},
-			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason = TimeWait, Closed, 3, Expired }},
+			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason = TimeWait, Closed, 3, ReasonExpired }},
 		"full socket": {
 			func(e *bpfEvent) { e.Flags = 0 },
-			func(w *Transition) { w.Source = Socket }},
+			func(w *Transition) { w.Source = SourceSocket }},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestResolveRaw(t *testing.T) {
 	var got RawEvent
 	resolveRaw(&ev, testClock(), &got)
 	want := RawEvent{
-		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Hook: KfreeSKB, CPU: 1,
-		Task: Closer{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840,
+		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Hook: HookKfreeSKB, CPU: 1,
+		Task: Process{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
 		From: FinWait2, To: TimeWait, Err: 104, Minisock: 0xffff888108cd0400, TimerLeft: -3,
 	}
@@ -168,17 +168,17 @@ func FuzzResolve(f *testing.F) {
 		} else if err != nil {
 			return
 		}
-		got := Transition{Duration: 99, Precision: Exact, Owner: Owner{PID: 99}, Closer: Closer{PID: 99}} // of the one before
+		got := Transition{Duration: 99, Precision: PrecisionExact, Owner: Owner{PID: 99}, Closer: Process{PID: 99}} // of the one before
 		resolve(&ev, testClock(), &got)
 		checkDuration(t, &ev, &got)
 		checkWords(t, &ev, &got)
-		if ev.Owner.Pid == 0 && got.Owner != (Owner{}) || ev.Closer.Pid == 0 && got.Closer != (Closer{}) {
+		if ev.Owner.Pid == 0 && got.Owner != (Owner{}) || ev.Closer.Pid == 0 && got.Closer != (Process{}) {
 			t.Errorf("owner %v, closer %v of nobody", got.Owner, got.Closer)
 		}
 
 		var raw RawEvent
 		resolveRaw(&ev, testClock(), &raw)
-		checkWord(t, raw.Hook.String(), ev.Hook, uint8(TWKill))
+		checkWord(t, raw.Hook.String(), ev.Hook, uint8(HookTWKill))
 	})
 }
 
@@ -192,14 +192,14 @@ func checkDuration(t *testing.T, ev *bpfEvent, got *Transition) {
 		return
 	case ev.SinceNs == 0 || uint64(got.Duration) != ev.TimeNs-ev.SinceNs || ev.SinceNs > ev.TimeNs:
 		t.Errorf("%v, from %d to %d", got.Duration, ev.SinceNs, ev.TimeNs)
-	case uint8(got.Precision) != ev.Precision || got.Precision > AtLeast:
+	case uint8(got.Precision) != ev.Precision || got.Precision > PrecisionAtLeast:
 		t.Errorf("precision %v of %d", got.Precision, ev.Precision)
 	}
 }
 
 func checkWords(t *testing.T, ev *bpfEvent, got *Transition) {
-	checkWord(t, got.Reason.String(), ev.Reason, uint8(OrderlyClosed))
-	checkWord(t, got.Role.String(), ev.Role, uint8(Listener))
+	checkWord(t, got.Reason.String(), ev.Reason, uint8(ReasonClosed))
+	checkWord(t, got.Role.String(), ev.Role, uint8(RoleListener))
 	for n, s := range map[uint8]State{ev.From: got.From, ev.To: got.To} {
 		if known := n >= uint8(Established) && n <= uint8(NewSynRecv); known == strings.HasPrefix(s.String(), "STATE_") {
 			t.Errorf("state %d is %q", n, s)

@@ -57,7 +57,7 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	spec.Maps[bpfMapSockets].MaxEntries = max(minSockets, min(4*openFiles(), maxSockets))
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
-	if cfg.SplitBy != NoSplit {
+	if cfg.SplitBy != SplitNone {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
 	}
 	if cfg.Audit {

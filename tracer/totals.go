@@ -181,14 +181,14 @@ func (st *StateTotals) set(o *bpfGroup) {
 
 func (k *bpfGroupKey) name(by Split) string {
 	switch {
-	case by == ByComm:
+	case by == SplitComm:
 		c := Comm(k.Bytes)
 		return c.String()
 	case k.Id == 0:
 		return ""
-	case by == ByRemote && k.Id == familyIPv4:
+	case by == SplitRemote && k.Id == familyIPv4:
 		return netip.AddrFrom4([4]byte(k.Bytes[:4])).String()
-	case by == ByRemote:
+	case by == SplitRemote:
 		return netip.AddrFrom16(k.Bytes).String()
 	}
 	return strconv.FormatUint(k.Id, 10)

@@ -6,7 +6,7 @@ import (
 )
 
 func TestParseSplit(t *testing.T) {
-	for _, by := range []Split{ByPort, ByRemote, ByPID, ByComm, ByNetNS, ByCgroup} {
+	for _, by := range []Split{SplitPort, SplitRemote, SplitPID, SplitComm, SplitNetNS, SplitCgroup} {
 		if got, err := ParseSplit(by.String()); got != by || err != nil {
 			t.Errorf("ParseSplit(%q) = %v, %v", by, got, err)
 		}
@@ -47,19 +47,19 @@ func TestTotalsSub(t *testing.T) {
 	}
 	var a, b bpfTotals
 	a.Edges[FinWait2][TimeWait], a.Edges[TimeWait][Closed] = 5, 2
-	a.Ends[TimeWait][Expired] = 2
+	a.Ends[TimeWait][ReasonExpired] = 2
 	a.Live[TimeWait], b.Live[TimeWait] = 5, -2 // one CPU saw them come, the other go
 	before := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second)
 
 	a.Edges[FinWait2][TimeWait] = 6
 	b.Edges[TimeWait][Closed] = 2
-	b.Ends[TimeWait][Reused], b.Rearms = 2, 3
+	b.Ends[TimeWait][ReasonReused], b.Rearms = 2, 3
 	a.Live[TimeWait], b.Live[TimeWait] = 6, -4
 	now := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second, time.Second, 2*time.Second)
 
 	now.Sub(before)
 	st := now.State(TimeWait)
-	if st.Live != 2 || st.Entered != 1 || st.Left != 2 || now.Rearms != 3 || now.Ends[TimeWait][Expired] != 0 || now.Ends[TimeWait][Reused] != 2 {
+	if st.Live != 2 || st.Entered != 1 || st.Left != 2 || now.Rearms != 3 || now.Ends[TimeWait][ReasonExpired] != 0 || now.Ends[TimeWait][ReasonReused] != 2 {
 		t.Errorf("%+v, %d re-arms, ends %v; want 2 live, 1 entered, 2 left, 3, 2 reused", st, now.Rearms, now.Ends[TimeWait])
 	}
 	d := &st.Durations
@@ -95,13 +95,13 @@ func TestGroupNames(t *testing.T) {
 		key  bpfGroupKey
 		want string
 	}{
-		{ByPort, bpfGroupKey{Id: 443}, "443"},
-		{ByPort, bpfGroupKey{}, ""},
-		{ByRemote, bpfGroupKey{Id: familyIPv4, Bytes: v4}, "192.0.2.1"},
-		{ByRemote, bpfGroupKey{Id: familyIPv6, Bytes: v6}, "2001:db8::1"},
-		{ByComm, bpfGroupKey{Bytes: [16]uint8{'c', 'u', 'r', 'l'}}, "curl"},
-		{ByComm, bpfGroupKey{}, ""},
-		{ByNetNS, bpfGroupKey{Id: 4026531840}, "4026531840"},
+		{SplitPort, bpfGroupKey{Id: 443}, "443"},
+		{SplitPort, bpfGroupKey{}, ""},
+		{SplitRemote, bpfGroupKey{Id: familyIPv4, Bytes: v4}, "192.0.2.1"},
+		{SplitRemote, bpfGroupKey{Id: familyIPv6, Bytes: v6}, "2001:db8::1"},
+		{SplitComm, bpfGroupKey{Bytes: [16]uint8{'c', 'u', 'r', 'l'}}, "curl"},
+		{SplitComm, bpfGroupKey{}, ""},
+		{SplitNetNS, bpfGroupKey{Id: 4026531840}, "4026531840"},
 	} {
 		if got := c.key.name(c.by); got != c.want {
 			t.Errorf("by %v: %q, want %q", c.by, got, c.want)
@@ -117,16 +117,16 @@ func TestConfigCheck(t *testing.T) {
 		"audit of an edge":    {Audit: true, Filter: Filter{From: []State{Listen}}},
 		"audit of raw events": {Audit: true, Raw: true},
 		"raw totals":          {TotalsOnly: true, Raw: true},
-		"split raw":           {SplitBy: ByPort, Raw: true},
+		"split raw":           {SplitBy: SplitPort, Raw: true},
 		"no totals, or only":  {NoTotals: true, TotalsOnly: true},
-		"a split of none":     {NoTotals: true, SplitBy: ByPort},
+		"a split of none":     {NoTotals: true, SplitBy: SplitPort},
 		"an audit of none":    {NoTotals: true, Audit: true},
 	} {
 		if cfg.check() == nil {
 			t.Errorf("%s passes", name)
 		}
 	}
-	if err := (&Config{Audit: true, TotalsOnly: true, SplitBy: ByComm}).check(); err != nil {
+	if err := (&Config{Audit: true, TotalsOnly: true, SplitBy: SplitComm}).check(); err != nil {
 		t.Error(err)
 	}
 }

@@ -25,7 +25,7 @@ const flushEvery = 50 * time.Millisecond
 // A Tracer follows the TCP sockets of the host, in every network namespace.
 type Tracer struct {
 	cfg      Config
-	hooks    Hooks // the set in use
+	hooks    HookSet // the set in use
 	coll     *ebpf.Collection
 	reader   *ringbuf.Reader
 	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
@@ -65,7 +65,7 @@ func New(cfg Config) (*Tracer, error) {
 	// both at once. If the symbols fail, load() gets the same error again.
 	go func() { _, _ = kernelSymbols() }()
 	types := kernelTypesCache()
-	if cfg.Hooks != Auto {
+	if cfg.Hooks != HooksAuto {
 		return open(cfg, cfg.Hooks, types)
 	}
 	var last error
@@ -81,7 +81,7 @@ func New(cfg Config) (*Tracer, error) {
 	return nil, last
 }
 
-func open(cfg Config, hooks Hooks, types *btf.Cache) (*Tracer, error) {
+func open(cfg Config, hooks HookSet, types *btf.Cache) (*Tracer, error) {
 	coll, err := load(&cfg, hooks, types)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (t *Tracer) start() (err error) {
 }
 
 // Hooks says which set of hooks follows the minisocks: Fentry or Tracepoint.
-func (t *Tracer) Hooks() Hooks { return t.hooks }
+func (t *Tracer) Hooks() HookSet { return t.hooks }
 
 // Run passes every transition to handle; those of one socket in the order of the
 // kernel. A transition is valid only until handle returns. Run ends when ctx is done,

@@ -23,14 +23,14 @@ type Transition struct {
 
 	Role   Role
 	Owner  Owner
-	Closer Closer
+	Closer Process
 	Reason Reason
 	Rearms uint32 // re-arms of the timewait timer, if From is TIME_WAIT
 	Source Source
 }
 
 // Known reports whether anything is known of the time spent in From.
-func (t *Transition) Known() bool { return t.Precision != Unknown }
+func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
 
 // An Owner is the process that created a socket by connect(2) or listen(2); an
 // accepted socket has its listener's. PID is 0 where that was not seen.
@@ -41,8 +41,8 @@ type Owner struct {
 	Comm     Comm
 }
 
-// A Closer is the process that closed a socket. PID is 0 where no process did, or none was seen to.
-type Closer struct {
+// A Process is the process that closed a socket. PID is 0 where no process did, or none was seen to.
+type Process struct {
 	PID  uint32
 	Comm Comm
 }
@@ -65,10 +65,10 @@ type Precision uint8
 
 // How a duration is to be read.
 const (
-	Unknown Precision = Precision(bpfPrecisionPRECISION_UNKNOWN)  // the start was not seen
-	Exact   Precision = Precision(bpfPrecisionPRECISION_EXACT)    // both ends were seen
-	Jiffy   Precision = Precision(bpfPrecisionPRECISION_JIFFY)    // the start was worked out from the timewait timer
-	AtLeast Precision = Precision(bpfPrecisionPRECISION_AT_LEAST) // the socket was in that state before it was first seen
+	PrecisionUnknown Precision = Precision(bpfPrecisionPRECISION_UNKNOWN)  // the start was not seen
+	PrecisionExact   Precision = Precision(bpfPrecisionPRECISION_EXACT)    // both ends were seen
+	PrecisionJiffy   Precision = Precision(bpfPrecisionPRECISION_JIFFY)    // the start was worked out from the timewait timer
+	PrecisionAtLeast Precision = Precision(bpfPrecisionPRECISION_AT_LEAST) // the socket was in that state before it was first seen
 )
 
 func (p Precision) String() string {
@@ -80,10 +80,10 @@ type Role uint8
 
 // The roles.
 const (
-	NoRole   Role = Role(bpfRoleROLE_UNKNOWN)
-	Client   Role = Role(bpfRoleROLE_CLIENT)   // it connected
-	Server   Role = Role(bpfRoleROLE_SERVER)   // it was accepted
-	Listener Role = Role(bpfRoleROLE_LISTENER) // it listens
+	RoleUnknown  Role = Role(bpfRoleROLE_UNKNOWN)
+	RoleClient   Role = Role(bpfRoleROLE_CLIENT)   // it connected
+	RoleServer   Role = Role(bpfRoleROLE_SERVER)   // it was accepted
+	RoleListener Role = Role(bpfRoleROLE_LISTENER) // it listens
 )
 
 func (r Role) String() string { return word(r, "", "client", "server", "listener") }
@@ -93,8 +93,8 @@ type Source uint8
 
 // The sources.
 const (
-	Socket   Source = iota // a full socket: the tracepoint reported it
-	Minisock               // the kernel's timewait socket, which no tracepoint reports
+	SourceSocket   Source = iota // a full socket: the tracepoint reported it
+	SourceMinisock               // the kernel's timewait socket, which no tracepoint reports
 )
 
 func (s Source) String() string { return word(s, "socket", "minisock") }
@@ -102,26 +102,26 @@ func (s Source) String() string { return word(s, "socket", "minisock") }
 // Reason says why a state ended. The list may grow.
 type Reason uint8
 
-// The reasons; a Transition of which there is nothing to say has NoReason.
+// The reasons; a Transition of which there is nothing to say has ReasonNone.
 const (
-	NoReason         Reason = Reason(bpfReasonREASON_NONE)
-	FinReceived      Reason = Reason(bpfReasonREASON_FIN_RECEIVED)
-	Expired          Reason = Reason(bpfReasonREASON_EXPIRED)           // the minisock's timer fired
-	Reused           Reason = Reason(bpfReasonREASON_REUSED)            // connect(2) took the minisock's ports over
-	Recycled         Reason = Reason(bpfReasonREASON_RECYCLED)          // a SYN from the peer took them over
-	RSTReceived      Reason = Reason(bpfReasonREASON_RST_RECEIVED)      // a minisock met an RST
-	RSTSent          Reason = Reason(bpfReasonREASON_RST_SENT)          // data or a SYN came after our close
-	Destroyed        Reason = Reason(bpfReasonREASON_DESTROYED)         // SOCK_DESTROY: ss -K
-	NetNSRemoved     Reason = Reason(bpfReasonREASON_NETNS_REMOVED)     // its network namespace went away
-	Killed           Reason = Reason(bpfReasonREASON_KILLED)            // cause unknown
-	TimeWaitOverflow Reason = Reason(bpfReasonREASON_TIMEWAIT_OVERFLOW) // tcp_max_tw_buckets reached: no TIME_WAIT
-	Refused          Reason = Reason(bpfReasonREASON_REFUSED)           // ECONNREFUSED
-	TimedOut         Reason = Reason(bpfReasonREASON_TIMED_OUT)         // ETIMEDOUT
-	Unreachable      Reason = Reason(bpfReasonREASON_UNREACHABLE)       // EHOSTUNREACH, ENETUNREACH
-	NoPort           Reason = Reason(bpfReasonREASON_NO_PORT)           // connect(2) found no free port
-	Reset            Reason = Reason(bpfReasonREASON_RESET)             // a full socket met an RST
-	Aborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
-	OrderlyClosed    Reason = Reason(bpfReasonREASON_CLOSED)
+	ReasonNone             Reason = Reason(bpfReasonREASON_NONE)
+	ReasonFinReceived      Reason = Reason(bpfReasonREASON_FIN_RECEIVED)
+	ReasonExpired          Reason = Reason(bpfReasonREASON_EXPIRED)           // the minisock's timer fired
+	ReasonReused           Reason = Reason(bpfReasonREASON_REUSED)            // connect(2) took the minisock's ports over
+	ReasonRecycled         Reason = Reason(bpfReasonREASON_RECYCLED)          // a SYN from the peer took them over
+	ReasonRSTReceived      Reason = Reason(bpfReasonREASON_RST_RECEIVED)      // a minisock met an RST
+	ReasonRSTSent          Reason = Reason(bpfReasonREASON_RST_SENT)          // data or a SYN came after our close
+	ReasonDestroyed        Reason = Reason(bpfReasonREASON_DESTROYED)         // SOCK_DESTROY: ss -K
+	ReasonNetNSRemoved     Reason = Reason(bpfReasonREASON_NETNS_REMOVED)     // its network namespace went away
+	ReasonKilled           Reason = Reason(bpfReasonREASON_KILLED)            // cause unknown
+	ReasonTimeWaitOverflow Reason = Reason(bpfReasonREASON_TIMEWAIT_OVERFLOW) // tcp_max_tw_buckets reached: no TIME_WAIT
+	ReasonRefused          Reason = Reason(bpfReasonREASON_REFUSED)           // ECONNREFUSED
+	ReasonTimedOut         Reason = Reason(bpfReasonREASON_TIMED_OUT)         // ETIMEDOUT
+	ReasonUnreachable      Reason = Reason(bpfReasonREASON_UNREACHABLE)       // EHOSTUNREACH, ENETUNREACH
+	ReasonNoPort           Reason = Reason(bpfReasonREASON_NO_PORT)           // connect(2) found no free port
+	ReasonReset            Reason = Reason(bpfReasonREASON_RESET)             // a full socket met an RST
+	ReasonAborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
+	ReasonClosed           Reason = Reason(bpfReasonREASON_CLOSED)
 )
 
 func (r Reason) String() string {
@@ -145,7 +145,7 @@ type RawEvent struct {
 	Ktime         time.Duration
 	Hook          Hook
 	CPU           uint8 // number of the CPU, modulo 256
-	Task          Closer
+	Task          Process
 	Cookie        uint64
 	NetNS         uint32
 	Local, Remote netip.AddrPort
@@ -160,14 +160,14 @@ type Hook uint8
 
 // The hooks.
 const (
-	SetState    Hook = Hook(bpfHookHOOK_SET_STATE)
-	TimerStart  Hook = Hook(bpfHookHOOK_TIMER_START)
-	TimerCancel Hook = Hook(bpfHookHOOK_TIMER_CANCEL)
-	TimerExpire Hook = Hook(bpfHookHOOK_TIMER_EXPIRE)
-	KfreeSKB    Hook = Hook(bpfHookHOOK_KFREE_SKB)
-	TWAlloc     Hook = Hook(bpfHookHOOK_TWSK_ALLOC)
-	TWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
-	TWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
+	HookSetState    Hook = Hook(bpfHookHOOK_SET_STATE)
+	HookTimerStart  Hook = Hook(bpfHookHOOK_TIMER_START)
+	HookTimerCancel Hook = Hook(bpfHookHOOK_TIMER_CANCEL)
+	HookTimerExpire Hook = Hook(bpfHookHOOK_TIMER_EXPIRE)
+	HookKfreeSKB    Hook = Hook(bpfHookHOOK_KFREE_SKB)
+	HookTWAlloc     Hook = Hook(bpfHookHOOK_TWSK_ALLOC)
+	HookTWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
+	HookTWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
 )
 
 func (h Hook) String() string {

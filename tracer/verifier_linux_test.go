@@ -38,25 +38,25 @@ func TestVerifierCost(t *testing.T) {
 		all.Cgroups = append(all.Cgroups, Cgroup{ID: uint64(i + 1), Level: uint32(i)})
 	}
 	for _, c := range []struct {
-		hooks Hooks
+		hooks HookSet
 		name  string
 		cfg   Config
 		long  bool // it is like another one
 	}{
-		{Fentry, "stream", Config{}, false},
-		{Tracepoint, "stream", Config{}, false},
-		{Tracepoint, "no totals", Config{NoTotals: true}, true},
-		{Tracepoint, "totals", Config{TotalsOnly: true, Audit: true, SplitBy: ByRemote}, false},
-		{Fentry, "filter", Config{Filter: all}, false},
-		{Fentry, "raw", Config{Filter: all, Raw: true}, true},
-		{Tracepoint, "filter", Config{Filter: all, SplitBy: ByComm}, true},
-		{Tracepoint, "raw", Config{Filter: all, Raw: true}, true},
+		{HooksFentry, "stream", Config{}, false},
+		{HooksTracepoint, "stream", Config{}, false},
+		{HooksTracepoint, "no totals", Config{NoTotals: true}, true},
+		{HooksTracepoint, "totals", Config{TotalsOnly: true, Audit: true, SplitBy: SplitRemote}, false},
+		{HooksFentry, "filter", Config{Filter: all}, false},
+		{HooksFentry, "raw", Config{Filter: all, Raw: true}, true},
+		{HooksTracepoint, "filter", Config{Filter: all, SplitBy: SplitComm}, true},
+		{HooksTracepoint, "raw", Config{Filter: all, Raw: true}, true},
 	} {
 		if testing.Short() && c.long {
 			continue
 		}
 		coll, err := load(&c.cfg, c.hooks, types)
-		if refused := new(HooksError); c.hooks == Fentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
+		if refused := new(HooksError); c.hooks == HooksFentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
 			t.Logf("not verified: %v", err) // some machines forbid it, whatever the kernel can do
 			continue
 		}

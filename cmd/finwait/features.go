@@ -42,18 +42,18 @@ func newFeatures() *cobra.Command {
 // privileges are what the process may, and what that is for.
 func privileges() (rows []tracer.Feature) {
 	for _, u := range privilege.Uses() {
-		f := tracer.Feature{Name: u.Name, Since: u.Since, State: tracer.InUse, Note: u.For}
+		f := tracer.Feature{Name: u.Name, Since: u.Since, State: tracer.FeatureInUse, Note: u.For}
 		if !privilege.Has(u.Name) {
-			f.State = tracer.Missing
+			f.State = tracer.FeatureMissing
 			if u.Without != "" {
 				f.Note = "not told: " + u.Without
 			}
 		}
 		rows = append(rows, f)
 	}
-	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.InUse, Note: "once attached, trace can open no file, and since 6.7 make no connection"}
+	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.FeatureInUse, Note: "once attached, trace can open no file, and since 6.7 make no connection"}
 	if !privilege.Landlock() {
-		landlock.State = tracer.Missing
+		landlock.State = tracer.FeatureMissing
 	}
 	return append(rows, landlock)
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // parseHooks reads the value of --hooks.
-func parseHooks(name string) (tracer.Hooks, error) {
-	for _, h := range []tracer.Hooks{tracer.Auto, tracer.Fentry, tracer.Tracepoint} {
+func parseHooks(name string) (tracer.HookSet, error) {
+	for _, h := range []tracer.HookSet{tracer.HooksAuto, tracer.HooksFentry, tracer.HooksTracepoint} {
 		if name == h.String() {
 			return h, nil
 		}

@@ -67,7 +67,7 @@ func (j *jsonSink) transition(t *tracer.Transition) error {
 	}
 	b = append(append(b, `,"precision":"`...), t.Precision.String()...)
 	b = append(b, `","role":`...)
-	if t.Role == tracer.NoRole {
+	if t.Role == tracer.RoleUnknown {
 		b = append(b, null...)
 	} else {
 		b = append(append(append(b, '"'), t.Role.String()...), '"')
@@ -158,7 +158,7 @@ func (j *jsonSink) endpoints(e *zerolog.Event, local, remote netip.AddrPort) {
 	e.Bytes("remote_addr", j.scratch).Uint16("remote_port", remote.Port())
 }
 
-func (j *jsonSink) process(e *zerolog.Event, key string, p *tracer.Closer) {
+func (j *jsonSink) process(e *zerolog.Event, key string, p *tracer.Process) {
 	if p.PID == 0 {
 		e.RawJSON(key, null)
 		return

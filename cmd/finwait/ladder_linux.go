@@ -78,7 +78,7 @@ func (l *ladder) list(all []scenario.Scenario) error {
 
 func (l *ladder) transition(t *tracer.Transition) error {
 	c := connection{t.Local, t.Remote}
-	if t.Role == tracer.Server {
+	if t.Role == tracer.RoleServer {
 		c = connection{t.Remote, t.Local}
 	}
 	if known, ok := l.sockets[t.Cookie]; !ok || known.client.Port() == 0 {
@@ -120,7 +120,7 @@ func (l *ladder) draw(it *ladderItem) error {
 		l.t.cell(dim, append([]byte("# "), it.note...), 0)
 		return l.t.end()
 	}
-	if it.tr.Role == tracer.Listener {
+	if it.tr.Role == tracer.RoleListener {
 		l.offset(it.at)
 		l.t.cell("", nil, wState+1+wAfter)
 		l.t.cell(dim, fmt.Appendf(nil, "%*s", 2*wHalf, "listener"), 2*wHalf)
@@ -150,14 +150,14 @@ func (l *ladder) step(t *tracer.Transition) error {
 	l.last, l.cookie = c, t.Cookie
 	l.states[end{c, t.Role}] = t.To
 	l.offset(t.Ktime)
-	if t.Role == tracer.Server {
-		l.still(l.states[end{c, tracer.Client}])
+	if t.Role == tracer.RoleServer {
+		l.still(l.states[end{c, tracer.RoleClient}])
 		l.segment(t)
 		l.moved(t)
 	} else {
 		l.moved(t)
 		l.segment(t)
-		l.still(l.states[end{c, tracer.Server}])
+		l.still(l.states[end{c, tracer.RoleServer}])
 	}
 	return l.t.end()
 }
@@ -184,7 +184,7 @@ func (l *ladder) still(s tracer.State) {
 // no SYN. It left at once: that is held, and not drawn yet.
 func (l *ladder) unsent(t *tracer.Transition) bool {
 	return t.To == tracer.SynSent && slices.ContainsFunc(l.held, func(it ladderItem) bool {
-		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.NoPort
+		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.ReasonNoPort
 	})
 }
 
@@ -194,7 +194,7 @@ func (l *ladder) segment(t *tracer.Transition) {
 	if l.unsent(t) {
 		s = scenario.Segment{}
 	}
-	client := t.Role != tracer.Server
+	client := t.Role != tracer.RoleServer
 	right := !client // the half that is drawn
 	text := ""
 	colour := ""
@@ -211,7 +211,7 @@ func (l *ladder) segment(t *tracer.Transition) {
 	if s.Name == "RST" {
 		colour = red
 	}
-	if t.Reason == tracer.Recycled {
+	if t.Reason == tracer.ReasonRecycled {
 		text += " recycled"
 	}
 	if t.Rearms > 0 {

@@ -17,11 +17,11 @@ func TestLadderOrder(t *testing.T) {
 	nowhere := netip.AddrPortFrom(client.Addr(), 0)
 	const ms = time.Millisecond
 	transitions := []tracer.Transition{
-		{Ktime: 1 * ms, Cookie: 1, Role: tracer.Client, Local: nowhere, Remote: server, From: tracer.Closed, To: tracer.SynSent},
-		{Ktime: 3 * ms, Cookie: 2, Role: tracer.Server, Local: server, Remote: client, From: tracer.Listen, To: tracer.SynRecv},
-		{Ktime: 2 * ms, Cookie: 1, Role: tracer.Client, Local: client, Remote: server, From: tracer.SynSent, To: tracer.Established, Duration: ms, Precision: tracer.Exact},
-		{Ktime: 70 * time.Second, Cookie: 1, Role: tracer.Client, Local: client, Remote: server, From: tracer.TimeWait, To: tracer.Closed,
-			Duration: 61 * time.Second, Precision: tracer.Jiffy, Reason: tracer.Expired, Rearms: 2},
+		{Ktime: 1 * ms, Cookie: 1, Role: tracer.RoleClient, Local: nowhere, Remote: server, From: tracer.Closed, To: tracer.SynSent},
+		{Ktime: 3 * ms, Cookie: 2, Role: tracer.RoleServer, Local: server, Remote: client, From: tracer.Listen, To: tracer.SynRecv},
+		{Ktime: 2 * ms, Cookie: 1, Role: tracer.RoleClient, Local: client, Remote: server, From: tracer.SynSent, To: tracer.Established, Duration: ms, Precision: tracer.PrecisionExact},
+		{Ktime: 70 * time.Second, Cookie: 1, Role: tracer.RoleClient, Local: client, Remote: server, From: tracer.TimeWait, To: tracer.Closed,
+			Duration: 61 * time.Second, Precision: tracer.PrecisionJiffy, Reason: tracer.ReasonExpired, Rearms: 2},
 	}
 	var out bytes.Buffer
 	l := newLadder(bufio.NewWriter(&out), false)
@@ -61,11 +61,11 @@ func TestLadderNoPort(t *testing.T) {
 	l := newLadder(bufio.NewWriter(&out), false)
 	for i, tr := range []tracer.Transition{
 		{Cookie: 1, From: tracer.Closed, To: tracer.SynSent},
-		{Cookie: 1, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.NoPort},
+		{Cookie: 1, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.ReasonNoPort},
 		{Cookie: 2, From: tracer.Closed, To: tracer.SynSent},
-		{Cookie: 2, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.TimedOut},
+		{Cookie: 2, From: tracer.SynSent, To: tracer.Closed, Reason: tracer.ReasonTimedOut},
 	} {
-		tr.Ktime, tr.Role, tr.Local, tr.Remote = time.Duration(i)*time.Millisecond, tracer.Client, nowhere, server
+		tr.Ktime, tr.Role, tr.Local, tr.Remote = time.Duration(i)*time.Millisecond, tracer.RoleClient, nowhere, server
 		if err := l.transition(&tr); err != nil {
 			t.Fatal(err)
 		}

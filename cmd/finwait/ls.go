@@ -68,7 +68,7 @@ func (o *lsOptions) check() error {
 type socketRow struct {
 	sockdiag.Socket
 	netNS uint32
-	owner tracer.Closer // the process that holds it
+	owner tracer.Process // the process that holds it
 }
 
 func (r *socketRow) state() tracer.State { return tracer.State(r.State) }
@@ -260,7 +260,7 @@ func (l *lsText) socket(r *socketRow) error {
 	l.known(ticking, append(buf[:0], r.Timer.String()...), wTimer)
 	l.known(ticking, appendTime(buf[:0], r.TimerLeft), wLeft)
 	age, known := r.age()
-	l.known(known, appendDuration(buf[:0], &tracer.Transition{Duration: age, Precision: tracer.AtLeast}), wAge)
+	l.known(known, appendDuration(buf[:0], &tracer.Transition{Duration: age, Precision: tracer.PrecisionAtLeast}), wAge)
 	orphan, known := r.Orphan()
 	held := "held"
 	if orphan {
@@ -313,9 +313,9 @@ func (l *lsJSON) socket(r *socketRow) error {
 	known(e, "timer_left_ms", ticking, uint64(r.TimerLeft.Milliseconds()))
 	age, ok := r.age()
 	known(e, "age_ms", ok, uint64(age.Milliseconds()))
-	precision := tracer.Unknown
+	precision := tracer.PrecisionUnknown
 	if ok {
-		precision = tracer.AtLeast
+		precision = tracer.PrecisionAtLeast
 	}
 	e.Str("precision", precision.String())
 	if orphan, ok := r.Orphan(); ok {

@@ -118,10 +118,10 @@ func (r *socketReader) namespace(path string, fn func(*socketRow) error) error {
 	defer conn.Close()
 	row := socketRow{netNS: conn.NetNS()}
 	return conn.List(r.sel.states, func(s *sockdiag.Socket) error {
-		row.Socket, row.owner = *s, tracer.Closer{}
+		row.Socket, row.owner = *s, tracer.Process{}
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
-				row.owner = tracer.Closer{PID: p.PID, Comm: p.Comm}
+				row.owner = tracer.Process{PID: p.PID, Comm: p.Comm}
 			}
 		}
 		if !r.sel.matches(&row) {

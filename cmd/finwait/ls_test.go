@@ -24,7 +24,7 @@ func rows() []socketRow {
 	ends := func(local, remote string) sockdiag.Socket {
 		return sockdiag.Socket{Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote)}
 	}
-	listener := socketRow{Socket: ends("[::]:443", "[::]:0"), netNS: 4026531840, owner: tracer.Closer{PID: 17, Comm: comm("ngi\x1bx")}}
+	listener := socketRow{Socket: ends("[::]:443", "[::]:0"), netNS: 4026531840, owner: tracer.Process{PID: 17, Comm: comm("ngi\x1bx")}}
 	listener.State, listener.Cookie, listener.Inode, listener.UIDKnown, listener.CgroupID = uint8(tracer.Listen), 3, 9, true, 88
 
 	timeWait := socketRow{Socket: ends("10.0.0.1:50000", "192.0.2.9:443"), netNS: 4026531840}
@@ -34,7 +34,7 @@ func rows() []socketRow {
 	orphan := timeWait
 	orphan.State, orphan.Cookie = uint8(tracer.FinWait2), 4099
 
-	held := socketRow{Socket: ends("10.0.0.1:50002", "192.0.2.9:443"), netNS: 7, owner: tracer.Closer{PID: 18, Comm: comm("curl")}}
+	held := socketRow{Socket: ends("10.0.0.1:50002", "192.0.2.9:443"), netNS: 7, owner: tracer.Process{PID: 18, Comm: comm("curl")}}
 	held.State, held.Cookie, held.Inode, held.UID, held.UIDKnown, held.CgroupID = uint8(tracer.FinWait2), 4100, 10, 1000, true, 89
 
 	request := socketRow{Socket: ends("[2001:db8::1]:443", "[2001:db8::2]:5"), netNS: 7}

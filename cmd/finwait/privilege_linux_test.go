@@ -219,7 +219,7 @@ func TestPrivilegeSyslog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fentry = slices.ContainsFunc(features, func(f tracer.Feature) bool { return f.Name == "fentry" && f.State == tracer.InUse })
+		fentry = slices.ContainsFunc(features, func(f tracer.Feature) bool { return f.Name == "fentry" && f.State == tracer.FeatureInUse })
 	}
 	ns := testnet.NewNS(t)
 	p := traceIn(t, ns, nobody(without(all, unix.CAP_SYSLOG)...))

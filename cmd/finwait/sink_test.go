@@ -20,10 +20,10 @@ func sample() tracer.Transition {
 		Time:  time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC),
 		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("127.0.0.1:33403"),
-		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.Exact,
-		Role: tracer.Client, Owner: tracer.Owner{PID: 11054, Comm: comm("python3"), CgroupID: 1},
-		Closer: tracer.Closer{PID: 11054, Comm: comm("python3")},
-		Reason: tracer.FinReceived, Source: tracer.Minisock,
+		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.PrecisionExact,
+		Role: tracer.RoleClient, Owner: tracer.Owner{PID: 11054, Comm: comm("python3"), CgroupID: 1},
+		Closer: tracer.Process{PID: 11054, Comm: comm("python3")},
+		Reason: tracer.ReasonFinReceived, Source: tracer.SourceMinisock,
 	}
 }
 
@@ -63,8 +63,8 @@ func TestJSONWriteError(t *testing.T) {
 // What is not known is null, never 0.
 func TestJSONUnknown(t *testing.T) {
 	tr := sample()
-	tr.Duration, tr.Precision, tr.Role = 0, tracer.Unknown, tracer.NoRole
-	tr.Owner, tr.Closer = tracer.Owner{}, tracer.Closer{}
+	tr.Duration, tr.Precision, tr.Role = 0, tracer.PrecisionUnknown, tracer.RoleUnknown
+	tr.Owner, tr.Closer = tracer.Owner{}, tracer.Process{}
 	got := jsonOf(t, tr)
 	for _, want := range []string{`"duration_ns":null,"precision":"unknown"`, `"role":null,"owner":null,"closer":null`} {
 		if !strings.Contains(got, want) {
@@ -130,8 +130,8 @@ func textOf(t *testing.T, colour bool, trs ...tracer.Transition) string {
 
 func TestTextAligned(t *testing.T) {
 	unseen, over := sample(), sample()
-	unseen.Duration, unseen.Precision, unseen.Owner = 0, tracer.Unknown, tracer.Owner{}
-	over.From, over.To, over.Duration, over.Reason, over.Rearms = tracer.TimeWait, tracer.Closed, 60680*time.Millisecond, tracer.Expired, 2
+	unseen.Duration, unseen.Precision, unseen.Owner = 0, tracer.PrecisionUnknown, tracer.Owner{}
+	over.From, over.To, over.Duration, over.Reason, over.Rearms = tracer.TimeWait, tracer.Closed, 60680*time.Millisecond, tracer.ReasonExpired, 2
 	lines := strings.Split(strings.TrimSpace(textOf(t, false, sample(), unseen, over)), "\n")
 	if len(lines) != 4 {
 		t.Fatalf("%d lines: %q", len(lines), lines)
@@ -165,13 +165,13 @@ func stripColour(s string) string {
 
 func TestDurations(t *testing.T) {
 	for want, tr := range map[string]tracer.Transition{
-		"-":         {Precision: tracer.Unknown},
-		"0.512us":   {Duration: 512, Precision: tracer.Exact},
-		"999.999us": {Duration: 999999, Precision: tracer.Exact},
-		"1.000ms":   {Duration: time.Millisecond, Precision: tracer.Exact},
-		">60.000s":  {Duration: time.Minute, Precision: tracer.AtLeast},
-		"~60.004s":  {Duration: 60004 * time.Millisecond, Precision: tracer.Jiffy},
-		"3661.500s": {Duration: time.Hour + time.Minute + 1500*time.Millisecond, Precision: tracer.Exact},
+		"-":         {Precision: tracer.PrecisionUnknown},
+		"0.512us":   {Duration: 512, Precision: tracer.PrecisionExact},
+		"999.999us": {Duration: 999999, Precision: tracer.PrecisionExact},
+		"1.000ms":   {Duration: time.Millisecond, Precision: tracer.PrecisionExact},
+		">60.000s":  {Duration: time.Minute, Precision: tracer.PrecisionAtLeast},
+		"~60.004s":  {Duration: 60004 * time.Millisecond, Precision: tracer.PrecisionJiffy},
+		"3661.500s": {Duration: time.Hour + time.Minute + 1500*time.Millisecond, Precision: tracer.PrecisionExact},
 	} {
 		if got := string(appendDuration(nil, &tr)); got != want {
 			t.Errorf("%v (%v) is %q, want %q", tr.Duration, tr.Precision, got, want)

@@ -59,7 +59,7 @@ entered.`,
 	fs := cmd.Flags()
 	o.filters.register(fs)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
+	fs.StringVar(&o.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.StringVar(&o.write, "write", "", "write to this `file` instead of stdout, which the command may use")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	fs.DurationVar(&o.interval, "interval", 0, "tell what happened in each interval of this length")
@@ -327,7 +327,7 @@ func (m *measurement) now() (*moment, error) {
 	if now.totals, err = m.tracer.Totals(); err != nil {
 		return nil, err
 	}
-	if m.cfg.SplitBy != tracer.NoSplit {
+	if m.cfg.SplitBy != tracer.SplitNone {
 		now.groups, err = m.tracer.Groups()
 	}
 	return now, err

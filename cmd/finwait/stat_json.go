@@ -33,7 +33,7 @@ func (s *statJSON) report(r *statReport) error {
 		ends.Dict(zerolog.Dict().Stringer("state", end.from).Str("reason", end.reason.String()).Uint64("count", end.count))
 	}
 	e.Array("edges", edges).Array("ends", ends).Dict("time_wait", timeWaitJSON(r))
-	if r.by != tracer.NoSplit {
+	if r.by != tracer.SplitNone {
 		s.groups(e, r)
 	}
 	if r.audit == nil {

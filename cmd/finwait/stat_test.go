@@ -18,8 +18,8 @@ func sampleReport() *statReport {
 	var tot tracer.Totals
 	tot.Edges[tracer.FinWait2][tracer.TimeWait] = 3
 	tot.Edges[tracer.TimeWait][tracer.Closed] = 2
-	tot.Ends[tracer.TimeWait][tracer.Expired] = 1
-	tot.Ends[tracer.TimeWait][tracer.Reused] = 1
+	tot.Ends[tracer.TimeWait][tracer.ReasonExpired] = 1
+	tot.Ends[tracer.TimeWait][tracer.ReasonReused] = 1
 	tot.Live[tracer.TimeWait] = 1
 	tot.Rearms = 4
 	d := &tot.Durations[tracer.TimeWait]
@@ -142,7 +142,7 @@ func TestStatGroups(t *testing.T) {
 		st.Durations.Total, st.Durations.Max = time.Duration(n)*time.Millisecond, time.Millisecond
 		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: st}}
 	}
-	r := &statReport{by: tracer.ByComm, totals: new(tracer.Totals)}
+	r := &statReport{by: tracer.SplitComm, totals: new(tracer.Totals)}
 	now := map[string]*tracer.Group{
 		"a": group("a", 3), "quiet": group("quiet", 2), "": group("", 5), "\x1b[2J": group("\x1b[2J", 4), "b": group("b", 1),
 	}

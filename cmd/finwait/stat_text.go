@@ -35,7 +35,7 @@ func (t *statText) interval(r *statReport) error {
 	if t.lines%headEvery == 0 {
 		t.printf("%-12s %7s %8s %7s %10s %10s %10s %9s %8s %8s %10s %6s", "TIME", "OPENED", "ACCEPTED", "ESTAB",
 			"CLOSE_WAIT", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT", "TW_CAME", "TW_WENT", "TW_P50", "LOST")
-		if r.by != tracer.NoSplit {
+		if r.by != tracer.SplitNone {
 			t.printf("  %s", strings.ToUpper(r.by.String()))
 		}
 		t.printf("\n")
@@ -60,7 +60,7 @@ func (t *statText) intervalLine(r *statReport, lost, name string, state func(tra
 		state(tracer.SynSent).Entered, state(tracer.SynRecv).Entered, state(tracer.Established).Live,
 		state(tracer.CloseWait).Live, state(tracer.FinWait1).Live, state(tracer.FinWait2).Live,
 		waits.Live, waits.Entered, waits.Left, quantile(&waits, 0.5), lost)
-	if r.by != tracer.NoSplit {
+	if r.by != tracer.SplitNone {
 		t.printf("  %s", name)
 	}
 	t.printf("\n")
@@ -82,7 +82,7 @@ func (t *statText) report(r *statReport) error {
 func (t *statText) states(r *statReport) {
 	t.printf("%.3f s of TCP\n\n", r.span.Seconds())
 	group := ""
-	if r.by != tracer.NoSplit {
+	if r.by != tracer.SplitNone {
 		group = "  " + strings.ToUpper(r.by.String())
 	}
 	t.printf("%-11s %9s %9s %9s %10s %10s %10s %10s %11s%s\n", "STATE", "LIVE", "ENTERED", "LEFT", "P50", "P90", "P99", "MAX", "TOTAL", group)
@@ -111,7 +111,7 @@ func (t *statText) stateLines(name string, by tracer.Split, state func(tracer.St
 		}
 		t.printf("%-11s %9d %9d %9d %10s %10s %10s %10s %11s", s, st.Live, st.Entered, st.Left,
 			quantile(&st, 0.5), quantile(&st, 0.9), quantile(&st, 0.99), longest, total)
-		if by != tracer.NoSplit {
+		if by != tracer.SplitNone {
 			t.printf("  %s", name)
 		}
 		t.printf("\n")

@@ -80,7 +80,7 @@ func (s *textSink) transition(t *tracer.Transition) error {
 func (s *textSink) why(t *tracer.Transition) {
 	colour := ""
 	switch t.Reason {
-	case tracer.NoReason, tracer.FinReceived, tracer.Expired, tracer.OrderlyClosed:
+	case tracer.ReasonNone, tracer.ReasonFinReceived, tracer.ReasonExpired, tracer.ReasonClosed:
 	default:
 		colour = red
 	}
@@ -198,11 +198,11 @@ func appendEndpoint(b []byte, a netip.AddrPort) []byte {
 // appendDuration is appendTime with what is known of it; "-" is a start that was not seen.
 func appendDuration(b []byte, t *tracer.Transition) []byte {
 	switch t.Precision {
-	case tracer.Unknown:
+	case tracer.PrecisionUnknown:
 		return append(b, '-')
-	case tracer.AtLeast:
+	case tracer.PrecisionAtLeast:
 		b = append(b, '>')
-	case tracer.Jiffy:
+	case tracer.PrecisionJiffy:
 		b = append(b, '~')
 	}
 	return appendTime(b, t.Duration)

@@ -53,7 +53,7 @@ them, and they leave out the time that the machine is suspended.`,
 	fs := cmd.Flags()
 	o.filters.register(fs)
 	o.out.register(fs)
-	fs.StringVar(&o.hooks, "hooks", tracer.Auto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
+	fs.StringVar(&o.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
 	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "keep so many `bytes` of events that are not yet written, a power of two; 0: 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")

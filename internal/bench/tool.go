@@ -42,7 +42,7 @@ var script []byte
 // tools lists what can be run here, and says why the rest cannot. script is the
 // path of a bpftrace script.
 func tools(finwait, script string) (all []*tool, missing []string) {
-	for _, h := range []tracer.Hooks{tracer.Fentry, tracer.Tracepoint} {
+	for _, h := range []tracer.HookSet{tracer.HooksFentry, tracer.HooksTracepoint} {
 		if err := allowed(h); err != nil {
 			missing = append(missing, fmt.Sprintf("finwait with %s hooks: %v", h, err))
 			continue
@@ -72,7 +72,7 @@ func tools(finwait, script string) (all []*tool, missing []string) {
 }
 
 // allowed says why this kernel does not allow the hooks, if it does not.
-func allowed(h tracer.Hooks) error {
+func allowed(h tracer.HookSet) error {
 	tr, err := tracer.New(tracer.Config{Hooks: h, TotalsOnly: true})
 	if err != nil {
 		return err

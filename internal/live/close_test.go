@@ -29,13 +29,13 @@ func TestClose(t *testing.T) {
 		p.Server.Close()
 
 		server := r.chain(p.Server.Cookie)
-		server.want(t, serverOpen+" CLOSE_WAIT LAST_ACK CLOSED", tracer.OrderlyClosed)
-		server.owned(t, tracer.Server)
+		server.want(t, serverOpen+" CLOSE_WAIT LAST_ACK CLOSED", tracer.ReasonClosed)
+		server.owned(t, tracer.RoleServer)
 
 		reason := outlast(ns)
 		client := r.chain(p.Client.Cookie)
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
-		client.owned(t, tracer.Client)
+		client.owned(t, tracer.RoleClient)
 
 		// From our close() to the peer's FIN there are FIN_WAIT_1 and FIN_WAIT_2.
 		one, two := client.leaving(t, tracer.FinWait1), client.leaving(t, tracer.FinWait2)
@@ -46,16 +46,16 @@ func TestClose(t *testing.T) {
 			t.Logf("the machine was busy: the test knows its own times to %v only", slack)
 		}
 		within(t, "CLOSE_WAIT", server.leaving(t, tracer.CloseWait).Duration, answered-closed-one.Duration, over-began)
-		if two.Reason != tracer.FinReceived || two.Source != tracer.Minisock {
+		if two.Reason != tracer.ReasonFinReceived || two.Source != tracer.SourceMinisock {
 			t.Errorf("FIN_WAIT_2 was left: %v, %v; want fin_received, minisock", two.Reason, two.Source)
 		}
 
 		wait := client.last()
 		fullTimeWait(t, wait)
-		if wait.Rearms != 0 || wait.Source != tracer.Minisock {
+		if wait.Rearms != 0 || wait.Source != tracer.SourceMinisock {
 			t.Errorf("TIME_WAIT: %d re-arms from %v, want 0 from minisock", wait.Rearms, wait.Source)
 		}
-		if reason == tracer.Expired && ns.States()[uint8(tracer.TimeWait)] != 0 {
+		if reason == tracer.ReasonExpired && ns.States()[uint8(tracer.TimeWait)] != 0 {
 			t.Errorf("TIME_WAIT is over, but the kernel has %v", ns.States())
 		}
 	})
@@ -81,7 +81,7 @@ func TestHalfClose(t *testing.T) {
 
 		client := r.until(p.Client.Cookie, tracer.TimeWait)
 		client.check(t)
-		client.owned(t, tracer.Client)
+		client.owned(t, tracer.RoleClient)
 		if got, want := client.path(), clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT"; got != want {
 			t.Errorf("went %s, want %s", got, want)
 		}
@@ -115,8 +115,8 @@ func TestShutdownThenClose(t *testing.T) {
 
 		for _, p := range []*testnet.Pair{one, two} {
 			c := r.chain(p.Client.Cookie)
-			c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Expired)
-			c.owned(t, tracer.Client)
+			c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonExpired)
+			c.owned(t, tracer.RoleClient)
 		}
 		if d := r.chain(one.Client.Cookie).leaving(t, tracer.FinWait1).Duration; d < 50*time.Millisecond || d > now()-began {
 			t.Errorf("FIN_WAIT_1 lasted %v, and close() came %v after it began", d, closed-began)
@@ -156,8 +156,8 @@ func TestSimultaneousClose(t *testing.T) {
 		client, server := r.chain(a.Cookie), r.chain(b.Cookie)
 		client.want(t, clientOpen+closing, reason)
 		server.want(t, serverOpen+closing, reason)
-		client.owned(t, tracer.Client)
-		server.owned(t, tracer.Server)
+		client.owned(t, tracer.RoleClient)
+		server.owned(t, tracer.RoleServer)
 		for _, c := range []chain{client, server} {
 			fullTimeWait(t, c.last())
 		}
@@ -172,8 +172,8 @@ func TestOrphanTimesOut(t *testing.T) {
 		p.Client.Close()
 
 		client := r.chain(p.Client.Cookie)
-		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Expired)
-		client.owned(t, tracer.Client)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonExpired)
+		client.owned(t, tracer.RoleClient)
 		if d := client.last().Duration; d < time.Second-ticks(t) {
 			t.Errorf("FIN_WAIT_2 lasted %v with tcp_fin_timeout=1", d)
 		}
@@ -190,7 +190,7 @@ func TestResetInFinWait2(t *testing.T) {
 		client := r.chain(p.Client.Cookie)
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", rstReason(client))
 		server := r.chain(p.Server.Cookie)
-		server.want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.Aborted)
+		server.want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.ReasonAborted)
 		if server.last().Closer.PID == 0 {
 			t.Error("the server's abort has no closer")
 		}
@@ -200,10 +200,10 @@ func TestResetInFinWait2(t *testing.T) {
 // rstReason is what an RST in FIN_WAIT_2 ends with. A socket that a process had
 // locked as its FIN was acknowledged stays a full one (tcp_rcv_state_process()).
 func rstReason(c chain) tracer.Reason {
-	if c.last().Source == tracer.Socket {
-		return tracer.Reset
+	if c.last().Source == tracer.SourceSocket {
+		return tracer.ReasonReset
 	}
-	return tracer.RSTReceived
+	return tracer.ReasonRSTReceived
 }
 
 func TestResetInTimeWait(t *testing.T) {
@@ -220,7 +220,7 @@ func TestResetInTimeWait(t *testing.T) {
 		ns.Send(p.Listener.Local, p.Client.Local, testnet.RST, seq+1, 0) // +1: the FIN
 
 		client := r.chain(p.Client.Cookie)
-		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.RSTReceived)
+		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonRSTReceived)
 		if d := client.last().Duration; d < slept-blur(t, client.last()) || d > time.Minute {
 			t.Errorf("TIME_WAIT lasted %v, want %v at least and no minute", d, slept)
 		}
@@ -235,8 +235,8 @@ func TestDataAfterClose(t *testing.T) {
 		r.orphan(p.Client)
 		p.Server.Write()
 
-		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.RSTSent)
-		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.Reset)
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonRSTSent)
+		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSE_WAIT CLOSED", tracer.ReasonReset)
 	})
 }
 
@@ -249,7 +249,7 @@ func TestDataAfterCloseInFinWait1(t *testing.T) {
 		p.Client.Close()
 		p.Server.Write()
 
-		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 CLOSED", tracer.RSTSent)
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 CLOSED", tracer.ReasonRSTSent)
 	})
 }
 
@@ -264,7 +264,7 @@ func TestTimeWaitOverflow(t *testing.T) {
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 		p.Server.Close()
 
-		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.TimeWaitOverflow)
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonTimeWaitOverflow)
 		if n := ns.Counter("TcpExt.TCPTimeWaitOverflow") - before; n != 1 {
 			t.Errorf("the kernel counts %d overflows, want 1", n)
 		}
@@ -295,7 +295,7 @@ func TestRetransmittedFIN(t *testing.T) {
 			t.Errorf("%d re-arms, but the peer sent its FIN %d times again", last.Rearms, sent)
 		}
 		// The peer's timer doubles from 200 ms on (RFC 6298): the third came 1.4 s after the first.
-		if reason == tracer.Expired && last.Precision == tracer.Exact && last.Duration < time.Minute+time.Second {
+		if reason == tracer.ReasonExpired && last.Precision == tracer.PrecisionExact && last.Duration < time.Minute+time.Second {
 			t.Errorf("TIME_WAIT lasted %v although it was started again", last.Duration)
 		}
 	})
@@ -306,11 +306,11 @@ func TestLingerZero(t *testing.T) {
 		p := ns.Pair(f)
 		p.Client.Reset()
 		client := r.chain(p.Client.Cookie)
-		client.want(t, clientOpen+" CLOSED", tracer.Aborted)
-		client.owned(t, tracer.Client)
+		client.want(t, clientOpen+" CLOSED", tracer.ReasonAborted)
+		client.owned(t, tracer.RoleClient)
 		if client.last().Closer.PID == 0 {
 			t.Error("the abort has no closer")
 		}
-		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.Reset)
+		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.ReasonReset)
 	})
 }

@@ -321,9 +321,9 @@ func TestRaw(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	want := []tracer.Hook{tracer.SetState, tracer.TimerStart}
-	if tr.Hooks() == tracer.Fentry {
-		want = []tracer.Hook{tracer.SetState, tracer.TWAlloc, tracer.TWSchedule}
+	want := []tracer.Hook{tracer.HookSetState, tracer.HookTimerStart}
+	if tr.Hooks() == tracer.HooksFentry {
+		want = []tracer.Hook{tracer.HookSetState, tracer.HookTWAlloc, tracer.HookTWSchedule}
 	}
 	for _, hook := range want {
 		if !handOver || seen[hook] == 0 {
@@ -331,7 +331,7 @@ func TestRaw(t *testing.T) {
 		}
 	}
 	for hook := range seen {
-		if set := hook >= tracer.TWAlloc; hook != tracer.SetState && set != (tr.Hooks() == tracer.Fentry) {
+		if set := hook >= tracer.HookTWAlloc; hook != tracer.HookSetState && set != (tr.Hooks() == tracer.HooksFentry) {
 			t.Errorf("%v is not one of the %v hooks", hook, tr.Hooks())
 		}
 	}
@@ -377,10 +377,10 @@ func TestMinisocksFull(t *testing.T) {
 		if x.From != tracer.FinWait2 || x.NetNS != ns.Inode {
 			continue
 		}
-		if x.Reason != tracer.Expired {
+		if x.Reason != tracer.ReasonExpired {
 			t.Errorf("made up:\n%v", chain{x})
 		}
-		if x.Precision == tracer.Exact {
+		if x.Precision == tracer.PrecisionExact {
 			followed++
 		}
 	}

@@ -13,16 +13,16 @@ import (
 )
 
 // bestHooks is the set that the features promise.
-func bestHooks(t *testing.T) tracer.Hooks {
+func bestHooks(t *testing.T) tracer.HookSet {
 	t.Helper()
 	fentry, err := feature("fentry")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fentry.State == tracer.Missing {
-		return tracer.Tracepoint
+	if fentry.State == tracer.FeatureMissing {
+		return tracer.HooksTracepoint
 	}
-	return tracer.Fentry
+	return tracer.HooksFentry
 }
 
 // The hooks in use are those that were asked for. Every kernel that finwait runs on
@@ -30,16 +30,16 @@ func bestHooks(t *testing.T) tracer.Hooks {
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	want := hooks
-	if want == tracer.Auto {
+	if want == tracer.HooksAuto {
 		want = bestHooks(t)
 	}
 	if got := shared.tracer.Hooks(); got != want {
 		t.Errorf("%v hooks are in use, want %v", got, want)
 	}
-	if bestHooks(t) == tracer.Fentry {
+	if bestHooks(t) == tracer.HooksFentry {
 		return
 	}
-	_, err := tracer.New(tracer.Config{Hooks: tracer.Fentry})
+	_, err := tracer.New(tracer.Config{Hooks: tracer.HooksFentry})
 	refused := new(tracer.HooksError)
 	switch {
 	case !errors.As(err, &refused) || !errors.Is(err, unix.EPERM):

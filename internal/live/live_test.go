@@ -36,7 +36,7 @@ var shared = struct {
 const hooksEnv = "FINWAIT_HOOKS"
 
 // hooks is the set that hooksEnv asks for.
-var hooks tracer.Hooks
+var hooks tracer.HookSet
 
 // late: no hook of this kernel reports that a minisock goes from FIN_WAIT_2 to
 // TIME_WAIT. That is dated from its timer, to the jiffy, and told when the timer
@@ -109,12 +109,12 @@ func runTests(m *testing.M) int {
 // readHooks reads hooksEnv.
 func readHooks() error {
 	set := os.Getenv(hooksEnv)
-	for _, h := range []tracer.Hooks{tracer.Fentry, tracer.Tracepoint} {
+	for _, h := range []tracer.HookSet{tracer.HooksFentry, tracer.HooksTracepoint} {
 		if set == h.String() {
 			hooks = h
 		}
 	}
-	if set != "" && hooks == tracer.Auto {
+	if set != "" && hooks == tracer.HooksAuto {
 		return fmt.Errorf("%s=%s: there are fentry and tracepoint", hooksEnv, set)
 	}
 	return nil
@@ -132,7 +132,7 @@ func openShared() (*tracer.Tracer, error) {
 		return nil, err
 	}
 	release := unix.ByteSliceToString(uts.Release[:])
-	if rxSk.State == tracer.Missing && !older(release, rxSk.Since) {
+	if rxSk.State == tracer.FeatureMissing && !older(release, rxSk.Since) {
 		return nil, fmt.Errorf("Linux %s: %s is missing, but it came with %s", release, rxSk.Name, rxSk.Since)
 	}
 	// It sees the floods of all tests, and must lose none of them.
@@ -144,7 +144,7 @@ func openShared() (*tracer.Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	late = tr.Hooks() == tracer.Tracepoint && rxSk.State == tracer.Missing
+	late = tr.Hooks() == tracer.HooksTracepoint && rxSk.State == tracer.FeatureMissing
 	return tr, nil
 }
 
@@ -305,10 +305,10 @@ func allowed(st tracer.Stats) uint64 {
 // namespace's removal.
 func outlast(ns *testnet.NS) tracer.Reason {
 	if !testing.Short() {
-		return tracer.Expired
+		return tracer.ReasonExpired
 	}
 	ns.Remove()
-	return tracer.NetNSRemoved
+	return tracer.ReasonNetNSRemoved
 }
 
 func (r *recorder) dump() string {
@@ -406,7 +406,7 @@ func (c chain) check(t testing.TB) {
 			}
 			continue
 		}
-		if tr.Precision != tracer.Exact && !(tr.Precision == tracer.Jiffy && mayBeLate(tr)) {
+		if tr.Precision != tracer.PrecisionExact && !(tr.Precision == tracer.PrecisionJiffy && mayBeLate(tr)) {
 			t.Errorf("%v lasted %v, %v: want exact", tr.From, tr.Duration, tr.Precision)
 		}
 		if want := tr.Ktime - c[i-1].Ktime; tr.Duration != want {
@@ -419,7 +419,7 @@ func (c chain) check(t testing.TB) {
 // out from the timer. An emulated machine's jiffies can be so late that a FIN does
 // not look like what has just armed it.
 func mayBeLate(tr tracer.Transition) bool {
-	return (late || testing.Short()) && tr.Source == tracer.Minisock && (tr.From == tracer.TimeWait || tr.To == tracer.TimeWait)
+	return (late || testing.Short()) && tr.Source == tracer.SourceMinisock && (tr.From == tracer.TimeWait || tr.To == tracer.TimeWait)
 }
 
 // blur is how far off the ends of what lasted that long may be: of a jiffy, one
@@ -427,7 +427,7 @@ func mayBeLate(tr tracer.Transition) bool {
 // emulated machine's ticks come late when it is held up, several at once.
 func blur(t testing.TB, tr tracer.Transition) time.Duration {
 	t.Helper()
-	if tr.Precision != tracer.Jiffy {
+	if tr.Precision != tracer.PrecisionJiffy {
 		return 0
 	}
 	if testing.Short() {
@@ -507,7 +507,7 @@ func tick(t testing.TB) time.Duration {
 // for a softirq that a busy machine runs late.
 func fullTimeWait(t testing.TB, last tracer.Transition) {
 	t.Helper()
-	if last.Reason != tracer.Expired {
+	if last.Reason != tracer.ReasonExpired {
 		return
 	}
 	d := last.Duration

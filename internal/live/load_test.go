@@ -180,7 +180,7 @@ func TestRingFull(t *testing.T) {
 				want = &all[got.Cookie][i]
 			}
 		}
-		if all[got.Cookie].broken() || got.Precision != tracer.Exact && st.Lost.Recursion > 0 {
+		if all[got.Cookie].broken() || got.Precision != tracer.PrecisionExact && st.Lost.Recursion > 0 {
 			continue // the one or the other tracer missed something
 		}
 		if want == nil {

@@ -23,8 +23,8 @@ func TestListenerDestroyed(t *testing.T) {
 		}
 		destroy(t, ns, f, l, netip.AddrPortFrom(any, 0))
 		c := r.chain(l.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.Destroyed)
-		c.owned(t, tracer.Listener)
+		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonDestroyed)
+		c.owned(t, tracer.RoleListener)
 		if c.last().Closer.PID != 0 {
 			t.Errorf("closer %d: it was destroyed", c.last().Closer.PID)
 		}
@@ -39,7 +39,7 @@ func TestListenFails(t *testing.T) {
 		first.Listen()
 		isErrno(t, second.TryListen(), unix.EADDRINUSE)
 		c := r.chain(second.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.Aborted)
+		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonAborted)
 		if c.last().Closer.PID != 0 {
 			t.Errorf("closer %d: nobody closed it", c.last().Closer.PID)
 		}
@@ -53,7 +53,7 @@ func TestConnectAgain(t *testing.T) {
 		c := ns.Socket(f)
 		isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
 		refused := r.chain(c.Cookie)
-		refused.want(t, "CLOSED SYN_SENT CLOSED", tracer.Refused)
+		refused.want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonRefused)
 		if refused.last().Local.Port() == 0 {
 			t.Error("the refused connection had a port")
 		}
@@ -64,7 +64,7 @@ func TestConnectAgain(t *testing.T) {
 		if got, want := again.path(), "CLOSED SYN_SENT CLOSED SYN_SENT ESTABLISHED"; got != want {
 			t.Errorf("went %s, want %s", got, want)
 		}
-		if x := again[2]; x.Local.Port() != 0 || x.Role != tracer.Client {
+		if x := again[2]; x.Local.Port() != 0 || x.Role != tracer.RoleClient {
 			t.Errorf("the second connect has no port yet:\n%v", chain{x})
 		}
 	})
@@ -127,7 +127,7 @@ func TestNoLinger2(t *testing.T) {
 		p.Client.ShutdownWrite()
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 		p.Client.Close()
-		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.Aborted)
+		r.chain(p.Client.Cookie).want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonAborted)
 		if n := ns.Counter("TcpExt.TCPTimeWaitOverflow"); n != 0 {
 			t.Errorf("the kernel counts %d overflows: this tests something else", n)
 		}

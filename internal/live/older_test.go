@@ -41,12 +41,12 @@ func TestOlderSockets(t *testing.T) {
 		orphan.Server.Reset()
 
 		// An older listener's owner goes to the sockets that it accepts now.
-		kept.until(accepted.Cookie, tracer.Established).owned(t, tracer.Server)
-		kept.until(late.Cookie, tracer.Established).owned(t, tracer.Client)
+		kept.until(accepted.Cookie, tracer.Established).owned(t, tracer.RoleServer)
+		kept.until(late.Cookie, tracer.Established).owned(t, tracer.RoleClient)
 
 		first := kept.until(connected.Client.Cookie, tracer.FinWait2)[0]
 		atLeast(t, first, tracer.Established, moving-attached)
-		if first.Owner.PID == 0 || first.Owner.Comm.String() != processName(t) || first.Role != tracer.NoRole {
+		if first.Owner.PID == 0 || first.Owner.Comm.String() != processName(t) || first.Role != tracer.RoleUnknown {
 			t.Errorf("an older socket: owner %d/%v, role %q", first.Owner.PID, first.Owner.Comm, first.Role)
 		}
 		atLeast(t, kept.until(half.Client.Cookie, tracer.TimeWait)[0], tracer.FinWait2, moving-attached)
@@ -70,7 +70,7 @@ func TestOlderSockets(t *testing.T) {
 
 func atLeast(t *testing.T, x tracer.Transition, from tracer.State, least time.Duration) {
 	t.Helper()
-	if x.From != from || x.Precision != tracer.AtLeast || x.Duration < least {
+	if x.From != from || x.Precision != tracer.PrecisionAtLeast || x.Duration < least {
 		t.Errorf("want %v for at least %v, got\n%v", from, least, chain{x})
 	}
 }

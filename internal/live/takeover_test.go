@@ -55,11 +55,11 @@ func TestReusedByConnect(t *testing.T) {
 				r.timeWait(ns, c) // the other goes on
 			}
 		}
-		reused.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Reused)
+		reused.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonReused)
 		if at := reused.last().Ktime; at < began || at > ended {
 			t.Errorf("it ended at %v; connect() ran from %v to %v", at, began, ended)
 		}
-		reused.owned(t, tracer.Client)
+		reused.owned(t, tracer.RoleClient)
 		r.until(again.Cookie, tracer.Established).check(t)
 	})
 }
@@ -75,8 +75,8 @@ func TestRecycledBySYN(t *testing.T) {
 		ended := now()
 
 		server := r.chain(p.Server.Cookie)
-		server.want(t, serverOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Recycled)
-		server.owned(t, tracer.Server)
+		server.want(t, serverOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonRecycled)
+		server.owned(t, tracer.RoleServer)
 		if at := server.last().Ktime; at < began || at > ended {
 			t.Errorf("it ended at %v; connect() ran from %v to %v", at, began, ended)
 		}
@@ -116,12 +116,12 @@ func TestDestroyed(t *testing.T) {
 		ended := now()
 
 		c := r.chain(p.Client.Cookie)
-		c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.Destroyed)
+		c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonDestroyed)
 		if at := c.last().Ktime; at < began || at > ended {
 			t.Errorf("it ended at %v; SOCK_DESTROY ran from %v to %v", at, began, ended)
 		}
-		r.chain(full.Client.Cookie).want(t, clientOpen+" CLOSED", tracer.Destroyed)
-		r.chain(full.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.Reset)
+		r.chain(full.Client.Cookie).want(t, clientOpen+" CLOSED", tracer.ReasonDestroyed)
+		r.chain(full.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.ReasonReset)
 	})
 }
 
@@ -138,8 +138,8 @@ func TestNamespaceRemoved(t *testing.T) {
 
 		ns.Remove()
 		c := r.chain(p.Client.Cookie)
-		c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.NetNSRemoved)
-		c.owned(t, tracer.Client)
+		c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonNetNSRemoved)
+		c.owned(t, tracer.RoleClient)
 	})
 }
 
@@ -149,7 +149,7 @@ func TestConnectFails(t *testing.T) {
 			bound := ns.Socket(f).Bind(0) // does not listen
 			c := ns.Socket(f)
 			isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.Refused)
+			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonRefused)
 		})
 	})
 	t.Run("timed out", func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestConnectFails(t *testing.T) {
 			deaf.DropIncoming(false)
 			c := ns.Socket(f).Set(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500)
 			isErrno(t, c.TryConnect(deaf.Local), unix.ETIMEDOUT)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.TimedOut)
+			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonTimedOut)
 		})
 	})
 	t.Run("unreachable", func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestConnectFails(t *testing.T) {
 				}
 			}
 			isErrno(t, err, unix.EHOSTUNREACH)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.Unreachable)
+			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonUnreachable)
 		})
 	})
 	t.Run("no port", func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestConnectFails(t *testing.T) {
 			c := ns.Socket(f)
 			isErrno(t, c.TryConnect(listener.Local), unix.EADDRNOTAVAIL)
 			failed := r.chain(c.Cookie)
-			failed.want(t, "CLOSED SYN_SENT CLOSED", tracer.NoPort)
+			failed.want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonNoPort)
 			if p := failed.last().Local.Port(); p != 0 {
 				t.Errorf("local port %d, but there was none", p)
 			}
@@ -211,8 +211,8 @@ func TestListener(t *testing.T) {
 		ended := now()
 
 		c := r.chain(l.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.OrderlyClosed)
-		c.owned(t, tracer.Listener)
+		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonClosed)
+		c.owned(t, tracer.RoleListener)
 		within(t, "LISTEN", c.last().Duration, ending-listening, ended-began)
 		if got := c.last().Local; got != l.Local {
 			t.Errorf("local %v, want %v", got, l.Local)

@@ -35,7 +35,7 @@ func TestWallClockSet(t *testing.T) {
 		after, _ := ktime.Now()
 
 		tr := r.until(pair.Client.Cookie, tracer.Closed).last()
-		if most := time.Duration(after - began); tr.Precision != tracer.Exact || tr.Duration < time.Second || tr.Duration > most {
+		if most := time.Duration(after - began); tr.Precision != tracer.PrecisionExact || tr.Duration < time.Second || tr.Duration > most {
 			t.Errorf("clock set by %v: %v lasted %v (%v), it was a second at least and %v at most", step, tr.From, tr.Duration, tr.Precision, most)
 		}
 		if late := time.Now(); tr.Time.Before(early.Round(0).Add(-time.Second)) || tr.Time.After(late.Round(0).Add(time.Second)) {

@@ -42,7 +42,7 @@ func tallyOf(all []tracer.Transition) *tally {
 			y.ends[fmt.Sprint(x.From, " ", x.Reason)]++
 		}
 		y.rearms += uint64(x.Rearms)
-		if x.Precision != tracer.Exact && x.Precision != tracer.Jiffy {
+		if x.Precision != tracer.PrecisionExact && x.Precision != tracer.PrecisionJiffy {
 			continue
 		}
 		if y.times[x.From] == nil {
@@ -299,7 +299,7 @@ func TestGroups(t *testing.T) {
 	ns := testnet.NewNS(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
 	tracers := make(map[tracer.Split]*tracer.Tracer)
-	splits := []tracer.Split{tracer.ByRemote, tracer.ByPort, tracer.ByPID, tracer.ByComm, tracer.ByNetNS, tracer.ByCgroup}
+	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
 	if testing.Short() {
 		splits = splits[:1] // an emulated machine takes seconds to load a tracer
 	}
@@ -325,12 +325,12 @@ func TestGroups(t *testing.T) {
 	waitStates(t, ns, tracer.TimeWait, 4)
 
 	names := map[tracer.Split][]string{
-		tracer.ByPort:  ports,
-		tracer.ByPID:   {strconv.Itoa(os.Getpid())},
-		tracer.ByComm:  {processName(t)},
-		tracer.ByNetNS: {strconv.Itoa(int(ns.Inode))},
+		tracer.SplitPort:  ports,
+		tracer.SplitPID:   {strconv.Itoa(os.Getpid())},
+		tracer.SplitComm:  {processName(t)},
+		tracer.SplitNetNS: {strconv.Itoa(int(ns.Inode))},
 		// A listener has no remote address.
-		tracer.ByRemote: {"0.0.0.0", "127.0.0.1", "::", "::1"},
+		tracer.SplitRemote: {"0.0.0.0", "127.0.0.1", "::", "::1"},
 	}
 	for by, tr := range tracers {
 		groups, err := tr.Groups()
@@ -363,7 +363,7 @@ func TestGroupsFull(t *testing.T) {
 	t.Parallel()
 	ns := testnet.NewNS(t)
 	tr, err := tracer.New(tracer.Config{
-		Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}, TotalsOnly: true, SplitBy: tracer.ByPort, GroupStates: 3,
+		Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}, TotalsOnly: true, SplitBy: tracer.SplitPort, GroupStates: 3,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func lastAckLost() Scenario {
 			// Where nothing tells of the segment (before 6.11), a timer can be
 			// armed anew within its slot of the wheel, 2 s wide, unseen.
 			tw := seen.Client(0).Leaving(tracer.TimeWait)
-			if tw.Rearms == 0 && tw.Precision == tracer.Exact {
+			if tw.Rearms == 0 && tw.Precision == tracer.PrecisionExact {
 				return errors.New("the FIN came again, and TIME_WAIT was not re-armed")
 			}
 			return nil

@@ -39,7 +39,7 @@ func portExhaustion() Scenario {
 		},
 		Also: func(seen Seen) error {
 			local := make(map[uint16]bool)
-			for _, c := range seen.Of(tracer.Client)[:ports] {
+			for _, c := range seen.Of(tracer.RoleClient)[:ports] {
 				local[c[len(c)-1].Local.Port()] = true
 			}
 			if len(local) != ports {
@@ -51,13 +51,13 @@ func portExhaustion() Scenario {
 		Explain: func(seen Seen) string {
 			var useful, held time.Duration
 			cut, exact := "", true
-			for _, c := range seen.Of(tracer.Client)[:ports] {
+			for _, c := range seen.Of(tracer.RoleClient)[:ports] {
 				last := c[len(c)-1]
-				if last.Reason == tracer.NetNSRemoved {
+				if last.Reason == tracer.ReasonNetNSRemoved {
 					cut = ", cut short by --fast"
 				}
 				worked := c.Leaving(tracer.Established)
-				exact = exact && worked.Precision == tracer.Exact
+				exact = exact && worked.Precision == tracer.PrecisionExact
 				useful += worked.Duration
 				held += last.Ktime - c[0].Ktime
 			}

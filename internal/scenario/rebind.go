@@ -35,8 +35,8 @@ func rebind() Scenario {
 		Want: []Want{
 			client(opened + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:closed"),
 			server(accepted + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received"),
-			{tracer.Listener, "LISTEN CLOSED:closed"},
-			{tracer.Listener, "LISTEN"},
+			{tracer.RoleListener, "LISTEN CLOSED:closed"},
+			{tracer.RoleListener, "LISTEN"},
 		},
 		Explain: func(Seen) string {
 			return fmt.Sprintf("No process held the port, but a connection in TIME_WAIT did: bind() failed with \"%v\". With SO_REUSEADDR it did not, with the TIME_WAIT still there; "+

@@ -48,9 +48,9 @@ func (sc *Scenario) check(seen Seen, fast bool) error {
 	for _, w := range sc.Want {
 		want[w.Role] = append(want[w.Role], w)
 	}
-	for _, role := range []tracer.Role{tracer.NoRole, tracer.Client, tracer.Server, tracer.Listener} {
+	for _, role := range []tracer.Role{tracer.RoleUnknown, tracer.RoleClient, tracer.RoleServer, tracer.RoleListener} {
 		got := seen.Of(role)
-		if role == tracer.Listener && len(want[role]) == 0 {
+		if role == tracer.RoleListener && len(want[role]) == 0 {
 			continue
 		}
 		if len(got) != len(want[role]) {
@@ -60,7 +60,7 @@ func (sc *Scenario) check(seen Seen, fast bool) error {
 			steps, minute := w.cut()
 			switch {
 			case minute && fast:
-				steps = append(slices.Clone(steps), "CLOSED:"+tracer.NetNSRemoved.String())
+				steps = append(slices.Clone(steps), "CLOSED:"+tracer.ReasonNetNSRemoved.String())
 			case minute:
 				steps = append(slices.Clone(steps), expiry[1])
 			}

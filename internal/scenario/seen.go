@@ -42,10 +42,10 @@ func (s Seen) Of(r tracer.Role) Seen {
 }
 
 // Client is the n-th socket that connected; nil if there were less.
-func (s Seen) Client(n int) Life { return s.Of(tracer.Client).at(n) }
+func (s Seen) Client(n int) Life { return s.Of(tracer.RoleClient).at(n) }
 
 // Server is the n-th socket that was accepted; nil if there were less.
-func (s Seen) Server(n int) Life { return s.Of(tracer.Server).at(n) }
+func (s Seen) Server(n int) Life { return s.Of(tracer.RoleServer).at(n) }
 
 func (s Seen) at(n int) Life {
 	if n >= len(s) {
@@ -72,12 +72,12 @@ func (l Life) Lasted(s tracer.State) string {
 	}
 	text := Span(t.Duration)
 	switch t.Precision {
-	case tracer.AtLeast:
+	case tracer.PrecisionAtLeast:
 		text = "at least " + text
-	case tracer.Jiffy:
+	case tracer.PrecisionJiffy:
 		text = "about " + text
 	}
-	if t.Reason == tracer.NetNSRemoved {
+	if t.Reason == tracer.ReasonNetNSRemoved {
 		text += " until its namespace was removed"
 	}
 	return text
@@ -92,7 +92,7 @@ func (l Life) Path() string {
 			path = append(path, "|")
 		}
 		step := t.To.String()
-		if t.Reason != tracer.NoReason {
+		if t.Reason != tracer.ReasonNone {
 			step += ":" + t.Reason.String()
 		}
 		path = append(path, step)
@@ -124,8 +124,8 @@ const (
 	accepted = "SYN_RECV ESTABLISHED "
 )
 
-func client(path string) Want { return Want{tracer.Client, path} }
-func server(path string) Want { return Want{tracer.Server, path} }
+func client(path string) Want { return Want{tracer.RoleClient, path} }
+func server(path string) Want { return Want{tracer.RoleServer, path} }
 
 // expiry is how a path ends that has a minute of TIME_WAIT in it.
 var expiry = []string{"TIME_WAIT", "CLOSED:expired"}

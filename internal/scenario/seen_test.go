@@ -13,7 +13,7 @@ import (
 // life makes the transitions of one socket from its path.
 func life(role tracer.Role, cookie uint64, steps ...tracer.Transition) Life {
 	from := tracer.Closed
-	if role == tracer.Server {
+	if role == tracer.RoleServer {
 		from = tracer.Listen
 	}
 	for i := range steps {
@@ -33,16 +33,16 @@ func why(s tracer.State, r tracer.Reason) tracer.Transition {
 }
 
 func closer(end tracer.Reason) Life {
-	return life(tracer.Client, 1, to(tracer.SynSent), to(tracer.Established), to(tracer.FinWait1), to(tracer.FinWait2),
-		why(tracer.TimeWait, tracer.FinReceived), why(tracer.Closed, end))
+	return life(tracer.RoleClient, 1, to(tracer.SynSent), to(tracer.Established), to(tracer.FinWait1), to(tracer.FinWait2),
+		why(tracer.TimeWait, tracer.ReasonFinReceived), why(tracer.Closed, end))
 }
 
 func TestPath(t *testing.T) {
-	got := closer(tracer.Expired).Path()
+	got := closer(tracer.ReasonExpired).Path()
 	if want := "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"; got != want {
 		t.Errorf("path %q, want %q", got, want)
 	}
-	broken := life(tracer.Client, 1, to(tracer.SynSent), tracer.Transition{From: tracer.FinWait2, To: tracer.Closed})
+	broken := life(tracer.RoleClient, 1, to(tracer.SynSent), tracer.Transition{From: tracer.FinWait2, To: tracer.Closed})
 	if got := broken.Path(); got != "SYN_SENT | CLOSED" {
 		t.Errorf("path of what is incomplete: %q", got)
 	}
@@ -53,25 +53,25 @@ func TestCheck(t *testing.T) {
 		client(opened + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"),
 		server(accepted + "CLOSE_WAIT:fin_received"),
 	}}
-	peer := life(tracer.Server, 2, to(tracer.SynRecv), to(tracer.Established), why(tracer.CloseWait, tracer.FinReceived))
-	more := append(append(Life(nil), peer...), life(tracer.Server, 2, tracer.Transition{From: tracer.CloseWait, To: tracer.LastAck})...)
-	stray := life(tracer.Client, 3, to(tracer.SynSent))
-	listener := life(tracer.Listener, 4, to(tracer.Listen))
+	peer := life(tracer.RoleServer, 2, to(tracer.SynRecv), to(tracer.Established), why(tracer.CloseWait, tracer.ReasonFinReceived))
+	more := append(append(Life(nil), peer...), life(tracer.RoleServer, 2, tracer.Transition{From: tracer.CloseWait, To: tracer.LastAck})...)
+	stray := life(tracer.RoleClient, 3, to(tracer.SynSent))
+	listener := life(tracer.RoleListener, 4, to(tracer.Listen))
 	cases := map[string]struct {
 		seen Seen
 		fast bool
 		say  string // "": as wanted
 	}{
-		"as wanted":            {Seen{closer(tracer.Expired), peer}, false, ""},
-		"one state more":       {Seen{closer(tracer.Expired), more}, false, ""},
-		"listeners are free":   {Seen{listener, closer(tracer.Expired), peer}, false, ""},
-		"fast":                 {Seen{closer(tracer.NetNSRemoved), peer}, true, ""},
-		"cut short":            {Seen{closer(tracer.NetNSRemoved), peer}, false, "netns_removed, and not"},
-		"fast, but it expired": {Seen{closer(tracer.Expired), peer}, true, "and not"},
-		"not over yet":         {Seen{closer(tracer.Expired)[:5], peer}, false, "client 1 went"},
-		"no server":            {Seen{closer(tracer.Expired)}, false, `0 sockets of role "server"`},
-		"one client more":      {Seen{closer(tracer.Expired), peer, stray}, false, `2 sockets of role "client"`},
-		"another reason":       {Seen{closer(tracer.Killed), peer}, false, "CLOSED:killed"},
+		"as wanted":            {Seen{closer(tracer.ReasonExpired), peer}, false, ""},
+		"one state more":       {Seen{closer(tracer.ReasonExpired), more}, false, ""},
+		"listeners are free":   {Seen{listener, closer(tracer.ReasonExpired), peer}, false, ""},
+		"fast":                 {Seen{closer(tracer.ReasonNetNSRemoved), peer}, true, ""},
+		"cut short":            {Seen{closer(tracer.ReasonNetNSRemoved), peer}, false, "netns_removed, and not"},
+		"fast, but it expired": {Seen{closer(tracer.ReasonExpired), peer}, true, "and not"},
+		"not over yet":         {Seen{closer(tracer.ReasonExpired)[:5], peer}, false, "client 1 went"},
+		"no server":            {Seen{closer(tracer.ReasonExpired)}, false, `0 sockets of role "server"`},
+		"one client more":      {Seen{closer(tracer.ReasonExpired), peer, stray}, false, `2 sockets of role "client"`},
+		"another reason":       {Seen{closer(tracer.ReasonKilled), peer}, false, "CLOSED:killed"},
 		"nothing":              {nil, false, "0 sockets"},
 	}
 	for name, c := range cases {
@@ -93,7 +93,7 @@ func TestCheck(t *testing.T) {
 
 // lives keeps the order within a socket and that of the sockets' beginnings.
 func TestLives(t *testing.T) {
-	a, b := closer(tracer.Expired), life(tracer.Server, 2, to(tracer.SynRecv), to(tracer.Established))
+	a, b := closer(tracer.ReasonExpired), life(tracer.RoleServer, 2, to(tracer.SynRecv), to(tracer.Established))
 	seen := lives([]tracer.Transition{a[0], b[0], a[1], b[1], a[2]})
 	if len(seen) != 2 || len(seen[0]) != 3 || len(seen[1]) != 2 || seen.Client(0)[2].To != tracer.FinWait1 ||
 		seen.Server(0)[1].To != tracer.Established || seen.Client(1) != nil {
@@ -114,22 +114,22 @@ func TestSegmentOf(t *testing.T) {
 		{tracer.SynRecv, tracer.Established, 0, Segment{}},
 		{tracer.Established, tracer.FinWait1, 0, Segment{"FIN", true}},
 		{tracer.FinWait1, tracer.FinWait2, 0, Segment{"ACK", false}},
-		{tracer.FinWait1, tracer.Closing, tracer.FinReceived, Segment{"FIN", false}},
+		{tracer.FinWait1, tracer.Closing, tracer.ReasonFinReceived, Segment{"FIN", false}},
 		{tracer.Closing, tracer.TimeWait, 0, Segment{"ACK", false}},
-		{tracer.FinWait2, tracer.TimeWait, tracer.FinReceived, Segment{"FIN", false}},
-		{tracer.Established, tracer.CloseWait, tracer.FinReceived, Segment{"FIN", false}},
+		{tracer.FinWait2, tracer.TimeWait, tracer.ReasonFinReceived, Segment{"FIN", false}},
+		{tracer.Established, tracer.CloseWait, tracer.ReasonFinReceived, Segment{"FIN", false}},
 		{tracer.CloseWait, tracer.LastAck, 0, Segment{"FIN", true}},
-		{tracer.LastAck, tracer.Closed, tracer.OrderlyClosed, Segment{"ACK", false}},
-		{tracer.LastAck, tracer.Closed, tracer.Reset, Segment{"RST", false}},
-		{tracer.SynSent, tracer.Closed, tracer.Refused, Segment{"RST", false}},
-		{tracer.SynSent, tracer.Closed, tracer.Aborted, Segment{}}, // nobody is there to be told
-		{tracer.Established, tracer.Closed, tracer.Aborted, Segment{"RST", true}},
-		{tracer.TimeWait, tracer.Closed, tracer.RSTReceived, Segment{"RST", false}},
-		{tracer.TimeWait, tracer.Closed, tracer.Recycled, Segment{"SYN", false}},
-		{tracer.TimeWait, tracer.Closed, tracer.Expired, Segment{}},
-		{tracer.FinWait2, tracer.Closed, tracer.RSTSent, Segment{"RST", true}},
-		{tracer.FinWait2, tracer.Closed, tracer.TimeWaitOverflow, Segment{}},
-		{tracer.Listen, tracer.Closed, tracer.OrderlyClosed, Segment{}},
+		{tracer.LastAck, tracer.Closed, tracer.ReasonClosed, Segment{"ACK", false}},
+		{tracer.LastAck, tracer.Closed, tracer.ReasonReset, Segment{"RST", false}},
+		{tracer.SynSent, tracer.Closed, tracer.ReasonRefused, Segment{"RST", false}},
+		{tracer.SynSent, tracer.Closed, tracer.ReasonAborted, Segment{}}, // nobody is there to be told
+		{tracer.Established, tracer.Closed, tracer.ReasonAborted, Segment{"RST", true}},
+		{tracer.TimeWait, tracer.Closed, tracer.ReasonRSTReceived, Segment{"RST", false}},
+		{tracer.TimeWait, tracer.Closed, tracer.ReasonRecycled, Segment{"SYN", false}},
+		{tracer.TimeWait, tracer.Closed, tracer.ReasonExpired, Segment{}},
+		{tracer.FinWait2, tracer.Closed, tracer.ReasonRSTSent, Segment{"RST", true}},
+		{tracer.FinWait2, tracer.Closed, tracer.ReasonTimeWaitOverflow, Segment{}},
+		{tracer.Listen, tracer.Closed, tracer.ReasonClosed, Segment{}},
 	} {
 		if got := SegmentOf(&tracer.Transition{From: c.from, To: c.to, Reason: c.why}); got != c.want {
 			t.Errorf("%v -> %v (%v): %+v, want %+v", c.from, c.to, c.why, got, c.want)
@@ -141,10 +141,10 @@ func TestSegmentOf(t *testing.T) {
 func TestLasted(t *testing.T) {
 	for want, x := range map[string]tracer.Transition{
 		"an unknown time": {},
-		"60.5 s":          {Duration: 60500 * time.Millisecond, Precision: tracer.Exact},
-		"about 60.5 s":    {Duration: 60500 * time.Millisecond, Precision: tracer.Jiffy},
-		"at least 60.5 s": {Duration: 60500 * time.Millisecond, Precision: tracer.AtLeast},
-		"about 2 s until its namespace was removed": {Duration: 2 * time.Second, Precision: tracer.Jiffy, Reason: tracer.NetNSRemoved},
+		"60.5 s":          {Duration: 60500 * time.Millisecond, Precision: tracer.PrecisionExact},
+		"about 60.5 s":    {Duration: 60500 * time.Millisecond, Precision: tracer.PrecisionJiffy},
+		"at least 60.5 s": {Duration: 60500 * time.Millisecond, Precision: tracer.PrecisionAtLeast},
+		"about 2 s until its namespace was removed": {Duration: 2 * time.Second, Precision: tracer.PrecisionJiffy, Reason: tracer.ReasonNetNSRemoved},
 	} {
 		x.From, x.To = tracer.TimeWait, tracer.Closed
 		if got := (Life{x}).Lasted(tracer.TimeWait); got != want {

@@ -42,17 +42,17 @@ func SegmentOf(t *tracer.Transition) Segment {
 
 func closedBy(t *tracer.Transition) Segment {
 	switch t.Reason {
-	case tracer.Refused, tracer.Reset, tracer.RSTReceived:
+	case tracer.ReasonRefused, tracer.ReasonReset, tracer.ReasonRSTReceived:
 		return Segment{"RST", false}
-	case tracer.RSTSent:
+	case tracer.ReasonRSTSent:
 		return Segment{"RST", true}
-	case tracer.Recycled:
+	case tracer.ReasonRecycled:
 		return Segment{"SYN", false}
-	case tracer.OrderlyClosed:
+	case tracer.ReasonClosed:
 		if t.From == tracer.LastAck {
 			return Segment{"ACK", false}
 		}
-	case tracer.Aborted:
+	case tracer.ReasonAborted:
 		// These are the states in which tcp_disconnect() sends an RST (tcp_need_reset()).
 		switch t.From {
 		case tracer.Established, tracer.CloseWait, tracer.FinWait1, tracer.FinWait2, tracer.SynRecv:
