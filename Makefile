@@ -13,7 +13,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/finwait, one static binary (no compiler, no headers)
@@ -74,8 +74,15 @@ generate: ## compile bpf/ into tracer/ (clang-19, llvm-19, libbpf-dev)
 		{ echo "make generate needs clang-19 and llvm-19: apt-get install clang-19 llvm-19 libbpf-dev" >&2; exit 1; }
 	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=$(STRIP) $(GO) generate ./...
 
+# A header alone has functions that nobody calls.
+.PHONY: check-headers
+check-headers: ## fail if a header of bpf/ does not compile alone, with the flags of gen.go (clang-19, libbpf-dev)
+	@for h in bpf/*.h; do \
+		echo "#include \"$$h\"" | $(CLANG) -target bpf -fsyntax-only $$(sed -n 's/^.*bpf2go .* -- //p' gen.go) -Wno-unused -x c - || exit 1; \
+	done
+
 .PHONY: check-generate
-check-generate: generate ## regenerate and fail if what is committed differs
+check-generate: check-headers generate ## regenerate and fail if what is committed differs
 	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o
 
 .PHONY: fmt

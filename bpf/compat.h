@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What differs between kernels, in one place. A struct flavour (name___kernel)
- * describes how an older or newer kernel spells the same thing; the field's
- * presence decides, never the version.
+ * All differences between kernels. A struct flavour (name___kernel) describes how
+ * an older or newer kernel spells the same thing. The presence of a field decides,
+ * never the kernel's version.
  */
 #ifndef FINWAIT_COMPAT_H
 #define FINWAIT_COMPAT_H
@@ -13,8 +13,9 @@
 extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
 
 /*
- * A scalar at an address that the verifier knows nothing of: a load where it can be
- * told the type, else a call of a helper, which takes 10 ns.
+ * Reads a scalar at an address whose type the verifier does not know. From 6.2 on
+ * the verifier can be told the type, and this is a load. Before, it is a call of a
+ * helper, which takes 10 ns.
  */
 #define CORE_LOAD(type, addr, field) ({								\
 	__typeof_unqual__(((type *)0)->field) val_;						\
@@ -43,7 +44,7 @@ static __always_inline __u64 cgroup_id(struct cgroup *cgrp)
 	return BPF_CORE_READ(cgrp, kn, id);
 }
 
-/* The id of the ancestor of cgrp at the given level; cgrp itself is its own last ancestor. */
+/* The id of the ancestor of cgrp at this level. cgrp is its own last ancestor. 0: there is none. */
 static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgrp, __u32 level)
 {
 	__u64 entry = 0;
@@ -52,7 +53,7 @@ static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgrp, __u32 level
 	if (BPF_CORE_READ(cgrp, level) < (int)level)
 		return 0;
 
-	/* CO-RE relocates where the array begins, not an index that is not constant. */
+	/* CO-RE relocates the start of the array, but no index that is a variable. */
 	if (bpf_core_field_exists(((struct cgroup___6_1 *)0)->ancestors))
 		at = bpf_core_field_offset(struct cgroup___6_1, ancestors);
 	else if (bpf_core_field_exists(((struct cgroup___5_15 *)0)->ancestor_ids))
@@ -77,16 +78,16 @@ struct inet_timewait_death_row___5_15 {
 } __core;
 
 /*
- * inet_twsk_alloc() gives up when the namespace holds tcp_max_tw_buckets
- * minisocks; asked a moment later, this says whether that can have been: a few
- * may have gone since.
+ * inet_twsk_alloc() fails if the namespace holds tcp_max_tw_buckets minisocks. Can
+ * that have happened a moment ago? A few minisocks may have ended since, so an
+ * eighth of the limit is allowed for.
  */
 static __always_inline bool timewait_full(struct net *net)
 {
 	struct inet_timewait_death_row *row = &net->ipv4.tcp_death_row;
 	int alive = 0, max = 0;
 
-	/* A pointer for a short while in 6.0; nothing is claimed there. */
+	/* 6.0 had a pointer here, for one release: say no there. */
 	if (bpf_core_field_size(net->ipv4.tcp_death_row) <= sizeof(void *))
 		return false;
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Filters are constants: what is off is removed by the verifier. There are two
- * kinds. A connection filter is asked once per socket and its verdict kept, so
- * that a connection is shown whole or not at all. A transition filter is asked
- * for each.
+ * Filters are constants: the verifier removes a filter that is off. There are two
+ * kinds. A connection filter is asked once per socket, and its verdict is kept, so
+ * that a connection is shown whole or not at all. A transition filter is asked for
+ * every transition.
  */
 #ifndef FINWAIT_FILTER_H
 #define FINWAIT_FILTER_H
@@ -26,7 +26,7 @@ struct cgroup_filter {
 	__u32 pad;
 };
 
-/* How many entries of each list are in use; none: the filter is off. */
+/* How many entries of each list are in use; 0: the filter is off. */
 const volatile __u32 n_ports, n_local_ports, n_remote_ports, n_cidrs, n_pids, n_comms, n_netns, n_cgroups;
 
 const volatile __u16 ports[FILTER_MAX];
@@ -39,15 +39,15 @@ const volatile __u32 netns[FILTER_MAX];
 const volatile struct cgroup_filter cgroups[FILTER_MAX];
 const volatile __u16 only_family;
 
-/* One of the above is on. */
+/* At least one of the filters above is on. */
 const volatile __u8 filters_connections;
 
-/* Bit `to` of edges[from] lets that transition through. */
+/* Bit `to` of edges[from] lets the transition from -> to pass. */
 const volatile __u16 edges[16];
 const volatile __u8 filter_edges;
 const volatile __u64 min_duration_ns;
 
-/* Whether anything asks who made or closed a socket. */
+/* Something needs to know who created or closed a socket. */
 const volatile __u8 owners = 1;
 
 #define DEFINE_PORT_LIST(list)							\
@@ -126,7 +126,7 @@ static __always_inline bool in_comms(const __u8 *comm)
 	return false;
 }
 
-/* A minisock has no cgroup: it is asked with NULL when nothing was known of its socket. */
+/* cgrp: NULL for a minisock without a known socket, since a minisock has no cgroup. */
 static __always_inline bool in_cgroups(struct cgroup *cgrp)
 {
 	if (!cgrp)
@@ -142,11 +142,10 @@ static __always_inline bool in_cgroups(struct cgroup *cgrp)
 }
 
 /*
- * Does this connection pass? Before connect() has chosen a local port, a
- * filter on it can be neither passed nor failed. A global function, so that its
- * loops are verified once and not for every state that a caller can be in.
+ * Does this connection pass? Before connect() has chosen a local port, a filter on
+ * that port cannot be decided.
  */
-__noinline int judge_lists(const struct tuple *t, const struct owner *owner, bool port_pending)
+__verified_once int judge_lists(const struct tuple *t, const struct owner *owner, bool port_pending)
 {
 	int verdict = VERDICT_PASS;
 
@@ -187,7 +186,7 @@ static __always_inline __u8 judge(const struct tuple *t, const struct owner *own
 	return judge_lists(t, owner, port_pending);
 }
 
-/* A duration that is not known cannot be said to be long enough. */
+/* An unknown duration does not pass a minimum. */
 static __always_inline bool transition_passes(__u8 from, __u8 to, __u64 since_ns, __u64 now)
 {
 	if (filter_edges && !(edges[from & 15] & (1 << (to & 15))))

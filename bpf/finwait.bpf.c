@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* Every attach point of finwait. What they do is in the headers beside this file. */
+/* Every attach point of finwait. The headers beside this file say what happens there. */
 #include "kernel.h"
 #include "compat.h"
 #include "event.h"
@@ -9,19 +9,24 @@
 #include "unwind.h"
 #include "histogram.h"
 #include "tally.h"
-#include "netns.h"
+#include "audit.h"
+#include "output.h"
 #include "reason.h"
 #include "records.h"
+#include "handover.h"
 #include "minisock.h"
 #include "minisock_hooks.h"
 #include "minisock_fentry.h"
 #include "socket.h"
-#include "older.h"
+#include "existing.h"
 #include "nested.h"
 
 int set_state(unsigned long long *ctx);
 
-/* Another map than nowhere: that it and set_state hold each other is for the kernel to undo else. */
+/*
+ * A map apart from `nowhere`: if set_state used the map that holds it, the two
+ * would keep each other alive.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
@@ -37,10 +42,10 @@ struct {
 } nowhere SEC(".maps");
 
 /*
- * It can be in the middle of a run on the same CPU when those below call it. Since
- * 6.13 ("bpf: Find eligible subprogs for private stack support") a
- * program may be given one stack per CPU, which the second run would overwrite;
- * one with a tail call in it never is. This one leads nowhere.
+ * set_state can be entered while it already runs on this CPU, through the programs
+ * below. From 6.13 on ("bpf: Find eligible subprogs for private stack support") the
+ * kernel may give a program one private stack per CPU, which the second entry would
+ * overwrite. A program with a tail call never gets one. This tail call always fails.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int from, int to)
@@ -52,12 +57,13 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 }
 
 /*
- * Where a task can be interrupted in the middle of a tracepoint (from 7.0 on),
- * each of these may be too while those before it wait on the same CPU. User
- * space leaves the last two out elsewhere. A tail call does not ask whether
- * set_state is running, and spares the verifier three copies of it.
+ * Each program of this kind does the work of a set_state that the kernel skipped
+ * (nested.h). From 7.0 on a task can be preempted inside a tracepoint, so each of
+ * them can be skipped in turn; on older kernels user space leaves out the last two.
+ * A tail call does not check whether set_state is running. It also spares the
+ * verifier three copies of set_state.
  */
-#define TAKE_OVER(name)								\
+#define DEFINE_TAKEOVER(name)								\
 SEC("tp_btf/inet_sock_set_state")						\
 int BPF_PROG(name, struct sock *sk, int from, int to)				\
 {										\
@@ -68,9 +74,9 @@ int BPF_PROG(name, struct sock *sk, int from, int to)				\
 	return 0;								\
 }
 
-TAKE_OVER(set_state_nested)
-TAKE_OVER(set_state_third)
-TAKE_OVER(set_state_fourth)
+DEFINE_TAKEOVER(set_state_nested)
+DEFINE_TAKEOVER(set_state_third)
+DEFINE_TAKEOVER(set_state_fourth)
 
 SEC("tp_btf/timer_start")
 int BPF_PROG(timer_start, struct timer_list *timer)
@@ -126,16 +132,16 @@ int BPF_PROG(twsk_kill, struct inet_timewait_sock *tw)
 }
 
 SEC("iter/tcp")
-int older(struct bpf_iter__tcp *ctx)
+int existing(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
 
 	if (skc)
-		on_older(skc);
+		on_existing(skc);
 	return 0;
 }
 
-/* bpf2go only finds the types that something uses. */
+/* bpf2go exports a type only if something uses it. */
 struct exported {
 	struct event event;
 	struct account account;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The buckets of internal/histogram, which says why they are as they are. */
+/* The buckets of internal/histogram, which explains them. */
 #ifndef FINWAIT_HISTOGRAM_H
 #define FINWAIT_HISTOGRAM_H
 
@@ -7,7 +7,7 @@
 
 #define HISTOGRAM_BUCKETS	360
 
-/* The bucket that counts a duration. */
+/* The bucket for a duration. */
 static __always_inline __u32 histogram_bucket(__u64 ns)
 {
 	__u64 v = ns >> 9;
@@ -28,19 +28,19 @@ static __always_inline __u32 histogram_bucket(__u64 ns)
 	return index + (ns >> (e - 3)) + (e > 35 ? 24 : 0);
 }
 
-/* The same, where there are many branches: the verifier looks at it once. */
-__noinline __u32 histogram_index(__u64 ns)
+/* Like histogram_bucket(), for a caller that has many branches itself. */
+__verified_once __u32 histogram_index(__u64 ns)
 {
 	return histogram_bucket(ns);
 }
 
-/* Keeps the larger. Others may at the same time; who loses to them four times running gives up. */
+/* max = MAX(max, value), lock-free; gives up after losing four races. */
 static __always_inline void keep_max(__u64 *max, __u64 value)
 {
 	for (int i = 0; i < 4; i++) {
 		__u64 old = *(volatile __u64 *)max;
 
-		if (value <= old || __sync_val_compare_and_swap(max, old, value) == old)
+		if (value <= old || cmpxchg(max, old, value) == old)
 			return;
 	}
 }

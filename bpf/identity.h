@@ -4,10 +4,10 @@
 #define FINWAIT_IDENTITY_H
 
 #include "kernel.h"
+#include "compat.h"
 #include "event.h"
-#include "filter.h"
 
-/* A bit in the first byte that is 0, and none below; 0: there is no such byte (Warren, Hacker's Delight, 6-1). */
+/* The top bit of the first byte that is 0; 0: no byte is (Warren, Hacker's Delight, 6-1). */
 static __always_inline __u64 first_zero(__u64 bytes)
 {
 	__u64 zeroes = (bytes - 0x0101010101010101) & ~bytes & 0x8080808080808080;
@@ -16,10 +16,9 @@ static __always_inline __u64 first_zero(__u64 bytes)
 }
 
 /*
- * The process of a task, not the thread: pid and comm are what /proc/PID/comm
- * says. The name is loaded as words: a helper copies it byte by byte, which takes
- * 100 ns. Before 5.17 the bytes after its end could be those of an older one.
- * comm is aligned to 4.
+ * The process of a task, not the thread: pid and comm are as in /proc/PID/comm. The
+ * name is loaded as words, since a helper copies it byte by byte, which takes 100 ns.
+ * Before 5.17 the rest of an earlier name could follow its end. comm: aligned to 4.
  */
 static __always_inline __u32 process_of(struct task_struct *task, __u8 *comm)
 {
@@ -42,9 +41,9 @@ static __always_inline __u32 current_process(__u8 *comm)
 }
 
 /*
- * The process that called connect(), listen(), shutdown() or close(). Only to be
- * called where the kernel runs in the caller's context. A kernel thread is
- * nobody: a worker that opens an MPTCP subflow does so for somebody else.
+ * The process that called connect(), listen(), shutdown() or close(). To be used only
+ * where the kernel runs in the context of the caller. A kernel thread is no caller: a
+ * worker opens an MPTCP subflow for another process.
  */
 static __always_inline __u32 calling_process(__u8 *comm)
 {
@@ -61,9 +60,9 @@ static __always_inline bool v4_mapped(const __u8 *addr)
 }
 
 /*
- * Addresses and ports of a socket or minisock, which both begin with a
- * sock_common. An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0
- * is one that the kernel has not chosen, or has given back already.
+ * Reads addresses and ports of a socket or a minisock: both begin with a sock_common.
+ * An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0 is not chosen yet, or
+ * has been given back.
  */
 static __always_inline void read_ends(struct tuple *t, struct sock_common *skc)
 {
@@ -78,7 +77,7 @@ static __always_inline void read_ends(struct tuple *t, struct sock_common *skc)
 	if (t->family == AF_INET6) {
 		bpf_core_read(t->saddr, 16, &skc->skc_v6_rcv_saddr);
 		bpf_core_read(t->daddr, 16, &skc->skc_v6_daddr);
-		/* A listener has no remote address, a socket bound to :: no local one. */
+		/* One address may be empty: a listener has no remote one, a socket bound to :: no local one. */
 		if (!v4_mapped(t->daddr) && !v4_mapped(t->saddr))
 			return;
 		t->family = AF_INET;
@@ -104,7 +103,7 @@ static __always_inline void read_ports(struct tuple *t, struct sock *sk)
 	t->sport = sk->__sk_common.skc_num;
 }
 
-/* The same of a socket that the verifier knows to be one: loads, in place of calls. */
+/* Like read_tuple(), with loads instead of helpers: the verifier knows the type of sk. */
 static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 {
 	struct sock_common *skc = &sk->__sk_common;

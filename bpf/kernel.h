@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few kernel types that finwait reads, cut down to the fields it needs.
+ * The few kernel types that finwait reads, with only the fields that it needs.
  * CO-RE relocates every access at load time, so one object serves every
- * little-endian machine and no vmlinux.h is needed to build it. Each struct
- * names the kernel header that it comes from.
+ * little-endian machine, and the build needs no vmlinux.h. Each struct names the
+ * kernel header that it comes from.
  */
 #ifndef FINWAIT_KERNEL_H
 #define FINWAIT_KERNEL_H
@@ -29,6 +29,26 @@ typedef _Bool bool;
 #include <bpf/bpf_tracing.h>
 
 #define __core __attribute__((preserve_access_index))
+
+/*
+ * A function with a stack frame of its own. Not inlined, its locals do not lie in the
+ * frame of the caller (all frames of a call chain together may take 512 bytes), and
+ * the caller saves no registers where it does not call.
+ */
+#define __own_frame	__noinline
+
+/*
+ * A global function. The verifier checks it once, for any arguments, instead of on
+ * every path that leads to a call. So it must test a pointer for NULL itself, and
+ * its caller knows nothing of the result.
+ */
+#define __verified_once	__noinline
+
+/* Atomic operations, by the kernel's names. Each returns the old value. */
+#define cmpxchg(ptr, old, new)	__sync_val_compare_and_swap(ptr, old, new)
+#define xchg(ptr, value)	__sync_lock_test_and_set(ptr, value)
+#define atomic_add(ptr, value)	__sync_fetch_and_add(ptr, value)
+#define atomic_or(ptr, bits)	__sync_fetch_and_or(ptr, bits)
 
 /* include/uapi/linux/bpf.h */
 enum {
@@ -212,7 +232,7 @@ struct inet_sock {
 	__be16 inet_sport;
 } __core;
 
-/* include/linux/tcp.h: its first member chain begins with a struct sock */
+/* include/linux/tcp.h: begins with a struct sock */
 struct tcp_sock {
 	__u32 packets_out;
 	__u32 snd_una;

@@ -6,32 +6,32 @@
 #include "event.h"
 
 enum verdict {
-	VERDICT_NONE,		/* not asked yet */
+	VERDICT_NONE,		/* the filters have not been asked yet */
 	VERDICT_PASS,
 	VERDICT_REJECT,
 	VERDICT_UNDECIDED,	/* a port is not known yet */
 };
 
-/* What is kept of a full socket, from its first transition until it is closed. */
+/* The record of a full socket, from its first transition until it is closed. */
 struct sock_info {
-	__u64 key;		/* of its address (socket_key()); 0: the place is free */
-	__u64 since_ns;		/* when its state was entered; 0: not seen */
-	__u64 cookie;		/* 0: not asked for yet, or not final */
-	__u64 opened_ns;	/* first transition, which waits for a port to be known; 0: none */
+	__u64 key;		/* socket_key() of its address; 0: the slot is free */
+	__u64 since_ns;		/* when `state` was entered; 0: unknown */
+	__u64 cookie;		/* 0: not read yet, or the kernel will still change it */
+	__u64 deferred_ns;	/* time of a first transition that waits until a port is known; 0: none waits */
 	struct owner owner;
 	struct closer closer;
-	__u8 state;		/* the last that was entered, as far as seen; since_ns is of it */
+	__u8 state;		/* the last state that a hook saw it enter */
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 role;
 	__u8 verdict;
-	__u8 untracked;		/* no room to follow it into a minisock */
-	__u8 deferred_fin;	/* shutdown() came before the handshake was over: a softirq will send the FIN */
-	__u16 old_port;		/* of an earlier life, still in inet_sport */
+	__u8 untracked;		/* there was no room for a record of its minisock */
+	__u8 deferred_fin;	/* shutdown() came before the end of the handshake: a softirq will send the FIN */
+	__u16 old_port;		/* port of an earlier life, which is still in inet_sport */
 	__u16 err;		/* sk_err at the last transition */
-	__u8 handed_over;	/* to a minisock in an earlier life, for all that is known; that may be living still */
-	__u8 spilled;		/* it is in the hash */
-	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
-	__u32 netns_slot;	/* of its namespace's totals */
+	__u8 lived_before;	/* an earlier life of this socket may have a minisock that still exists */
+	__u8 spilled;		/* the record is in the hash */
+	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
+	__u32 netns_slot;	/* index of its namespace's totals */
 };
 
 #ifndef SOCKET_SLOTS
@@ -39,8 +39,8 @@ struct sock_info {
 #endif
 
 /*
- * Written by the set_state handler, once by the iterator for sockets that are
- * older than the programs (records.h). User space gives the hash room.
+ * Records of full sockets (records.h). Written by set_state; for sockets that
+ * existed before, once by the iterator. User space sizes the hash before loading.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -57,7 +57,7 @@ struct {
 	__type(value, struct sock_info);
 } sockets SEC(".maps");
 
-/* The owner of a listener. The kernel copies it to each socket that is accepted. */
+/* The owner of a listener. The kernel copies it to each accepted socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
@@ -66,41 +66,41 @@ struct {
 } listeners SEC(".maps");
 
 enum mini_flags {
-	MINI_JOINED = 1 << 0,	/* the full socket has handed over, or there was none */
-	MINI_ENDED  = 1 << 1,	/* the minisock is gone; whoever set this tells of it */
-	MINI_TOLD   = 1 << 3,	/* that has been done, and nobody looks at the record any more */
-	MINI_ASIDE  = 1 << 4,	/* there is a copy of it by address (expect_minisock()) */
-	MINI_FOUND  = 1 << 2,	/* its birth was not seen */
+	MINI_ASIDE	 = 1 << 0,	/* a copy of the record is in the hash, by address (hand_over_prepare()) */
+	MINI_HANDED_OVER = 1 << 1,	/* the full socket has handed over, or there was no full socket */
+	MINI_ENDED	 = 1 << 2,	/* the minisock is gone; the program that set this tells its end */
+	MINI_TOLD	 = 1 << 3,	/* its end has been told, and no program uses the record any more */
 };
 
-/* What is kept of a minisock, from the moment that its socket may become one. */
+/* The record of a minisock. It is made when its socket may become one with the next step. */
 struct mini_info {
-	__u64 cookie;		/* under which it is in the array; 0: the place is free */
-	__u64 since_ns;		/* when the state before TIME_WAIT was entered; 0: not seen */
-	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not */
-	__u64 minisock;		/* its address; 0: the full socket is still there */
-	__u64 expires;		/* of its timer, in jiffies, as last seen */
+	__u64 cookie;		/* key in the array; 0: the slot is free */
+	__u64 since_ns;		/* when `from` was entered; 0: unknown */
+	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not begun */
+	__u64 minisock;		/* address of the minisock; 0: it is still a full socket */
+	__u64 expires;		/* expiry of its timer in jiffies, as last seen */
 	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
-	__u32 counted;		/* the state that it is counted under as live; 0: it is not */
+	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
 	__u32 netns_slot;
 	__u8 from;		/* the state before TIME_WAIT: FIN_WAIT_2 or CLOSING */
-	__u8 precision;		/* of since_ns */
-	__u8 time_wait_precision;
+	__u8 precision;		/* enum precision, of since_ns */
+	__u8 time_wait_precision;	/* of time_wait_ns */
 	__u8 role;
 	__u8 verdict;
-	__u8 spilled;		/* it is in the hash, under its cookie */
+	__u8 spilled;		/* the record is in the hash, by cookie */
 	__u8 pad[2];
-	/* From here on only if owners is set: user space leaves it out of the map's values else. */
+	/* Present only if `owners` is set; otherwise user space shortens the map's value to end here. */
 	struct owner owner;
 	struct closer closer;
 	__u32 pad2;
 };
 
 /*
- * Written when a socket enters FIN_WAIT_2 or CLOSING, dropped when it or its
- * minisock is gone (records.h).
+ * Records of minisocks (records.h). Written when a socket enters FIN_WAIT_2 or
+ * CLOSING; dropped when the socket or its minisock is gone. User space sizes both
+ * maps from tcp_max_tw_buckets before loading.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -109,10 +109,10 @@ struct {
 	__type(value, struct mini_info);
 } minisock_slots SEC(".maps");
 
-/* How many places the array has, a power of two. */
-const volatile __u32 minisock_places = 1;
+/* How many slots the array has: a power of two. */
+const volatile __u32 n_minisock_slots = 1;
 
-/* Keyed by cookie, or by address where the minisock has none. User space sizes both from tcp_max_tw_buckets before loading. */
+/* The key is the cookie, or the address of a minisock that has no cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -121,7 +121,10 @@ struct {
 	__type(value, struct mini_info);
 } minisocks SEC(".maps");
 
-/* Inode of a socket -> the process that holds it. Filled from /proc, once, for sockets older than the programs. */
+/*
+ * Inode of a socket -> the process that holds it. For sockets that existed before;
+ * user space fills it once, from /proc.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -130,77 +133,7 @@ struct {
 	__type(value, struct owner);
 } holders SEC(".maps");
 
-/* User space sets the size before loading. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} events SEC(".maps");
-
-/*
- * Where every transition went. Only ever added to, atomically: a handler can
- * be interrupted by one for another socket on the same CPU.
- */
-struct account {
-	__u64 seen;
-	__u64 filtered;
-	__u64 delivered;	/* to the ring buffer; without a stream, to the totals */
-	__u64 ring_full;
-	__u64 map_full;
-	__u64 rescued;		/* handed to set_state by a program that takes over */
-	__u64 births_rescued;	/* told by twsk_schedule in place of twsk_alloc */
-	__u64 missed;		/* no program was run; the next transition of the socket tells */
-	__u64 unwind_failed;	/* timer cancelled, but the kernel gave no stack to tell why */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct account);
-} accounts SEC(".maps");
-
-#define count(field)								\
-	do {									\
-		__u32 zero_ = 0;						\
-		struct account *acc_ = bpf_map_lookup_elem(&accounts, &zero_);	\
-		if (acc_)							\
-			__sync_fetch_and_add(&acc_->field, 1);			\
-	} while (0)
-
-/* A minisock has found no room in the map since the start. */
+/* Since the start, the hash had no room for some minisock. */
 __u32 minisocks_full;
-
-/* Without a stream there are only totals. */
-const volatile __u8 stream = 1;
-
-/* User space sleeps without a timer and wants to be woken by the next event. */
-__u32 reader_sleeps;
-
-/* Half of the ring: past this the reader is woken at once, and once. */
-const volatile __u64 wake_bytes = 2048;
-
-/* The ring was fuller than that when it was last looked at. */
-__u8 half_full;
-
-static __always_inline void output(struct event *e)
-{
-	bool fuller = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes;
-	bool sleeps = reader_sleeps, wake = sleeps || (fuller && !half_full);
-
-	if (fuller != half_full)
-		half_full = fuller;
-	if (sleeps)
-		reader_sleeps = 0;
-	if (!bpf_ringbuf_output(&events, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
-		count(delivered);
-		return;
-	}
-	count(ring_full);
-	/* The wake-up went with the event. */
-	if (wake)
-		half_full = 0;
-	if (sleeps)
-		reader_sleeps = 1;
-}
 
 #endif

@@ -1,48 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The life of a minisock: the small timewait socket that takes over from a
- * full one in FIN_WAIT_2 or TIME_WAIT, and that inet_sock_set_state never
- * speaks of. mini_armed(), mini_segment() and mini_ended() are what happens to
- * it; they do not care which hook saw it.
+ * The life of a minisock: the small timewait socket that takes over from a full
+ * socket in FIN_WAIT_2 or TIME_WAIT. inet_sock_set_state does not report it.
+ * mini_armed(), mini_segment() and mini_ended() handle what happens to it, for
+ * any set of hooks.
  *
- * A minisock is reachable from other CPUs before its full socket is done with
- * the hand-over. So everything about the socket is put into the map before
- * (expect_minisock), the start of TIME_WAIT is claimed with a compare-and-swap,
- * and the entry is deleted by whichever of hand-over and end comes second.
+ * Other CPUs can reach a minisock before its full socket has finished the hand-over.
+ * So the record is written before the hand-over (hand_over_prepare()), the start of
+ * TIME_WAIT is claimed with a cmpxchg, and whichever of hand-over and end comes
+ * second deletes the record.
  */
 #ifndef FINWAIT_MINISOCK_H
 #define FINWAIT_MINISOCK_H
 
 #include "kernel.h"
+#include "event.h"
 #include "compat.h"
 #include "maps.h"
 #include "filter.h"
 #include "identity.h"
-#include "netns.h"
-#include "records.h"
-#include "tally.h"
 #include "unwind.h"
+#include "tally.h"
+#include "audit.h"
+#include "output.h"
+#include "reason.h"
+#include "records.h"
 
-/* Ticks per second, and the address of tw_timer_handler(). */
+/* CONFIG_HZ, and the address of tw_timer_handler(). */
 const volatile __u32 hz = 250;
 const volatile __u64 tw_timer_handler;
 
-/* The fentry hooks are in use (minisock_fentry.h), not the tracepoints. */
-const volatile __u8 fentry;
+/* The hooks see every re-arm, and count it there (on_twsk_schedule()). */
+const volatile __u8 sees_rearms;
 
-/* When every hook was attached and every older socket had been visited; 0: not yet. */
+/* When every hook was attached and every existing socket had been visited; 0: not yet. */
 __u64 attached_ns;
 
-/* A minisock as it is now, read once per hook. */
+/* The minisock that a hook fires for, as it is now. Read once per run of a program. */
 struct mini {
 	struct inet_timewait_sock *tw;
-	struct sock_common *skc;	/* where addresses and ports are read */
+	struct sock_common *skc;	/* where its addresses and ports are read */
 	__u64 cookie;
 	__u64 expires;
 	__u64 now;
 	__u8 substate;		/* FIN_WAIT_2 or TIME_WAIT */
 	__u8 hook;
-	bool by_address;	/* its record is */
+	bool by_address;	/* the key of its record is its address */
 };
 
 static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock *tw, __u8 hook)
@@ -58,9 +61,9 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 }
 
 /*
- * By cookie; by address where the minisock had none when it was found, or where
- * its socket lives on with its cookie (expect_minisock()). What comes back may be
- * the record of a full socket that is yet to become this minisock.
+ * The key is the cookie. It is the address if the minisock had no cookie when it was
+ * found, or if its full socket lives on with the same cookie (hand_over_prepare()).
+ * The result may be the record of a full socket that has not become this minisock yet.
  */
 static __always_inline struct mini_info *find_mini(struct mini *m)
 {
@@ -78,7 +81,7 @@ static __always_inline struct mini_info *find_mini(struct mini *m)
 	return info && !info->minisock ? info : NULL;
 }
 
-/* When the timer was last armed for TIME_WAIT, to the jiffy. */
+/* When the timer was last armed for TIME_WAIT, to the jiffy: computed from its expiry. */
 static __always_inline __u64 armed_at(const struct mini *m)
 {
 	__s64 ago = (__s64)(bpf_jiffies64() - (m->expires - (__u64)TIMEWAIT_LEN * hz));
@@ -86,13 +89,13 @@ static __always_inline __u64 armed_at(const struct mini *m)
 	return ago > 0 ? m->now - (__u64)ago * (1000000000ull / hz) : m->now;
 }
 
-/* By the segment that is being dropped: a FIN arms the timer for TIME_WAIT. */
+/* Has the segment that is being dropped armed the timer? A FIN does, for TIME_WAIT. */
 static __always_inline bool armed_just_now(const struct mini *m)
 {
 	return m->now - armed_at(m) <= 2 * (1000000000ull / hz);
 }
 
-/* What an event says of the minisock, whatever it is that happens to it. */
+/* Fills in what every event of this minisock has. */
 static __always_inline void describe_mini(struct event *e, const struct mini *m, const struct mini_info *info)
 {
 	__builtin_memset(e, 0, sizeof(*e));
@@ -121,12 +124,12 @@ static __always_inline void emit_mini(struct event *e, __u8 verdict)
 		count(filtered);
 }
 
-/* TIME_WAIT begins. Several CPUs may see it; one claims it. */
-static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __u64 at, __u8 precision)
+/* TIME_WAIT begins. Several CPUs may see it: the cmpxchg lets one of them tell it. */
+static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, __u64 at, __u8 precision)
 {
 	struct event e;
 
-	if (__sync_val_compare_and_swap(&info->time_wait_ns, 0, at))
+	if (cmpxchg(&info->time_wait_ns, 0, at))
 		return 0;
 	info->time_wait_precision = precision;
 	describe_mini(&e, m, info);
@@ -135,16 +138,16 @@ static __noinline int enter_time_wait(struct mini *m, struct mini_info *info, __
 	e.time_ns = at;
 	e.since_ns = info->since_ns;
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
-	e.reason = e.from == TCP_FIN_WAIT2 ? REASON_FIN_RECEIVED : REASON_NONE;
-	if (__sync_val_compare_and_swap(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
-		move_live(&e, info->from, TCP_TIME_WAIT);
+	e.reason = time_wait_reason(e.from);
+	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
+		tally_move(&e, info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
 	return 0;
 }
 
 /*
- * The FIN came unseen: its time is worked out from the timer that it armed. A
- * jiffy is coarse, and must not lie before the state that it ended.
+ * No hook saw the FIN. Its time is computed from the timer that it armed. That is
+ * exact to the jiffy only, so it is not let before the start of the state.
  */
 static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_info *info)
 {
@@ -153,25 +156,22 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 	enter_time_wait(m, info, at > info->since_ns ? at : info->since_ns, PRECISION_JIFFY);
 }
 
-static __always_inline void count_rearm(struct mini_info *info)
+static __always_inline void note_rearm(struct mini_info *info)
 {
-	__sync_fetch_and_add(&info->rearms, 1);
-	if (info->verdict == VERDICT_PASS && !no_totals)
+	atomic_add(&info->rearms, 1);
+	if (info->verdict == VERDICT_PASS && totals_on)
 		tally_rearm();
 }
 
-/*
- * The timer runs to another moment than before: in TIME_WAIT, a re-arm. A hook
- * that sees each re-arm counts them itself (on_twsk_schedule()).
- */
+/* Has the expiry of the timer changed? In TIME_WAIT that is a re-arm. */
 static __always_inline void note_timer(const struct mini *m, struct mini_info *info, bool was_time_wait)
 {
 	__u64 before = info->expires;
 
-	if (fentry || m->expires == before)
+	if (sees_rearms || m->expires == before)
 		return;
-	if (__sync_val_compare_and_swap(&info->expires, before, m->expires) == before && was_time_wait)
-		count_rearm(info);
+	if (cmpxchg(&info->expires, before, m->expires) == before && was_time_wait)
+		note_rearm(info);
 }
 
 static __always_inline __u32 mini_netns_slot(const struct mini *m)
@@ -182,11 +182,11 @@ static __always_inline __u32 mini_netns_slot(const struct mini *m)
 }
 
 /*
- * Puts one into the map whose birth was not seen, with what can be known of it:
- * that is not who owns it. since_ns: when it was found, if that is of use. 1 if
- * it passes the filters, 0 if not, or an errno less than 0.
+ * Adds a record for a minisock whose birth was not seen. Its owner is unknown.
+ * since_ns: time found, or 0. Returns 1 if the minisock passes the filters, 0 if
+ * not, or -errno.
  */
-static __noinline long add_found(struct mini *m, __u64 since_ns)
+static __own_frame long add_found(struct mini *m, __u64 since_ns)
 {
 	struct inet_timewait_sock *tw = m->tw;
 	__u64 addr = (__u64)tw;
@@ -198,7 +198,7 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 	info.minisock = addr;
 	info.expires = m->expires;
 	info.netns = t.netns;
-	info.flags = MINI_JOINED | MINI_FOUND;
+	info.flags = MINI_HANDED_OVER;
 	info.from = TCP_FIN_WAIT2;
 	if (m->substate == TCP_TIME_WAIT) {
 		info.time_wait_ns = armed_at(m);
@@ -207,15 +207,15 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 		info.since_ns = since_ns;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	info.verdict = judge(&t, &info.owner, NULL, false); /* nobody */
+	info.verdict = judge(&t, &info.owner, NULL, false); /* the owner is empty */
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	info.netns_slot = mini_netns_slot(m);
 	if (m->by_address)
 		err = spill(addr, &info);
-	else /* another life's may be there */
+	else /* the record of another life may have this cookie */
 		err = find_record(m->cookie) ? -EEXIST : add_record(m->cookie, &info, false);
-	/* It has been visited meanwhile (older_mini()), and is known by the cookie that it was given. */
+	/* Meanwhile existing_mini() may have given it a cookie, and added a record under that. */
 	if (!err && !m->cookie && BPF_CORE_READ(tw, __tw_common.skc_cookie.counter)) {
 		drop_spilled(addr);
 		return -EEXIST;
@@ -223,20 +223,20 @@ static __noinline long add_found(struct mini *m, __u64 since_ns)
 	return err ?: info.verdict == VERDICT_PASS;
 }
 
-/* One that nothing is known of is counted as live under another state; 0: it came, or went. */
-static __noinline int move_found(struct mini *m, __u32 from, __u32 to)
+/* Moves a minisock without a known owner between live counts. State 0: it is not counted. */
+static __own_frame int tally_found(struct mini *m, __u32 from, __u32 to)
 {
 	struct event e = {};
 
-	if (no_totals)
+	if (!totals_on)
 		return 0;
 	if (split_by)
 		read_tuple(&e.tuple, m->skc);
-	move_live(&e, from, to);
+	tally_move(&e, from, to);
 	return 0;
 }
 
-/* DCCP had minisocks with the same timer until 6.16. */
+/* Until 6.16 DCCP had minisocks with the same timer. */
 static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 {
 	struct proto *prot = BPF_CORE_READ(tw, __tw_common.skc_prot);
@@ -246,75 +246,7 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 	return name[0] == 'T' && name[1] == 'C' && name[2] == 'P';
 }
 
-/*
- * The socket may become a minisock with its next step; all that is known of it
- * goes into the map now. A function of its own, for the sake of the stack.
- */
-static __noinline int expect_minisock(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
-{
-	struct mini_info info = {
-		.since_ns  = sock->since_ns,
-		.precision = sock->precision,
-		.owner	   = sock->owner,
-		.closer	   = sock->closer,
-		.netns	   = netns_inum,
-		.from	   = state,
-		.role	   = sock->role,
-		.verdict   = sock->verdict,
-		.counted   = sock->counted,
-		.netns_slot = sock->netns_slot,
-	};
-
-	struct mini_info *living = sock->handed_over ? find_record(cookie) : NULL;
-	long err = 0;
-
-	/*
-	 * connect(AF_UNSPEC) and connect() give a socket a new life under its old
-	 * cookie, while the minisock of the old one is still there: from now on that
-	 * is found by its address. If it ends meanwhile, it has not found the copy.
-	 */
-	if (living && living->minisock && !(living->flags & MINI_ENDED)) {
-		__u64 addr = living->minisock;
-
-		drop_spilled(addr); /* of another minisock, whose end was missed */
-		err = spill(addr, living);
-		if (!err && __sync_fetch_and_or(&living->flags, MINI_ASIDE) & MINI_ENDED)
-			drop_spilled(addr);
-	}
-	if (living && !err)
-		drop_record(living, cookie);
-	if (!err)
-		err = add_record(cookie, &info, living != NULL);
-	if (err == -EEXIST) { /* the end of its last life was missed */
-		living = find_record(cookie);
-		if (living)
-			drop_record(living, cookie);
-		err = add_record(cookie, &info, true);
-	}
-	sock->untracked = err != 0;
-	return 0;
-}
-
-/*
- * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if that is
- * the hand-over to a minisock, which is no close.
- */
-static __always_inline bool hand_over(__u64 cookie)
-{
-	struct mini_info *info = find_record(cookie);
-
-	if (!info)
-		return false;
-	if (!info->minisock) {
-		drop_record(info, cookie);
-		return false;
-	}
-	if (__sync_fetch_and_or(&info->flags, MINI_JOINED) & MINI_TOLD)
-		drop_record(info, cookie);
-	return true;
-}
-
-/* A timer of one that there is no record of. */
+/* A timer was started for a minisock without a record. */
 static __always_inline void mini_found(struct mini *m, bool birth)
 {
 	long found;
@@ -323,8 +255,8 @@ static __always_inline void mini_found(struct mini *m, bool birth)
 		return;
 	found = add_found(m, 0);
 	if (found > 0)
-		move_found(m, 0, m->substate);
-	/* One with a cookie is of a socket that there was no room for either: hands_over() counts it. */
+		tally_found(m, 0, m->substate);
+	/* If it has a cookie, there was no room for its full socket either: hand_over_taken() counts that. */
 	if (found < 0 && found != -EEXIST && !m->cookie && !raw) {
 		count(seen);
 		count(map_full);
@@ -336,8 +268,8 @@ static __always_inline void mini_found(struct mini *m, bool birth)
 }
 
 /*
- * A timewait timer was started: the minisock's first breath, or a re-arm. birth:
- * without a record of it, it is the former.
+ * A timewait timer was started: at the birth of the minisock, or as a re-arm.
+ * birth: without a record, take it for a birth.
  */
 static __always_inline void mini_armed(struct mini *m, bool birth)
 {
@@ -364,12 +296,12 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 	note_timer(m, info, m->substate == TCP_TIME_WAIT);
 }
 
-/* A segment met the minisock and was dropped after it was dealt with. */
+/* The minisock has handled a segment, which is dropped now. */
 static __always_inline void mini_segment(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 
-	/* The address of a freed minisock may have been given to another. */
+	/* The record may be of an earlier minisock at this address. */
 	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)
 		return;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
@@ -384,11 +316,11 @@ static __always_inline void mini_segment(struct mini *m)
 }
 
 /*
- * The timer is moved to another slot of the wheel. It may have been moved within
- * its slot before, which no hook tells: then the FIN came before this segment. A function of
- * its own, for the sake of the stack.
+ * The timer moves to another slot of the timer wheel. An earlier re-arm within the
+ * same wheel slot fires no tracepoint; if there was one, the FIN arrived before
+ * this segment.
  */
-static __noinline int mini_moves(struct mini *m)
+static __own_frame int mini_moves(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 
@@ -403,8 +335,8 @@ static __noinline int mini_moves(struct mini *m)
 	return 0;
 }
 
-/* The minisock is gone: from now on it is not live. A function of its own, for the sake of the stack. */
-static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reason)
+/* Tells the end of a minisock, which is not live from now on. */
+static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 reason)
 {
 	bool waited = info->time_wait_ns != 0;
 	__u32 counted;
@@ -421,17 +353,17 @@ static __noinline int tell_end(struct mini *m, struct mini_info *info, __u8 reas
 	if (waited)
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
-	counted = __sync_lock_test_and_set(&info->counted, 0);
+	counted = xchg(&info->counted, 0);
 	if (counted)
-		move_live(&e, counted, 0);
+		tally_move(&e, counted, 0);
 	return 0;
 }
 
 /*
- * The end of one that there is no record of. It came to be unseen; where there
- * was no room for it, that has been counted.
+ * The end of a minisock without a record: its birth was missed, or the map was full.
+ * A full map has been counted already.
  */
-static __noinline int found_ended(struct mini *m, __u8 reason)
+static __own_frame int found_ended(struct mini *m, __u8 reason)
 {
 	bool waited = m->substate == TCP_TIME_WAIT;
 	struct event e = {};
@@ -462,7 +394,7 @@ static __noinline int found_ended(struct mini *m, __u8 reason)
 	return 0;
 }
 
-/* Under its cookie there may be the record of its socket's new life by now. */
+/* Deletes its record. The cookie may have the record of the socket's next life by now: that stays. */
 static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 {
 	__u64 addr = (__u64)m->tw;
@@ -474,8 +406,7 @@ static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 		drop_spilled(addr);
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline int mini_ended(struct mini *m, __u8 reason)
+static __own_frame int mini_ended(struct mini *m, __u8 reason)
 {
 	struct mini_info *info = find_mini(m);
 	__u32 flags;
@@ -488,7 +419,7 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 			audit_mini_gone(mini_netns_slot(m), reason, false);
 		return 0;
 	}
-	flags = __sync_fetch_and_or(&info->flags, MINI_ENDED);
+	flags = atomic_or(&info->flags, MINI_ENDED);
 	if (flags & MINI_ENDED)
 		return 0;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns)
@@ -498,35 +429,14 @@ static __noinline int mini_ended(struct mini *m, __u8 reason)
 	tell_end(m, info, reason);
 	if (audit)
 		audit_mini_gone(info->netns_slot, reason, true);
-	/* Until here the record is in use: a hand-over that comes now deletes it, and its memory is another's. */
-	flags = __sync_fetch_and_or(&info->flags, MINI_TOLD);
-	if (flags & MINI_JOINED)
+	/* The record may be freed from here on: a hand-over on another CPU deletes it once MINI_TOLD is set. */
+	flags = atomic_or(&info->flags, MINI_TOLD);
+	if (flags & MINI_HANDED_OVER)
 		forget_mini(m, flags);
 	return 0;
 }
 
-/* What ended a minisock before its timer fired, by the function that did it. */
-static __always_inline __u8 early_reason(const struct mini *m, __u32 caller)
-{
-	switch (caller) {
-	case CALLER_SEGMENT:
-		return REASON_RST_RECEIVED;
-	case CALLER_RECEIVE:
-		/* tcp_v4_rcv() kills FIN_WAIT_2 after TCP_TW_RST, TIME_WAIT after TCP_TW_SYN. */
-		return m->substate == TCP_FIN_WAIT2 ? REASON_RST_SENT : REASON_RECYCLED;
-	case CALLER_CONNECT:
-		return REASON_REUSED;
-	case CALLER_ABORT:
-		return REASON_DESTROYED;
-	case CALLER_PURGE:
-		return REASON_NETNS_REMOVED;
-	default:
-		return REASON_KILLED;
-	}
-}
-
-/* A function of its own, for the sake of the stack. */
-static __noinline int emit_raw_mini(struct mini *m)
+static __own_frame int emit_raw_mini(struct mini *m)
 {
 	struct mini_info *info = find_mini(m);
 	struct owner nobody = {};
@@ -543,7 +453,7 @@ static __noinline int emit_raw_mini(struct mini *m)
 	e.minisock = (__u64)m->tw;
 	e.owner.pid = current_process(e.owner.comm);
 	e.from = m->substate;
-	e.flags = EVENT_RAW | EVENT_MINISOCK;
+	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
 	e.cpu = bpf_get_smp_processor_id();
 	e.timer_left = (__s32)(m->expires - bpf_jiffies64());

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What the kernel's own functions tell of a minisock, where programs can be
- * attached to functions: its birth, each arming of its timer, its end. They run
- * for minisocks only, and miss nothing that timers do not show.
+ * The fentry hooks: kernel functions that run at the birth of a minisock, whenever
+ * its timer is armed, and at its end. They run for minisocks only, and see re-arms
+ * that the timer tracepoints do not show.
  *
- * FIN_WAIT_2 becomes TIME_WAIT in tcp_timewait_state_process(), which arms the
- * timer for it: so __inet_twsk_schedule() tells that too, at the same moment on
- * every kernel, and is not called for the segments that change nothing.
+ * tcp_timewait_state_process() turns FIN_WAIT_2 into TIME_WAIT and arms the timer
+ * for it. So __inet_twsk_schedule() shows that change too, at the same moment on
+ * every kernel. It is not called for segments that change nothing.
  */
 #ifndef FINWAIT_MINISOCK_FENTRY_H
 #define FINWAIT_MINISOCK_FENTRY_H
 
 #include "kernel.h"
+#include "event.h"
 #include "maps.h"
-#include "minisock.h"
 #include "unwind.h"
+#include "output.h"
+#include "reason.h"
+#include "minisock.h"
 
 /*
- * inet_twsk_alloc() has made a minisock out of sk. Nobody else can reach it yet;
- * it has its cookie and its state, but neither IPv6 addresses nor a timer.
+ * inet_twsk_alloc() has made a minisock out of sk. No other CPU can reach it yet. It
+ * has its cookie and its state, but no IPv6 addresses and no timer.
  */
 static __always_inline void on_twsk_alloc(struct sock *sk, struct inet_timewait_sock *tw)
 {
@@ -36,9 +39,9 @@ static __always_inline void on_twsk_alloc(struct sock *sk, struct inet_timewait_
 }
 
 /*
- * The timer is about to be armed, for the first time or again. The first time
- * tells of births as well: on_twsk_alloc() can be interrupted in a process by a
- * softirq that makes another minisock, which the kernel then runs no program for.
+ * The timer is about to be armed: for the first time, or as a re-arm. The first time
+ * also shows a birth that on_twsk_alloc() missed: a softirq can interrupt it and
+ * make another minisock, and for that one the kernel skips the program.
  */
 static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int timeo, bool rearm)
 {
@@ -51,22 +54,22 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 		emit_raw_mini(&m);
 	info = find_mini(&m);
 	/*
-	 * Called for a segment that met the minisock a moment before it was killed,
-	 * too. Then nothing is armed: mod_timer_pending() leaves the timer alone.
+	 * It is also called for a segment that found the minisock just before another
+	 * CPU killed it. Then mod_timer_pending() arms nothing.
 	 */
 	if (rearm && (info ? info->flags & MINI_ENDED : !BPF_CORE_READ(tw, tw_timer.entry.pprev)))
 		return;
 	if (!rearm && info && !info->minisock)
 		count(births_rescued);
 	if (rearm && info && info->time_wait_ns)
-		count_rearm(info);
-	else if (rearm || info) /* without a record there was no room for its birth */
+		note_rearm(info);
+	else if (rearm || info) /* a first time without a record: the map was full at its birth */
 		mini_armed(&m, !rearm);
 }
 
 /*
- * Every minisock ends here. The stack says why: the timer, or who was faster.
- * Where there is none, the timer is due or it was not.
+ * Every minisock ends here. The kernel stack says why: its timer, or a function
+ * that was faster. Without a stack, a timer that is due is taken for the reason.
  */
 static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *tw)
 {
@@ -79,11 +82,11 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 		emit_raw_mini(&m);
 	st = find_caller(ctx);
 	caller = st.caller;
-	/* Who takes the timer away, and is faster, clears its function (since 6.11). */
+	/* Whoever deletes the timer before it fires clears its function (since 6.11). */
 	if ((caller == CALLER_NONE || caller == CALLER_UNKNOWN) && !st.deletes && (__s64)(bpf_jiffies64() - m.expires) >= 0 &&
 	    BPF_CORE_READ(tw, tw_timer.function))
 		caller = CALLER_TIMER;
-	mini_ended(&m, caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(&m, caller));
+	mini_ended(&m, kill_reason(m.substate, caller));
 }
 
 #endif

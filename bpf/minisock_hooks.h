@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What the tracepoints tell of a minisock: timers, and segments that were dropped after it dealt with them. */
+/* The tracepoint hooks: a minisock's timer, and segments that are dropped after it has handled them. */
 #ifndef FINWAIT_MINISOCK_HOOKS_H
 #define FINWAIT_MINISOCK_HOOKS_H
 
 #include "kernel.h"
-#include "maps.h"
-#include "filter.h"
-#include "identity.h"
-#include "minisock.h"
+#include "event.h"
 #include "unwind.h"
+#include "audit.h"
+#include "output.h"
+#include "reason.h"
+#include "minisock.h"
 
 /*
- * What ended a minisock whose timer was cancelled. REASON_NONE if nothing did:
- * the timer was moved, or is about to fire.
+ * Runs for every timer of the host and mostly says no. The handlers are not inlined,
+ * so that this path saves no registers.
  */
-static __always_inline __u8 cancel_reason(const struct mini *m, const struct stack *st)
-{
-	return st->deletes ? early_reason(m, st->caller) : REASON_NONE;
-}
-
-/* Most timers are not, and cost what this does: what follows it is functions of their own, whose registers need not be saved. */
 static __always_inline bool is_minisocks(struct timer_list *timer)
 {
 	return (__u64)timer->function == tw_timer_handler;
@@ -32,7 +27,7 @@ static __always_inline void timer_mini(struct mini *m, struct timer_list *timer,
 		emit_raw_mini(m);
 }
 
-static __noinline int on_timer_start(struct timer_list *timer)
+static __own_frame int on_timer_start(struct timer_list *timer)
 {
 	struct mini m;
 
@@ -41,7 +36,7 @@ static __noinline int on_timer_start(struct timer_list *timer)
 	return 0;
 }
 
-static __noinline int on_timer_expire(struct timer_list *timer)
+static __own_frame int on_timer_expire(struct timer_list *timer)
 {
 	struct mini m;
 
@@ -50,7 +45,7 @@ static __noinline int on_timer_expire(struct timer_list *timer)
 	return 0;
 }
 
-static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
+static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 {
 	struct stack st;
 	struct mini m;
@@ -58,7 +53,7 @@ static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
 
 	timer_mini(&m, timer, HOOK_TIMER_CANCEL);
 	st = find_caller(ctx);
-	reason = cancel_reason(&m, &st);
+	reason = cancel_reason(m.substate, st);
 	if (reason != REASON_NONE)
 		mini_ended(&m, reason);
 	else if (st.caller == CALLER_REARM)
@@ -66,7 +61,7 @@ static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
 	else if ((st.caller == CALLER_NONE || st.caller == CALLER_UNKNOWN) && !raw) {
 		struct inet_timewait_sock *tw = m.tw;
 
-		count(seen); /* for all that is known, an end */
+		count(seen); /* it may have been an end */
 		count(unwind_failed);
 		if (audit)
 			audit_lost(netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net)));
@@ -74,15 +69,15 @@ static __noinline int on_timer_cancel(void *ctx, struct timer_list *timer)
 	return 0;
 }
 
-/* rx_sk: the socket that the dropped packet was for (since 6.11). */
+/* A packet is dropped. rx_sk: the socket that it was for (since 6.11). */
 static __always_inline void on_kfree_skb(struct sock *rx_sk)
 {
 	struct mini m;
 
 	/*
-	 * Read with a probe, although the verifier knows the type: kernels without
-	 * 5da7e15fb5a1 ("net: Add rx_skb of kfree_skb to raw_tp_null_args[]") take it
-	 * for never NULL, and remove the test for that.
+	 * Read with a probe, although the verifier knows the type. Kernels without
+	 * 5da7e15fb5a1 ("net: Add rx_skb of kfree_skb to raw_tp_null_args[]") believe
+	 * that it is never NULL, and remove a test for NULL.
 	 */
 	if (!rx_sk || BPF_CORE_READ(rx_sk, __sk_common.skc_state) != TCP_TIME_WAIT)
 		return;

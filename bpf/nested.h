@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The kernel skips a tp_btf program on a CPU that is in the middle of a run of
- * it: a softirq may have interrupted the run (05b24ff9b2cf, 6.1) or, as seen
- * from 7.0 on, another task. Further programs on the same tracepoint, called
- * after the first, take the transition over then.
+ * The kernel skips a tp_btf program on a CPU where it is already running: a softirq
+ * has interrupted that run (05b24ff9b2cf, 6.1), or from 7.0 on another task. Further
+ * programs on the same tracepoint run after it, and take over a transition that
+ * was skipped.
  */
 #ifndef FINWAIT_NESTED_H
 #define FINWAIT_NESTED_H
 
 #include "kernel.h"
+#include "maps.h"
 #include "records.h"
 
 /*
- * The transitions of one socket do not overlap, whatever else runs in between:
- * whichever program has seen this one has left its mark on the socket's record,
- * or has dropped that, as the socket is closed. Of one that is closed and had no
- * record nobody can tell: what was skipped the kernel has counted.
+ * Was set_state skipped for this transition? Transitions of one socket never overlap.
+ * So a program that has seen this one has written the new state to the socket's
+ * record, or has deleted the record of a closed socket. For a closed socket without
+ * a record this cannot be decided; the kernel's own miss count covers it.
  */
 static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int to)
 {
@@ -26,7 +27,7 @@ static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int
 	info = find_socket(sk);
 	if (info)
 		return info->state != to || !same_socket(info, sk->__sk_common.skc_cookie.counter);
-	/* No room: set_state has counted that, or the kernel that it skipped it. */
+	/* If sockets_full is set: set_state has counted the full map, or the kernel the skipped run. */
 	return to != TCP_CLOSE && !sockets_full;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Where the records of sockets and minisocks are found. To add to a hash map of
- * the kernel's, and to take from it, costs more than all else that is done for a
- * transition; socket storage costs as much. So a record is in an array, at the
- * place that its key says; only what finds its place taken goes into a hash.
+ * Where the records of sockets and minisocks are kept. To add to a hash map of the
+ * kernel and to delete from it costs more than all the rest of a transition; socket
+ * storage costs as much. So a record is in an array, in the slot that its key gives.
+ * Only a record whose slot is taken is spilled into a hash.
  */
 #ifndef FINWAIT_RECORDS_H
 #define FINWAIT_RECORDS_H
@@ -12,52 +12,52 @@
 #include "maps.h"
 #include "filter.h"
 
-/* How many are in each hash: while none is, it is not asked. */
+/* How many records are in each hash: an empty hash is not searched. */
 __u32 sockets_spilled;
 __u32 minisocks_spilled;
 
-/* A socket has found no room since the start. */
+/* Since the start, the hash had no room for some socket. */
 __u32 sockets_full;
 
-/* Too large for the stack. */
+/* An empty record; too large for the stack. */
 static const struct sock_info no_socket;
 
-/* A number for an address: of a pointer the verifier allows no other arithmetic than its distance to another. */
+/* The verifier forbids arithmetic on pointers except differences: the distance to a global stands for the address. */
 static __always_inline __u64 socket_key(struct sock *sk)
 {
 	return (__u64)sk - (__u64)&sockets_spilled;
 }
 
-/* Multiplicative hashing (Knuth, TAOCP 6.4) of what differs between the addresses of sockets. */
-static __always_inline __u32 socket_place(__u64 key)
+/* Multiplicative hashing (Knuth, TAOCP 6.4) of the bits in which the addresses of sockets differ. */
+static __always_inline __u32 socket_slot(__u64 key)
 {
 	return (key >> 6) * 0x9e3779b97f4a7c15 >> 32 & (SOCKET_SLOTS - 1);
 }
 
-static __always_inline struct sock_info *socket_slot(__u32 place)
+static __always_inline struct sock_info *socket_in(__u32 slot)
 {
-	return bpf_map_lookup_elem(&socket_slots, &place);
+	return bpf_map_lookup_elem(&socket_slots, &slot);
 }
 
-/* The record of a full socket, or of an earlier one at its address (same_socket()). */
+/* The record of a full socket, or of an earlier socket at the same address (same_socket()). */
 static __always_inline struct sock_info *find_socket(struct sock *sk)
 {
 	__u64 key = socket_key(sk);
-	__u32 place = socket_place(key);
+	__u32 slot = socket_slot(key);
 	struct sock_info *info;
 
-	info = socket_slot(place);
+	info = socket_in(slot);
 	if (info && info->key == key)
 		return info;
-	info = socket_slot(place ^ 1);
+	info = socket_in(slot ^ 1);
 	if (info && info->key == key)
 		return info;
 	return sockets_spilled ? bpf_map_lookup_elem(&sockets, &key) : NULL;
 }
 
 /*
- * False if it is of an earlier one at this address, whose end was missed. No two have one
- * cookie; but a child has none at first (half_made()).
+ * False if the record is of an earlier socket at this address, whose end was missed. No
+ * two sockets have the same cookie, but a child has none at first (half_made()).
  */
 static __always_inline bool same_socket(const struct sock_info *info, __u64 cookie)
 {
@@ -65,8 +65,8 @@ static __always_inline bool same_socket(const struct sock_info *info, __u64 cook
 }
 
 /*
- * Nothing is known but that something was; that is still counted as live. The key
- * is not touched: while it is 0 another CPU can take the place.
+ * Clears everything but the live count. The key stays: a key of 0 would let another
+ * CPU take the slot.
  */
 static __always_inline void clear_socket(struct sock_info *info)
 {
@@ -84,39 +84,39 @@ static __always_inline bool take_socket_slot(struct sock_info *slot, __u64 key)
 
 	if (!slot)
 		return false;
-	taken = __sync_val_compare_and_swap(&slot->key, 0, key);
+	taken = cmpxchg(&slot->key, 0, key);
 	if (!taken)
 		clear_socket(slot);
 	return !taken || taken == key;
 }
 
-/* Before 6.7 an update can also fail because the bucket is busy, on the same CPU. */
+/* Before 6.7 an update can also fail because this CPU is already using the bucket (EBUSY). */
 static __always_inline bool is_full(long err)
 {
 	return err == -E2BIG || err == -ENOMEM;
 }
 
 /*
- * A record for a socket that has none. NULL if there is no room. No other CPU does
- * the same: hooks and the iterator find the socket locked.
+ * Adds a record for a socket that has none. NULL if there is no room. No other CPU
+ * does the same at the same time: the socket is locked, for hooks and for the iterator.
  */
 static __always_inline struct sock_info *add_socket(struct sock *sk)
 {
 	__u64 key = socket_key(sk);
-	__u32 place = socket_place(key);
+	__u32 slot = socket_slot(key);
 	struct sock_info *info;
 	long err;
 
-	info = socket_slot(place);
+	info = socket_in(slot);
 	if (take_socket_slot(info, key))
 		return info;
-	info = socket_slot(place ^ 1);
+	info = socket_in(slot ^ 1);
 	if (take_socket_slot(info, key))
 		return info;
-	__sync_fetch_and_add(&sockets_spilled, 1);
+	atomic_add(&sockets_spilled, 1);
 	err = bpf_map_update_elem(&sockets, &key, &no_socket, BPF_NOEXIST);
 	if (err)
-		__sync_fetch_and_add(&sockets_spilled, -1);
+		atomic_add(&sockets_spilled, -1);
 	if (is_full(err))
 		sockets_full = 1;
 	info = bpf_map_lookup_elem(&sockets, &key);
@@ -132,23 +132,26 @@ static __always_inline void drop_socket(struct sock_info *info)
 	__u64 key = info->key;
 
 	if (!info->spilled)
-		__sync_lock_test_and_set(&info->key, 0);
+		xchg(&info->key, 0);
 	else if (!bpf_map_delete_elem(&sockets, &key))
-		__sync_fetch_and_add(&sockets_spilled, -1);
+		atomic_add(&sockets_spilled, -1);
 }
 
 /*
- * Cookies are given one after the other, to each CPU from a batch of its own
- * (gen_cookie_next()): the lowest bits spread them better than a hash could.
+ * The kernel numbers cookies in order, in one batch per CPU (gen_cookie_next()): their
+ * lowest bits spread better than a hash.
  */
-static __always_inline struct mini_info *mini_slot(__u64 cookie)
+static __always_inline __u32 mini_slot(__u64 cookie)
 {
-	__u32 place = cookie & (minisock_places - 1);
-
-	return bpf_map_lookup_elem(&minisock_slots, &place);
+	return cookie & (n_minisock_slots - 1);
 }
 
-/* By cookie, or by address where there is no cookie. Either is a key of the hash. */
+static __always_inline struct mini_info *mini_in(__u32 slot)
+{
+	return bpf_map_lookup_elem(&minisock_slots, &slot);
+}
+
+/* key: the cookie, or the address of a minisock that has no cookie. */
 static __always_inline struct mini_info *find_spilled(__u64 key)
 {
 	return minisocks_spilled ? bpf_map_lookup_elem(&minisocks, &key) : NULL;
@@ -157,50 +160,50 @@ static __always_inline struct mini_info *find_spilled(__u64 key)
 static __always_inline void drop_spilled(__u64 key)
 {
 	if (minisocks_spilled && !bpf_map_delete_elem(&minisocks, &key))
-		__sync_fetch_and_add(&minisocks_spilled, -1);
+		atomic_add(&minisocks_spilled, -1);
 }
 
-/* 0, or an errno less than 0; what is there already stays (EEXIST). */
+/* Adds a record to the hash. Returns 0 or -errno; an existing record stays (-EEXIST). */
 static __always_inline long spill(__u64 key, const struct mini_info *info)
 {
 	long err;
 
-	__sync_fetch_and_add(&minisocks_spilled, 1); /* first: another CPU may look for it at once */
+	atomic_add(&minisocks_spilled, 1); /* first: another CPU may search for the record at once */
 	err = bpf_map_update_elem(&minisocks, &key, info, BPF_NOEXIST);
 	if (err)
-		__sync_fetch_and_add(&minisocks_spilled, -1);
+		atomic_add(&minisocks_spilled, -1);
 	if (is_full(err))
 		minisocks_full = 1;
 	return err;
 }
 
-/* The cookie is not 0: that is what a free place has. */
+/* cookie: not 0, which marks a free slot. */
 static __always_inline struct mini_info *find_record(__u64 cookie)
 {
-	struct mini_info *slot = mini_slot(cookie);
+	struct mini_info *slot = mini_in(mini_slot(cookie));
 
 	return slot && slot->cookie == cookie ? slot : find_spilled(cookie);
 }
 
-/* What find_record() has found, unless it has been dropped since. */
+/* Deletes what find_record() has found, unless another CPU has deleted it since. */
 static __always_inline void drop_record(struct mini_info *info, __u64 cookie)
 {
 	if (info->spilled)
 		drop_spilled(cookie);
 	else
-		__sync_val_compare_and_swap(&info->cookie, cookie, 0);
+		cmpxchg(&info->cookie, cookie, 0);
 }
 
-/* As spill(). Not into the place of one that another CPU may be looking at, if elsewhere. */
+/* Like spill(). elsewhere: do not reuse the slot, another CPU may still be reading it. */
 static __always_inline long add_record(__u64 cookie, struct mini_info *info, bool elsewhere)
 {
-	struct mini_info *slot = mini_slot(cookie);
+	struct mini_info *slot = mini_in(mini_slot(cookie));
 	__u64 holds;
 
 	info->spilled = 1;
 	if (!slot || elsewhere)
 		return spill(cookie, info);
-	holds = __sync_val_compare_and_swap(&slot->cookie, 0, cookie);
+	holds = cmpxchg(&slot->cookie, 0, cookie);
 	if (holds)
 		return holds == cookie ? -EEXIST : spill(cookie, info);
 	info->spilled = 0;

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The life of a full socket, as sock:inet_sock_set_state tells it. */
+/* The life of a full socket, as sock:inet_sock_set_state reports it. */
 #ifndef FINWAIT_SOCKET_H
 #define FINWAIT_SOCKET_H
 
 #include "kernel.h"
+#include "event.h"
 #include "compat.h"
 #include "maps.h"
 #include "filter.h"
 #include "identity.h"
-#include "minisock.h"
-#include "netns.h"
+#include "unwind.h"
+#include "tally.h"
+#include "audit.h"
+#include "output.h"
 #include "reason.h"
 #include "records.h"
-#include "tally.h"
-#include "unwind.h"
+#include "handover.h"
 
-/* One transition of one socket, and the event that tells of it. */
+/* One transition of one socket, and its event. */
 struct step {
 	struct sock *sk;
 	struct sock_info *info;
@@ -25,18 +27,17 @@ struct step {
 };
 
 /*
- * The verifier follows every branch both ways, and remembers what it was on. Not so
- * of what is looked up in a table, nor of a global function: it looks at that once,
- * for any arguments, and not again on every path that leads to a call.
+ * What kind of transition it is, by its two states. The verifier explores both sides of
+ * every branch; a table lookup adds no branch.
  */
 enum kind {
 	BEGINS		= 1 << 0,	/* connect(), listen() */
 	ESTABLISHES	= 1 << 1,	/* the passive end */
-	GIVES_UP	= 1 << 2,	/* connect() has failed */
+	GIVES_UP	= 1 << 2,	/* connect() failed */
 	MAY_HAND_OVER	= 1 << 3,
 	CLOSES		= 1 << 4,
-	ASKS_SEQUENCE	= 1 << 5,	/* why it closes is seen by what has been acknowledged */
-	ASKS_CALLER	= 1 << 6,	/* by the stack: rare, as the hand-over is no close, for that costs microseconds */
+	ASKS_SEQUENCE	= 1 << 5,	/* its reason needs the sequence numbers */
+	ASKS_CALLER	= 1 << 6,	/* its reason needs the kernel stack, which costs microseconds; asked for rare closes only */
 };
 
 static const volatile __u8 kinds[STATES][STATES] = {
@@ -57,7 +58,7 @@ static __always_inline bool is_a(const struct step *s, enum kind kind)
 	return s->kind & kind;
 }
 
-/* tcp_set_state() gives the port back, but leaves inet_sport as it was. */
+/* tcp_set_state() gives the port back, but inet_sport keeps it. */
 static __always_inline __u16 kept_port(struct sock *sk)
 {
 	struct inet_sock *inet = (struct inet_sock *)bpf_skc_to_tcp_sock(sk);
@@ -66,7 +67,7 @@ static __always_inline __u16 kept_port(struct sock *sk)
 }
 
 /*
- * connect() and listen() run in the process that owns the socket from then on
+ * connect() and listen() run in the process that owns the socket from now on
  * (tcp_v4_connect(), inet_csk_listen_start()).
  */
 static __always_inline void begin_life(struct step *s)
@@ -81,8 +82,11 @@ static __always_inline void begin_life(struct step *s)
 	if (owners) {
 		info->owner.pid = calling_process(info->owner.comm);
 		info->owner.uid = s->sk->sk_uid.val;
-		/* Read and not loaded: for each pointer that is loaded from one that is trusted
-		 * the verifier searches all types (from 6.3 until they are sorted), 1 ms a path. */
+		/*
+		 * BPF_CORE_READ() and no load: for a pointer that is loaded from a trusted
+		 * pointer the verifier searches all types (from 6.3 until they are sorted),
+		 * which takes 1 ms on each path.
+		 */
 		cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
 		info->owner.cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
 	}
@@ -90,7 +94,7 @@ static __always_inline void begin_life(struct step *s)
 		owner = bpf_sk_storage_get(&listeners, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (owner)
 			*owner = info->owner;
-	} else if (info->handed_over) { /* it had a life before, perhaps as a listener or its child */
+	} else if (info->lived_before) { /* perhaps as a listener, or as the child of one */
 		bpf_sk_storage_delete(&listeners, s->sk);
 	}
 }
@@ -107,7 +111,7 @@ static __always_inline void read_facts(void *ctx, struct step *s)
 		return;
 	if (is_a(s, ASKS_SEQUENCE)) {
 		f->unacked = tp->snd_una != tp->write_seq;
-		/* A SYN that was queued stays so until it is acknowledged. */
+		/* A SYN counts as a packet out until it is acknowledged. */
 		f->sent_syn = tp->packets_out != 0;
 	}
 	if (is_a(s, ASKS_CALLER)) {
@@ -126,21 +130,21 @@ static __always_inline void name_owner(struct event *e, const struct sock_info *
 	e->role = info->role;
 }
 
-/* The socket is counted as live under another state; 0: under none. */
-static __always_inline void count_live(struct sock_info *info, struct event *e, __u8 state)
+/* Moves the socket to another live count. TCP_CLOSE or 0: it is not counted any more. */
+static __always_inline void tally_live(struct sock_info *info, struct event *e, __u8 state)
 {
 	__u32 was;
 
-	if (no_totals)
+	if (!totals_on)
 		return;
 	if (state == TCP_CLOSE)
 		state = 0;
-	was = __sync_lock_test_and_set(&info->counted, state);
+	was = xchg(&info->counted, state);
 	if (!was && !state)
 		return;
 	if (split_by)
 		name_owner(e, info);
-	count_move(e, was, state);
+	__tally_move(e, was, state);
 }
 
 static __always_inline void name_netns(struct step *s)
@@ -153,21 +157,21 @@ static __always_inline void name_netns(struct step *s)
 	s->info->netns_slot = cookie_slot(net->net_cookie, net);
 }
 
-__noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
+__verified_once int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
 {
 	if (!info || !e)
 		return 0;
 	count(seen);
 	if (info->verdict != VERDICT_PASS) {
-		if (info->counted) /* its owner has been found since */
-			count_live(info, e, 0);
+		if (info->counted) /* the filters have been asked again, with an owner */
+			tally_live(info, e, 0);
 		count(filtered);
 		return 0;
 	}
 	if (stream || split_by)
 		name_owner(e, info);
 	if (!raw) {
-		count_live(info, e, e->to);
+		tally_live(info, e, e->to);
 		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns)) {
 			count(filtered);
 			return 0;
@@ -179,7 +183,6 @@ __noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
 		}
 	} else {
 		e->owner.pid = current_process(e->owner.comm);
-		e->flags = EVENT_RAW;
 		e->cpu = bpf_get_smp_processor_id();
 	}
 	deliver(e);
@@ -187,11 +190,11 @@ __noinline int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
 }
 
 /*
- * The first transition was put aside for what was not known then, and is now:
- * for a child its ends and its cookie, for a client its local port, if there is
- * a filter on it.
+ * The first transition was deferred until more is known: for a child its addresses
+ * and its cookie, for a client its local port if there is a filter on that. Its
+ * event is sent now, before the event of this transition.
  */
-__noinline int emit_opened(struct sock_info *info, struct event *e)
+__verified_once int emit_deferred(struct sock_info *info, struct event *e)
 {
 	__u16 sport, err;
 	__u8 from, to;
@@ -206,25 +209,25 @@ __noinline int emit_opened(struct sock_info *info, struct event *e)
 	from = e->from;
 	to = e->to;
 	now = e->time_ns;
-	/* The stack has no room for two. */
+	/* The stack has no room for a second event: this one is changed, and changed back. */
 	if (!child)
 		e->tuple.sport = 0;
 	e->err = 0;
 	e->from = child ? TCP_LISTEN : TCP_CLOSE;
 	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
-	e->time_ns = info->opened_ns;
+	e->time_ns = info->deferred_ns;
 	emit_step(info, e, true);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
 	e->to = to;
 	e->time_ns = now;
-	info->opened_ns = 0;
+	info->deferred_ns = 0;
 	return 0;
 }
 
-/* Why the state ended, who closed it, and when it had begun. */
-__noinline int tell_step(struct sock_info *info, struct event *e, struct facts *f)
+/* Adds why the state ended, who closed the socket, and since when it was in that state. */
+__verified_once int tell_step(struct sock_info *info, struct event *e, struct facts *f)
 {
 	if (!info || !e || !f)
 		return 0;
@@ -238,9 +241,9 @@ __noinline int tell_step(struct sock_info *info, struct event *e, struct facts *
 }
 
 /*
- * Until a3a128f611a9 ("inet: consolidate inet_csk_clone_lock()", 6.15) a child is
- * reported that has neither its peer nor its cookie: one that it is given now is
- * overwritten.
+ * Before a3a128f611a9 ("inet: consolidate inet_csk_clone_lock()", 6.15) the kernel
+ * reports a child before it has its peer and its cookie. A cookie that it is given
+ * now would be overwritten.
  */
 static __always_inline bool half_made(const struct step *s)
 {
@@ -267,7 +270,7 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 		e->tuple.sport = kept_port(sk);
 }
 
-/* The error and the port of an earlier life say nothing of this one. */
+/* sk_err and the port may be left over from an earlier life: ignore them. */
 static __always_inline void set_aside_old(struct step *s)
 {
 	const struct sock_info *info = s->info;
@@ -279,7 +282,7 @@ static __always_inline void set_aside_old(struct step *s)
 		e->tuple.sport = 0;
 }
 
-/* No program was run for one of the socket's transitions. */
+/* No program ran for an earlier transition of this socket. */
 static __always_inline void note_missed(const struct sock_info *info)
 {
 	if (raw)
@@ -296,10 +299,10 @@ static __always_inline bool is_birth(__u32 from, __u32 to)
 }
 
 /*
- * Without a record, may it be the child of a listener? Of one that is being born
- * that is asked for its owner only.
+ * Should the listener's storage be looked up? At birth only for the owner; later, to
+ * recognise a child without a record.
  */
-__noinline int may_be_child(__u32 from, __u32 to, __u32 known)
+__verified_once int may_be_child(__u32 from, __u32 to, __u32 known)
 {
 	if (is_birth(from, to))
 		return owners;
@@ -307,12 +310,13 @@ __noinline int may_be_child(__u32 from, __u32 to, __u32 known)
 }
 
 /*
- * What the record says of the state that is left must be right. If it is not, a
- * transition was missed in between: nobody saw that state begin. Of a socket
- * without a record, which may be older than the programs, this is sure only if it
- * has come out of a known listener. cookie: the socket's; 0: it has none yet.
+ * The state in the record must be the state that is left. If it is not, a transition
+ * was missed in between, and no hook saw the start of that state. A socket without a
+ * record may have existed before the programs; a transition was surely missed only
+ * if the socket is the child of a known listener. cookie: of the socket; 0: it has
+ * none yet.
  */
-__noinline int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
+__verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
 {
 	bool begins = from == TCP_CLOSE || is_birth(from, to);
 
@@ -322,27 +326,27 @@ __noinline int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 co
 		note_missed(info);
 		clear_socket(info);
 		if (split_by)
-			info->counted = 0; /* in whose group is not known any more */
+			info->counted = 0; /* its group is not known any more */
 	}
 	if (info->state && info->state != from) {
 		note_missed(info);
 		if (begins || from == TCP_SYN_SENT)
-			clear_socket(info); /* of another life */
+			clear_socket(info); /* the record is of an earlier life */
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (!info->state && !begins && child && !sockets_full) {
 		note_missed(info);
 	}
-	/* What it was before is not known, but it had a cookie then. */
+	/* A cookie means that the socket existed before we first saw it. */
 	if (!info->state)
-		info->handed_over = cookie != 0;
+		info->lived_before = cookie != 0;
 	if (child || is_birth(from, to))
 		info->role = ROLE_SERVER;
 	info->state = to;
 	return 0;
 }
 
-/* A transition that does not follow from what the record says, as it is the first. */
+/* The record does not have the state that the socket leaves: it is new, or a transition was missed. */
 static __always_inline void start(struct step *s)
 {
 	struct sock_info *info = s->info;
@@ -358,25 +362,25 @@ static __always_inline void start(struct step *s)
 		info->owner = *listener;
 }
 
-/* The socket has left s->e.from: keep when, and what the minisock will need. */
+/* The socket is in its new state: keep since when, and what a minisock will need. */
 static __always_inline void keep_step(struct step *s)
 {
 	s->info->since_ns = s->e.time_ns;
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
 	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING)
-		expect_minisock(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
+		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
 }
 
 /*
- * Is this FIN_WAIT_2 or CLOSING -> CLOSE the hand-over to a minisock? One whose
- * socket could not be followed, for want of room or because it has never been
- * seen before, cannot be found by its cookie: then an orderly end is taken for
- * the hand-over that it nearly always is, as a close must not be made up.
+ * Is this FIN_WAIT_2 or CLOSING -> CLOSE the hand-over to a minisock? If there was no
+ * room for the socket's records, or if it was never seen before, the cookie finds no
+ * minisock. Then an end without an error is taken for the hand-over, which it nearly
+ * always is: finwait must not make up a close.
  */
-static __always_inline bool hands_over(const struct sock_info *info, const struct event *e)
+static __always_inline bool hand_over_taken(const struct sock_info *info, const struct event *e)
 {
-	if (!info->untracked && hand_over(info->cookie))
+	if (!info->untracked && hand_over_finish(info->cookie))
 		return true;
 	if (e->err || (!info->untracked && info->since_ns))
 		return false;
@@ -389,17 +393,59 @@ static __always_inline bool hands_over(const struct sock_info *info, const struc
 	return true;
 }
 
-/* 1 if a minisock takes over: from here on that is what is counted as live, if it can be followed. */
-__noinline int leave_to_minisock(struct sock_info *info, struct event *e)
+/* Returns 1 if a minisock takes over. From now on the minisock is counted as live, if it has a record. */
+__verified_once int hand_over_step(struct sock_info *info, struct event *e)
 {
-	if (!info || !e || !hands_over(info, e))
+	if (!info || !e || !hand_over_taken(info, e))
 		return 0;
 	if (raw)
 		emit_step(info, e, true);
 	else if (info->untracked || !info->since_ns)
-		count_live(info, e, 0);
+		tally_live(info, e, 0);
 	info->counted = 0;
 	return 1;
+}
+
+/* Asks the connection filters, unless they have answered before. */
+static __always_inline void judge_step(struct step *s, int to)
+{
+	struct sock_info *info = s->info;
+	struct sock *sk = s->sk;
+
+	if (half_made(s)) {
+		info->verdict = VERDICT_UNDECIDED;
+		info->cookie = 0;
+	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
+		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
+				      to == TCP_SYN_SENT);
+	}
+}
+
+/*
+ * Decides what the transition is: a hand-over, one that is deferred, or an event. to
+ * is s->e.to, in a register: there the verifier keeps track of its value.
+ */
+static __always_inline void settle_step(void *ctx, struct step *s, int to)
+{
+	struct sock_info *info = s->info;
+
+	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
+		drop_socket(info);
+		return;
+	}
+	if (info->verdict == VERDICT_UNDECIDED) {
+		info->deferred_ns = s->e.time_ns;
+		keep_step(s);
+		return;
+	}
+	if (info->deferred_ns)
+		emit_deferred(info, &s->e);
+	read_facts(ctx, s);
+	tell_step(info, &s->e, &s->f);
+	if (to == TCP_CLOSE)
+		drop_socket(info);
+	else
+		keep_step(s);
 }
 
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)
@@ -413,7 +459,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 		return;
 	}
 
-	/* close() after shutdown() sets the state that is set already (tcp_close_state()). */
+	/* close() after shutdown() sets the same state again (tcp_close_state()). */
 	if (from == to && !raw)
 		return;
 
@@ -428,11 +474,11 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	}
 	s.info = info;
 	if (info->state == from && same_socket(info, sk->__sk_common.skc_cookie.counter))
-		info->state = to; /* from here on set_state_nested knows that this one is seen */
+		info->state = to; /* this tells set_state_nested that set_state has run */
 	else
 		start(&s);
 	if (is_a(&s, BEGINS))
-		info->err = sk->sk_err; /* of an earlier life */
+		info->err = sk->sk_err; /* left over from an earlier life */
 	set_aside_old(&s);
 	if (is_a(&s, BEGINS))
 		begin_life(&s);
@@ -441,30 +487,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (is_a(&s, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
-	if (half_made(&s)) {
-		info->verdict = VERDICT_UNDECIDED;
-		info->cookie = 0;
-	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED)
-		info->verdict = judge(&s.e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      to == TCP_SYN_SENT);
-
-	if (is_a(&s, MAY_HAND_OVER) && leave_to_minisock(info, &s.e)) {
-		drop_socket(info);
-		return;
-	}
-	if (info->verdict == VERDICT_UNDECIDED) {
-		info->opened_ns = s.e.time_ns;
-		keep_step(&s);
-		return;
-	}
-	if (info->opened_ns)
-		emit_opened(info, &s.e);
-	read_facts(ctx, &s);
-	tell_step(info, &s.e, &s.f);
-	if (to == TCP_CLOSE)
-		drop_socket(info);
-	else
-		keep_step(&s);
+	judge_step(&s, to);
+	settle_step(ctx, &s, to);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Totals of what passed the filters, whether or not anybody reads the stream.
- * Only ever added to, atomically: a handler can be interrupted by one for
- * another socket on the same CPU.
+ * Totals of the transitions that pass the filters, whether or not anybody reads the
+ * stream. Changed atomically: on the same CPU a handler can be interrupted by a
+ * handler for another socket.
  */
 #ifndef FINWAIT_TALLY_H
 #define FINWAIT_TALLY_H
@@ -12,19 +12,21 @@
 #include "filter.h"
 #include "histogram.h"
 
-/* Powers of two past the last state and the last reason: masked, an index is in range. */
+/* Powers of two above the last state and the last reason: a mask keeps an index in range. */
 #define STATES	16
 #define REASONS	32
+
+_Static_assert(REASON_COUNT <= REASONS, "a reason has no place in the totals");
 
 struct totals {
 	__u64 edges[STATES][STATES];	/* [from][to] */
 	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
-	__s64 live[STATES];		/* what came less what went; only the sum over CPUs means something */
-	__u64 rearms;			/* of timers of TIME_WAIT */
-	__u64 ungrouped;		/* transitions that are in no group, for want of room */
+	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
+	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
+	__u64 ungrouped;		/* transitions for whose group there was no room */
 };
 
-/* Of the time spent in one state, as far as its start was seen. */
+/* How long sockets stayed in one state, if a hook saw it begin. */
 struct durations {
 	__u64 total_ns;
 	__u64 max_ns;
@@ -45,7 +47,7 @@ struct {
 	__type(value, struct durations);
 } durations SEC(".maps");
 
-/* What splits the totals. */
+/* By what the totals are split. */
 enum split {
 	SPLIT_NONE,
 	SPLIT_PORT,		/* the server's */
@@ -54,12 +56,13 @@ enum split {
 	SPLIT_COMM,
 	SPLIT_NETNS,
 	SPLIT_CGROUP,
+	SPLIT_COUNT,
 };
 
-/* All zero but for the state: what the group is of is not known. */
+/* All zero except state: the group's value is unknown. */
 struct group_key {
 	__u8 bytes[16];		/* address, comm */
-	__u64 id;		/* port, pid, inode number; of an address its family */
+	__u64 id;		/* port, pid, inode number; for an address its family */
 	__u32 state;
 	__u32 pad;
 };
@@ -74,7 +77,7 @@ struct group {
 	__u64 counts[HISTOGRAM_BUCKETS];
 };
 
-/* User space gives it room if split_by is set. */
+/* User space sizes it if split_by is set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -85,19 +88,11 @@ struct {
 
 const volatile __u32 split_by;
 
-/* Show what the hooks see instead of what it means. */
-const volatile __u8 raw;
+/* Totals are kept. User space turns them off if nobody asks for them, and in raw mode. */
+const volatile __u8 totals_on = 1;
 
-/* Nobody asks for totals, or raw events make none. */
-const volatile __u8 no_totals;
-
-/* Too large for the stack. */
+/* An empty group; too large for the stack. */
 static const struct group no_group;
-
-/*
- * What follows is global functions where it can be: the verifier looks at each
- * once, for any argument, and not again on every path that leads to a call.
- */
 
 static __always_inline struct totals *get_totals(void)
 {
@@ -112,9 +107,9 @@ static __always_inline void tally_edge(__u32 from, __u32 to, __u32 reason)
 
 	if (!tot)
 		return;
-	__sync_fetch_and_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
+	atomic_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
 	if (to == TCP_CLOSE)
-		__sync_fetch_and_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
+		atomic_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
 }
 
 static __always_inline void tally_duration(__u32 state, __u64 ns)
@@ -125,25 +120,25 @@ static __always_inline void tally_duration(__u32 state, __u64 ns)
 	if (!d || i >= HISTOGRAM_BUCKETS)
 		return;
 	keep_max(&d->max_ns, ns);
-	__sync_fetch_and_add(&d->total_ns, ns);
-	__sync_fetch_and_add(&d->counts[i], 1);
+	atomic_add(&d->total_ns, ns);
+	atomic_add(&d->counts[i], 1);
 }
 
-__noinline int tally_rearm(void)
+__verified_once int tally_rearm(void)
 {
 	struct totals *tot = get_totals();
 
 	if (tot)
-		__sync_fetch_and_add(&tot->rearms, 1);
+		atomic_add(&tot->rearms, 1);
 	return 0;
 }
 
-__noinline int tally_ungrouped(void)
+__verified_once int tally_ungrouped(void)
 {
 	struct totals *tot = get_totals();
 
 	if (tot)
-		__sync_fetch_and_add(&tot->ungrouped, 1);
+		atomic_add(&tot->ungrouped, 1);
 	return 0;
 }
 
@@ -176,8 +171,8 @@ static __always_inline void name_group(struct group_key *key, const struct event
 }
 
 /*
- * The state of the group, made if need be; NULL if there is no room. Until 6.2 a
- * key could not lie in memory that is not the function's own.
+ * Finds or adds one state of a group. NULL if there is no room. Until 6.2 the key of
+ * a map had to lie in the function's own frame, so it is copied.
  */
 static __always_inline struct group *find_group(const struct group_key *of, __u32 state)
 {
@@ -192,69 +187,69 @@ static __always_inline struct group *find_group(const struct group_key *of, __u3
 	return bpf_map_lookup_elem(&groups, &key);
 }
 
-/* 1 if there was no room. */
-__noinline int tally_group_entered(struct group_key *key, __u32 state)
+/* Returns 1 if there was no room. */
+__verified_once int tally_group_entered(struct group_key *key, __u32 state)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 
 	if (!g)
 		return 1;
-	__sync_fetch_and_add(&g->entered, 1);
+	atomic_add(&g->entered, 1);
 	return 0;
 }
 
-/* 1 if there was no room. */
-__noinline int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
+/* Returns 1 if there was no room. */
+__verified_once int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
 {
 	struct group *g = key ? find_group(key, state) : NULL;
 	__u32 i;
 
 	if (!g)
 		return 1;
-	__sync_fetch_and_add(&g->left, 1);
+	atomic_add(&g->left, 1);
 	if (!timed)
 		return 0;
 	i = histogram_index(ns);
 	if (i >= HISTOGRAM_BUCKETS)
 		return 0;
 	keep_max(&g->max_ns, ns);
-	__sync_fetch_and_add(&g->total_ns, ns);
-	__sync_fetch_and_add(&g->counts[i], 1);
+	atomic_add(&g->total_ns, ns);
+	atomic_add(&g->counts[i], 1);
 	return 0;
 }
 
-__noinline int tally_group_live(struct group_key *key, __u32 from, __u32 to)
+__verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to)
 {
 	struct group *g;
 
 	if (key && from) {
 		g = find_group(key, from);
 		if (g)
-			__sync_fetch_and_add(&g->live, -1);
+			atomic_add(&g->live, -1);
 	}
 	if (key && to) {
 		g = find_group(key, to);
 		if (g)
-			__sync_fetch_and_add(&g->live, 1);
+			atomic_add(&g->live, 1);
 	}
 	return 0;
 }
 
-/* A socket that was counted under one state is in another now. 0: it came, or went. */
-static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
+/* Moves a socket between live counts. State 0: it is not counted. */
+static __always_inline int __tally_move(struct event *whose, __u32 from, __u32 to)
 {
 	struct group_key key;
 	struct totals *tot;
 
-	if (no_totals || !whose)
+	if (!totals_on || !whose)
 		return 0;
 	tot = get_totals();
 	if (!tot)
 		return 0;
 	if (from)
-		__sync_fetch_and_add(&tot->live[from & (STATES - 1)], -1);
+		atomic_add(&tot->live[from & (STATES - 1)], -1);
 	if (to)
-		__sync_fetch_and_add(&tot->live[to & (STATES - 1)], 1);
+		atomic_add(&tot->live[to & (STATES - 1)], 1);
 	if (split_by) {
 		name_group(&key, whose);
 		tally_group_live(&key, from, to);
@@ -262,14 +257,14 @@ static __always_inline int count_move(struct event *whose, __u32 from, __u32 to)
 	return 0;
 }
 
-__noinline int move_live(struct event *whose, __u32 from, __u32 to)
+__verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
 {
-	return count_move(whose, from, to);
+	return __tally_move(whose, from, to);
 }
 
 static __always_inline void tally(const struct event *e)
 {
-	/* "At least" is no duration. */
+	/* PRECISION_AT_LEAST gives no duration. */
 	bool timed = e->since_ns && e->since_ns <= e->time_ns &&
 		     (e->precision == PRECISION_EXACT || e->precision == PRECISION_JIFFY);
 	struct group_key key;
@@ -283,28 +278,11 @@ static __always_inline void tally(const struct event *e)
 	name_group(&key, e);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&key, e->to);
-	/* A listener stays what it is when a child comes out of it. */
+	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */
 	if (e->from != TCP_CLOSE && (e->from != TCP_LISTEN || e->to == TCP_CLOSE))
 		full |= tally_group_left(&key, e->from, e->time_ns - e->since_ns, timed);
 	if (full)
 		tally_ungrouped();
-}
-
-/*
- * Where every transition that passes the filters ends: in the totals and in the
- * stream, as far as there are any. Global, so that the verifier looks at it once.
- */
-__noinline int deliver(struct event *e)
-{
-	if (!e)
-		return 0;
-	if (!no_totals)
-		tally(e);
-	if (stream)
-		output(e);
-	else
-		count(delivered);
-	return 0;
 }
 
 #endif

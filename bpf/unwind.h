@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Why is this function running? No tracepoint says who cancelled a timer or
- * who reset a socket, but the kernel stack does. User space looks the callers
- * up in /proc/kallsyms and hands over their address ranges.
+ * Which kernel function is the cause? No tracepoint says who cancelled a timer or
+ * reset a socket, but the kernel stack does. User space looks the functions up in
+ * /proc/kallsyms and sets their address ranges.
  */
 #ifndef FINWAIT_UNWIND_H
 #define FINWAIT_UNWIND_H
 
 #include "kernel.h"
-#include "maps.h"
 
 enum caller {
-	CALLER_NONE,		/* none of these */
-	CALLER_TIMER,		/* the timer wheel: the timer fires */
-	CALLER_REARM,		/* __mod_timer(): the timer is moved */
-	CALLER_DELETE,		/* timer_shutdown_sync() and its kin: the timer is taken away */
+	CALLER_NONE,		/* none of these is on the stack */
+	CALLER_TIMER,		/* the timer wheel: a timer fires */
+	CALLER_REARM,		/* __mod_timer(): a timer is moved */
+	CALLER_DELETE,		/* timer_shutdown_sync() and similar: a timer is deleted */
 	CALLER_SEGMENT,		/* tcp_timewait_state_process(): an RST */
 	CALLER_RECEIVE,		/* tcp_v4_rcv(), tcp_v6_rcv() */
 	CALLER_CONNECT,		/* __inet_hash_connect() and what it calls */
@@ -28,29 +27,26 @@ enum caller {
 };
 
 #define MAX_CALLERS	64
-/* What finwait looks for is among the first ten. The 512 bytes of stack that programs share have no room for more. */
+/* All callers are among the first ten frames. More than 18 do not fit into 512 bytes of stack. */
 #define MAX_FRAMES	18
 
 struct caller_range {
 	__u64 start;
-	__u64 end;		/* the first address past it */
+	__u64 end;		/* the first address after the function */
 	__u32 caller;		/* enum caller */
 	__u32 pad;
 };
 
-/*
- * By start; what is not in use starts past all. None, where the kernel hides
- * its addresses: what the stack would say is not known then.
- */
+/* Sorted by start; unused entries sort last. Empty if kallsyms hides addresses. */
 const volatile struct caller_range callers[MAX_CALLERS];
 const volatile __u32 n_callers;
 
 /*
- * Global, so that the verifier looks at it once, for any address, and without
- * branches on the way, each of which it would follow both ways. Kernel addresses
- * are less than 2^63 apart: the sign of a difference says which is the larger.
+ * A binary search without branches: the verifier would explore both sides of each.
+ * Kernel addresses are less than 2^63 apart, so the sign of a difference says which
+ * one is larger.
  */
-__noinline __u32 caller_at(__u64 ip)
+__verified_once __u32 caller_at(__u64 ip)
 {
 	__u32 at = 0;
 
@@ -58,7 +54,7 @@ __noinline __u32 caller_at(__u64 ip)
 		__u32 next = at + half;
 		__s64 ahead;
 
-		/* The bound is clear to the compiler, but not to every verifier. */
+		/* The compiler would drop the mask below, which some verifiers need. */
 		barrier_var(next);
 		ahead = callers[next & (MAX_CALLERS - 1)].start - ip;
 		barrier_var(ahead);
@@ -72,23 +68,22 @@ __noinline __u32 caller_at(__u64 ip)
 /* Kernel stack, innermost first. */
 struct frames {
 	__u64 ips[MAX_FRAMES];
-	__s64 bytes;		/* in use; negative: the kernel cannot unwind, or not now */
+	__s64 bytes;		/* in use; negative: the kernel could not unwind */
 };
 
 /* What the stack says. */
 struct stack {
-	__u32 caller;	/* the innermost caller in the list, CALLER_DELETE aside */
-	bool deletes;	/* CALLER_DELETE is further in */
+	__u32 caller;	/* the innermost known caller, except CALLER_DELETE */
+	bool deletes;	/* CALLER_DELETE is further in: called by it */
 };
 
 #define DELETES	(1u << 31)
 
 /*
- * The innermost counts, since a softirq runs on top of whatever it
- * interrupted, and that must not be taken for its cause. Where the kernel
- * cannot unwind that is said. Global for the verifier's sake, as caller_at().
+ * The innermost known caller is the cause: a softirq runs on top of the function that
+ * it interrupted, which is no cause. CALLER_UNKNOWN if the kernel could not unwind.
  */
-__noinline __u32 innermost(struct frames *st)
+__verified_once __u32 innermost(struct frames *st)
 {
 	__u32 deletes = 0;
 
@@ -113,11 +108,11 @@ extern void bpf_preempt_disable(void) __weak __ksym;
 extern void bpf_preempt_enable(void) __weak __ksym;
 
 /*
- * A function of its own: the addresses would take a third of the stack from whoever asks.
- * The kernel takes a stack into memory of which each CPU has one for all its tasks: a task
- * that is preempted meanwhile (from 7.0 on it can be) keeps it from all others.
+ * The addresses would take a third of the caller's stack. The kernel unwinds into a
+ * buffer that all tasks of a CPU share; a task that is preempted meanwhile (possible
+ * from 7.0 on) would block it for the others.
  */
-static __noinline __u32 read_stack(void *ctx)
+static __own_frame __u32 read_stack(void *ctx)
 {
 	struct frames st = {};
 

@@ -108,7 +108,7 @@ type bpfEvent struct {
 	Hook      uint8
 	Cpu       uint8
 	Err       uint16
-	_         [2]byte
+	Pad       uint16
 	TimerLeft int32
 	_         [4]byte
 }
@@ -116,8 +116,7 @@ type bpfEvent struct {
 type bpfEventFlags uint32
 
 const (
-	bpfEventFlagsEVENT_RAW      bpfEventFlags = 1
-	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
+	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 1
 )
 
 type bpfGroup struct {
@@ -149,6 +148,7 @@ const (
 	bpfHookHOOK_TWSK_ALLOC    bpfHook = 5
 	bpfHookHOOK_TWSK_SCHEDULE bpfHook = 6
 	bpfHookHOOK_TWSK_KILL     bpfHook = 7
+	bpfHookHOOK_COUNT         bpfHook = 8
 )
 
 type bpfMiniInfo struct {
@@ -213,6 +213,7 @@ const (
 	bpfPrecisionPRECISION_EXACT    bpfPrecision = 1
 	bpfPrecisionPRECISION_JIFFY    bpfPrecision = 2
 	bpfPrecisionPRECISION_AT_LEAST bpfPrecision = 3
+	bpfPrecisionPRECISION_COUNT    bpfPrecision = 4
 )
 
 type bpfReason uint32
@@ -236,6 +237,7 @@ const (
 	bpfReasonREASON_RESET             bpfReason = 15
 	bpfReasonREASON_ABORTED           bpfReason = 16
 	bpfReasonREASON_CLOSED            bpfReason = 17
+	bpfReasonREASON_COUNT             bpfReason = 18
 )
 
 type bpfRole uint32
@@ -245,6 +247,7 @@ const (
 	bpfRoleROLE_CLIENT   bpfRole = 1
 	bpfRoleROLE_SERVER   bpfRole = 2
 	bpfRoleROLE_LISTENER bpfRole = 3
+	bpfRoleROLE_COUNT    bpfRole = 4
 )
 
 type bpfSockInfo struct {
@@ -252,7 +255,7 @@ type bpfSockInfo struct {
 	Key         uint64
 	SinceNs     uint64
 	Cookie      uint64
-	OpenedNs    uint64
+	DeferredNs  uint64
 	Owner       bpfOwner
 	Closer      bpfCloser
 	State       uint8
@@ -263,7 +266,7 @@ type bpfSockInfo struct {
 	DeferredFin uint8
 	OldPort     uint16
 	Err         uint16
-	HandedOver  uint8
+	LivedBefore uint8
 	Spilled     uint8
 	Counted     uint32
 	NetnsSlot   uint32
@@ -279,6 +282,7 @@ const (
 	bpfSplitSPLIT_COMM   bpfSplit = 4
 	bpfSplitSPLIT_NETNS  bpfSplit = 5
 	bpfSplitSPLIT_CGROUP bpfSplit = 6
+	bpfSplitSPLIT_COUNT  bpfSplit = 7
 )
 
 type bpfTotals struct {
@@ -309,8 +313,8 @@ const (
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
 	bpfMapTotals             = "totals"
+	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
-	bpfProgOlder             = "older"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
@@ -329,14 +333,12 @@ const (
 	bpfVarComms              = "comms"
 	bpfVarEdges              = "edges"
 	bpfVarExported           = "exported"
-	bpfVarFentry             = "fentry"
 	bpfVarFilterEdges        = "filter_edges"
 	bpfVarFiltersConnections = "filters_connections"
 	bpfVarHalfFull           = "half_full"
 	bpfVarHz                 = "hz"
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
-	bpfVarMinisockPlaces     = "minisock_places"
 	bpfVarMinisocksFull      = "minisocks_full"
 	bpfVarMinisocksSpilled   = "minisocks_spilled"
 	bpfVarN_callers          = "n_callers"
@@ -344,13 +346,13 @@ const (
 	bpfVarN_cidrs            = "n_cidrs"
 	bpfVarN_comms            = "n_comms"
 	bpfVarN_localPorts       = "n_local_ports"
+	bpfVarN_minisockSlots    = "n_minisock_slots"
 	bpfVarN_netns            = "n_netns"
 	bpfVarN_pids             = "n_pids"
 	bpfVarN_ports            = "n_ports"
 	bpfVarN_remotePorts      = "n_remote_ports"
 	bpfVarNetns              = "netns"
 	bpfVarNetnsSlots         = "netns_slots"
-	bpfVarNoTotals           = "no_totals"
 	bpfVarOnlyFamily         = "only_family"
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
@@ -358,10 +360,12 @@ const (
 	bpfVarRaw                = "raw"
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
+	bpfVarSeesRearms         = "sees_rearms"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
 	bpfVarStream             = "stream"
+	bpfVarTotalsOn           = "totals_on"
 	bpfVarTwTimerHandler     = "tw_timer_handler"
 	bpfVarWakeBytes          = "wake_bytes"
 )
@@ -408,8 +412,8 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	Older            *ebpf.ProgramSpec `ebpf:"older"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
@@ -455,14 +459,12 @@ type bpfVariableSpecs struct {
 	Comms              *ebpf.VariableSpec `ebpf:"comms"`
 	Edges              *ebpf.VariableSpec `ebpf:"edges"`
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
-	Fentry             *ebpf.VariableSpec `ebpf:"fentry"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
 	HalfFull           *ebpf.VariableSpec `ebpf:"half_full"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
-	MinisockPlaces     *ebpf.VariableSpec `ebpf:"minisock_places"`
 	MinisocksFull      *ebpf.VariableSpec `ebpf:"minisocks_full"`
 	MinisocksSpilled   *ebpf.VariableSpec `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.VariableSpec `ebpf:"n_callers"`
@@ -470,13 +472,13 @@ type bpfVariableSpecs struct {
 	N_cidrs            *ebpf.VariableSpec `ebpf:"n_cidrs"`
 	N_comms            *ebpf.VariableSpec `ebpf:"n_comms"`
 	N_localPorts       *ebpf.VariableSpec `ebpf:"n_local_ports"`
+	N_minisockSlots    *ebpf.VariableSpec `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.VariableSpec `ebpf:"n_netns"`
 	N_pids             *ebpf.VariableSpec `ebpf:"n_pids"`
 	N_ports            *ebpf.VariableSpec `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.VariableSpec `ebpf:"n_remote_ports"`
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
-	NoTotals           *ebpf.VariableSpec `ebpf:"no_totals"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
@@ -484,10 +486,12 @@ type bpfVariableSpecs struct {
 	Raw                *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
+	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
 	Stream             *ebpf.VariableSpec `ebpf:"stream"`
+	TotalsOn           *ebpf.VariableSpec `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -561,14 +565,12 @@ type bpfVariables struct {
 	Comms              *ebpf.Variable `ebpf:"comms"`
 	Edges              *ebpf.Variable `ebpf:"edges"`
 	Exported           *ebpf.Variable `ebpf:"exported"`
-	Fentry             *ebpf.Variable `ebpf:"fentry"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
 	HalfFull           *ebpf.Variable `ebpf:"half_full"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
-	MinisockPlaces     *ebpf.Variable `ebpf:"minisock_places"`
 	MinisocksFull      *ebpf.Variable `ebpf:"minisocks_full"`
 	MinisocksSpilled   *ebpf.Variable `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.Variable `ebpf:"n_callers"`
@@ -576,13 +578,13 @@ type bpfVariables struct {
 	N_cidrs            *ebpf.Variable `ebpf:"n_cidrs"`
 	N_comms            *ebpf.Variable `ebpf:"n_comms"`
 	N_localPorts       *ebpf.Variable `ebpf:"n_local_ports"`
+	N_minisockSlots    *ebpf.Variable `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.Variable `ebpf:"n_netns"`
 	N_pids             *ebpf.Variable `ebpf:"n_pids"`
 	N_ports            *ebpf.Variable `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.Variable `ebpf:"n_remote_ports"`
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
-	NoTotals           *ebpf.Variable `ebpf:"no_totals"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
@@ -590,10 +592,12 @@ type bpfVariables struct {
 	Raw                *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
+	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
 	Stream             *ebpf.Variable `ebpf:"stream"`
+	TotalsOn           *ebpf.Variable `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }
@@ -602,8 +606,8 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
-	Older            *ebpf.Program `ebpf:"older"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
@@ -618,8 +622,8 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.Existing,
 		p.KfreeSkb,
-		p.Older,
 		p.SetState,
 		p.SetStateFourth,
 		p.SetStateNested,

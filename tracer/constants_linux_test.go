@@ -8,26 +8,26 @@ import (
 
 // One flag stands for all that is asked of a connection: without it no list is looked at.
 func TestConstants(t *testing.T) {
-	type want struct{ connections, noTotals uint8 }
+	type want struct{ connections, totals uint8 }
 	for name, c := range map[string]struct {
 		cfg Config
 		want
 	}{
-		"nothing":         {Config{}, want{0, 0}},
-		"no totals":       {Config{NoTotals: true}, want{0, 1}},
-		"raw":             {Config{Raw: true}, want{0, 1}},
-		"a port":          {Config{Filter: Filter{Ports: []uint16{1}}}, want{1, 0}},
-		"a local port":    {Config{Filter: Filter{LocalPorts: []uint16{1}}}, want{1, 0}},
-		"a remote port":   {Config{Filter: Filter{RemotePorts: []uint16{1}}}, want{1, 0}},
-		"an address":      {Config{Filter: Filter{Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}}}, want{1, 0}},
-		"a process":       {Config{Filter: Filter{PIDs: []uint32{1}}}, want{1, 0}},
-		"a name":          {Config{Filter: Filter{Comms: []string{"a"}}}, want{1, 0}},
-		"a namespace":     {Config{Filter: Filter{NetNS: []uint32{1}}}, want{1, 0}},
-		"a cgroup":        {Config{Filter: Filter{Cgroups: []Cgroup{{ID: 1}}}}, want{1, 0}},
-		"IPv4":            {Config{Filter: Filter{IPv4: true}}, want{1, 0}},
-		"IPv6":            {Config{Filter: Filter{IPv6: true}}, want{1, 0}},
-		"a transition":    {Config{Filter: Filter{From: []State{Closed}}}, want{0, 0}},
-		"a long duration": {Config{Filter: Filter{MinDuration: time.Second}}, want{0, 0}},
+		"nothing":         {Config{}, want{0, 1}},
+		"no totals":       {Config{NoTotals: true}, want{0, 0}},
+		"raw":             {Config{Raw: true}, want{0, 0}},
+		"a port":          {Config{Filter: Filter{Ports: []uint16{1}}}, want{1, 1}},
+		"a local port":    {Config{Filter: Filter{LocalPorts: []uint16{1}}}, want{1, 1}},
+		"a remote port":   {Config{Filter: Filter{RemotePorts: []uint16{1}}}, want{1, 1}},
+		"an address":      {Config{Filter: Filter{Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}}}, want{1, 1}},
+		"a process":       {Config{Filter: Filter{PIDs: []uint32{1}}}, want{1, 1}},
+		"a name":          {Config{Filter: Filter{Comms: []string{"a"}}}, want{1, 1}},
+		"a namespace":     {Config{Filter: Filter{NetNS: []uint32{1}}}, want{1, 1}},
+		"a cgroup":        {Config{Filter: Filter{Cgroups: []Cgroup{{ID: 1}}}}, want{1, 1}},
+		"IPv4":            {Config{Filter: Filter{IPv4: true}}, want{1, 1}},
+		"IPv6":            {Config{Filter: Filter{IPv6: true}}, want{1, 1}},
+		"a transition":    {Config{Filter: Filter{From: []State{Closed}}}, want{0, 1}},
+		"a long duration": {Config{Filter: Filter{MinDuration: time.Second}}, want{0, 1}},
 	} {
 		spec, err := loadBpf()
 		if err != nil {
@@ -37,7 +37,7 @@ func TestConstants(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var got want
-		for variable, to := range map[string]*uint8{bpfVarFiltersConnections: &got.connections, bpfVarNoTotals: &got.noTotals} {
+		for variable, to := range map[string]*uint8{bpfVarFiltersConnections: &got.connections, bpfVarTotalsOn: &got.totals} {
 			if err := spec.Variables[variable].Get(to); err != nil {
 				t.Fatal(err)
 			}

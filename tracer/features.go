@@ -1,18 +1,18 @@
 package tracer
 
-// A Feature is something of the kernel that finwait can make use of.
+// A Feature is something that the kernel has, and that finwait can use.
 type Feature struct {
 	Name  string
 	Since string // the first kernel that has it
 	State FeatureState
-	Note  string // what it is used for, or why it is not there
+	Note  string // what finwait uses it for, or why it is missing
 }
 
 // FeatureState says whether a feature is there.
 type FeatureState uint8
 
-// The states of a feature. A probe that fails for another reason than the
-// feature's absence leaves it FeatureUnclear.
+// The states of a feature. It is FeatureUnclear if its probe failed, but not because the
+// feature is missing.
 const (
 	FeatureMissing FeatureState = iota
 	FeatureInUse

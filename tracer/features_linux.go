@@ -16,8 +16,8 @@ import (
 
 const stateTracepoint = "inet_sock_set_state"
 
-// A helper of the kernel that the programs call; probed by loading the smallest
-// program that does.
+// A helper is a kernel helper that the programs call. Its probe loads the smallest
+// program that calls it.
 type helper struct {
 	name, since, use string
 	call             asm.Instructions // r6: the context of stateTracepoint
@@ -45,7 +45,7 @@ var helpers = []helper{
 	}},
 }
 
-// probe is nil, an *UnsupportedError, or an error that leaves the question open.
+// probe returns nil, an *UnsupportedError, or an error that leaves the question open.
 func (h helper) probe(types *btf.Cache) error {
 	prog := &ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: stateTracepoint, License: "GPL",
@@ -75,7 +75,7 @@ func (h helper) probe(types *btf.Cache) error {
 	return &UnsupportedError{Feature: h.name, Since: h.since, Err: err}
 }
 
-// Features asks the kernel for everything that finwait makes, or could make, use of.
+// Features asks the kernel for everything that finwait uses or could use.
 func Features() ([]Feature, error) {
 	if err := prepare(); err != nil {
 		return nil, err
@@ -150,8 +150,8 @@ func iterator(kernel *btf.Spec) Feature {
 	return f
 }
 
-// recursionGuard: a program skips itself where a softirq interrupts it since
-// 05b24ff9b2cf (6.1), which gave bpf_prog its inc_misses counter for raw tracepoints.
+// recursionGuard: since 05b24ff9b2cf (6.1) the kernel skips a program on a raw tracepoint
+// if a softirq interrupts the same program, and counts that in misses.
 func recursionGuard(kernel *btf.Spec) Feature {
 	f := Feature{"skipped runs are counted", "5.12", FeatureInUse, "lost.recursion"}
 	var s *btf.Struct
@@ -168,11 +168,11 @@ func recursionGuard(kernel *btf.Spec) Feature {
 	return f
 }
 
-// fentry tries to attach empty programs, and says which set of hooks Auto takes.
+// fentry tries to attach an empty program to each function, which tells whether Auto takes Fentry.
 func fentry(types *btf.Cache) Feature {
 	f := Feature{"fentry", "5.5", FeatureInUse, "minisocks: birth, re-arms, ends, each as it happens"}
-	for _, name := range minisockHooks[HooksFentry] {
-		if err := tryFentry(types, functions[name]); err != nil {
+	for _, p := range HooksFentry.set().programs {
+		if err := tryFentry(types, p); err != nil {
 			f.State, f.Note = FeatureMissing, "tracepoints follow the minisocks: "+firstLine(err)
 			break
 		}
@@ -180,19 +180,19 @@ func fentry(types *btf.Cache) Feature {
 	return f
 }
 
-func tryFentry(types *btf.Cache, fn function) error {
-	coll, err := emptyFentry(types, fn)
+func tryFentry(types *btf.Cache, p hookProgram) error {
+	coll, err := emptyFentry(types, p)
 	if refused := new(HooksError); errors.As(err, &refused) {
 		err = refused.Err
 	}
 	if err == nil {
 		defer coll.Close()
 		var l link.Link
-		if l, err = link.AttachTracing(link.TracingOptions{Program: coll.Programs[fn.name]}); err == nil {
+		if l, err = link.AttachTracing(link.TracingOptions{Program: coll.Programs[p.function]}); err == nil {
 			return l.Close()
 		}
 	}
-	return fmt.Errorf("%s(): %w", fn.name, err)
+	return fmt.Errorf("%s(): %w", p.function, err)
 }
 
 func wheel() Feature {

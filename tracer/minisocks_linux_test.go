@@ -34,9 +34,9 @@ func benchmarkMinisocks(b *testing.B, totals bool, n uint32) {
 		b.Fatal(err)
 	}
 	defer tr.Close()
-	places, records := tr.coll.Maps[bpfMapMinisockSlots], tr.coll.Maps[bpfMapMinisocks]
-	spilled := n - min(n, places.MaxEntries())
-	take(b, places, n-spilled)
+	slots, records := tr.coll.Maps[bpfMapMinisockSlots], tr.coll.Maps[bpfMapMinisocks]
+	spilled := n - min(n, slots.MaxEntries())
+	take(b, slots, n-spilled)
 	fill(b, records, spilled)
 	if err := tr.coll.Variables[bpfVarMinisocksSpilled].Set(spilled); err != nil {
 		b.Fatal(err)
@@ -59,7 +59,7 @@ func benchmarkMinisocks(b *testing.B, totals bool, n uint32) {
 	b.ReportMetric(float64(runtimes(b, tr)-before)/float64(made.Made), "ns/connection")
 	b.ReportMetric(0, "ns/op")
 	var memory uint64
-	for _, m := range []*ebpf.Map{places, records} {
+	for _, m := range []*ebpf.Map{slots, records} {
 		info, err := m.Info()
 		if err != nil {
 			b.Fatal(err)
@@ -76,13 +76,13 @@ func benchmarkMinisocks(b *testing.B, totals bool, n uint32) {
 // foreign is a cookie that no socket is given.
 const foreign = 1 << 63
 
-// take gives places in the array to minisocks that no hook will ever ask for.
+// take gives slots in the array to minisocks that no hook will ever ask for.
 func take(b *testing.B, m *ebpf.Map, n uint32) {
 	b.Helper()
 	value := make([]byte, m.ValueSize())
 	binary.NativeEndian.PutUint64(value, foreign)
-	for place := range n {
-		if err := m.Put(place, value); err != nil {
+	for slot := range n {
+		if err := m.Put(slot, value); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func fill(b *testing.B, m *ebpf.Map, n uint32) {
 func runtimes(b *testing.B, tr *Tracer) (sum int64) {
 	b.Helper()
 	for name, prog := range tr.coll.Programs {
-		if name == bpfProgOlder {
+		if name == bpfProgExisting {
 			continue // done, and closed
 		}
 		st, err := prog.Stats()

@@ -21,8 +21,8 @@ func decode(sample []byte, ev *bpfEvent) error {
 	return nil
 }
 
-// resolve makes a transition of an event. It allocates nothing and fails on
-// nothing: an event that makes no sense becomes a transition that says so.
+// resolve makes a transition of an event. It allocates nothing and never fails: for an
+// event that makes no sense the transition says unknown.
 func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
@@ -47,13 +47,13 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	}
 }
 
-// elapsed is the time spent in the state that was left. A start that was not
-// seen, that lies after the end or further back than a Duration reaches, or that
-// is known in a way that is not known here, gives no duration.
+// elapsed is the time spent in the state that was left. There is no duration if the
+// start is unknown, after the end, further back than a Duration reaches, or has a
+// precision that this version does not know.
 func elapsed(ev *bpfEvent) (time.Duration, Precision) {
 	precision := Precision(ev.Precision)
 	if ev.SinceNs == 0 || ev.SinceNs > ev.TimeNs || ev.TimeNs-ev.SinceNs > math.MaxInt64 ||
-		precision == PrecisionUnknown || precision > PrecisionAtLeast {
+		precision == PrecisionUnknown || precision >= Precision(bpfPrecisionPRECISION_COUNT) {
 		return 0, PrecisionUnknown
 	}
 	return time.Duration(ev.TimeNs - ev.SinceNs), precision

@@ -119,7 +119,6 @@ func TestResolve(t *testing.T) {
 
 func TestResolveRaw(t *testing.T) {
 	ev := recorded()
-	ev.Flags |= uint8(bpfEventFlagsEVENT_RAW)
 	ev.Minisock, ev.TimerLeft, ev.Cpu, ev.Err = 0xffff888108cd0400, -3, 1, 104
 	var got RawEvent
 	resolveRaw(&ev, testClock(), &got)

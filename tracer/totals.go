@@ -10,29 +10,29 @@ import (
 
 const (
 	numStates  = int(NewSynRecv) + 1
-	numReasons = int(ReasonClosed) + 1
+	numReasons = int(bpfReasonREASON_COUNT)
 )
 
-// Totals is what happened to all sockets that the filter lets through, counted
-// in the kernel whether or not Run keeps up.
+// Totals is what happened to all sockets that pass the filter. The kernel side counts
+// it, whether or not Run keeps up.
 type Totals struct {
 	Edges     [numStates][numStates]uint64  // transitions, [from][to]
 	Ends      [numStates][numReasons]uint64 // those to CLOSED, [from][reason]
 	Live      [numStates]int64              // sockets in each state now; not of CLOSED
 	Durations [numStates]Durations          // spent in each state
 	Rearms    uint64                        // of timers of TIME_WAIT
-	Ungrouped uint64                        // transitions that are in no group, for want of room
+	Ungrouped uint64                        // transitions for whose group there was no room
 }
 
-// Durations are times spent in a state, of which the start was seen (Exact or Jiffy).
+// Durations are the times spent in one state, if its start is known (Exact or Jiffy).
 type Durations struct {
 	Histogram histogram.Histogram
 	Total     time.Duration
 	Max       time.Duration
 }
 
-// Quantile is the duration that a part q, from 0 to 1, did not exceed. It is off
-// by 1/16 at most, from 34.4 to 68.7 s by 0.54 s; ok is false if there is none.
+// Quantile is the duration that the part q of all, from 0 to 1, did not exceed. Its error
+// is 1/16 at most, and 0.54 s from 34.4 to 68.7 s. ok is false if there is no duration.
 func (d *Durations) Quantile(q float64) (v time.Duration, ok bool) {
 	ns, _, ok := d.Histogram.Quantile(q)
 	return min(time.Duration(ns), d.Max), ok
@@ -46,8 +46,8 @@ func (d *Durations) add(o *bpfDurations) {
 	d.Max = max(d.Max, time.Duration(o.MaxNs))
 }
 
-// sub leaves what came after before. The longest of that can only be told from
-// its bucket, unless it is the longest of all.
+// sub takes before away. The maximum of the rest is exact only if it is the maximum of
+// all; otherwise its bucket gives it.
 func (d *Durations) sub(before *Durations) {
 	d.Histogram.Sub(&before.Histogram)
 	d.Total -= before.Total
@@ -61,7 +61,7 @@ func (d *Durations) sub(before *Durations) {
 	d.Max = min(d.Max, time.Duration(min(ns, uint64(d.Max))))
 }
 
-// The kernel counts in the same buckets.
+// The programs count in the same buckets.
 var _ [histogram.Buckets]uint64 = bpfDurations{}.Counts
 
 // StateTotals is what happened to one state.
@@ -84,8 +84,8 @@ func (st *StateTotals) Add(o *StateTotals) {
 	st.Durations.Max = max(st.Durations.Max, o.Durations.Max)
 }
 
-// State gives the totals of one state. Of CLOSED there are none: sockets are in
-// it before the kernel tells of them.
+// State gives the totals of one state. CLOSED has none: a socket is CLOSED before the
+// kernel reports it for the first time.
 func (t *Totals) State(s State) StateTotals {
 	st := StateTotals{Live: t.Live[s], Durations: t.Durations[s]}
 	if s == Closed {
@@ -93,7 +93,7 @@ func (t *Totals) State(s State) StateTotals {
 	}
 	for other := range t.Edges {
 		st.Entered += t.Edges[other][s]
-		// A listener stays what it is when a child comes out of it.
+		// LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state.
 		if s != Listen || State(other) == Closed {
 			st.Left += t.Edges[s][other]
 		}
@@ -101,8 +101,7 @@ func (t *Totals) State(s State) StateTotals {
 	return st
 }
 
-// Sub leaves of t what came after before, totals of the same Tracer; Live stays
-// what it is now.
+// Sub takes before away, earlier totals of the same Tracer. Live stays as it is.
 func (t *Totals) Sub(before *Totals) {
 	for s := range t.Edges {
 		for other := range t.Edges[s] {
@@ -131,7 +130,7 @@ func (t *Totals) add(o *bpfTotals) {
 	t.Ungrouped += o.Ungrouped
 }
 
-// A Group is one part of the totals, as Config.SplitBy has it.
+// A Group is one part of the totals: those with the same value of Config.SplitBy.
 type Group struct {
 	Name   string // a port, address, pid, comm (of any bytes) or inode number; "": not known
 	States map[State]*StateTotals
@@ -161,7 +160,7 @@ func (g *Group) Live() (n int64) {
 	return n
 }
 
-// Sub leaves of g what came after before.
+// Sub takes before away, earlier totals of the same group. Live stays as it is.
 func (g *Group) Sub(before *Group) {
 	for s, st := range g.States {
 		if old := before.States[s]; old != nil {
@@ -195,21 +194,21 @@ func (k *bpfGroupKey) name(by Split) string {
 	return strconv.FormatUint(k.Id, 10)
 }
 
-// NetNSTotals is what the kernel's own counters of one network namespace should
-// have counted since New, in its words (RFC 1213; TcpExt in
+// NetNSTotals is what the kernel's own counters of one network namespace should have
+// counted since New, by the kernel's names (RFC 1213; TcpExt in
 // include/uapi/linux/snmp.h).
 type NetNSTotals struct {
 	ActiveOpens      int64
 	PassiveOpens     int64
 	AttemptFails     int64 // of sockets; the kernel also counts handshakes that fail before they have one
 	EstabResets      int64
-	Established      int64 // came less went
-	CloseWait        int64 // came less went
-	Minisocks        int64 // that came: TcpExt TW and TWKilled
-	MinisocksAlive   int64 // came less went
+	Established      int64 // entered less left
+	CloseWait        int64 // entered less left
+	Minisocks        int64 // born: TcpExt TW and TWKilled
+	MinisocksAlive   int64 // born less ended
 	Reused           int64 // TcpExt TWRecycled
 	TimeWaitOverflow int64 // TcpExt TCPTimeWaitOverflow
-	Lost             int64 // transitions that are in none of these, as far as it is known whose they were
+	Lost             int64 // lost transitions whose namespace is known; the counts above lack them
 }
 
 func (n *NetNSTotals) add(o *bpfNetnsTotals) {

@@ -7,8 +7,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Totals reads what happened since New. It stops nothing: what happens meanwhile
-// is in it or not.
+// Totals reads what happened since New. Nothing stops meanwhile: a transition that
+// happens while it reads may be counted or not.
 func (t *Tracer) Totals() (*Totals, error) {
 	var (
 		sum    Totals
@@ -80,9 +80,9 @@ func (t *Tracer) NetNS() (map[uint64]uint32, error) {
 	return all, nil
 }
 
-// NetNSTotals reads those of the namespace with this cookie, or, for cookie 0,
-// of all that came when there was no more room to tell them apart: 1023 are
-// told apart. It needs Config.Audit.
+// NetNSTotals reads the totals of the network namespace with this cookie. There is room
+// for 1023 namespaces; cookie 0 stands for all further ones together. It needs
+// Config.Audit.
 func (t *Tracer) NetNSTotals(cookie uint64) (NetNSTotals, error) {
 	var (
 		sum    NetNSTotals
@@ -112,7 +112,7 @@ var errNoTotals = errors.New("the tracer has kept no totals: see Config.NoTotals
 
 var errClosed = errors.New("the tracer is closed")
 
-// lookup keeps Close from taking the map away meanwhile.
+// lookup reads one value of a map. Close has to wait until it is done.
 func (t *Tracer) lookup(name string, key, value any) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,8 +122,8 @@ func (t *Tracer) lookup(name string, key, value any) error {
 	return t.coll.Maps[name].Lookup(key, value)
 }
 
-// iterate hands over the entries of a hash map, which others may change
-// meanwhile: one that is deleted while it is looked at may end it early.
+// iterate passes the entries of a hash map to each. The programs may change the map
+// meanwhile: a deleted entry can end the iteration early.
 func (t *Tracer) iterate(name string, each func(*ebpf.MapIterator)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

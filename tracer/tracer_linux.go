@@ -30,29 +30,30 @@ type Tracer struct {
 	reader   *ringbuf.Reader
 	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
 	ran      atomic.Bool
-	detached atomic.Bool // no program runs any more
+	detached atomic.Bool // the programs are detached, and none runs any more
 
 	mu    sync.Mutex
-	links []link.Link // a link that is not referenced detaches by itself
-	final *Stats      // after Close
+	links []link.Link // kept: a link without a reference detaches by itself
+	final *Stats      // set by Close
 
-	// Runs of set_state that the kernel skipped before all programs were attached,
-	// and until they were detached: in between, others took over or it was a loss.
+	// How many runs of set_state the kernel had skipped when all programs were
+	// attached, and when they were detached. Each run in between was taken over by
+	// another program, or its transition is lost.
 	skippedBefore, skippedUntil uint64
 
 	warned  time.Time
 	warnedN uint64
 }
 
-// New loads the programs, attaches them and looks at the sockets that are
-// there already. What happens from then on is kept for Run, in the ring buffer.
+// New loads the programs, attaches them and visits the sockets that exist already.
+// From then on transitions wait in the ring buffer for Run.
 //
-// It needs Linux 5.15 or later with BTF, CAP_BPF and CAP_PERFMON, and, to know
-// kernel addresses, CAP_SYSLOG: without that only Fentry can be used, and what
-// the kernel stack would tell is Killed. CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH
-// shows the owners of older sockets, CAP_SYS_ADMIN the older sockets of other
-// namespaces. New alone takes capabilities: from 5.19 on, or with
-// kernel.unprivileged_bpf_disabled=0, all else works without. On an error nothing is left attached.
+// New needs Linux 5.15 or later with BTF, CAP_BPF and CAP_PERFMON. To read kernel
+// addresses it needs CAP_SYSLOG: without that only Fentry can be used, and a reason
+// that only the kernel stack shows is Killed. CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH
+// shows the owners of existing sockets, CAP_SYS_ADMIN the existing sockets of other
+// network namespaces. Only New needs capabilities, from 5.19 on or with
+// kernel.unprivileged_bpf_disabled=0. After an error nothing stays attached.
 func New(cfg Config) (*Tracer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -60,20 +61,24 @@ func New(cfg Config) (*Tracer, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
-	// Kernel types and symbols take most of the start that the verifier does not:
-	// read both at once. What goes wrong with the symbols load() meets again.
+	// Apart from the verifier, kernel types and symbols take most of the start: read
+	// both at once. If the symbols fail, load() gets the same error again.
 	go func() { _, _ = kernelSymbols() }()
 	types := kernelTypesCache()
 	if cfg.Hooks != HooksAuto {
 		return open(cfg, cfg.Hooks, types)
 	}
-	t, err := open(cfg, HooksFentry, types)
-	if err == nil {
-		return t, nil
+	var last error
+	for _, set := range hookSets {
+		t, err := open(cfg, set.hooks, types)
+		if err == nil {
+			return t, nil
+		}
+		// Try the next set after any error. If the hooks are not the cause, it fails too.
+		cfg.Logger.Debug().Err(err).Msgf("the %v hooks cannot follow the minisocks here", set.hooks)
+		last = err
 	}
-	// Whatever is wrong with them: if it is not the hooks, the others fail as well.
-	cfg.Logger.Debug().Err(err).Msg("no fentry hooks here: tracepoints follow the minisocks")
-	return open(cfg, HooksTracepoint, types)
+	return nil, last
 }
 
 func open(cfg Config, hooks HookSet, types *btf.Cache) (*Tracer, error) {
@@ -94,28 +99,26 @@ func (t *Tracer) start() (err error) {
 	if t.reader, err = ringbuf.NewReader(t.coll.Maps[bpfMapEvents]); err != nil {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
-	// The minisock's hooks come first: a hand-over that only set_state sees
-	// looks like a close.
-	for _, name := range append(slices.Clone(minisockHooks[t.hooks]),
-		bpfProgSetState, bpfProgSetStateNested, bpfProgSetStateThird, bpfProgSetStateFourth,
-	) {
-		prog := t.coll.Programs[name]
+	// The hooks of minisocks come first: if only set_state sees a hand-over, it looks
+	// like a close.
+	for _, p := range append(slices.Clone(t.hooks.set().programs), setState...) {
+		prog := t.coll.Programs[p.name]
 		if prog == nil {
-			continue // the kernel has no use for it: load() left it out
+			continue // load() has left it out: this kernel does not need it
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
-		if f, ok := functions[name]; ok && err != nil {
-			return &HooksError{f.name, err}
+		if p.function != "" && err != nil {
+			return &HooksError{p.function, err}
 		}
 		if err != nil {
-			return fmt.Errorf("attach %s: %w", name, err)
+			return fmt.Errorf("attach %s: %w", p.name, err)
 		}
 		t.links = append(t.links, l)
 	}
 	if t.skippedBefore, err = t.skipped(); err != nil {
 		return err
 	}
-	if err := t.seed(); err != nil {
+	if err := t.visitExisting(); err != nil {
 		return err
 	}
 	now, _ := ktime.Now()
@@ -128,10 +131,10 @@ func (t *Tracer) start() (err error) {
 // Hooks says which set of hooks follows the minisocks: Fentry or Tracepoint.
 func (t *Tracer) Hooks() HookSet { return t.hooks }
 
-// Run hands every transition to handle, in the order that the kernel made them
-// per socket, until ctx is done, handle fails, or Close. A transition is only
-// valid until handle returns. When ctx is done Run detaches, hands over what is
-// left and returns nil; the error of handle it returns as it is. It can be run once.
+// Run passes every transition to handle; those of one socket in the order of the
+// kernel. A transition is valid only until handle returns. Run ends when ctx is done,
+// when handle fails, or with Close. When ctx is done it detaches, passes on what is
+// left and returns nil. It returns an error of handle unchanged. It can run once.
 func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error {
 	var (
 		clock = ktime.NewClock(ktime.Now)
@@ -143,7 +146,7 @@ func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error 
 	})
 }
 
-// RunRaw is Run for a Tracer with Config.Raw.
+// RunRaw is like Run, for a Tracer with Config.Raw.
 func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error {
 	var (
 		clock = ktime.NewClock(ktime.Now)
@@ -161,7 +164,7 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 	}
 	stop := context.AfterFunc(ctx, func() {
 		t.detach()
-		// It fails only when the reader is closed, which ends the loop too.
+		// Flush fails only if the reader is closed, and that ends the loop too.
 		_ = t.reader.Flush()
 	})
 	defer stop()
@@ -198,8 +201,8 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 				t.reader.SetDeadline(time.Now().Add(flushEvery))
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && !armed:
-			// Nothing came for a while. Ask to be woken, and look once more later,
-			// for what came before the kernel side could know.
+			// Nothing came for a while. Ask the programs to wake this reader. Then look
+			// once more: an event may have come before they knew.
 			armed = true
 			if err := t.sleeps.Set(uint32(1)); err != nil {
 				return err
@@ -217,29 +220,29 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 		default:
 			return fmt.Errorf("read ring buffer: %w", err)
 		}
-		// What programs that are still attached deliver is to be read, too.
+		// A program may have delivered an event until it was detached: read that, too.
 		if err != nil && t.detached.Load() && t.drained(read) {
 			return t.idle()
 		}
 	}
 }
 
-// settle waits until no program runs any more that was running while it was
-// detached: a grace period of RCU, which is what the command is in the kernel
-// (since 4.16 at least; where it is missing, drained has to do).
+// settle waits for an RCU grace period: then no program runs any more that was running
+// when it was detached. The command does that since 4.16 at least. If it is missing,
+// drained() has to be enough.
 func settle() {
 	const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL, linux/membarrier.h
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 }
 
-// drained: a program that was running while it was detached may still have
-// been adding its event; none is left when as many were read as were delivered.
+// drained reports whether as many events were read as were delivered. A program that
+// was running when it was detached may have added its event after that.
 func (t *Tracer) drained(read uint64) bool {
 	st, err := t.Stats()
 	return err != nil || read >= st.Delivered
 }
 
-// idle runs when all is read.
+// idle is called when every event so far has been read.
 func (t *Tracer) idle() error {
 	t.warn()
 	if t.cfg.Idle != nil {
@@ -248,7 +251,7 @@ func (t *Tracer) idle() error {
 	return nil
 }
 
-// warn tells of losses while they happen, once a second at most.
+// warn logs new losses, once a second at most.
 func (t *Tracer) warn() {
 	now := time.Now()
 	if now.Sub(t.warned) < time.Second {
@@ -267,7 +270,7 @@ func (t *Tracer) warn() {
 	}
 }
 
-// Stats reads where every transition went so far. After Close it is what it was then.
+// Stats reads where every transition went so far. After Close it gives what it was then.
 func (t *Tracer) Stats() (Stats, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -278,7 +281,7 @@ func (t *Tracer) Stats() (Stats, error) {
 }
 
 func (t *Tracer) stats() (Stats, error) {
-	// First, as each skipped run may be counted as rescued a moment later.
+	// Read this first: a skipped run may be counted as rescued a moment later.
 	skipped := t.skippedUntil
 	if t.links != nil {
 		var err error
@@ -315,8 +318,9 @@ func (t *Tracer) stats() (Stats, error) {
 		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
 		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
 	}
-	// The kernel counts the runs that it skipped; what is found missing later is
-	// among them, as a rule. The larger number is nearer to the truth.
+	// There are two counts of missed transitions: the runs that the kernel skipped, and
+	// what a later transition showed to be missing. They mostly overlap: the larger
+	// number is closer to the truth.
 	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
 		st.Lost.Recursion = skipped
 		st.Seen += skipped - sum.Missed
@@ -327,10 +331,10 @@ func (t *Tracer) stats() (Stats, error) {
 	return st, nil
 }
 
-// skipped is how often the kernel has not run set_state because it was running it already.
+// skipped is how often the kernel skipped set_state because it was already running on that CPU.
 func (t *Tracer) skipped() (uint64, error) { return t.skippedRuns(bpfProgSetState) }
 
-// skippedRuns is the same of any program; of one that is not loaded it is 0.
+// skippedRuns counts the skipped runs of one program; 0 if it is not loaded.
 func (t *Tracer) skippedRuns(name string) (uint64, error) {
 	prog := t.coll.Programs[name]
 	if prog == nil {
@@ -343,20 +347,20 @@ func (t *Tracer) skippedRuns(name string) (uint64, error) {
 	return st.RecursionMisses, nil
 }
 
-// detach takes the programs off their hooks; sockets stop being followed. The
-// last goes first: what set_state does not see while the others are still there
-// they would take for skipped, and that would hide as many losses. When it returns
-// no program runs any more: the accounts are what they will be.
+// detach takes the programs off their hooks. The last one goes first: if set_state went
+// before those that take over from it, they would take each transition for one that it
+// skipped, and as many losses would be hidden. When detach returns no program runs any
+// more, so the accounts are final.
 func (t *Tracer) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.links == nil {
 		return
 	}
-	// It fails only if the program is not loaded, which it is.
+	// skipped fails only if the program is not loaded.
 	t.skippedUntil, _ = t.skipped()
 	for _, l := range slices.Backward(t.links) {
-		// Closing the last reference detaches; there is no other way for it to go.
+		// Closing the last reference detaches, whatever Close returns.
 		_ = l.Close()
 	}
 	t.links = nil
@@ -366,7 +370,7 @@ func (t *Tracer) detach() {
 
 // Close detaches, ends Run and frees what is in the kernel. It can be called again.
 func (t *Tracer) Close() error {
-	t.detach() // first: a program that runs must find its maps
+	t.detach() // first: a running program needs its maps
 
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,16 +16,16 @@ type Transition struct {
 	Remote   netip.AddrPort
 	From, To State
 
-	// Duration is the time spent in From. It means something only as far as
-	// Precision says; Known tells whether it is there at all.
+	// Duration is the time spent in From. Precision says how to read it; Known says
+	// whether there is one.
 	Duration  time.Duration
 	Precision Precision
 
 	Role   Role
 	Owner  Owner
-	Closer Process // the process that closed the socket
+	Closer Process
 	Reason Reason
-	Rearms uint32 // how often the timewait timer was started again, for a TIME_WAIT that is left
+	Rearms uint32 // re-arms of the timewait timer, if From is TIME_WAIT
 	Source Source
 }
 
@@ -131,7 +131,7 @@ func (r Reason) String() string {
 		"unreachable", "no_port", "reset", "aborted", "closed")
 }
 
-// word names the n-th of a closed list that the BPF side shares.
+// word is the word for the value n of an enum of the BPF side.
 func word[T ~uint8](n T, words ...string) string {
 	if int(n) < len(words) {
 		return words[n]
@@ -139,8 +139,8 @@ func word[T ~uint8](n T, words ...string) string {
 	return "unknown"
 }
 
-// A RawEvent is one firing of one hook, as it came, with --raw. What it means
-// is for Transition to say: FIN_WAIT_2 -> CLOSED here may be a hand-over.
+// A RawEvent is one firing of one hook, as it came (--raw). It does not say what that
+// means, as a Transition does: FIN_WAIT_2 -> CLOSED may be a hand-over here.
 type RawEvent struct {
 	Time          time.Time
 	Ktime         time.Duration
@@ -156,7 +156,7 @@ type RawEvent struct {
 	TimerLeft     int32  // jiffies until the minisock's timer fires
 }
 
-// Hook names a place in the kernel that finwait listens to.
+// Hook is a place in the kernel to which a program is attached.
 type Hook uint8
 
 // The hooks.

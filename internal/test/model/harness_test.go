@@ -16,7 +16,7 @@ import (
 // The words of testdata/harness.c, in its order.
 
 type settings struct {
-	Fentry, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
+	SeesRearms, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
 }
 
 type code uint64
@@ -31,7 +31,7 @@ const (
 	opTwskAlloc
 	opTwskSchedule
 	opTwskKill
-	opOlder
+	opExisting
 	opAttached
 	opNewSock
 	opFreeSock

@@ -133,7 +133,7 @@ func (k *kernel) push(o op) int {
 
 // canNest: two CPUs are never at the same socket, nor at the same timer, and a program is not run in the middle of time.
 func (k *kernel) canNest(outer, inner *op) bool {
-	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opOlder }
+	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting }
 	if k.pushed == k.action && outer.CPU == inner.CPU {
 		return false // one thing that happens, on one CPU
 	}
@@ -228,7 +228,7 @@ func (k *kernel) fire(c code, o op, f firing) {
 func befall(a adversity, o *op, f *firing) {
 	switch a.kind {
 	case 'g': // gap
-		f.missed = f.code != opOlder
+		f.missed = f.code != opExisting
 	case 'r': // recursion: the next program on the tracepoint takes over
 		o.Skip = 1
 	case 's': // no stack

@@ -52,7 +52,7 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 		set.Minisocks = 2
 	}
 	if k.hooks == fentry {
-		set.Fentry = 1
+		set.SeesRearms = 1
 	}
 	if len(s) == 0 || s[0] != '(' { // all is attached from the beginning
 		k.push(op{Code: opAttached})

@@ -40,7 +40,7 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	}
 	v.raced = v.raced || o.nested(f) || o.k.ops[f.op].Nest > 0
 	v.lost = v.lost || f.ringFull
-	if f.code == opOlder {
+	if f.code == opExisting {
 		v.visited = true
 	}
 	for i := range events {

@@ -147,8 +147,8 @@ func (o *oracle) who(f *firing, e *event, tainted bool) {
 	}
 }
 
-// olderSock: the iterator dates what no hook has.
-func (o *oracle) olderSock(f *firing, events []event) {
+// existingSock: the iterator dates what no hook has.
+func (o *oracle) existingSock(f *firing, events []event) {
 	o.none(f, events)
 	v := o.view(f.sock)
 	o.full = o.full || o.out.results[f.op].FailedStorage > 0

@@ -62,7 +62,7 @@ func (o *oracle) errorf(f *firing, format string, args ...any) {
 
 func name(f *firing) string {
 	hooks := []string{"nothing", "set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"twsk_alloc", "twsk_schedule", "twsk_kill", "older"}
+		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing"}
 	s := hooks[f.code]
 	if f.code == opSetState {
 		s += fmt.Sprintf(" %d -> %d", f.from, f.to)
@@ -105,8 +105,8 @@ func (o *oracle) check() []string {
 			o.garbage = true
 		case f.sock != nil && f.code == opSetState:
 			o.setState(f, r, events)
-		case f.sock != nil && f.code == opOlder:
-			o.olderSock(f, events)
+		case f.sock != nil && f.code == opExisting:
+			o.existingSock(f, events)
 		case f.mini != nil:
 			o.mini(f, r, events)
 		case len(events) > 0:
@@ -140,7 +140,7 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Family == 2 && (e.Saddr != 127|1<<24 || e.Daddr != 127|2<<24) {
 		o.errorf(f, "addresses %x, %x: %+v", e.Saddr, e.Daddr, e)
 	}
-	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^3 != 0 || e.Hook > 7 {
+	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^1 != 0 || e.Hook > 7 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }

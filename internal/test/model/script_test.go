@@ -176,10 +176,10 @@ func (k *kernel) visit(what byte, n int) {
 	case what == '.':
 		k.push(op{Code: opAttached})
 	case what == '>' && k.socks[n&3] != nil:
-		k.fire(opOlder, k.sockOp(k.socks[n&3]), firing{sock: k.socks[n&3], from: k.socks[n&3].state})
+		k.fire(opExisting, k.sockOp(k.socks[n&3]), firing{sock: k.socks[n&3], from: k.socks[n&3].state})
 	case what == '<' && k.mini(n) != nil:
 		m := k.mini(n)
-		k.fire(opOlder, k.miniOp(m), firing{mini: m})
+		k.fire(opExisting, k.miniOp(m), firing{mini: m})
 	}
 }
 
@@ -190,13 +190,13 @@ func (k *kernel) garbage(arg byte, rest []byte) int {
 		return 0
 	}
 	b := func(i int) uint64 { return uint64(rest[i]) }
-	hook := opSetState + code(arg)%(opOlder-opSetState+1)
+	hook := opSetState + code(arg)%(opExisting-opSetState+1)
 	o := op{
 		Object: aMini, Slot: b(0) & 7, State: b(1) & 15, Family: 2 + b(2)&8, Sport: b(3), Dport: b(4), NetNS: b(5) & 1,
 		Substate: b(6) & 15, Expires: k.jiffies(k.now) + b(7)<<6, Pending: b(2) & 1, Timeo: b(8) << 6, Rearm: b(2) >> 1 & 1,
 		Parent: 1 + b(9)&3, CopyCookie: b(2) >> 2 & 1, ZeroCookie: b(2) >> 4 & 1,
 	}
-	if hook == opSetState || hook == opOlder && b(2)&1 == 1 {
+	if hook == opSetState || hook == opExisting && b(2)&1 == 1 {
 		o.Object, o.Slot = aSock, numSocks+b(0)&3
 		o.From, o.To, o.Protocol, o.Err, o.Shutdown = b(6), b(7), 6, b(8), b(10)&3
 		o.Held = b(10) >> 2 & 1

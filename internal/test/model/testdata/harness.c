@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 fentry, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 sees_rearms, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -31,7 +31,7 @@ enum code {
 	OP_TWSK_ALLOC,
 	OP_TWSK_SCHEDULE,
 	OP_TWSK_KILL,
-	OP_OLDER,
+	OP_EXISTING,
 	OP_ATTACHED,
 	OP_NEW_SOCK,	/* memory is given to a socket; of a listener's child, with its storage */
 	OP_FREE_SOCK,
@@ -228,10 +228,10 @@ static void fire(const struct op *op)
 	case OP_TWSK_KILL:
 		RUN(twsk_kill, ARG(tw));
 		break;
-	case OP_OLDER: {
+	case OP_EXISTING: {
 		struct bpf_iter__tcp iter = { rx_sk };
 
-		older(&iter);
+		existing(&iter);
 		break;
 	}
 	case OP_ATTACHED:
@@ -372,9 +372,9 @@ static void forget(void)
 
 static void load(const struct settings *set)
 {
-	fentry = set->fentry;
+	sees_rearms = set->sees_rearms;
 	raw = set->raw;
-	no_totals = raw || set->no_totals; /* as tracer/load_linux.go does */
+	totals_on = !raw && !set->no_totals; /* as tracer/load_linux.go does */
 	stream = set->stream;
 	audit = set->audit;
 	split_by = set->split_by;
@@ -393,9 +393,9 @@ static void load(const struct settings *set)
 	resize(fails, set->minisocks);
 	if (!owners) /* as tracer/load_linux.go does */
 		fails->value_size = offsetof(struct mini_info, owner);
-	minisock_places = 2;
+	n_minisock_slots = 2;
 	find_map(&minisock_slots, BPF_MAP_TYPE_ARRAY, sizeof(__u32), owners ? sizeof(struct mini_info) : offsetof(struct mini_info, owner),
-		 minisock_places);
+		 n_minisock_slots);
 	storage_fails = MAP(&sockets);
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);

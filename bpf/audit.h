@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What the kernel's own counters of a network namespace should say (RFC 1213
- * and TcpExt, include/uapi/linux/snmp.h), worked out from the transitions, so
- * that the two can be compared.
+ * The audit: what the kernel's own counters of a network namespace should say (RFC
+ * 1213 and TcpExt, include/uapi/linux/snmp.h), computed from the transitions. User
+ * space compares the two.
  */
-#ifndef FINWAIT_NETNS_H
-#define FINWAIT_NETNS_H
+#ifndef FINWAIT_AUDIT_H
+#define FINWAIT_AUDIT_H
 
 #include "kernel.h"
+#include "event.h"
 
 struct netns_totals {
-	__u64 syn_sent;			/* ActiveOpens, once those that sent no SYN are taken away */
-	__u64 no_syn;
+	__u64 syn_sent;			/* ActiveOpens, less no_syn */
+	__u64 no_syn;			/* SYN_SENT, but no SYN was sent */
 	__u64 passive_opens;
 	__u64 attempt_fails;
 	__u64 estab_resets;
-	__s64 established;		/* came less went: with close_wait, CurrEstab */
+	__s64 established;		/* entered less left; with close_wait: CurrEstab */
 	__s64 close_wait;
-	__u64 minisocks;		/* that came: TW and TWKilled */
-	__u64 minisocks_gone;		/* with the former, sockstat's tw */
+	__u64 minisocks;		/* born: TW and TWKilled */
+	__u64 minisocks_gone;		/* minisocks less these: sockstat's tw */
 	__u64 reused;			/* TWRecycled */
 	__u64 timewait_overflow;	/* TCPTimeWaitOverflow */
-	__u64 lost;			/* of its transitions, as far as known whose they were */
+	__u64 lost;			/* lost transitions whose namespace is known */
 };
 
 struct netns_id {
@@ -31,7 +32,7 @@ struct netns_id {
 
 #define NETNS_MAX	1024
 
-/* By net_cookie, which unlike an inode number is never given to another. */
+/* Keyed by net_cookie: unlike an inode number it is never reused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -40,7 +41,7 @@ struct {
 	__type(value, struct netns_id);
 } namespaces SEC(".maps");
 
-/* By slot; slot 0 is for those that there is no slot for. User space gives it room if audit is set. */
+/* Indexed by slot; slot 0: namespaces beyond NETNS_MAX. User space sizes it if audit is set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -52,12 +53,11 @@ const volatile __u8 audit;
 
 __u32 netns_slots;
 
-/* Cookie and slot of those that were asked for last, in one word: another CPU may write, too. */
+/* A cache of recent look-ups: cookie and slot, in one word because other CPUs write it too. */
 #define RECENT_NETNS	64
 static __u64 recent_netns[RECENT_NETNS];
 
-/* A function of its own, for the sake of the stack. */
-static __noinline __u32 cookie_slot(__u64 cookie, struct net *net)
+static __own_frame __u32 cookie_slot(__u64 cookie, struct net *net)
 {
 	struct netns_id *known, id = {};
 	volatile __u64 *recent;
@@ -74,7 +74,7 @@ static __noinline __u32 cookie_slot(__u64 cookie, struct net *net)
 	}
 	if (netns_slots >= NETNS_MAX - 1)
 		return 0;
-	id.slot = __sync_fetch_and_add(&netns_slots, 1) + 1;
+	id.slot = atomic_add(&netns_slots, 1) + 1;
 	id.inum = BPF_CORE_READ(net, ns.inum);
 	if (id.slot >= NETNS_MAX)
 		return 0;
@@ -95,9 +95,9 @@ static __always_inline struct netns_totals *get_netns(__u32 slot)
 }
 
 /*
- * sent_syn: of a connect() that failed, whether it came as far as tcp_connect(),
- * which counts it. err: sk_err was set, so that tcp_done() ended it, which
- * counts an attempt that failed; close() and disconnect() do not.
+ * sent_syn: a failed connect() reached tcp_connect(), which counts ActiveOpens.
+ * err: sk_err was set, so tcp_done() ended the socket, which counts AttemptFails;
+ * close() and disconnect() do not count it.
  */
 static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sent_syn, bool err)
 {
@@ -106,66 +106,66 @@ static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sen
 	if (!n)
 		return 0;
 	if (to == TCP_SYN_SENT)
-		__sync_fetch_and_add(&n->syn_sent, 1);
+		atomic_add(&n->syn_sent, 1);
 	if (from == TCP_LISTEN && to == TCP_SYN_RECV)
-		__sync_fetch_and_add(&n->passive_opens, 1);
+		atomic_add(&n->passive_opens, 1);
 	if (from == TCP_ESTABLISHED)
-		__sync_fetch_and_add(&n->established, -1);
+		atomic_add(&n->established, -1);
 	if (to == TCP_ESTABLISHED)
-		__sync_fetch_and_add(&n->established, 1);
+		atomic_add(&n->established, 1);
 	if (from == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->close_wait, -1);
+		atomic_add(&n->close_wait, -1);
 	if (to == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->close_wait, 1);
+		atomic_add(&n->close_wait, 1);
 	if (to != TCP_CLOSE)
 		return 0;
 	if (from == TCP_SYN_SENT && !sent_syn && !err)
-		__sync_fetch_and_add(&n->no_syn, 1);
+		atomic_add(&n->no_syn, 1);
 	if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && err)
-		__sync_fetch_and_add(&n->attempt_fails, 1);
+		atomic_add(&n->attempt_fails, 1);
 	if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT)
-		__sync_fetch_and_add(&n->estab_resets, 1);
+		atomic_add(&n->estab_resets, 1);
 	return 0;
 }
 
-__noinline int audit_overflow(__u32 slot)
+__verified_once int audit_overflow(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->timewait_overflow, 1);
+		atomic_add(&n->timewait_overflow, 1);
 	return 0;
 }
 
-__noinline int audit_lost(__u32 slot)
+__verified_once int audit_lost(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->lost, 1);
+		atomic_add(&n->lost, 1);
 	return 0;
 }
 
-__noinline int audit_mini_born(__u32 slot)
+__verified_once int audit_mini_born(__u32 slot)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (n)
-		__sync_fetch_and_add(&n->minisocks, 1);
+		atomic_add(&n->minisocks, 1);
 	return 0;
 }
 
-/* known: it has been counted as born, or was there before. */
-__noinline int audit_mini_gone(__u32 slot, __u32 reason, bool known)
+/* known: its birth has been counted, or it existed before. */
+__verified_once int audit_mini_gone(__u32 slot, __u32 reason, bool known)
 {
 	struct netns_totals *n = get_netns(slot);
 
 	if (!n)
 		return 0;
 	if (known)
-		__sync_fetch_and_add(&n->minisocks_gone, 1);
+		atomic_add(&n->minisocks_gone, 1);
 	if (reason == REASON_REUSED)
-		__sync_fetch_and_add(&n->reused, 1);
+		atomic_add(&n->reused, 1);
 	return 0;
 }
 

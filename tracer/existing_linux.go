@@ -12,13 +12,14 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// seed tells the programs of the sockets that were there before them: first who
-// holds each, then, in every network namespace, an iterator visits them all.
-func (t *Tracer) seed() error {
+// visitExisting tells the programs about the sockets that existed before them. First it
+// fills the map of their holders; then, in each network namespace, an iterator visits
+// every socket.
+func (t *Tracer) visitExisting() error {
 	if err := t.nameHolders(); err != nil {
 		return err
 	}
-	iter, err := link.AttachIter(link.IterOptions{Program: t.coll.Programs[bpfProgOlder]})
+	iter, err := link.AttachIter(link.IterOptions{Program: t.coll.Programs[bpfProgExisting]})
 	if err != nil {
 		return fmt.Errorf("attach socket iterator: %w", err)
 	}
@@ -30,15 +31,16 @@ func (t *Tracer) seed() error {
 	}
 	for inode, path := range all {
 		if err := netns.Do(path, func() error { return visit(iter) }); err != nil {
-			// It went away, or may not be entered: its sockets are met when they next move.
+			// The namespace is gone, or finwait may not enter it. The programs see its
+			// sockets at their next transition.
 			t.cfg.Logger.Debug().Err(err).Uint32("netns", inode).Msg("cannot look at the sockets of this network namespace")
 		}
 	}
-	// Nothing else uses these: the kernel can have the memory back.
-	return errors.Join(t.coll.Programs[bpfProgOlder].Close(), t.coll.Maps[bpfMapHolders].Close())
+	// Nothing uses these any more: give their memory back.
+	return errors.Join(t.coll.Programs[bpfProgExisting].Close(), t.coll.Maps[bpfMapHolders].Close())
 }
 
-// visit lets the iterator see every TCP socket of the calling thread's namespace.
+// visit runs the iterator over every TCP socket of the calling thread's network namespace.
 func visit(iter *link.Iter) error {
 	r, err := iter.Open()
 	if err != nil {
@@ -52,8 +54,9 @@ func visit(iter *link.Iter) error {
 // initialPIDNamespace is PROC_PID_INIT_INO (linux/proc_ns.h).
 const initialPIDNamespace = "pid:[4026531836]"
 
-// nameHolders fills the map of holders from /proc. The hooks give pids of the
-// initial pid namespace; those of another would name the wrong processes.
+// nameHolders fills the map of holders from /proc. The programs give pids of the
+// initial pid namespace. In another one /proc has other pids, which would name the
+// wrong processes.
 func (t *Tracer) nameHolders() error {
 	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
 		t.cfg.Logger.Warn().Msg("not in the initial pid namespace: sockets older than finwait are shown without an owner, and pids are the host's")

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Sockets that were there before the programs. An iterator visits them once,
- * after attaching, so that nothing falls between; what a hook has seen
- * meanwhile is left alone.
+ * Sockets that existed before the programs. An iterator visits each of them once,
+ * after the programs are attached, so that no socket is missed in between. What a
+ * hook has seen meanwhile is better, and stays.
  */
-#ifndef FINWAIT_OLDER_H
-#define FINWAIT_OLDER_H
+#ifndef FINWAIT_EXISTING_H
+#define FINWAIT_EXISTING_H
 
 #include "kernel.h"
+#include "event.h"
+#include "compat.h"
 #include "maps.h"
+#include "filter.h"
 #include "identity.h"
-#include "minisock.h"
+#include "tally.h"
+#include "audit.h"
 #include "records.h"
+#include "handover.h"
+#include "minisock.h"
 #include "socket.h"
 
-/* The process that holds the socket; nobody holds an orphan, and none is named if several could be meant. */
+/* Names the process that holds the socket. An orphan has none; if several hold it, none is named. */
 static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 {
 	__u64 ino = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
@@ -29,8 +35,7 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 	owner->pid = holder->pid;
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline int older_socket(struct sock *sk, __u8 state)
+static __own_frame int existing_socket(struct sock *sk, __u8 state)
 {
 	struct sock_info *info = find_socket(sk) ?: add_socket(sk);
 	struct event e = {};
@@ -41,42 +46,42 @@ static __noinline int older_socket(struct sock *sk, __u8 state)
 	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
 		note_missed(info);
 		if (info->counted && !split_by)
-			move_live(&e, info->counted, 0);
+			tally_move(&e, info->counted, 0);
 		clear_socket(info);
 		info->counted = 0;
 	}
 	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
-		info->verdict = VERDICT_NONE; /* it may have been judged without an owner */
+		info->verdict = VERDICT_NONE; /* the filters may have been asked without an owner */
 	}
 	if (state == TCP_LISTEN) {
 		info->role = ROLE_LISTENER;
 		bpf_sk_storage_get(&listeners, sk, &info->owner, BPF_SK_STORAGE_GET_F_CREATE);
 	}
 
-	/* A transition since has dated the state better than this could. */
-	if (__sync_val_compare_and_swap(&info->since_ns, 0, bpf_ktime_get_ns()))
+	/* If a transition came first, it knows better when the state began. */
+	if (cmpxchg(&info->since_ns, 0, bpf_ktime_get_ns()))
 		return 0;
 	info->precision = PRECISION_AT_LEAST;
 	info->state = state;
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
-	info->handed_over = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
+	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
 	if (info->verdict == VERDICT_PASS &&
-	    !__sync_val_compare_and_swap(&info->counted, 0, state)) {
+	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;
-		move_live(&e, 0, state);
+		tally_move(&e, 0, state);
 	}
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
-		expect_minisock(info, cookie, e.tuple.netns, state);
+		hand_over_prepare(info, cookie, e.tuple.netns, state);
 	return 0;
 }
 
-static __always_inline void older_mini(struct sock_common *skc)
+static __always_inline void existing_mini(struct sock_common *skc)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
 	struct mini_info *kept;
@@ -86,37 +91,37 @@ static __always_inline void older_mini(struct sock_common *skc)
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
-	/* A hook may have met it meanwhile, and known it by its address. */
+	/* A hook may have added a record meanwhile, by address. */
 	if (find_mini(&m))
 		return;
 	found = add_found(&m, m.now);
 	if (found < 0)
 		return;
 	if (found)
-		move_found(&m, 0, m.substate);
-	/* It may have ended meanwhile; a timer that is not pending will not tell. */
+		tally_found(&m, 0, m.substate);
+	/* It may have ended meanwhile: a timer that is not pending shows no end. */
 	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return;
 	kept = find_record(m.cookie);
 	if (!kept)
 		return;
-	counted = __sync_lock_test_and_set(&kept->counted, 0);
+	counted = xchg(&kept->counted, 0);
 	if (counted)
-		move_found(&m, counted, 0);
+		tally_found(&m, counted, 0);
 	drop_record(kept, m.cookie);
 }
 
-static __always_inline void on_older(struct sock_common *skc)
+static __always_inline void on_existing(struct sock_common *skc)
 {
 	struct tcp_sock *tp;
 
 	if (skc->skc_state == TCP_TIME_WAIT) {
-		older_mini(skc);
+		existing_mini(skc);
 		return;
 	}
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (tp && skc->skc_state != TCP_CLOSE)
-		older_socket((struct sock *)tp, skc->skc_state);
+		existing_socket((struct sock *)tp, skc->skc_state);
 }
 
 #endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Where an event goes: to the totals and to the ring buffer. Every transition is counted, shown or not. */
+#ifndef FINWAIT_OUTPUT_H
+#define FINWAIT_OUTPUT_H
+
+#include "kernel.h"
+#include "event.h"
+#include "tally.h"
+
+/* Events go to the ring buffer. Without a stream there are only totals. */
+const volatile __u8 stream = 1;
+
+/* Show each firing of a hook, instead of what it means. */
+const volatile __u8 raw;
+
+/*
+ * Where every transition went. Counters only grow, and atomically: on the same CPU
+ * a handler can be interrupted by a handler for another socket.
+ */
+struct account {
+	__u64 seen;
+	__u64 filtered;
+	__u64 delivered;	/* to the ring buffer; without a stream to the totals */
+	__u64 ring_full;
+	__u64 map_full;
+	__u64 rescued;		/* set_state was skipped, and a further program did its work */
+	__u64 births_rescued;	/* twsk_alloc was skipped, and twsk_schedule told the birth */
+	__u64 missed;		/* no program ran: found at the next transition of the socket */
+	__u64 unwind_failed;	/* a timer was cancelled, and the kernel gave no stack that says why */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct account);
+} accounts SEC(".maps");
+
+#define count(field)								\
+	do {									\
+		__u32 zero_ = 0;						\
+		struct account *acc_ = bpf_map_lookup_elem(&accounts, &zero_);	\
+		if (acc_)							\
+			atomic_add(&acc_->field, 1);			\
+	} while (0)
+
+/* User space sets the size before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+/* User space sleeps without a timer: the next event has to wake it. */
+__u32 reader_sleeps;
+
+/* Half of the ring. The event that fills it further wakes the reader, once. */
+const volatile __u64 wake_bytes = 2048;
+
+/* The ring held more than wake_bytes when an event last looked. */
+__u8 half_full;
+
+static __always_inline void output(struct event *e)
+{
+	bool fuller = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes;
+	bool sleeps = reader_sleeps, wake = sleeps || (fuller && !half_full);
+
+	if (fuller != half_full)
+		half_full = fuller;
+	if (sleeps)
+		reader_sleeps = 0;
+	if (!bpf_ringbuf_output(&events, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
+		count(delivered);
+		return;
+	}
+	count(ring_full);
+	/* The event was lost, and with it the wake-up: the next event tries again. */
+	if (wake)
+		half_full = 0;
+	if (sleeps)
+		reader_sleeps = 1;
+}
+
+/* Every transition that passes the filters comes here. */
+__verified_once int deliver(struct event *e)
+{
+	if (!e)
+		return 0;
+	if (totals_on)
+		tally(e);
+	if (stream)
+		output(e);
+	else
+		count(delivered);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,67 @@
+package tracer
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/cilium/ebpf"
+)
+
+// setConstants writes filters and options into the object. The verifier removes what is off.
+func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint32) error {
+	f := &cfg.Filter
+	edges, err := f.edges()
+	if err != nil {
+		return err
+	}
+	var ranges [64]bpfCallerRange // MAX_CALLERS
+	for i := range ranges {
+		ranges[i].Start = math.MaxUint64
+	}
+	if n := copy(ranges[:], syms.callers); n < len(syms.callers) {
+		return fmt.Errorf("the kernel has %d functions by the names that finwait looks for, there is room for %d", len(syms.callers), n)
+	}
+
+	set := func(name string, value any) {
+		if err == nil {
+			err = spec.Variables[name].Set(value)
+		}
+	}
+	set(bpfVarHz, hz)
+	set(bpfVarTwTimerHandler, syms.twTimerHandler)
+	set(bpfVarCallers, ranges)
+	set(bpfVarN_callers, uint32(len(syms.callers)))
+	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
+	set(bpfVarRaw, flag(cfg.Raw))
+	set(bpfVarTotalsOn, flag(!cfg.NoTotals && !cfg.Raw))
+	set(bpfVarStream, flag(!cfg.TotalsOnly))
+	set(bpfVarOwners, flag(cfg.needsOwners()))
+	set(bpfVarSplitBy, uint32(cfg.SplitBy))
+	set(bpfVarAudit, flag(cfg.Audit))
+
+	for _, l := range f.lists() {
+		set(l.knob, l.values)
+		set(l.count, uint32(l.n))
+	}
+	switch {
+	case f.IPv4:
+		set(bpfVarOnlyFamily, uint16(familyIPv4))
+	case f.IPv6:
+		set(bpfVarOnlyFamily, uint16(familyIPv6))
+	}
+	set(bpfVarFiltersConnections, flag(f.filtersConnections()))
+	set(bpfVarEdges, edges)
+	set(bpfVarFilterEdges, flag(f.filtersEdges()))
+	set(bpfVarMinDurationNs, uint64(f.MinDuration))
+	if err != nil {
+		return fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
+	return nil
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,220 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FilterMax is how many values one list of a Filter can hold.
+const FilterMax = 16
+
+const (
+	familyIPv4 = 2  // AF_INET
+	familyIPv6 = 10 // AF_INET6
+)
+
+// A Filter picks transitions, in the kernel. Fields of different kinds must all
+// match; of the values of one list, one. A connection is judged once, when its
+// ports are known, and is then shown whole or not at all; States, From, To and
+// MinDuration pick single transitions.
+type Filter struct {
+	Ports       []uint16 // local or remote
+	LocalPorts  []uint16
+	RemotePorts []uint16
+	Addrs       []netip.Prefix // local or remote
+	PIDs        []uint32       // of the owner
+	Comms       []string       // of the owner, whole
+	NetNS       []uint32       // inode numbers
+	Cgroups     []Cgroup       // and those below
+	IPv4, IPv6  bool           // this family only; neither: both
+
+	States      []State // left or entered
+	From, To    []State
+	MinDuration time.Duration // spent in the state that is left, as far as known
+}
+
+// A Cgroup is a cgroup v2 directory.
+type Cgroup struct {
+	ID    uint64 // its inode number
+	Level uint32 // 0: the root
+}
+
+// A filterList is a list of a Filter that picks connections.
+type filterList struct {
+	name        string
+	n           int
+	knob, count string // the variables of the BPF object
+	values      any    // of the knob
+}
+
+func (f *Filter) lists() []filterList {
+	var (
+		cidrs   [FilterMax]bpfCidr
+		comms   [FilterMax]Comm
+		cgroups [FilterMax]bpfCgroupFilter
+	)
+	for i, p := range f.Addrs[:min(len(f.Addrs), FilterMax)] {
+		cidrs[i] = cidr(p)
+	}
+	for i, c := range f.Comms[:min(len(f.Comms), FilterMax)] {
+		copy(comms[i][:], c)
+	}
+	for i, c := range f.Cgroups[:min(len(f.Cgroups), FilterMax)] {
+		cgroups[i] = bpfCgroupFilter{Id: c.ID, Level: c.Level}
+	}
+	return []filterList{
+		{"port", len(f.Ports), bpfVarPorts, bpfVarN_ports, padded(f.Ports)},
+		{"local port", len(f.LocalPorts), bpfVarLocalPorts, bpfVarN_localPorts, padded(f.LocalPorts)},
+		{"remote port", len(f.RemotePorts), bpfVarRemotePorts, bpfVarN_remotePorts, padded(f.RemotePorts)},
+		{"address", len(f.Addrs), bpfVarCidrs, bpfVarN_cidrs, cidrs},
+		{"pid", len(f.PIDs), bpfVarPids, bpfVarN_pids, padded(f.PIDs)},
+		{"comm", len(f.Comms), bpfVarComms, bpfVarN_comms, comms},
+		{"network namespace", len(f.NetNS), bpfVarNetns, bpfVarN_netns, padded(f.NetNS)},
+		{"cgroup", len(f.Cgroups), bpfVarCgroups, bpfVarN_cgroups, cgroups},
+	}
+}
+
+// padded gives a list the length that the programs have for it.
+func padded[T any](values []T) [FilterMax]T {
+	var a [FilterMax]T
+	copy(a[:], values)
+	return a
+}
+
+func cidr(p netip.Prefix) bpfCidr {
+	c := bpfCidr{Family: familyIPv4}
+	var addr, mask [16]byte
+	p = p.Masked()
+	if p.Addr().Is4() {
+		a := p.Addr().As4()
+		copy(addr[:], a[:])
+	} else {
+		c.Family = familyIPv6
+		addr = p.Addr().As16()
+	}
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	for i := range c.Addr {
+		c.Addr[i] = binary.NativeEndian.Uint32(addr[i*4:])
+		c.Mask[i] = binary.NativeEndian.Uint32(mask[i*4:])
+	}
+	return c
+}
+
+// Check says what is wrong with a filter, without asking the kernel. New does the same.
+// For a filter that can never match the error is a *FilterError.
+func (f *Filter) Check() error {
+	if err := f.CheckConnections(); err != nil {
+		return err
+	}
+	if f.MinDuration < 0 {
+		return fmt.Errorf("minimum duration %v is negative", f.MinDuration)
+	}
+	_, err := f.edges()
+	return err
+}
+
+// CheckConnections is like Check, for the fields that pick connections only: a caller
+// may apply these to sockets itself.
+func (f *Filter) CheckConnections() error {
+	for _, l := range f.lists() {
+		if l.n > FilterMax {
+			return fmt.Errorf("%d %s filters: %d are possible", l.n, l.name, FilterMax)
+		}
+	}
+	if f.IPv4 && f.IPv6 {
+		return &FilterError{"no connection is IPv4 and IPv6; leave both out to see both"}
+	}
+	family := 0
+	for _, p := range f.Addrs {
+		if !p.IsValid() {
+			return fmt.Errorf("invalid address %v", p)
+		}
+		if p.Addr().Is4In6() {
+			return &FilterError{fmt.Sprintf("%v: a v4-mapped address is shown as IPv4; write it so", p)}
+		}
+		if p.Addr().Is4() == f.IPv4 || p.Addr().Is6() == f.IPv6 || !f.IPv4 && !f.IPv6 {
+			family++
+		}
+	}
+	if len(f.Addrs) > 0 && family == 0 {
+		return &FilterError{"every address is of the other family than the one asked for"}
+	}
+	for _, c := range f.Comms {
+		if len(c) > 15 {
+			return &FilterError{fmt.Sprintf("comm %q is longer than the 15 bytes that the kernel keeps", c)}
+		}
+		if c == "" || strings.ContainsRune(c, 0) {
+			return &FilterError{fmt.Sprintf("no process is called %q", c)}
+		}
+	}
+	for _, p := range f.PIDs {
+		if p == 0 {
+			return &FilterError{"no process has pid 0"}
+		}
+	}
+	for _, list := range [][]uint16{f.Ports, f.LocalPorts, f.RemotePorts} {
+		for _, p := range list {
+			if p == 0 {
+				return &FilterError{"no connection has port 0"}
+			}
+		}
+	}
+	return nil
+}
+
+// edges gives, for each state that is left, a bit for each state that may be entered.
+func (f *Filter) edges() (mask [16]uint16, err error) {
+	states, from, to := setOf(f.States), setOf(f.From), setOf(f.To)
+	var any, landed bool
+	for a, list := range next {
+		if len(f.From) > 0 && !from[a] {
+			continue
+		}
+		for _, b := range list {
+			if len(f.To) > 0 && !to[b] {
+				continue
+			}
+			landed = true
+			if len(f.States) > 0 && !states[a] && !states[b] {
+				continue
+			}
+			mask[a] |= 1 << b
+			any = true
+		}
+	}
+	switch {
+	case any:
+		return mask, nil
+	case len(f.From) == 1 && len(f.To) == 1:
+		return mask, &FilterError{fmt.Sprintf("TCP never goes from %v to %v", f.From[0], f.To[0])}
+	case landed || len(f.States) > 0 && states[NewSynRecv]:
+		return mask, &FilterError{fmt.Sprintf("no transition that the kernel reports is left or entered by way of %v", f.States)}
+	default:
+		return mask, &FilterError{fmt.Sprintf("no transition that the kernel reports leads from %v to %v", f.From, f.To)}
+	}
+}
+
+// Picks reports whether anything is filtered at all.
+func (f *Filter) Picks() bool {
+	return f.filtersConnections() || f.filtersEdges() || f.MinDuration > 0
+}
+
+func (f *Filter) filtersConnections() bool {
+	return f.IPv4 || f.IPv6 || slices.ContainsFunc(f.lists(), func(l filterList) bool { return l.n > 0 })
+}
+
+func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }
+
+func setOf(states []State) map[State]bool {
+	set := make(map[State]bool, len(states))
+	for _, s := range states {
+		set[s] = true
+	}
+	return set
+}

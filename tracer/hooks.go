@@ -1,0 +1,75 @@
+package tracer
+
+// A hookProgram follows minisocks from one place in the kernel.
+type hookProgram struct {
+	name string // of the BPF program
+
+	// The kernel function that it is attached to, and how many arguments that has
+	// (net/ipv4/inet_timewait_sock.c); "": the place is a tracepoint. A value that
+	// the function returns comes after its arguments.
+	function string
+	args     int
+}
+
+// A hookSet has all differences between the sets of hooks.
+type hookSet struct {
+	hooks    HookSet
+	word     string
+	programs []hookProgram // in the order to attach them: ends before births, or a missed end leaves a record behind
+
+	seesRearms   bool // a program runs for each re-arm, and counts it
+	needsSymbols bool // a minisock's timer is recognised by the address of its function
+}
+
+// hookSets are in the order in which Auto tries them.
+var hookSets = []hookSet{
+	{
+		hooks: HooksFentry,
+		word:  "fentry",
+		programs: []hookProgram{
+			{bpfProgTwskKill, "inet_twsk_kill", 1},
+			{bpfProgTwskSchedule, "__inet_twsk_schedule", 3},
+			{bpfProgTwskAlloc, "inet_twsk_alloc", 3},
+		},
+		seesRearms: true,
+	},
+	{
+		hooks: HooksTracepoint,
+		word:  "tracepoint",
+		programs: []hookProgram{
+			{name: bpfProgTimerCancel},
+			{name: bpfProgTimerExpireEntry},
+			{name: bpfProgKfreeSkb},
+			{name: bpfProgTimerStart},
+		},
+		needsSymbols: true,
+	},
+}
+
+// setState follows full sockets, with every set of hooks.
+var setState = []hookProgram{
+	{name: bpfProgSetState},
+	{name: bpfProgSetStateNested},
+	{name: bpfProgSetStateThird},
+	{name: bpfProgSetStateFourth},
+}
+
+// set is nil for Auto.
+func (h HookSet) set() *hookSet {
+	for i := range hookSets {
+		if hookSets[i].hooks == h {
+			return &hookSets[i]
+		}
+	}
+	return nil
+}
+
+func (h HookSet) String() string {
+	if h == HooksAuto {
+		return "auto"
+	}
+	if set := h.set(); set != nil {
+		return set.word
+	}
+	return word(h) // none
+}

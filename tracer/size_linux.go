@@ -1,0 +1,109 @@
+package tracer
+
+import (
+	"fmt"
+	"math/bits"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+)
+
+const defaultRingBytes = 8 << 20
+
+// maxMinisockSlots bounds the array of minisocks, in which a record is found faster than
+// in the hash. It has room for what 500 connections a second leave behind.
+const maxMinisockSlots = 1 << 16
+
+// Bounds for the number of full sockets. Between them it is four times the number of
+// files that are open at the start.
+const (
+	minSockets = 1 << 18
+	maxSockets = 1 << 24
+)
+
+// size fits the maps to the host.
+func size(spec *ebpf.CollectionSpec, cfg *Config) error {
+	ring := cfg.RingBytes
+	if ring == 0 {
+		ring = defaultRingBytes
+	}
+	if cfg.TotalsOnly {
+		ring = uint32(os.Getpagesize())
+	}
+	if page := uint32(os.Getpagesize()); bits.OnesCount32(ring) != 1 || ring%page != 0 {
+		return fmt.Errorf("ring buffer of %d bytes: it must be a power of two and a multiple of the page size, %d", ring, page)
+	}
+	spec.Maps[bpfMapEvents].MaxEntries = ring
+
+	minisocks := cfg.Minisocks
+	if minisocks == 0 {
+		minisocks = defaultMinisocks()
+	}
+	spec.Maps[bpfMapMinisocks].MaxEntries = minisocks
+	slots := min(uint32(1)<<(bits.Len32(minisocks)-1), maxMinisockSlots)
+	spec.Maps[bpfMapMinisockSlots].MaxEntries = slots
+	if err := spec.Variables[bpfVarN_minisockSlots].Set(slots); err != nil {
+		return fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
+	if !cfg.needsOwners() {
+		for _, m := range []string{bpfMapMinisocks, bpfMapMinisockSlots} {
+			if err := leaveOut(spec.Maps[m], "owner"); err != nil {
+				return err
+			}
+		}
+	}
+	spec.Maps[bpfMapSockets].MaxEntries = max(minSockets, min(4*openFiles(), maxSockets))
+	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
+	if cfg.SplitBy != SplitNone {
+		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
+	}
+	if cfg.Audit {
+		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries
+	}
+	return nil
+}
+
+// leaveOut shortens a map's values to end before a member that the programs do not use.
+func leaveOut(m *ebpf.MapSpec, member string) error {
+	value, ok := m.Value.(*btf.Struct)
+	if !ok {
+		return fmt.Errorf("values of %s: %v, want a struct", m.Name, m.Value)
+	}
+	for _, f := range value.Members {
+		if f.Name == member {
+			m.ValueSize = f.Offset.Bytes()
+			m.Key, m.Value = nil, nil // the kernel compares their sizes with the map's
+			return nil
+		}
+	}
+	return fmt.Errorf("values of %s have no %s", m.Name, member)
+}
+
+// openFiles is how many files the host has open, sockets among them (proc_sys_fs(5)).
+func openFiles() uint32 {
+	b, err := os.ReadFile("/proc/sys/fs/file-nr")
+	if err != nil {
+		return 1 << 16
+	}
+	n, err := strconv.ParseUint(strings.Fields(string(b) + " 0")[0], 10, 30)
+	if err != nil {
+		return 1 << 16
+	}
+	return uint32(n)
+}
+
+// defaultMinisocks is twice what the kernel allows one network namespace: each namespace
+// has a limit of its own, and sockets in FIN_WAIT_2 need records too.
+func defaultMinisocks() uint32 {
+	const least, most = 16 << 10, 4 << 20
+	limit := uint64(256 << 10)
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_max_tw_buckets"); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 31); err == nil {
+			limit = n
+		}
+	}
+	return uint32(min(most, max(least, 2*limit)))
+}
