@@ -71,7 +71,7 @@ enum reason {
 };
 
 enum event_flags {
-	EVENT_MINISOCK = 1 << 0,	/* a minisock held `from`, or holds `to` */
+	EVENT_MINISOCK = 1 << 1,	/* a minisock held `from`, or holds `to` */
 };
 
 /* The process that created the socket. pid 0: unknown. */

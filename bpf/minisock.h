@@ -199,7 +199,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	info.expires = m->expires;
 	info.netns = t.netns;
 	info.flags = MINI_HANDED_OVER;
-	info.from = TCP_FIN_WAIT2;
+	info.from = m->substate; /* asked for only until TIME_WAIT begins, so in FIN_WAIT_2 */
 	if (m->substate == TCP_TIME_WAIT) {
 		info.time_wait_ns = armed_at(m);
 		info.time_wait_precision = PRECISION_AT_LEAST;

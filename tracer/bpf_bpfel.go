@@ -116,7 +116,7 @@ type bpfEvent struct {
 type bpfEventFlags uint32
 
 const (
-	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 1
+	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
 )
 
 type bpfGroup struct {

@@ -140,7 +140,7 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Family == 2 && (e.Saddr != 127|1<<24 || e.Daddr != 127|2<<24) {
 		o.errorf(f, "addresses %x, %x: %+v", e.Saddr, e.Daddr, e)
 	}
-	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^1 != 0 || e.Hook > 7 {
+	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^2 != 0 || e.Hook > 7 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }
