@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +23,7 @@ func TestRun(t *testing.T) {
 		for _, hold := range []time.Duration{0, 3 * time.Millisecond} {
 			t.Run(closer.String()+" "+hold.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := testnet.NewNS(t)
+				ns := sandbox.New(t)
 				var done atomic.Int64
 				sum, err := Run(t.Context(), Config{Count: number, Hold: hold, Closer: closer, NetNS: ns.Path(), Workers: 3}, &done)
 				if err != nil || sum.Made != number || len(sum.Failed) > 0 || sum.Connect.Count() != number || done.Load() != number {
@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestBoth(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	sum, err := Run(t.Context(), Config{Count: number, Closer: Both, NetNS: ns.Path()}, nil)
 	if err != nil || sum.Made != number {
 		t.Fatalf("%+v, %v", sum, err)
@@ -59,8 +59,8 @@ func TestBoth(t *testing.T) {
 
 // A server that is not ours: one that closes at once, and a port without one.
 func TestConnect(t *testing.T) {
-	ns := testnet.NewNS(t)
-	v4 := testnet.Families[0]
+	ns := sandbox.New(t)
+	v4 := sandbox.Families[0]
 	bound, ln := ns.Socket(v4).Bind(0), ns.Socket(v4).Bind(0).Listen()
 	go func() {
 		for range number {
@@ -79,7 +79,7 @@ func TestConnect(t *testing.T) {
 
 // A rate is a bound: whatever the machine does, it is not faster.
 func TestRate(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	sum, err := Run(t.Context(), Config{Count: number, Rate: 500, NetNS: ns.Path(), Workers: 2}, nil)
 	if err != nil || sum.Made != number {
 		t.Fatalf("%+v, %v", sum, err)
@@ -92,23 +92,23 @@ func TestRate(t *testing.T) {
 
 // When ctx is done Run ends, whatever it waits for, and all that it made is over.
 func TestInterrupted(t *testing.T) {
-	v4 := testnet.Families[0]
+	v4 := sandbox.Families[0]
 	for name, c := range map[string]struct {
 		cfg    Config
-		server func(*testnet.NS) netip.AddrPort // nil: its own
+		server func(*sandbox.NS) netip.AddrPort // nil: its own
 	}{
 		"the rate": {Config{Rate: 10}, nil},
 		"the hold": {Config{Hold: time.Hour}, nil},
-		"an answer": {Config{}, func(ns *testnet.NS) netip.AddrPort {
+		"an answer": {Config{}, func(ns *sandbox.NS) netip.AddrPort {
 			ln := ns.Socket(v4).Bind(0).Listen()
 			ln.DropIncoming(false)
 			return ln.Local
 		}},
-		"the server": {Config{Closer: Server}, func(ns *testnet.NS) netip.AddrPort { return ns.Socket(v4).Bind(0).Listen().Local }},
+		"the server": {Config{Closer: Server}, func(ns *sandbox.NS) netip.AddrPort { return ns.Socket(v4).Bind(0).Listen().Local }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ns := testnet.NewNS(t)
+			ns := sandbox.New(t)
 			cfg := c.cfg
 			cfg.Count, cfg.Workers, cfg.NetNS = 10000, 2, ns.Path()
 			if c.server != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The kernel's numbers of the states that decide how a socket is read
-// (include/net/tcp_states.h).
+// The states that decide how a socket is read, by their numbers in the kernel
+// (include/net/tcp_states.h). unix.BPF_TCP_* has the same numbers, but only on Linux.
 const (
 	synRecv    = 3
 	finWait1   = 4

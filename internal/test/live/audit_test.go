@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
@@ -36,12 +37,12 @@ func TestAudit(t *testing.T) {
 // auditOnce says what was lost, if anything was.
 func auditOnce(t *testing.T) string {
 	t.Helper()
-	stays, changes, goes := testnet.NewNS(t), testnet.NewNS(t), testnet.NewNS(t)
+	stays, changes, goes := sandbox.New(t), sandbox.New(t), sandbox.New(t)
 	inhabit(t, stays)
 	inhabit(t, changes)
 	leave := inhabit(t, goes)
 	// Half of their lives is not in the span.
-	old, half := stays.Pair(testnet.Families[0]), stays.Pair(testnet.Families[0])
+	old, half := stays.Pair(sandbox.Families[0]), stays.Pair(sandbox.Families[0])
 	half.Client.ShutdownWrite()
 	half.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 
@@ -57,7 +58,7 @@ func auditOnce(t *testing.T) string {
 
 	many := loadTotal
 	var wait []func() error
-	for _, ns := range []*testnet.NS{stays, changes, goes} {
+	for _, ns := range []*sandbox.NS{stays, changes, goes} {
 		wait = append(wait, startWorker(t, ns, strconv.Itoa(many)).Wait)
 	}
 	old.Client.Close()
@@ -87,7 +88,7 @@ func auditOnce(t *testing.T) string {
 	if n := st.Lost.Recursion; n > 0 {
 		return fmt.Sprintf("%d transitions were lost", n)
 	}
-	for name, ns := range map[string]*testnet.NS{"stays": stays, "changes": changes} {
+	for name, ns := range map[string]*sandbox.NS{"stays": stays, "changes": changes} {
 		for _, r := range seen[ns.Inode] {
 			if r.Verdict != audit.Agrees {
 				t.Errorf("%s: %+v", name, r)
@@ -112,7 +113,7 @@ func auditOnce(t *testing.T) string {
 }
 
 // waitPort waits until the socket of a local port is in a state, as the kernel says.
-func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
+func waitPort(t *testing.T, ns *sandbox.NS, port uint16, s tracer.State) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -122,10 +123,10 @@ func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
 }
 
 // variety makes connections that move every counter.
-func variety(t *testing.T, ns *testnet.NS) {
+func variety(t *testing.T, ns *sandbox.NS) {
 	t.Helper()
-	for _, f := range testnet.Families {
-		refused := ns.Socket(f).TryConnect(testnet.At(f, 9))
+	for _, f := range sandbox.Families {
+		refused := ns.Socket(f).TryConnect(sandbox.At(f, 9))
 		isErrno(t, refused, unix.ECONNREFUSED)
 
 		reset := ns.Pair(f)
@@ -142,7 +143,7 @@ func variety(t *testing.T, ns *testnet.NS) {
 		reused.Server.Close()
 	}
 	// connect() takes a TIME_WAIT over that is older than a second, by timestamps.
-	f := testnet.Families[0]
+	f := sandbox.Families[0]
 	listener := ns.Socket(f).Bind(5000).Listen() // no ports that the workers were given
 	ns.Sysctl("tcp_tw_reuse", "1")
 	ns.Sysctl("ip_local_port_range", "4000 4000")

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +14,7 @@ import (
 
 // The four-way close, client first.
 func TestClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 
 		began := now()
@@ -70,7 +70,7 @@ func within(t testing.TB, what string, d, least, most time.Duration) {
 
 // A descriptor that is held keeps a full socket in FIN_WAIT_2.
 func TestHalfClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.ShutdownWrite()
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
@@ -99,7 +99,7 @@ func TestHalfClose(t *testing.T) {
 // close() after shutdown() sets the state anew that is there already: no
 // transition, and the time in that state goes on.
 func TestShutdownThenClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
 		one, two := ns.Pair(f), ns.Pair(f)
 		one.Server.DropIncoming(false) // keeps the client in FIN_WAIT_1
@@ -113,7 +113,7 @@ func TestShutdownThenClose(t *testing.T) {
 		closed := now()
 		one.Server.LetIncoming()
 
-		for _, p := range []*testnet.Pair{one, two} {
+		for _, p := range []*sandbox.Pair{one, two} {
 			c := r.chain(p.Client.Cookie)
 			c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonExpired)
 			c.owned(t, tracer.RoleClient)
@@ -133,7 +133,7 @@ func TestShutdownThenClose(t *testing.T) {
 
 // Both FINs cross: each end gets the other's before its own is acknowledged.
 func TestSimultaneousClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		a, b := p.Client, p.Server
 		aSeq, bSeq := a.Sequence(), b.Sequence()
@@ -142,8 +142,8 @@ func TestSimultaneousClose(t *testing.T) {
 		a.ShutdownWrite()
 		b.ShutdownWrite()
 		// The FINs as they were sent, late.
-		ns.Send(b.Local, a.Local, testnet.FIN|testnet.ACK, bSeq, aSeq)
-		ns.Send(a.Local, b.Local, testnet.FIN|testnet.ACK, aSeq, bSeq)
+		ns.Send(b.Local, a.Local, sandbox.FIN|sandbox.ACK, bSeq, aSeq)
+		ns.Send(a.Local, b.Local, sandbox.FIN|sandbox.ACK, aSeq, bSeq)
 		a.WaitState(unix.BPF_TCP_CLOSING)
 		b.WaitState(unix.BPF_TCP_CLOSING)
 		a.LetIncoming()
@@ -166,7 +166,7 @@ func TestSimultaneousClose(t *testing.T) {
 
 // The peer never closes: FIN_WAIT_2 of an orphan ends by tcp_fin_timeout.
 func TestOrphanTimesOut(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
 		p := ns.Pair(f)
 		p.Client.Close()
@@ -181,7 +181,7 @@ func TestOrphanTimesOut(t *testing.T) {
 }
 
 func TestResetInFinWait2(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
 		r.orphan(p.Client)
@@ -207,7 +207,7 @@ func rstReason(c chain) tracer.Reason {
 }
 
 func TestResetInTimeWait(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		seq := p.Server.Sequence()
 		p.Client.Close()
@@ -217,7 +217,7 @@ func TestResetInTimeWait(t *testing.T) {
 		began := now()
 		time.Sleep(50 * time.Millisecond)
 		slept := now() - began
-		ns.Send(p.Listener.Local, p.Client.Local, testnet.RST, seq+1, 0) // +1: the FIN
+		ns.Send(p.Listener.Local, p.Client.Local, sandbox.RST, seq+1, 0) // +1: the FIN
 
 		client := r.chain(p.Client.Cookie)
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonRSTReceived)
@@ -229,7 +229,7 @@ func TestResetInTimeWait(t *testing.T) {
 
 // The peer goes on sending after our close: we answer with an RST.
 func TestDataAfterClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
 		r.orphan(p.Client)
@@ -243,7 +243,7 @@ func TestDataAfterClose(t *testing.T) {
 // The same while the socket is still a full one, in FIN_WAIT_1: sk_err says
 // ECONNRESET as if an RST had come.
 func TestDataAfterCloseInFinWait1(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Server.DropIncoming(false) // our FIN is not acknowledged
 		p.Client.Close()
@@ -255,7 +255,7 @@ func TestDataAfterCloseInFinWait1(t *testing.T) {
 
 // tcp_max_tw_buckets=0: no TIME_WAIT is held, and none is claimed.
 func TestTimeWaitOverflow(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		before := ns.Counter("TcpExt.TCPTimeWaitOverflow")
 		p := ns.Pair(f)
@@ -274,7 +274,7 @@ func TestTimeWaitOverflow(t *testing.T) {
 
 // The last ACK is lost: the peer sends its FIN again, and each starts TIME_WAIT anew.
 func TestRetransmittedFIN(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		const again = 3
 		p := ns.Pair(f)
 		p.Client.Close()
@@ -302,7 +302,7 @@ func TestRetransmittedFIN(t *testing.T) {
 }
 
 func TestLingerZero(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Reset()
 		client := r.chain(p.Client.Cookie)

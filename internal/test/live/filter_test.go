@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"finwait/internal/netns"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -24,19 +24,19 @@ import (
 // Each filter lets through what it should, whole, and counts the rest.
 func TestFilters(t *testing.T) {
 	t.Parallel()
-	v4, v6 := testnet.Families[0], testnet.Families[1]
+	v4, v6 := sandbox.Families[0], sandbox.Families[1]
 	const wanted, other = 50001, 50002
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	ns.Sysctl("ip_local_port_range", "40000 40003")
-	elsewhere := testnet.NewNS(t)
+	elsewhere := sandbox.New(t)
 	inhabit(t, ns)
 	inhabit(t, elsewhere)
 
 	// The connections of every case: one to each port in the namespace, one of
 	// IPv6, one in another namespace, each reset at once.
 	type conn struct {
-		ns   *testnet.NS
-		f    testnet.Family
+		ns   *sandbox.NS
+		f    sandbox.Family
 		port uint16
 	}
 	conns := map[string]conn{
@@ -45,7 +45,7 @@ func TestFilters(t *testing.T) {
 		"v6":        {ns, v6, wanted},
 		"elsewhere": {elsewhere, v4, other},
 	}
-	listeners := make(map[string]*testnet.Sock)
+	listeners := make(map[string]*sandbox.Sock)
 	for name, c := range conns {
 		listeners[name] = c.ns.Socket(c.f).Bind(c.port).Listen()
 	}
@@ -84,7 +84,7 @@ func TestFilters(t *testing.T) {
 		tr := start(t, tracer.Config{Filter: c.filter}, kept)
 		ends := make(map[uint64]string)
 		for name, cn := range conns {
-			client := cn.ns.Socket(cn.f).Connect(testnet.At(cn.f, cn.port))
+			client := cn.ns.Socket(cn.f).Connect(sandbox.At(cn.f, cn.port))
 			server := listeners[name].Accept()
 			ends[client.Cookie], ends[server.Cookie] = name+" client", name+" server"
 			client.Reset()
@@ -122,8 +122,8 @@ func TestFilters(t *testing.T) {
 // port that it then gets still shows it, and dates it right.
 func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	ns.Sysctl("ip_local_port_range", "40000 40000")
 	listener := ns.Socket(f).Bind(50000).Listen()
 	for port, want := range map[uint16]string{40000: clientOpen + " CLOSED", 40001: ""} {
@@ -159,8 +159,8 @@ func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 // Filters of single transitions.
 func TestTransitionFilters(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	run := func(filter tracer.Filter) chain {
 		filter.NetNS = []uint32{ns.Inode}
 		kept := newRecorder(t)
@@ -211,7 +211,7 @@ func TestCgroupFilter(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	const connections = 3
 	run := func(filter tracer.Cgroup, from string) (uint64, []tracer.Transition) {
 		kept := newRecorder(t)
@@ -287,8 +287,8 @@ func cgroupMount(t *testing.T) string {
 // --raw shows what the hooks see, the hand-over too.
 func TestRaw(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
 	if err != nil {
 		t.Fatal(err)
@@ -347,8 +347,8 @@ func TestRaw(t *testing.T) {
 // A map that has no room for another minisock: counted, and no close is made up.
 func TestMinisocksFull(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	ns.Sysctl("tcp_fin_timeout", "1")
 	kept := newRecorder(t)
 	// An audit tells whose transitions were lost.

@@ -12,7 +12,7 @@ import (
 
 	"finwait/internal/audit"
 	generator "finwait/internal/load"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 )
 
@@ -30,7 +30,7 @@ func TestFlood(t *testing.T) {
 		"few minisocks": {Minisocks: 16},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ns := testnet.NewNS(t)
+			ns := sandbox.New(t)
 			inhabit(t, ns)
 			cfg.Audit = true
 			kept := newRecorder(t)
@@ -97,7 +97,7 @@ func TestReadToTheEnd(t *testing.T) {
 
 func readToTheEnd(t *testing.T) {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{Hooks: hooks})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -197,9 +197,9 @@ func newRecorder(t testing.TB) *recorder {
 }
 
 // record makes a namespace whose transitions are kept.
-func record(t testing.TB) (*testnet.NS, *recorder) {
+func record(t testing.TB) (*sandbox.NS, *recorder) {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	return ns, follow(t, ns.Inode)
 }
 
@@ -269,7 +269,7 @@ func (r *recorder) until(cookie uint64, state tracer.State) chain {
 
 // timeWait waits until the socket, or its minisock, is in TIME_WAIT: as far as
 // the tracer can tell, otherwise as the kernel says.
-func (r *recorder) timeWait(ns *testnet.NS, s *testnet.Sock) {
+func (r *recorder) timeWait(ns *sandbox.NS, s *sandbox.Sock) {
 	r.t.Helper()
 	if !late {
 		r.until(s.Cookie, tracer.TimeWait)
@@ -283,7 +283,7 @@ func (r *recorder) timeWait(ns *testnet.NS, s *testnet.Sock) {
 }
 
 // orphan waits until a minisock holds the FIN_WAIT_2 of a socket that was closed.
-func (r *recorder) orphan(s *testnet.Sock) {
+func (r *recorder) orphan(s *sandbox.Sock) {
 	r.t.Helper()
 	r.until(s.Cookie, tracer.FinWait2)
 	time.Sleep(20 * time.Millisecond) // the full socket hands over right after it says so
@@ -303,7 +303,7 @@ func allowed(st tracer.Stats) uint64 {
 // outlast lets every TIME_WAIT of the namespace end and returns the reason that
 // they end for. In short mode that is not the minute that they take, but the
 // namespace's removal.
-func outlast(ns *testnet.NS) tracer.Reason {
+func outlast(ns *sandbox.NS) tracer.Reason {
 	if !testing.Short() {
 		return tracer.ReasonExpired
 	}
@@ -470,10 +470,10 @@ func processName(t testing.TB) string {
 }
 
 // eachFamily runs a test for IPv4 and IPv6, in parallel with all others.
-func eachFamily(t *testing.T, test func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family)) {
+func eachFamily(t *testing.T, test func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family)) {
 	t.Helper()
 	t.Parallel()
-	for _, f := range testnet.Families {
+	for _, f := range sandbox.Families {
 		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
 			ns, r := record(t)
@@ -528,7 +528,7 @@ const (
 
 // inhabit puts a process into the namespace, by that others can reach it, in
 // /proc, and returns how to end it.
-func inhabit(t testing.TB, ns *testnet.NS) (leave func()) {
+func inhabit(t testing.TB, ns *sandbox.NS) (leave func()) {
 	t.Helper()
 	cmd := startWorker(t, ns, stay)
 	leave = sync.OnceFunc(func() {
@@ -540,7 +540,7 @@ func inhabit(t testing.TB, ns *testnet.NS) (leave func()) {
 }
 
 // startWorker starts this test binary again as a process in the namespace.
-func startWorker(t testing.TB, ns *testnet.NS, job string) *exec.Cmd {
+func startWorker(t testing.TB, ns *sandbox.NS, job string) *exec.Cmd {
 	t.Helper()
 	cmd := worker(job)
 	ns.Start(cmd)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	generator "finwait/internal/load"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
@@ -47,7 +48,7 @@ func churn(n int) error {
 }
 
 // load runs the workers and returns their pids.
-func load(t *testing.T, ns *testnet.NS) map[uint32]bool {
+func load(t *testing.T, ns *sandbox.NS) map[uint32]bool {
 	t.Helper()
 	pids := make(map[uint32]bool)
 	var wait []func() error
@@ -65,7 +66,7 @@ func load(t *testing.T, ns *testnet.NS) map[uint32]bool {
 }
 
 // timeWaits is how many minisocks the kernel has made in the namespace.
-func timeWaits(ns *testnet.NS) int {
+func timeWaits(ns *sandbox.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
@@ -79,7 +80,7 @@ func TestLoad(t *testing.T) {
 // loadOnce says what was missing, if anything was.
 func loadOnce(t *testing.T) string {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
 

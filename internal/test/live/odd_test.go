@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +15,7 @@ import (
 
 // ss -K on a listener: tcp_abort() closes it twice over, and nobody connected.
 func TestListenerDestroyed(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0).Listen()
 		any := netip.IPv4Unspecified()
 		if f.AF == unix.AF_INET6 {
@@ -33,7 +33,7 @@ func TestListenerDestroyed(t *testing.T) {
 
 // The second socket to listen on an address fails after it has been in LISTEN; nobody closes it.
 func TestListenFails(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		first := ns.Socket(f).Bind(0)
 		second := ns.Socket(f).Bind(first.Local.Port())
 		first.Listen()
@@ -48,7 +48,7 @@ func TestListenFails(t *testing.T) {
 
 // connect() after one that failed: the old port is still written in the socket.
 func TestConnectAgain(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		bound := ns.Socket(f).Bind(0)
 		c := ns.Socket(f)
 		isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
@@ -73,7 +73,7 @@ func TestConnectAgain(t *testing.T) {
 // One descriptor, two connections: the first one's TIME_WAIT is still there when
 // the second one, of the same cookie, gets to its own.
 func TestTwoLives(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0).Listen()
 		c := ns.Socket(f)
 		var ports []uint16
@@ -120,7 +120,7 @@ func TestTwoLives(t *testing.T) {
 
 // A socket that asks for no TIME_WAIT has not run into tcp_max_tw_buckets.
 func TestNoLinger2(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		p := ns.Pair(f)
 		p.Client.Set(unix.IPPROTO_TCP, unix.TCP_LINGER2, -1)
@@ -139,7 +139,7 @@ func TestNoLinger2(t *testing.T) {
 func TestDeferredFIN(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
-	f := testnet.Families[0]
+	f := sandbox.Families[0]
 	ns.Sysctl("tcp_fastopen", "519") // client, server, without cookies
 	l := ns.Socket(f).Bind(0)
 	l.Set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5)

@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 )
 
 // Sockets that were there before the tracer: nobody saw their states begin, so
 // nothing is said of that but a lower bound. Whose they are /proc says.
 func TestOlderSockets(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, _ *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
 		leave := inhabit(t, ns)
 		connected := ns.Pair(f)
 		half := ns.Pair(f)
@@ -76,7 +76,7 @@ func atLeast(t *testing.T, x tracer.Transition, from tracer.State, least time.Du
 }
 
 // waitStates waits until the kernel has as many sockets in a state.
-func waitStates(t *testing.T, ns *testnet.NS, s tracer.State, n int) {
+func waitStates(t *testing.T, ns *sandbox.NS, s tracer.State, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ns.States()[uint8(s)] != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

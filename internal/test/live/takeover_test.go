@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/sockdiag"
-	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
 // finish closes a pair, first side first, until that side is in TIME_WAIT.
-func finish(ns *testnet.NS, r *recorder, first, second *testnet.Sock) {
+func finish(ns *sandbox.NS, r *recorder, first, second *sandbox.Sock) {
 	r.t.Helper()
 	first.Close()
 	r.orphan(first)
@@ -28,11 +28,11 @@ func finish(ns *testnet.NS, r *recorder, first, second *testnet.Sock) {
 
 // connect() takes over a TIME_WAIT of its own when ports run out (tcp_tw_reuse).
 func TestReusedByConnect(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_tw_reuse", "1")
 		ns.Sysctl("ip_local_port_range", "40000 40001")
 		listener := ns.Socket(f).Bind(50000).Listen()
-		var old []*testnet.Sock
+		var old []*sandbox.Sock
 		for range 2 {
 			c := ns.Socket(f).Connect(listener.Local)
 			finish(ns, r, c, listener.Accept())
@@ -66,7 +66,7 @@ func TestReusedByConnect(t *testing.T) {
 
 // A SYN from the peer takes over the server's TIME_WAIT.
 func TestRecycledBySYN(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Server, p.Client)
 		time.Sleep(20 * time.Millisecond) // a later timestamp
@@ -85,7 +85,7 @@ func TestRecycledBySYN(t *testing.T) {
 }
 
 // destroy ends a socket as ss -K does.
-func destroy(t *testing.T, ns *testnet.NS, f testnet.Family, s *testnet.Sock, remote netip.AddrPort) {
+func destroy(t *testing.T, ns *sandbox.NS, f sandbox.Family, s *sandbox.Sock, remote netip.AddrPort) {
 	t.Helper()
 	var err error
 	ns.Do(func() {
@@ -105,12 +105,12 @@ func destroy(t *testing.T, ns *testnet.NS, f testnet.Family, s *testnet.Sock, re
 }
 
 func TestDestroyed(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Client, p.Server)
 		full := ns.Pair(f)
 		began := now()
-		for _, pair := range []*testnet.Pair{p, full} {
+		for _, pair := range []*sandbox.Pair{p, full} {
 			destroy(t, ns, f, pair.Client, pair.Listener.Local)
 		}
 		ended := now()
@@ -127,7 +127,7 @@ func TestDestroyed(t *testing.T) {
 
 // A namespace goes away, and takes what is in TIME_WAIT with it.
 func TestNamespaceRemoved(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Client, p.Server)
 		orphan := ns.Pair(f)
@@ -145,7 +145,7 @@ func TestNamespaceRemoved(t *testing.T) {
 
 func TestConnectFails(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 			bound := ns.Socket(f).Bind(0) // does not listen
 			c := ns.Socket(f)
 			isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
@@ -153,7 +153,7 @@ func TestConnectFails(t *testing.T) {
 		})
 	})
 	t.Run("timed out", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 			deaf := ns.Socket(f).Bind(0).Listen()
 			deaf.DropIncoming(false)
 			c := ns.Socket(f).Set(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500)
@@ -162,7 +162,7 @@ func TestConnectFails(t *testing.T) {
 		})
 	})
 	t.Run("unreachable", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 			deaf := ns.Socket(f).Bind(0).Listen()
 			deaf.DropIncoming(false)
 			sniffer := ns.Sniff(f)
@@ -184,7 +184,7 @@ func TestConnectFails(t *testing.T) {
 		})
 	})
 	t.Run("no port", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+		eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 			ns.Sysctl("ip_local_port_range", "40000 40000")
 			listener := ns.Socket(f).Bind(50000).Listen()
 			ns.Socket(f).Connect(listener.Local)
@@ -200,7 +200,7 @@ func TestConnectFails(t *testing.T) {
 }
 
 func TestListener(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0)
 		began := now()
 		l.Listen()
@@ -224,15 +224,15 @@ func TestListener(t *testing.T) {
 func TestV4Mapped(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
-	v4, v6 := testnet.Families[0], testnet.Families[1]
+	v4, v6 := sandbox.Families[0], sandbox.Families[1]
 	l := ns.Socket(v6).BindAny()
 	l.Listen()
-	c := ns.Socket(v4).Connect(testnet.At(v4, l.Local.Port()))
+	c := ns.Socket(v4).Connect(sandbox.At(v4, l.Local.Port()))
 	s := l.Accept()
 
 	for _, tr := range r.until(s.Cookie, tracer.Established) {
-		if tr.Local != testnet.At(v4, l.Local.Port()) || tr.Remote != c.Local {
-			t.Errorf("%v -> %v: %v > %v, want %v > %v", tr.From, tr.To, tr.Local, tr.Remote, testnet.At(v4, l.Local.Port()), c.Local)
+		if tr.Local != sandbox.At(v4, l.Local.Port()) || tr.Remote != c.Local {
+			t.Errorf("%v -> %v: %v > %v, want %v > %v", tr.From, tr.To, tr.Local, tr.Remote, sandbox.At(v4, l.Local.Port()), c.Local)
 		}
 	}
 }
@@ -242,7 +242,7 @@ func TestV4Mapped(t *testing.T) {
 func TestMPTCPSubflows(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
-	v4 := testnet.Families[0]
+	v4 := sandbox.Families[0]
 	l := ns.MPTCP(v4).Bind(0).Listen()
 	c := ns.MPTCP(v4).Connect(l.Local)
 	s := l.Accept()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +26,7 @@ func TestWallClockSet(t *testing.T) {
 	ns, r := record(t)
 	for _, step := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
 		began, _ := ktime.Now()
-		pair := ns.Pair(testnet.Families[0])
+		pair := ns.Pair(sandbox.Families[0])
 		stepWallClock(t, step)
 		// The offset between the clocks is taken anew a second after it was taken last.
 		time.Sleep(1100 * time.Millisecond)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"finwait/internal/histogram"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
@@ -108,8 +109,8 @@ func totals(t *testing.T, tr *tracer.Tracer) *tracer.Totals {
 }
 
 // live leaves out the states in which there is nothing.
-func live(tot *tracer.Totals) testnet.Census {
-	c := make(testnet.Census)
+func live(tot *tracer.Totals) sandbox.Census {
+	c := make(sandbox.Census)
 	for _, s := range tracer.States() {
 		if n := tot.Live[s]; n != 0 {
 			c[uint8(s)] = int(n)
@@ -130,7 +131,7 @@ func TestTotals(t *testing.T) {
 // then nothing can be compared.
 func totalsOnce(t *testing.T) string {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
 	kept, shown := newRecorder(t), newRecorder(t)
 	whole := start(t, tracer.Config{Filter: filter}, kept)
@@ -143,7 +144,7 @@ func totalsOnce(t *testing.T) string {
 	defer only.Close()
 
 	before := timeWaits(ns)
-	pair := ns.Pair(testnet.Families[0])
+	pair := ns.Pair(sandbox.Families[0])
 	pair.Client.Close()
 	waitPort(t, ns, pair.Client.Local.Port(), tracer.FinWait2)
 	pair.Server.Reset() // ends a minisock
@@ -208,16 +209,16 @@ func totalsOnce(t *testing.T) string {
 // there before, and those that came; and none when all are gone.
 func TestLiveTotals(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	inhabit(t, ns)
-	older := ns.Fill(testnet.Loopback()...)
+	older := testnet.Fill(t, ns, testnet.Loopback()...)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, newRecorder(t))
 	delete(older, uint8(tracer.NewSynRecv)) // has no socket yet
 	if got := live(totals(t, tr.Tracer)); !maps.Equal(got, older) {
 		t.Errorf("of older sockets there are %v, want %v", got, older)
 	}
 	for range 3 {
-		p := ns.Pair(testnet.Families[0])
+		p := ns.Pair(sandbox.Families[0])
 		p.Client.Close()
 		p.Server.WaitState(uint8(tracer.CloseWait))
 	}
@@ -233,10 +234,10 @@ func TestLiveTotals(t *testing.T) {
 // Older sockets go as younger ones do, minisocks too.
 func TestLiveTotalsAreGone(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	leave := inhabit(t, ns)
-	ns.Pair(testnet.Families[0])
-	orphan, gone := ns.Pair(testnet.Families[0]), ns.Pair(testnet.Families[1])
+	ns.Pair(sandbox.Families[0])
+	orphan, gone := ns.Pair(sandbox.Families[0]), ns.Pair(sandbox.Families[1])
 	orphan.Client.Close()
 	gone.Client.Close()
 	gone.Server.WaitState(uint8(tracer.CloseWait))
@@ -248,7 +249,7 @@ func TestLiveTotalsAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	want := testnet.Census{
+	want := sandbox.Census{
 		uint8(tracer.Listen): 3, uint8(tracer.Established): 2, uint8(tracer.CloseWait): 1,
 		uint8(tracer.FinWait2): 1, uint8(tracer.TimeWait): 1,
 	}
@@ -270,10 +271,10 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a TIME_WAIT takes a minute; the tests on the running kernel wait for it")
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
-	p := ns.Pair(testnet.Families[0])
+	p := ns.Pair(sandbox.Families[0])
 	p.Client.Close()
 	p.Server.WaitState(uint8(tracer.CloseWait))
 	p.Server.Close()
@@ -296,7 +297,7 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 // The groups of any split are what the totals are made of.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
 	tracers := make(map[tracer.Split]*tracer.Tracer)
 	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
@@ -312,7 +313,7 @@ func TestGroups(t *testing.T) {
 		tracers[by] = tr
 	}
 	var ports []string
-	for _, f := range testnet.Families {
+	for _, f := range sandbox.Families {
 		for range 2 {
 			p := ns.Pair(f)
 			ports = append(ports, strconv.Itoa(int(p.Listener.Local.Port())))
@@ -361,7 +362,7 @@ func TestGroups(t *testing.T) {
 // Memory is bounded: what has no room is counted, and in the totals all the same.
 func TestGroupsFull(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{
 		Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}, TotalsOnly: true, SplitBy: tracer.SplitPort, GroupStates: 3,
 	})
@@ -370,7 +371,7 @@ func TestGroupsFull(t *testing.T) {
 	}
 	defer tr.Close()
 	for range 3 {
-		ns.Pair(testnet.Families[0])
+		ns.Pair(sandbox.Families[0])
 	}
 	groups, err := tr.Groups()
 	if err != nil {
@@ -390,7 +391,7 @@ func TestGroupsFull(t *testing.T) {
 // A filter on transitions picks what is counted, but not what is alive.
 func TestTotalsAreFiltered(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{
 		NetNS: []uint32{ns.Inode}, To: []tracer.State{tracer.Established},
 	}})
@@ -398,7 +399,7 @@ func TestTotalsAreFiltered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	p := ns.Pair(testnet.Families[0])
+	p := ns.Pair(sandbox.Families[0])
 	p.Client.Close()
 	waitStates(t, ns, tracer.FinWait2, 1)
 	waitStates(t, ns, tracer.CloseWait, 1)
@@ -407,7 +408,7 @@ func TestTotalsAreFiltered(t *testing.T) {
 	if got, want := tallyOfTotals(tot).edges, (map[string]uint64{"SYN_SENT ESTABLISHED": 1, "SYN_RECV ESTABLISHED": 1}); !maps.Equal(got, want) {
 		t.Errorf("transitions %v, want %v", got, want)
 	}
-	if got, want := live(tot), (testnet.Census{
+	if got, want := live(tot), (sandbox.Census{
 		uint8(tracer.Listen): 1, uint8(tracer.FinWait2): 1, uint8(tracer.CloseWait): 1,
 	}); !maps.Equal(got, want) {
 		t.Errorf("alive: %v, want %v", got, want)
