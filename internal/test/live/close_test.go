@@ -61,13 +61,6 @@ func TestClose(t *testing.T) {
 	})
 }
 
-func within(t testing.TB, what string, d, least, most time.Duration) {
-	t.Helper()
-	if d < least || d > most {
-		t.Errorf("%s lasted %v; by the test's own clock %v to %v", what, d, least, most)
-	}
-}
-
 // A descriptor that is held keeps a full socket in FIN_WAIT_2.
 func TestHalfClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {

@@ -3,7 +3,6 @@
 package live_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/netns"
 	"finwait/internal/sandbox"
 	"finwait/tracer"
 
@@ -282,141 +280,4 @@ func cgroupMount(t *testing.T) string {
 	}
 	t.Fatal("cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
 	return ""
-}
-
-// --raw shows what the hooks see, the hand-over too.
-func TestRaw(t *testing.T) {
-	t.Parallel()
-	f := sandbox.Families[0]
-	ns := sandbox.New(t)
-	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	seen := make(map[tracer.Hook]int)
-	var handOver bool
-	var n uint64
-	done := make(chan error, 1)
-	p := ns.Pair(f)
-	cookie := p.Client.Cookie
-	go func() {
-		done <- tr.RunRaw(ctx, func(r *tracer.RawEvent) error {
-			n++
-			if r.Cookie == cookie {
-				seen[r.Hook]++
-				handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
-			}
-			return nil
-		})
-	}()
-	p.Client.Close()
-	p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
-	time.Sleep(20 * time.Millisecond)
-	p.Server.Close()
-	waitStates(t, ns, tracer.TimeWait, 1)
-	time.Sleep(20 * time.Millisecond)
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	want := []tracer.Hook{tracer.HookSetState, tracer.HookTimerStart}
-	if tr.Hooks() == tracer.HooksFentry {
-		want = []tracer.Hook{tracer.HookSetState, tracer.HookTWAlloc, tracer.HookTWSchedule}
-	}
-	for _, hook := range want {
-		if !handOver || seen[hook] == 0 {
-			t.Errorf("hand-over seen: %v; events by hook: %v, want some of %v", handOver, seen, hook)
-		}
-	}
-	for hook := range seen {
-		if set := hook >= tracer.HookTWAlloc; hook != tracer.HookSetState && set != (tr.Hooks() == tracer.HooksFentry) {
-			t.Errorf("%v is not one of the %v hooks", hook, tr.Hooks())
-		}
-	}
-	st, err := tr.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Delivered != n || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-		t.Errorf("%d events came, accounts say %+v", n, st)
-	}
-}
-
-// A map that has no room for another minisock: counted, and no close is made up.
-func TestMinisocksFull(t *testing.T) {
-	t.Parallel()
-	f := sandbox.Families[0]
-	ns := sandbox.New(t)
-	ns.Sysctl("tcp_fin_timeout", "1")
-	kept := newRecorder(t)
-	// An audit tells whose transitions were lost.
-	tr := start(t, tracer.Config{Minisocks: 1, Audit: true}, kept)
-	const n = 20
-	for range n {
-		ns.Pair(f).Client.Close()
-	}
-	waitStates(t, ns, tracer.FinWait2, 0)
-	tr.stop(t)
-	tr.stats(t)
-	var cookie uint64
-	ns.Try(func() (err error) {
-		cookie, err = netns.Cookie()
-		return err
-	})
-	mine, err := tr.NetNSTotals(cookie)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if mine.Lost == 0 {
-		t.Errorf("nothing was lost: this tests nothing: %+v", mine)
-	}
-	followed := 0
-	for _, x := range kept.snapshot() {
-		if x.From != tracer.FinWait2 || x.NetNS != ns.Inode {
-			continue
-		}
-		if x.Reason != tracer.ReasonExpired {
-			t.Errorf("made up:\n%v", chain{x})
-		}
-		if x.Precision == tracer.PrecisionExact {
-			followed++
-		}
-	}
-	if int(mine.Lost) > n-followed {
-		t.Errorf("%d of %d were followed, but %d counted as lost", followed, n, mine.Lost)
-	}
-}
-
-// Run ends when its context does, Close can be called again, and nothing stays attached.
-func TestLifecycle(t *testing.T) {
-	t.Parallel()
-	tr, err := tracer.New(tracer.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := bestHooks(t); tr.Hooks() != want {
-		t.Errorf("auto took %v hooks, want %v", tr.Hooks(), want)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- tr.Run(ctx, func(*tracer.Transition) error { return nil }) }()
-	cancel()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run goes on after its context is done")
-	}
-	for range 2 {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := tr.Stats(); err != nil {
-		t.Errorf("Stats after Close: %v", err)
-	}
 }

@@ -3,14 +3,12 @@
 package live_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
-	generator "finwait/internal/load"
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
@@ -21,31 +19,6 @@ import (
 var loadShares, loadTotal = []int{250, 249, 249, 249}, 997
 
 func lessLoad() { loadShares, loadTotal = []int{27, 26}, 53 }
-
-// work is what a worker process does: connections to a listener of its own, as
-// fast as it can; or nothing, until it is killed.
-func work(job string) int {
-	if job == stay {
-		time.Sleep(time.Hour)
-	}
-	n, err := strconv.Atoi(job)
-	if err == nil {
-		err = churn(n)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		return 1
-	}
-	return 0
-}
-
-func churn(n int) error {
-	sum, err := generator.Run(context.Background(), generator.Config{Count: n}, nil)
-	if err == nil && sum.Made != n {
-		err = fmt.Errorf("%d of %d connections: %v", sum.Made, n, sum.Failed)
-	}
-	return err
-}
 
 // load runs the workers and returns their pids.
 func load(t *testing.T, ns *sandbox.NS) map[uint32]bool {
@@ -195,51 +168,6 @@ func TestRingFull(t *testing.T) {
 	}
 }
 
-// A running is a Tracer of a test's own.
-type running struct {
-	*tracer.Tracer
-	cancel context.CancelFunc
-	done   chan error
-}
-
-// start starts a tracer that hands its transitions to kept.
-func start(t *testing.T, cfg tracer.Config, kept *recorder) *running {
-	t.Helper()
-	cfg.Hooks = hooks
-	tr, err := tracer.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Tracer: tr, cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		r.done <- tr.Run(ctx, func(x *tracer.Transition) error { kept.add(x); return nil })
-	}()
-	t.Cleanup(func() { cancel(); tr.Close() })
-	return r
-}
-
-func (r *running) stop(t *testing.T) {
-	t.Helper()
-	r.cancel()
-	if err := <-r.done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// stats checks the identity that must hold always.
-func (r *running) stats(t *testing.T) tracer.Stats {
-	t.Helper()
-	st, err := r.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-		t.Errorf("seen is not filtered + delivered + lost: %+v", st)
-	}
-	return st
-}
-
 // lives waits until all sockets of the workers have been closed, and returns
 // them by cookie; nil if that does not come to be. The namespace is gone by
 // then, and its number may be another's.
@@ -273,12 +201,4 @@ func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) 
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-func (r *recorder) byCookie() map[uint64]chain {
-	lives := make(map[uint64]chain)
-	for _, x := range r.snapshot() {
-		lives[x.Cookie] = append(lives[x.Cookie], x)
-	}
-	return lives
 }

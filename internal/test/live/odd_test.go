@@ -3,7 +3,6 @@
 package live_test
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -12,63 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// ss -K on a listener: tcp_abort() closes it twice over, and nobody connected.
-func TestListenerDestroyed(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
-		l := ns.Socket(f).Bind(0).Listen()
-		any := netip.IPv4Unspecified()
-		if f.AF == unix.AF_INET6 {
-			any = netip.IPv6Unspecified()
-		}
-		destroy(t, ns, f, l, netip.AddrPortFrom(any, 0))
-		c := r.chain(l.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonDestroyed)
-		c.owned(t, tracer.RoleListener)
-		if c.last().Closer.PID != 0 {
-			t.Errorf("closer %d: it was destroyed", c.last().Closer.PID)
-		}
-	})
-}
-
-// The second socket to listen on an address fails after it has been in LISTEN; nobody closes it.
-func TestListenFails(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
-		first := ns.Socket(f).Bind(0)
-		second := ns.Socket(f).Bind(first.Local.Port())
-		first.Listen()
-		isErrno(t, second.TryListen(), unix.EADDRINUSE)
-		c := r.chain(second.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonAborted)
-		if c.last().Closer.PID != 0 {
-			t.Errorf("closer %d: nobody closed it", c.last().Closer.PID)
-		}
-	})
-}
-
-// connect() after one that failed: the old port is still written in the socket.
-func TestConnectAgain(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
-		bound := ns.Socket(f).Bind(0)
-		c := ns.Socket(f)
-		isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
-		refused := r.chain(c.Cookie)
-		refused.want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonRefused)
-		if refused.last().Local.Port() == 0 {
-			t.Error("the refused connection had a port")
-		}
-		l := ns.Socket(f).Bind(0).Listen()
-		c.Connect(l.Local)
-		again := r.until(c.Cookie, tracer.Established)
-		again.check(t)
-		if got, want := again.path(), "CLOSED SYN_SENT CLOSED SYN_SENT ESTABLISHED"; got != want {
-			t.Errorf("went %s, want %s", got, want)
-		}
-		if x := again[2]; x.Local.Port() != 0 || x.Role != tracer.RoleClient {
-			t.Errorf("the second connect has no port yet:\n%v", chain{x})
-		}
-	})
-}
 
 // One descriptor, two connections: the first one's TIME_WAIT is still there when
 // the second one, of the same cookie, gets to its own.
