@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -60,10 +59,8 @@ func main() {
 
 // test runs the tests on the kernels of the picked series.
 func test(ctx context.Context, picked []string, run string) ([]*result, error) {
-	for _, tool := range []string{"qemu-system-x86_64", "qemu-system-aarch64", "dpkg-deb", "xz", "apt-get"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("no %s: apt-get install qemu-system-x86 qemu-system-arm xz-utils", tool)
-		}
+	if err := lookForTools(picked); err != nil {
+		return nil, err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {

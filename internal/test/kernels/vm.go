@@ -86,7 +86,7 @@ func userland(arch string) ([]file, error) {
 // prints goes to a port of its own.
 func machine(k kernel, console, result string) (qemu, cmdline string, args []string) {
 	if k.arch == "arm64" {
-		return "qemu-system-aarch64", "console=ttyAMA0 RESULT=hvc0", []string{
+		return emulators[k.arch].program, "console=ttyAMA0 RESULT=hvc0", []string{
 			"-machine", "virt", "-cpu", "max,pauth=off,sve=off", // what takes an emulator longest
 			"-serial", "file:" + console,
 			"-device", "virtio-serial-pci", "-chardev", "file,id=result,path=" + result, "-device", "virtconsole,chardev=result",
@@ -101,7 +101,7 @@ func machine(k kernel, console, result string) (qemu, cmdline string, args []str
 	if compareVersions(k.series, "6.18") < 0 {
 		cpu += ",-cx16"
 	}
-	return "qemu-system-x86_64", "console=ttyS0 RESULT=ttyS1", []string{
+	return emulators[k.arch].program, "console=ttyS0 RESULT=ttyS1", []string{
 		"-cpu", cpu, "-serial", "file:" + console, "-serial", "file:" + result,
 	}
 }
