@@ -4,5 +4,5 @@ package ktime
 
 import "errors"
 
-// HZ fails: only Linux is known to have it.
+// HZ fails, because only Linux is supported.
 func HZ() (uint32, error) { return 0, errors.New("this system is not Linux") }
