@@ -46,7 +46,7 @@ func census(sockets []sockdiag.Socket) sandbox.Census {
 	return c
 }
 
-// In every state and family, as many as were made, and each under its own mask.
+// List finds every socket that was made, in every state and family, and obeys its mask.
 func TestListFindsEveryState(t *testing.T) {
 	n := sandbox.New(t)
 	want := testnet.Fill(t, n, testnet.Loopback()...)
@@ -80,8 +80,8 @@ func TestListFindsEveryState(t *testing.T) {
 	}
 }
 
-// Of the two in FIN_WAIT_2 that were made for each address, and the peer of
-// LAST_ACK, the orphans are minisocks on a timer and the others have none.
+// Each address has three sockets in FIN_WAIT_2: two were made so, and one is the peer of
+// LAST_ACK. The orphan is a minisock with a timer. The others have no timer.
 func TestFinWait2(t *testing.T) {
 	n := sandbox.New(t)
 	testnet.Fill(t, n, testnet.Loopback()...)
