@@ -27,21 +27,21 @@ func waitAll(t *testing.T, wait []func() error) {
 	}
 }
 
-// Every way to count in which the kernel has a counter for, in three namespaces,
-// one of which is removed half-way: the kernel's counters and the totals say the same.
+// The kernel's counters and the totals agree, for every counter that is compared, in three
+// namespaces. One namespace is removed before the second snapshot.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, auditOnce)
 }
 
-// auditOnce says what was lost, if anything was.
+// auditOnce returns what was lost, or "".
 func auditOnce(t *testing.T) string {
 	t.Helper()
 	stays, changes, goes := sandbox.New(t), sandbox.New(t), sandbox.New(t)
 	inhabit(t, stays)
 	inhabit(t, changes)
 	leave := inhabit(t, goes)
-	// Half of their lives is not in the span.
+	// These connections begin before the first snapshot.
 	old, half := stays.Pair(sandbox.Families[0]), stays.Pair(sandbox.Families[0])
 	half.Client.ShutdownWrite()
 	half.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
@@ -105,14 +105,14 @@ func auditOnce(t *testing.T) string {
 			t.Errorf("%s: none, so this tests nothing", counter)
 		}
 	}
-	// Its number may have been given to another test's namespace, which has counters.
+	// The kernel may have given its inode number to another test's namespace, which has counters.
 	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained {
 		t.Errorf("the namespace that was removed: %+v", seen[goes.Inode])
 	}
 	return ""
 }
 
-// waitPort waits until the socket of a local port is in a state, as the kernel says.
+// waitPort waits until the kernel has a socket of a local port in a state.
 func waitPort(t *testing.T, ns *sandbox.NS, port uint16, s tracer.State) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] == 0; time.Sleep(5 * time.Millisecond) {
@@ -122,7 +122,7 @@ func waitPort(t *testing.T, ns *sandbox.NS, port uint16, s tracer.State) {
 	}
 }
 
-// variety makes connections that move every counter.
+// variety makes connections that change every counter.
 func variety(t *testing.T, ns *sandbox.NS) {
 	t.Helper()
 	for _, f := range sandbox.Families {
@@ -142,9 +142,9 @@ func variety(t *testing.T, ns *sandbox.NS) {
 		reused.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
 		reused.Server.Close()
 	}
-	// connect() takes a TIME_WAIT over that is older than a second, by timestamps.
+	// connect() reuses a TIME_WAIT whose last timestamp is more than a second old.
 	f := sandbox.Families[0]
-	listener := ns.Socket(f).Bind(5000).Listen() // no ports that the workers were given
+	listener := ns.Socket(f).Bind(5000).Listen() // a port that no worker has
 	ns.Sysctl("tcp_tw_reuse", "1")
 	ns.Sysctl("ip_local_port_range", "4000 4000")
 	client := ns.Socket(f).Connect(listener.Local)
@@ -157,14 +157,14 @@ func variety(t *testing.T, ns *sandbox.NS) {
 	ns.Socket(f).Connect(listener.Local)
 	ns.Sysctl("ip_local_port_range", "4100 4200")
 
-	// An abort asks for no TIME_WAIT, so none is refused.
+	// An abort needs no TIME_WAIT, so it is not counted as an overflow.
 	ns.Sysctl("tcp_max_tw_buckets", "1")
 	aborted := ns.Pair(f)
 	aborted.Client.ShutdownWrite()
 	aborted.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 	aborted.Client.Reset()
 
-	// No room for one more.
+	// There is no room for another TIME_WAIT.
 	q := ns.Pair(f)
 	q.Client.Close()
 	q.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)

@@ -12,7 +12,7 @@ import (
 	"finwait/tracer"
 )
 
-// A chain is the life of one socket.
+// A chain is the transitions of one socket, in order.
 type chain scenario.Life
 
 func (c chain) String() string {
@@ -25,7 +25,7 @@ func (c chain) String() string {
 	return b.String()
 }
 
-// path is the states that the socket went through; a break in the chain shows as "|".
+// path is the states that the socket went through. "|" marks a missing transition.
 func (c chain) path() string {
 	var b strings.Builder
 	for i, t := range c {
@@ -42,7 +42,7 @@ func (c chain) path() string {
 
 func (c chain) last() tracer.Transition { return c[len(c)-1] }
 
-// broken: something of it was lost.
+// broken reports whether a transition is missing.
 func (c chain) broken() bool {
 	return len(c) == 0 || c[0].Known() || c.last().To != tracer.Closed || strings.Contains(c.path(), "|")
 }
@@ -62,9 +62,7 @@ const (
 	serverOpen = "LISTEN SYN_RECV ESTABLISHED"
 )
 
-// want checks the path, why it ended, and what holds for every chain: order,
-// durations that fit the times, and starts that are only unknown where nobody
-// could have seen them.
+// want checks the path, the reason of the last transition, and what check checks.
 func (c chain) want(t testing.TB, path string, reason tracer.Reason) {
 	t.Helper()
 	if got := c.path(); got != path {
@@ -76,7 +74,8 @@ func (c chain) want(t testing.TB, path string, reason tracer.Reason) {
 	c.check(t)
 }
 
-// check checks what holds for every chain that was seen from its start.
+// check checks what holds for every chain that was seen from its start: the order, durations
+// that fit the times, and known starts of every state but the first.
 func (c chain) check(t testing.TB) {
 	t.Helper()
 	for i, tr := range c {
@@ -110,14 +109,14 @@ func (c chain) check(t testing.TB) {
 	}
 }
 
-// mayBeLate: the transition begins or ends with a start of TIME_WAIT that is worked
-// out from the timer. An emulated machine's jiffies can be so late that a FIN does
-// not look like what has just armed it.
+// mayBeLate reports whether the start of TIME_WAIT, at either end of the transition, may be
+// computed from the timer. On an emulated machine jiffies can be so late that the timer does
+// not seem to have been armed by the FIN.
 func mayBeLate(tr tracer.Transition) bool {
 	return (late || testing.Short()) && tr.Source == tracer.SourceMinisock && (tr.From == tracer.TimeWait || tr.To == tracer.TimeWait)
 }
 
-// owned checks that this process is owner and closer, and the role.
+// owned checks the role, and that this process is owner and closer.
 func (c chain) owned(t testing.TB, role tracer.Role) {
 	t.Helper()
 	comm := processName(t)
@@ -140,7 +139,7 @@ func (c chain) owned(t testing.TB, role tracer.Role) {
 	}
 }
 
-// processName is the process' own, not the calling thread's.
+// processName is the name of the process. A thread may have another name.
 func processName(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/comm")

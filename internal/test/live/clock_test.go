@@ -10,14 +10,14 @@ import (
 	"finwait/tracer"
 )
 
-// now is the test's own clock, the one that transitions are dated with.
+// now reads the clock of the transitions.
 func now() time.Duration {
 	mono, _ := ktime.Now()
 	return time.Duration(mono)
 }
 
-// ticks is how much less than it is set to a timer can take: the jiffies that it
-// counts from lag behind the clock by as many ticks as a busy machine has missed.
+// ticks is how much too early a timer may fire. A timer counts jiffies, which lag behind the
+// clock by the ticks that a busy machine has missed.
 func ticks(t testing.TB) time.Duration { return 10 * tick(t) }
 
 // tick is the length of one jiffy.
@@ -30,9 +30,9 @@ func tick(t testing.TB) time.Duration {
 	return time.Second / time.Duration(hz)
 }
 
-// blur is how far off the ends of what lasted that long may be: of a jiffy, one
-// more or less at its end, and as much at the moment that it is counted from. An
-// emulated machine's ticks come late when it is held up, several at once.
+// blur is the largest error of a duration. With PrecisionJiffy it is one jiffy at the end of
+// the duration and one at its start. On an emulated machine that is held up, several ticks can
+// be late at once.
 func blur(t testing.TB, tr tracer.Transition) time.Duration {
 	t.Helper()
 	if tr.Precision != tracer.PrecisionJiffy {
@@ -51,9 +51,9 @@ func within(t testing.TB, what string, d, least, most time.Duration) {
 	}
 }
 
-// fullTimeWait checks that a TIME_WAIT that expired ran its course: no shorter than 60 s to
-// the tick, no longer than a slot of the timer wheel more. The second on top is
-// for a softirq that a busy machine runs late.
+// fullTimeWait checks the length of a TIME_WAIT that expired: at least 60 s, to the tick, and at
+// most one slot of the timer wheel more. One more second is for a softirq that a busy machine
+// runs late.
 func fullTimeWait(t testing.TB, last tracer.Transition) {
 	t.Helper()
 	if last.Reason != tracer.ReasonExpired {

@@ -37,7 +37,7 @@ func TestClose(t *testing.T) {
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
 		client.owned(t, tracer.RoleClient)
 
-		// From our close() to the peer's FIN there are FIN_WAIT_1 and FIN_WAIT_2.
+		// FIN_WAIT_1 and FIN_WAIT_2 last from our close() to the peer's FIN.
 		one, two := client.leaving(t, tracer.FinWait1), client.leaving(t, tracer.FinWait2)
 		off := blur(t, two)
 		within(t, "FIN_WAIT_1 + FIN_WAIT_2", one.Duration+two.Duration, answered-closed-off, over-began+off)
@@ -61,7 +61,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// A descriptor that is held keeps a full socket in FIN_WAIT_2.
+// An open descriptor keeps a full socket in FIN_WAIT_2.
 func TestHalfClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
@@ -89,8 +89,8 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// close() after shutdown() sets the state anew that is there already: no
-// transition, and the time in that state goes on.
+// close() after shutdown() sets the state that the socket is in already. That is no transition,
+// and the time in the state goes on.
 func TestShutdownThenClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
@@ -124,7 +124,7 @@ func TestShutdownThenClose(t *testing.T) {
 	})
 }
 
-// Both FINs cross: each end gets the other's before its own is acknowledged.
+// Both FINs cross: each end receives the peer's FIN before the ACK of its own.
 func TestSimultaneousClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
@@ -134,7 +134,7 @@ func TestSimultaneousClose(t *testing.T) {
 		b.DropIncoming(true)
 		a.ShutdownWrite()
 		b.ShutdownWrite()
-		// The FINs as they were sent, late.
+		// The same FINs arrive late.
 		ns.Send(b.Local, a.Local, sandbox.FIN|sandbox.ACK, bSeq, aSeq)
 		ns.Send(a.Local, b.Local, sandbox.FIN|sandbox.ACK, aSeq, bSeq)
 		a.WaitState(unix.BPF_TCP_CLOSING)
@@ -157,7 +157,7 @@ func TestSimultaneousClose(t *testing.T) {
 	})
 }
 
-// The peer never closes: FIN_WAIT_2 of an orphan ends by tcp_fin_timeout.
+// The peer never closes, and tcp_fin_timeout ends the FIN_WAIT_2 of an orphan.
 func TestOrphanTimesOut(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
@@ -190,8 +190,8 @@ func TestResetInFinWait2(t *testing.T) {
 	})
 }
 
-// rstReason is what an RST in FIN_WAIT_2 ends with. A socket that a process had
-// locked as its FIN was acknowledged stays a full one (tcp_rcv_state_process()).
+// rstReason is the reason that an RST in FIN_WAIT_2 gives. If a process had the socket locked
+// when its FIN was acknowledged, the socket stays a full one (tcp_rcv_state_process()).
 func rstReason(c chain) tracer.Reason {
 	if c.last().Source == tracer.SourceSocket {
 		return tracer.ReasonReset
@@ -220,7 +220,7 @@ func TestResetInTimeWait(t *testing.T) {
 	})
 }
 
-// The peer goes on sending after our close: we answer with an RST.
+// The peer sends data after our close, and we answer with an RST.
 func TestDataAfterClose(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
@@ -233,8 +233,8 @@ func TestDataAfterClose(t *testing.T) {
 	})
 }
 
-// The same while the socket is still a full one, in FIN_WAIT_1: sk_err says
-// ECONNRESET as if an RST had come.
+// Data arrive while the socket is still a full one, in FIN_WAIT_1. Then sk_err is ECONNRESET, as
+// if an RST had arrived.
 func TestDataAfterCloseInFinWait1(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
@@ -246,13 +246,13 @@ func TestDataAfterCloseInFinWait1(t *testing.T) {
 	})
 }
 
-// tcp_max_tw_buckets=0: no TIME_WAIT is held, and none is claimed.
+// With tcp_max_tw_buckets=0 there is no TIME_WAIT, and none is reported.
 func TestTimeWaitOverflow(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		before := ns.Counter("TcpExt.TCPTimeWaitOverflow")
 		p := ns.Pair(f)
-		// With close() the ACK could meet a socket that is locked: that stays a full one.
+		// With close() the socket could be locked when the ACK arrives, and stay a full one.
 		p.Client.ShutdownWrite()
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 		p.Server.Close()
@@ -265,7 +265,7 @@ func TestTimeWaitOverflow(t *testing.T) {
 	})
 }
 
-// The last ACK is lost: the peer sends its FIN again, and each starts TIME_WAIT anew.
+// The last ACK is lost. The peer retransmits its FIN, and each FIN starts TIME_WAIT again.
 func TestRetransmittedFIN(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		const again = 3
@@ -287,7 +287,7 @@ func TestRetransmittedFIN(t *testing.T) {
 		if last.Rearms != sent && !(late && last.Rearms < sent) {
 			t.Errorf("%d re-arms, but the peer sent its FIN %d times again", last.Rearms, sent)
 		}
-		// The peer's timer doubles from 200 ms on (RFC 6298): the third came 1.4 s after the first.
+		// The peer's timer doubles from 200 ms on (RFC 6298): the third FIN came 1.4 s after the first.
 		if reason == tracer.ReasonExpired && last.Precision == tracer.PrecisionExact && last.Duration < time.Minute+time.Second {
 			t.Errorf("TIME_WAIT lasted %v although it was started again", last.Duration)
 		}

@@ -39,7 +39,7 @@ func TestConnectFails(t *testing.T) {
 			failed := make(chan error, 1)
 			go func() { failed <- c.TryConnect(deaf.Local) }()
 			syn := sniffer.SYN(deaf.Local.Port())
-			// One that comes while connect() still holds the socket is not acted upon.
+			// The kernel ignores an ICMP error while connect() has the socket locked.
 			var err error
 			for err == nil {
 				ns.HostUnreachable(f.Addr, f.Addr, syn)
@@ -76,7 +76,7 @@ func isErrno(t testing.TB, err error, want unix.Errno) {
 	}
 }
 
-// connect() after one that failed: the old port is still written in the socket.
+// After a connect() that failed, the socket still has its old port.
 func TestConnectAgain(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		bound := ns.Socket(f).Bind(0)

@@ -27,8 +27,8 @@ func TestV4Mapped(t *testing.T) {
 	}
 }
 
-// A multipath TCP connection is made of TCP subflows, which are shown; the
-// connection itself is another protocol and counted as filtered.
+// The TCP subflows of a multipath TCP connection are shown. The connection itself is of another
+// protocol, and counted as filtered.
 func TestMPTCPSubflows(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
@@ -39,8 +39,8 @@ func TestMPTCPSubflows(t *testing.T) {
 	c.Close()
 	s.Close()
 
-	// A subflow has a cookie of its own: find it by its port. Workers close both
-	// ends; whichever is first holds the TIME_WAIT.
+	// A subflow has a cookie of its own, so it is found by its port. Kernel workers close both
+	// ends, and the first of them gets the TIME_WAIT.
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		paths := make(map[uint64]chain)

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each filter lets through what it should, whole, and counts the rest.
+// Each filter passes the right transitions, unchanged, and counts the others.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	v4, v6 := sandbox.Families[0], sandbox.Families[1]
@@ -30,8 +30,8 @@ func TestFilters(t *testing.T) {
 	inhabit(t, ns)
 	inhabit(t, elsewhere)
 
-	// The connections of every case: one to each port in the namespace, one of
-	// IPv6, one in another namespace, each reset at once.
+	// Every case has these connections: one to each port in the namespace, one of IPv6, and
+	// one in another namespace. Each is reset at once.
 	type conn struct {
 		ns   *sandbox.NS
 		f    sandbox.Family
@@ -76,7 +76,7 @@ func TestFilters(t *testing.T) {
 	}
 	for name, c := range cases {
 		if testing.Short() && name != "comm" {
-			continue // an emulated machine takes its time to load, and the rest is no matter of the kernel
+			continue // loading is slow on an emulated machine, and these cases do not depend on the kernel
 		}
 		kept := newRecorder(t)
 		tr := start(t, tracer.Config{Filter: c.filter}, kept)
@@ -116,8 +116,8 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// connect() fires CLOSED -> SYN_SENT before it has a port; a filter on the
-// port that it then gets still shows it, and dates it right.
+// CLOSED -> SYN_SENT happens before connect() has chosen a port. A filter of that port still
+// shows the transition, with its right time.
 func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 	t.Parallel()
 	f := sandbox.Families[0]
@@ -154,7 +154,7 @@ func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 	}
 }
 
-// Filters of single transitions.
+// Filters of states and durations pass single transitions.
 func TestTransitionFilters(t *testing.T) {
 	t.Parallel()
 	f := sandbox.Families[0]
@@ -197,7 +197,7 @@ func TestTransitionFilters(t *testing.T) {
 	}
 }
 
-// A cgroup filter takes what is in the cgroup and below it, and nothing beside it.
+// A cgroup filter passes the processes in the cgroup and below it, and no others.
 func TestCgroupFilter(t *testing.T) {
 	t.Parallel()
 	root := cgroupMount(t)

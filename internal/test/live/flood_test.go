@@ -16,9 +16,9 @@ import (
 	"finwait/tracer"
 )
 
-// Transitions as fast as the machine makes them, and no room: in a ring buffer of
-// one page, in a map of a few minisocks. What is lost is counted by its cause, and
-// the totals are as exact as the kernel's counters where only the stream was short.
+// A machine makes transitions as fast as it can, and there is no room for them: the ring buffer
+// has one page, or the map a few minisocks. Losses are counted by cause. If only the ring was
+// full, the totals are as exact as the kernel's counters.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	count := 10_000
@@ -77,7 +77,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// slowToEnd is a context whose end is acted upon later than it can be seen.
+// slowToEnd is a context whose AfterFunc runs some time after its end.
 type slowToEnd struct{ context.Context }
 
 func (c slowToEnd) Value(any) any { return nil }
@@ -86,8 +86,8 @@ func (c slowToEnd) AfterFunc(f func()) func() bool {
 	return context.AfterFunc(c.Context, func() { time.Sleep(300 * time.Millisecond); f() })
 }
 
-// Until the programs are off they deliver, and all of that is handed over. A reader
-// that ends too early misses something in one round of five or so.
+// The programs deliver until they are detached, and the reader hands all of it over. A reader
+// that ended too early would miss something in about one of five rounds.
 func TestReadToTheEnd(t *testing.T) {
 	t.Parallel()
 	for range 8 {

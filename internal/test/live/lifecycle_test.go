@@ -12,7 +12,7 @@ import (
 	"finwait/tracer"
 )
 
-// Run ends when its context does, Close can be called again, and nothing stays attached.
+// Run ends with its context, and Close can be called twice.
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
 	tr, err := tracer.New(tracer.Config{})
@@ -44,8 +44,8 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
-// A program that opens and closes tracers keeps nothing of them. Not beside other
-// tests, whose descriptors and goroutines come and go.
+// A process that opens and closes tracers keeps no goroutine and no descriptor of them. The test
+// is not parallel, because other tests have goroutines and descriptors.
 func TestNothingLeaks(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
@@ -67,7 +67,7 @@ func TestNothingLeaks(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	round() // what is made once and for all
+	round() // makes what is made once for the process
 	goroutines, fds := held(t)
 	for range rounds {
 		round()

@@ -34,7 +34,7 @@ func TestListener(t *testing.T) {
 	})
 }
 
-// ss -K on a listener: tcp_abort() closes it twice over, and nobody connected.
+// ss -K destroys a listener without connections. tcp_abort() closes it twice.
 func TestListenerDestroyed(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0).Listen()
@@ -52,7 +52,7 @@ func TestListenerDestroyed(t *testing.T) {
 	})
 }
 
-// The second socket to listen on an address fails after it has been in LISTEN; nobody closes it.
+// The second socket that listens on an address fails after it was in LISTEN. No process closes it.
 func TestListenFails(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		first := ns.Socket(f).Bind(0)

@@ -14,8 +14,8 @@ import (
 	"finwait/tracer"
 )
 
-// loadShares are how many connections each process makes: 997 together, or 53 in
-// an emulated machine, a prime, so that no round number hides a miscount.
+// loadShares is how many connections each process makes. Their sum is 997, or 53 on an emulated
+// machine. It is a prime, so that the shares are not all equal.
 var loadShares, loadTotal = []int{250, 249, 249, 249}, 997
 
 func lessLoad() { loadShares, loadTotal = []int{27, 26}, 53 }
@@ -38,19 +38,19 @@ func load(t *testing.T, ns *sandbox.NS) map[uint32]bool {
 	return pids
 }
 
-// timeWaits is how many minisocks the kernel has made in the namespace.
+// timeWaits is the kernel's count of the minisocks of the namespace.
 func timeWaits(ns *sandbox.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
-// Connections as fast as several processes can make them: nothing is missing,
-// nothing is out of order, and the kernel counts as many TIME_WAITs.
+// Several processes make connections as fast as they can. No transition is missing or out of
+// order, and the kernel counts as many TIME_WAITs.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, loadOnce)
 }
 
-// loadOnce says what was missing, if anything was.
+// loadOnce returns what was missing, or "".
 func loadOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
@@ -61,7 +61,7 @@ func loadOnce(t *testing.T) string {
 	pids := load(t, ns)
 	made := timeWaits(ns) - before
 
-	// Every TIME_WAIT ends with the namespace; that makes the chains whole.
+	// Every TIME_WAIT ends with the namespace, which completes the chains.
 	removed := now()
 	ns.Remove()
 	lives := kept.lives(t, pids, tr.Tracer)
@@ -122,8 +122,8 @@ func loadOnce(t *testing.T) string {
 	return ""
 }
 
-// A ring buffer of one page loses most of it: all is counted, and what is
-// still shown is what a second tracer that lost nothing shows.
+// A ring buffer of one page loses most transitions. All losses are counted, and what is still
+// shown is the same as in a second tracer that lost nothing.
 func TestRingFull(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
@@ -155,12 +155,12 @@ func TestRingFull(t *testing.T) {
 			}
 		}
 		if all[got.Cookie].broken() || got.Precision != tracer.PrecisionExact && st.Lost.Recursion > 0 {
-			continue // the one or the other tracer missed something
+			continue // one of the tracers missed a transition
 		}
 		if want == nil {
 			t.Fatalf("made up:\n%v", chain{got})
 		}
-		// Two programs on one hook, one after the other: only the dates may differ a little.
+		// The two programs of a hook run one after the other, so their times differ a little.
 		if got.Known() != want.Known() || got.Precision != want.Precision || got.Reason != want.Reason ||
 			got.Owner != want.Owner || (got.Duration-want.Duration).Abs() > 500*time.Millisecond {
 			t.Fatalf("differs:\n%v%v", chain{got}, chain{*want})
@@ -168,9 +168,9 @@ func TestRingFull(t *testing.T) {
 	}
 }
 
-// lives waits until all sockets of the workers have been closed, and returns
-// them by cookie; nil if that does not come to be. The namespace is gone by
-// then, and its number may be another's.
+// lives waits until all sockets of the workers are closed, and returns them by cookie. It returns
+// nil if some are not closed in time. The namespace may be removed by then, and its inode
+// number be that of another one.
 func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) map[uint64]chain {
 	t.Helper()
 	sockets := 2*loadTotal + len(loadShares) // a client and a server each, and the listeners

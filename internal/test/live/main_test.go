@@ -16,11 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shared is one Tracer for all tests that need nothing special of theirs: it
-// hands each network namespace's transitions to the test that made it. One that
-// is gone may have left its number to another test's while the last of its own
-// transitions are still on their way: so a number can have several recorders, each
-// of which takes what happened since it was made.
+// shared is one Tracer for all tests that need no Config of their own. It gives the transitions
+// of a network namespace to the test that made the namespace. A removed namespace may have left
+// its inode number to another test's, while its last transitions are not delivered yet. So a
+// number can have several recorders, and each takes the transitions since it was made.
 var shared = struct {
 	mu        sync.Mutex
 	recorders map[uint32][]*recorder
@@ -33,9 +32,9 @@ const hooksEnv = "FINWAIT_HOOKS"
 // hooks is the set that hooksEnv asks for.
 var hooks tracer.HookSet
 
-// late: no hook of this kernel reports that a minisock goes from FIN_WAIT_2 to
-// TIME_WAIT. That is dated from its timer, to the jiffy, and told when the timer
-// is moved or the minisock ends.
+// late is set if no hook of this kernel reports that a minisock goes from FIN_WAIT_2 to TIME_WAIT.
+// Then the transition is reported when the timer is armed again or the minisock ends, and its
+// time is computed from the timer, to the jiffy.
 var late bool
 
 func TestMain(m *testing.M) {
@@ -50,9 +49,9 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "these tests trace the kernel and make network namespaces: run them as root")
 		return 1
 	}
-	// A TIME_WAIT takes a minute: tests that wait side by side take no longer than one.
+	// A TIME_WAIT takes a minute. Parallel tests wait for it together.
 	flag.Parse()
-	// In short mode none does, and an emulated machine attaches slowly enough.
+	// In short mode no test waits a minute, and attaching is slow on an emulated machine.
 	parallel := "64"
 	if testing.Short() {
 		parallel = "8"
@@ -115,8 +114,8 @@ func readHooks() error {
 	return nil
 }
 
-// openShared opens the shared tracer, and finds out what to expect of it. What the
-// kernel lacks although it is no older than the first that had it is a mistake of ours.
+// openShared opens the shared tracer, and sets late. If a feature is reported as missing although
+// the kernel is new enough to have it, the report is wrong.
 func openShared() (*tracer.Tracer, error) {
 	rxSk, err := feature("rx_sk in kfree_skb")
 	if err != nil {
@@ -130,7 +129,7 @@ func openShared() (*tracer.Tracer, error) {
 	if rxSk.State == tracer.FeatureMissing && !older(release, rxSk.Since) {
 		return nil, fmt.Errorf("Linux %s: %s is missing, but it came with %s", release, rxSk.Name, rxSk.Since)
 	}
-	// It sees the floods of all tests, and must lose none of them.
+	// The shared tracer sees the load of all tests, and must lose nothing.
 	var ring uint32 = 64 << 20
 	if testing.Short() {
 		ring = 0
@@ -160,16 +159,15 @@ func feature(name string) (tracer.Feature, error) {
 // older compares kernel releases such as 6.1.0-56 by their series.
 func older(release, than string) bool {
 	var a, b [2]int
-	// What is not a number stays 0, and a release of nothing is older than any.
+	// A part that is not a number stays 0.
 	_, _ = fmt.Sscanf(release, "%d.%d", &a[0], &a[1])
 	_, _ = fmt.Sscanf(than, "%d.%d", &b[0], &b[1])
 	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
 }
 
-// allowed is how many transitions may be lost to recursion. On a real machine
-// that is next to none. In an emulator, whose CPUs stand still for milliseconds
-// in the midst of an instruction, programs are interrupted by themselves now and
-// then, which is what short mode is for.
+// allowed is how many transitions may be lost to recursion. On a real machine there are next to
+// none. The CPUs of an emulator can stop for milliseconds within an instruction, and then a
+// program is sometimes interrupted by itself. Short mode is for emulators.
 func allowed(st tracer.Stats) uint64 {
 	if testing.Short() {
 		return st.Seen / 500

@@ -10,14 +10,14 @@ import (
 	"finwait/tracer"
 )
 
-// A map that has no room for another minisock: counted, and no close is made up.
+// The map has no room for another minisock. That is counted, and no transition is invented.
 func TestMinisocksFull(t *testing.T) {
 	t.Parallel()
 	f := sandbox.Families[0]
 	ns := sandbox.New(t)
 	ns.Sysctl("tcp_fin_timeout", "1")
 	kept := newRecorder(t)
-	// An audit tells whose transitions were lost.
+	// With Audit, losses are counted by namespace.
 	tr := start(t, tracer.Config{Minisocks: 1, Audit: true}, kept)
 	const n = 20
 	for range n {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// One descriptor, two connections: the first one's TIME_WAIT is still there when
-// the second one, of the same cookie, gets to its own.
+// One descriptor has two connections, which share a cookie. The TIME_WAIT of the first still
+// exists when that of the second begins.
 func TestTwoLives(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0).Listen()
@@ -28,7 +28,7 @@ func TestTwoLives(t *testing.T) {
 			s.Close()
 			c.WaitState(unix.BPF_TCP_CLOSE)
 			c.Disconnect()
-			time.Sleep(300 * time.Millisecond) // apart, so that a mix-up shows
+			time.Sleep(300 * time.Millisecond) // the two have different durations, so that a mix-up shows
 		}
 		reason := outlast(ns)
 		for _, port := range ports {
@@ -60,7 +60,7 @@ func TestTwoLives(t *testing.T) {
 	})
 }
 
-// A socket that asks for no TIME_WAIT has not run into tcp_max_tw_buckets.
+// A socket with TCP_LINGER2 of -1 has no TIME_WAIT. That is not an overflow of tcp_max_tw_buckets.
 func TestNoLinger2(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
@@ -76,17 +76,17 @@ func TestNoLinger2(t *testing.T) {
 	})
 }
 
-// shutdown() before the handshake is over (TCP Fast Open): the FIN is sent by
-// whichever softirq ends the handshake, on top of a task that has no part in it.
+// shutdown() comes before the end of the handshake (TCP Fast Open). Then the softirq that ends
+// the handshake sends the FIN. It may run in the context of any task.
 func TestDeferredFIN(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
 	f := sandbox.Families[0]
-	ns.Sysctl("tcp_fastopen", "519") // client, server, without cookies
+	ns.Sysctl("tcp_fastopen", "519") // client and server, without Fast Open cookies
 	l := ns.Socket(f).Bind(0)
 	l.Set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5)
 	l.Listen()
-	l.OnlySYN() // the child's too: it does not get the ACK
+	l.OnlySYN() // the child inherits the filter, and does not receive the ACK
 	c := ns.Socket(f)
 	c.FastOpen(l.Local)
 	s := l.Accept()

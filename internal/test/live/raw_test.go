@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// --raw shows what the hooks see, the hand-over too.
+// Raw events show what the hooks see, including the hand-over to a minisock.
 func TestRaw(t *testing.T) {
 	t.Parallel()
 	f := sandbox.Families[0]

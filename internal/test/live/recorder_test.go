@@ -19,14 +19,14 @@ type recorder struct {
 	all  []tracer.Transition
 	more chan struct{}
 
-	began time.Duration // CLOCK_MONOTONIC; what was before is of a namespace that had the number
+	began time.Duration // CLOCK_MONOTONIC; earlier transitions are of another namespace with the same number
 }
 
 func newRecorder(t testing.TB) *recorder {
 	return &recorder{t: t, more: make(chan struct{}, 1)}
 }
 
-// record makes a namespace whose transitions are kept.
+// record makes a namespace and keeps its transitions.
 func record(t testing.TB) (*sandbox.NS, *recorder) {
 	t.Helper()
 	ns := sandbox.New(t)
@@ -68,13 +68,13 @@ func (r *recorder) snapshot() []tracer.Transition {
 	return append([]tracer.Transition(nil), r.all...)
 }
 
-// chain waits until the socket is closed and returns its transitions in the order they came.
+// chain waits until the socket is closed, and returns its transitions in the order of delivery.
 func (r *recorder) chain(cookie uint64) chain {
 	r.t.Helper()
 	return r.until(cookie, tracer.Closed)
 }
 
-// until waits until the socket enters a state.
+// until waits until the socket enters a state, and returns its transitions.
 func (r *recorder) until(cookie uint64, state tracer.State) chain {
 	r.t.Helper()
 	deadline := time.After(100 * time.Second)
@@ -97,8 +97,8 @@ func (r *recorder) until(cookie uint64, state tracer.State) chain {
 	}
 }
 
-// timeWait waits until the socket, or its minisock, is in TIME_WAIT: as far as
-// the tracer can tell, otherwise as the kernel says.
+// timeWait waits until the socket, or its minisock, is in TIME_WAIT. If the tracer reports that
+// late, it asks the kernel.
 func (r *recorder) timeWait(ns *sandbox.NS, s *sandbox.Sock) {
 	r.t.Helper()
 	if !late {
@@ -112,11 +112,11 @@ func (r *recorder) timeWait(ns *sandbox.NS, s *sandbox.Sock) {
 	}
 }
 
-// orphan waits until a minisock holds the FIN_WAIT_2 of a socket that was closed.
+// orphan waits until a minisock holds the FIN_WAIT_2 of a closed socket.
 func (r *recorder) orphan(s *sandbox.Sock) {
 	r.t.Helper()
 	r.until(s.Cookie, tracer.FinWait2)
-	time.Sleep(20 * time.Millisecond) // the full socket hands over right after it says so
+	time.Sleep(20 * time.Millisecond) // the hand-over follows right after the transition
 }
 
 func (r *recorder) dump() string {
@@ -131,7 +131,7 @@ func (r *recorder) byCookie() map[uint64]chain {
 	return lives
 }
 
-// eachFamily runs a test for IPv4 and IPv6, in parallel with all others.
+// eachFamily runs a test for IPv4 and for IPv6, in parallel with other tests.
 func eachFamily(t *testing.T, test func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family)) {
 	t.Helper()
 	t.Parallel()
@@ -144,9 +144,8 @@ func eachFamily(t *testing.T, test func(t *testing.T, ns *sandbox.NS, r *recorde
 	}
 }
 
-// outlast lets every TIME_WAIT of the namespace end and returns the reason that
-// they end for. In short mode that is not the minute that they take, but the
-// namespace's removal.
+// outlast returns the reason for which every TIME_WAIT of the namespace ends. In short mode it
+// removes the namespace instead of waiting for a minute.
 func outlast(ns *sandbox.NS) tracer.Reason {
 	if !testing.Short() {
 		return tracer.ReasonExpired

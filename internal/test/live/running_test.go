@@ -9,14 +9,14 @@ import (
 	"finwait/tracer"
 )
 
-// A running is a Tracer of a test's own.
+// A running is a Tracer that one test has for itself.
 type running struct {
 	*tracer.Tracer
 	cancel context.CancelFunc
 	done   chan error
 }
 
-// start starts a tracer that hands its transitions to kept.
+// start starts a tracer that gives its transitions to kept.
 func start(t *testing.T, cfg tracer.Config, kept *recorder) *running {
 	t.Helper()
 	cfg.Hooks = hooks
@@ -41,7 +41,7 @@ func (r *running) stop(t *testing.T) {
 	}
 }
 
-// stats checks the identity that must hold always.
+// stats returns the accounts, and checks their identity.
 func (r *running) stats(t *testing.T) tracer.Stats {
 	t.Helper()
 	st, err := r.Stats()

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// finish closes a pair, first side first, until that side is in TIME_WAIT.
+// finish closes a pair, first before second, and waits until first is in TIME_WAIT.
 func finish(ns *sandbox.NS, r *recorder, first, second *sandbox.Sock) {
 	r.t.Helper()
 	first.Close()
@@ -26,7 +26,7 @@ func finish(ns *sandbox.NS, r *recorder, first, second *sandbox.Sock) {
 	r.until(second.Cookie, tracer.Closed)
 }
 
-// connect() takes over a TIME_WAIT of its own when ports run out (tcp_tw_reuse).
+// connect() reuses its own TIME_WAIT when ports run out (tcp_tw_reuse).
 func TestReusedByConnect(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_tw_reuse", "1")
@@ -39,7 +39,7 @@ func TestReusedByConnect(t *testing.T) {
 			old = append(old, c)
 		}
 		before := ns.Counter("TcpExt.TWRecycled")
-		time.Sleep(2200 * time.Millisecond) // a second or so is asked of it, by timestamps
+		time.Sleep(2200 * time.Millisecond) // reuse needs a timestamp that is at least a second later
 		began := now()
 		again := ns.Socket(f).Connect(listener.Local)
 		ended := now()
@@ -52,7 +52,7 @@ func TestReusedByConnect(t *testing.T) {
 			if c.Local == again.Local {
 				reused = r.chain(c.Cookie)
 			} else {
-				r.timeWait(ns, c) // the other goes on
+				r.timeWait(ns, c) // the other stays in TIME_WAIT
 			}
 		}
 		reused.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonReused)
@@ -64,12 +64,12 @@ func TestReusedByConnect(t *testing.T) {
 	})
 }
 
-// A SYN from the peer takes over the server's TIME_WAIT.
+// A SYN of the client recycles the server's TIME_WAIT.
 func TestRecycledBySYN(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Server, p.Client)
-		time.Sleep(20 * time.Millisecond) // a later timestamp
+		time.Sleep(20 * time.Millisecond) // for a later timestamp
 		began := now()
 		again := ns.Socket(f).Bind(p.Client.Local.Port()).Connect(p.Listener.Local)
 		ended := now()
@@ -84,7 +84,7 @@ func TestRecycledBySYN(t *testing.T) {
 	})
 }
 
-// destroy ends a socket as ss -K does.
+// destroy ends a socket like ss -K.
 func destroy(t *testing.T, ns *sandbox.NS, f sandbox.Family, s *sandbox.Sock, remote netip.AddrPort) {
 	t.Helper()
 	var err error
@@ -125,7 +125,7 @@ func TestDestroyed(t *testing.T) {
 	})
 }
 
-// A namespace goes away, and takes what is in TIME_WAIT with it.
+// A namespace is removed, and its TIME_WAITs with it.
 func TestNamespaceRemoved(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)

@@ -17,7 +17,7 @@ import (
 	"finwait/tracer"
 )
 
-// A tally is totals, made in Go of the transitions that were handed over.
+// A tally is the totals of transitions, computed in Go.
 type tally struct {
 	edges  map[string]uint64
 	ends   map[string]uint64
@@ -56,7 +56,7 @@ func tallyOf(all []tracer.Transition) *tally {
 	return y
 }
 
-// tallyOfTotals is the same of what the kernel counted.
+// tallyOfTotals is the tally of what the programs counted.
 func tallyOfTotals(tot *tracer.Totals) *tally {
 	y := newTally()
 	for _, from := range tracer.States() {
@@ -108,7 +108,7 @@ func totals(t *testing.T, tr *tracer.Tracer) *tracer.Totals {
 	return tot
 }
 
-// live leaves out the states in which there is nothing.
+// live returns the live sockets by state, without states that have none.
 func live(tot *tracer.Totals) sandbox.Census {
 	c := make(sandbox.Census)
 	for _, s := range tracer.States() {
@@ -119,16 +119,15 @@ func live(tot *tracer.Totals) sandbox.Census {
 	return c
 }
 
-// The totals are the sum of the stream, to the nanosecond; every transition is
-// in them whether or not the stream has room for it. The kernel has counted as
-// many TIME_WAITs, and has as many sockets.
+// The totals are the sum of the stream, to the nanosecond. They include every transition, also if
+// the ring has no room for it. The kernel counts as many TIME_WAITs, and has as many sockets.
 func TestTotals(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, totalsOnce)
 }
 
-// totalsOnce says what was lost, if anything was, or what the kernel told nobody of:
-// then nothing can be compared.
+// totalsOnce returns what was lost, or what the kernel did not report. Then the totals cannot be
+// compared. Otherwise it returns "".
 func totalsOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
@@ -171,8 +170,8 @@ func totalsOnce(t *testing.T) string {
 		t.Errorf("totals where none are kept: %+v", none)
 	}
 
-	// Programs that run one after the other date the same transition differently.
-	// What is told late can be told after a tracer has been stopped.
+	// Programs that run one after the other give the same transition different times. A
+	// transition that is reported late may be reported after a tracer has been stopped.
 	for name, got := range map[string]*tally{
 		"one page": tallyOfTotals(totals(t, page.Tracer)), "totals only": tallyOfTotals(totals(t, only)), "no totals": tallyOf(shown.snapshot()),
 	} {
@@ -194,7 +193,7 @@ func totalsOnce(t *testing.T) string {
 			tot.Live[tracer.TimeWait] += tot.Live[tracer.FinWait2]
 			tot.Live[tracer.FinWait2] = 0
 		}
-		// The kernel counts the FIN_WAIT_2 that was reset, too.
+		// The kernel also counts the FIN_WAIT_2 that was reset.
 		if got := tot.State(tracer.TimeWait).Entered + 1; got != made {
 			return fmt.Sprintf("%s: %d minisocks, the kernel made %d", name, got, made)
 		}
@@ -205,15 +204,15 @@ func totalsOnce(t *testing.T) string {
 	return ""
 }
 
-// As many sockets are alive in each state as the kernel lists: those that were
-// there before, and those that came; and none when all are gone.
+// The totals have as many live sockets in each state as the kernel lists, older sockets and new
+// ones. There are none after all have been closed.
 func TestLiveTotals(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
 	inhabit(t, ns)
 	older := testnet.Fill(t, ns, testnet.Loopback()...)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, newRecorder(t))
-	delete(older, uint8(tracer.NewSynRecv)) // has no socket yet
+	delete(older, uint8(tracer.NewSynRecv)) // a request has no socket yet
 	if got := live(totals(t, tr.Tracer)); !maps.Equal(got, older) {
 		t.Errorf("of older sockets there are %v, want %v", got, older)
 	}
@@ -231,7 +230,7 @@ func TestLiveTotals(t *testing.T) {
 	}
 }
 
-// Older sockets go as younger ones do, minisocks too.
+// Older sockets, also minisocks, leave the live counts like new ones.
 func TestLiveTotalsAreGone(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
@@ -265,7 +264,7 @@ func TestLiveTotalsAreGone(t *testing.T) {
 	}
 }
 
-// A TIME_WAIT that nothing disturbs is counted where its length belongs.
+// A TIME_WAIT that expires is counted in the bucket of its length.
 func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -294,7 +293,7 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	}
 }
 
-// The groups of any split are what the totals are made of.
+// The groups of every split add up to the totals.
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
@@ -302,7 +301,7 @@ func TestGroups(t *testing.T) {
 	tracers := make(map[tracer.Split]*tracer.Tracer)
 	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
 	if testing.Short() {
-		splits = splits[:1] // an emulated machine takes seconds to load a tracer
+		splits = splits[:1] // loading a tracer takes seconds on an emulated machine
 	}
 	for _, by := range splits {
 		tr, err := tracer.New(tracer.Config{Filter: filter, TotalsOnly: true, SplitBy: by})
@@ -359,7 +358,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// Memory is bounded: what has no room is counted, and in the totals all the same.
+// The number of groups is bounded. A transition without a group is counted, and is in the totals.
 func TestGroupsFull(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
@@ -388,7 +387,7 @@ func TestGroupsFull(t *testing.T) {
 	}
 }
 
-// A filter on transitions picks what is counted, but not what is alive.
+// A filter of transitions applies to the counts of transitions, but not to live sockets.
 func TestTotalsAreFiltered(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)

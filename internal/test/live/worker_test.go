@@ -21,8 +21,8 @@ const (
 	stay      = "stay"
 )
 
-// inhabit puts a process into the namespace, by that others can reach it, in
-// /proc, and returns how to end it.
+// inhabit starts a process in the namespace, so that /proc leads to the namespace. leave ends the
+// process.
 func inhabit(t testing.TB, ns *sandbox.NS) (leave func()) {
 	t.Helper()
 	cmd := startWorker(t, ns, stay)
@@ -34,7 +34,7 @@ func inhabit(t testing.TB, ns *sandbox.NS) (leave func()) {
 	return leave
 }
 
-// startWorker starts this test binary again as a process in the namespace.
+// startWorker starts this test binary as a worker process in the namespace.
 func startWorker(t testing.TB, ns *sandbox.NS, job string) *exec.Cmd {
 	t.Helper()
 	cmd := worker(job)
@@ -49,8 +49,8 @@ func worker(job string) *exec.Cmd {
 	return cmd
 }
 
-// work is what a worker process does: connections to a listener of its own, as
-// fast as it can; or nothing, until it is killed.
+// work is the job of a worker process: to make connections to a listener of its own, as fast as
+// it can, or to do nothing until it is killed.
 func work(job string) int {
 	if job == stay {
 		time.Sleep(time.Hour)
