@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"finwait/internal/load"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/bpfobj"
-	"finwait/internal/test/testnet"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,7 +139,7 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 // flood makes connections as fast as it can.
-func flood(t *testing.T, ns *testnet.NS, count int) {
+func flood(t *testing.T, ns *sandbox.NS, count int) {
 	t.Helper()
 	sum, err := load.Run(t.Context(), load.Config{Count: count, NetNS: ns.Path()}, nil)
 	if err != nil || sum.Made != count {
@@ -154,7 +154,7 @@ const tooMany = 4003
 // nothing else: what is printed then is true, and all is accounted for.
 func TestOutputBlocked(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestOutputBlocked(t *testing.T) {
 // Ctrl-C is obeyed though nobody reads: not at once, but soon, and it is said that something is missing.
 func TestInterruptedWhileBlocked(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestDiskFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ns := testnet.NewNS(t)
+		ns := sandbox.New(t)
 		p := trace(t, f, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
 		f.Close()
 		flood(t, ns, 997)
@@ -256,7 +256,7 @@ func TestDiskFull(t *testing.T) {
 // it, and the other goes on.
 func TestTwoAndOneIsKilled(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	args := []string{"--output", "json", "--netns", fmt.Sprint(ns.Inode)}
 	first, second := trace(t, nil, args...), trace(t, nil, args...)
 	const connections, each = 10, 10 // and the transitions of one, its TIME_WAIT going on

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
@@ -78,7 +79,7 @@ type ssSocket struct {
 	Minisock             bool
 }
 
-func ss(t *testing.T, n *testnet.NS) map[uint64]ssSocket {
+func ss(t *testing.T, n *sandbox.NS) map[uint64]ssSocket {
 	t.Helper()
 	path, err := exec.LookPath("ss")
 	if err != nil {
@@ -147,8 +148,8 @@ func (s *jsonSocket) endpoints(t *testing.T) (local, remote netip.AddrPort) {
 
 // Every socket that ss shows is listed, and no other, minisocks included.
 func TestLsAgreesWithSS(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	testnet.Fill(t, n, testnet.Loopback()...)
 
 	want := ss(t, n)
 	got := make(map[uint64]ssSocket)
@@ -177,8 +178,8 @@ func TestLsAgreesWithSS(t *testing.T) {
 
 // What is known of FIN_WAIT_2 and TIME_WAIT is said, and nothing else.
 func TestLsTellsOrphansFromHeld(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.Fill(testnet.Loopback()[0])
+	n := sandbox.New(t)
+	testnet.Fill(t, n, testnet.Loopback()[0])
 
 	orphans, held := 0, 0
 	for _, s := range lsSockets(t, "--netns", n.Path(), "--state", "fin-wait-2,TIMEWAIT") {
@@ -206,8 +207,8 @@ func TestLsTellsOrphansFromHeld(t *testing.T) {
 
 // Without filters the namespaces of other processes are read as well.
 func TestLsReachesOtherNamespaces(t *testing.T) {
-	n := testnet.NewNS(t)
-	made := n.Fill(testnet.Loopback()[:2]...)
+	n := sandbox.New(t)
+	made := testnet.Fill(t, n, testnet.Loopback()[:2]...)
 	child := exec.Command("sleep", "600")
 	n.Try(child.Start)
 	defer func() {
@@ -215,7 +216,7 @@ func TestLsReachesOtherNamespaces(t *testing.T) {
 		child.Wait()
 	}()
 
-	got := make(testnet.Census)
+	got := make(sandbox.Census)
 	for _, s := range lsSockets(t) {
 		if s.NetNS == n.Inode {
 			state, err := tracer.ParseState(s.State)
@@ -231,8 +232,8 @@ func TestLsReachesOtherNamespaces(t *testing.T) {
 }
 
 func TestLsCounts(t *testing.T) {
-	n := testnet.NewNS(t)
-	made := n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	made := testnet.Fill(t, n, testnet.Loopback()...)
 
 	want := make(map[string]int)
 	for _, state := range tracer.States() {
@@ -271,8 +272,8 @@ func TestLsCounts(t *testing.T) {
 }
 
 func TestLsSorted(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	testnet.Fill(t, n, testnet.Loopback()...)
 	var remote []netip.AddrPort
 	for _, s := range lsSockets(t, "--netns", n.Path(), "--sort", "-remote") {
 		_, r := s.endpoints(t)
@@ -295,8 +296,8 @@ func TestLsFailsWhenNothingCanBeRead(t *testing.T) {
 
 // A reader that goes away ends the list, quietly.
 func TestLsIntoAClosedPipe(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.TimeWaits(2003) // several buffers full
+	n := sandbox.New(t)
+	testnet.TimeWaits(t, n, 2003) // several buffers full
 	for _, output := range []string{"text", "json"} {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -313,8 +314,8 @@ func TestLsIntoAClosedPipe(t *testing.T) {
 
 func BenchmarkLs(b *testing.B) {
 	const sockets = 100_000
-	n := testnet.NewNS(b)
-	n.TimeWaits(sockets)
+	n := sandbox.New(b)
+	testnet.TimeWaits(b, n, sockets)
 	for name, args := range map[string][]string{
 		"count":  {},
 		"text":   {"--sockets"},
@@ -334,8 +335,8 @@ func BenchmarkLs(b *testing.B) {
 }
 
 func TestLsInterrupted(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.Fill(testnet.Loopback()[0])
+	n := sandbox.New(t)
+	testnet.Fill(t, n, testnet.Loopback()[0])
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	o := lsOptions{out: outputFlags{"text", "never"}, filters: filterFlags{netns: []string{n.Path()}}}

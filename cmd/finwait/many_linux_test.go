@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 )
 
@@ -52,9 +53,9 @@ func watched(pid int) (stop func() (memory uint64, fds int)) {
 // that does not depend on how many there are.
 func TestManyOlderSockets(t *testing.T) {
 	const sockets = 100_000
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	resident(t, ns)
-	ns.TimeWaits(sockets)
+	testnet.TimeWaits(t, ns, sockets)
 	began := time.Now()
 	p := trace(t, nil, "stat", "--output", "json", "--netns", fmt.Sprint(ns.Inode))
 	t.Logf("with %d sockets it took %v to start", sockets, time.Since(began).Round(time.Millisecond))
@@ -82,7 +83,7 @@ func TestManyOlderSockets(t *testing.T) {
 }
 
 // resident starts a process in a namespace, by which others find it. It ends with the test.
-func resident(t *testing.T, ns *testnet.NS) {
+func resident(t *testing.T, ns *sandbox.NS) {
 	t.Helper()
 	cmd := exec.Command("cat")
 	stdin, err := cmd.StdinPipe()
@@ -102,10 +103,10 @@ func resident(t *testing.T, ns *testnet.NS) {
 // what is in each is told, without a descriptor kept for any.
 func TestManyNamespaces(t *testing.T) {
 	const many = 300
-	f := testnet.Families[0]
+	f := sandbox.Families[0]
 	inodes := make(map[string]bool)
 	for range many {
-		ns := testnet.NewNS(t)
+		ns := sandbox.New(t)
 		resident(t, ns)
 		ns.Socket(f).Bind(0).Listen()
 		inodes[fmt.Sprint(ns.Inode)] = true
@@ -116,7 +117,7 @@ func TestManyNamespaces(t *testing.T) {
 	stop := watched(p.Process.Pid)
 	come := make(map[string]bool)
 	for range many {
-		ns := testnet.NewNS(t)
+		ns := sandbox.New(t)
 		ns.Socket(f).Bind(0).Listen().Close()
 		come[fmt.Sprint(ns.Inode)] = true
 		ns.Remove()

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"finwait/internal/cgroup"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/internal/text"
 )
 
@@ -65,7 +65,7 @@ type holder struct {
 	close func() // and wait for it to end
 }
 
-func startHolder(t *testing.T, ns *testnet.NS, name string, change func(*exec.Cmd)) *holder {
+func startHolder(t *testing.T, ns *sandbox.NS, name string, change func(*exec.Cmd)) *holder {
 	t.Helper()
 	h := &holder{Cmd: exec.Command("/proc/self/exe")}
 	h.Env = append(os.Environ(), asHolder+"=1")
@@ -126,7 +126,7 @@ func TestHostileComm(t *testing.T) {
 	if len(hostileComm) != 15 {
 		t.Fatalf("%d bytes", len(hostileComm))
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	netns := strconv.Itoa(int(ns.Inode))
 	for _, c := range []struct {
 		args string
@@ -226,7 +226,7 @@ func TestHostileCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	h := startHolder(t, ns, "", func(cmd *exec.Cmd) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
 	})

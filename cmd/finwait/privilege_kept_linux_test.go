@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"finwait/internal/privilege"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
@@ -107,7 +107,7 @@ func TestPrivilegeOfFile(t *testing.T) {
 	if err := set.SetFile(binary); err != nil {
 		t.Fatal(err)
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := newFinwait(t, "trace", "-o", "json", "--hooks", hooksToTest(), "--netns", strconv.Itoa(int(ns.Inode)))
 	p.Path = binary
 	p.SysProcAttr = nobody()

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -99,7 +99,7 @@ func edgesOf(t *testing.T, p *process) map[string]map[string]any {
 
 // tracedRight starts a process that holds a connection, has it closed, and
 // checks what finwait, which runs already, tells of it.
-func tracedRight(t *testing.T, p *process, ns *testnet.NS) {
+func tracedRight(t *testing.T, p *process, ns *sandbox.NS) {
 	t.Helper()
 	p.awaitSaid(t, "Ctrl-C")
 	p.awaitConfined(t)
@@ -128,7 +128,7 @@ func tracedRight(t *testing.T, p *process, ns *testnet.NS) {
 	}
 }
 
-func traceIn(t *testing.T, ns *testnet.NS, who *syscall.SysProcAttr, args ...string) *process {
+func traceIn(t *testing.T, ns *sandbox.NS, who *syscall.SysProcAttr, args ...string) *process {
 	t.Helper()
 	p := newFinwait(t, append([]string{"trace", "-o", "json", "--hooks", hooksToTest(), "--netns", fmt.Sprint(ns.Inode)}, args...)...)
 	p.SysProcAttr = who
@@ -158,7 +158,7 @@ func warned(t *testing.T, p *process, missing ...uintptr) {
 
 // An ordinary user with the least traces, and has nothing left while it does.
 func TestPrivilegeLeast(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := traceIn(t, ns, nobody(least...))
 	tracedRight(t, p, ns)
 	warned(t, p, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
@@ -175,7 +175,7 @@ func inFull(t *testing.T) {
 // Root has nothing left either, and nothing to be warned of.
 func TestPrivilegeOfRoot(t *testing.T) {
 	inFull(t)
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := traceIn(t, ns, nil)
 	tracedRight(t, p, ns)
 	warned(t, p)
@@ -183,7 +183,7 @@ func TestPrivilegeOfRoot(t *testing.T) {
 
 // Each of those that it cannot do without is named.
 func TestPrivilegeRequired(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	for _, c := range []uintptr{unix.CAP_BPF, unix.CAP_PERFMON} {
 		p := traceIn(t, ns, nobody(without(least, c)...))
 		err := p.Wait()
@@ -221,7 +221,7 @@ func TestPrivilegeSyslog(t *testing.T) {
 		}
 		fentry = slices.ContainsFunc(features, func(f tracer.Feature) bool { return f.Name == "fentry" && f.State == tracer.FeatureInUse })
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := traceIn(t, ns, nobody(without(all, unix.CAP_SYSLOG)...))
 	if !fentry {
 		err := p.Wait()
@@ -236,7 +236,7 @@ func TestPrivilegeSyslog(t *testing.T) {
 
 	p = traceIn(t, ns, nobody(without(all, unix.CAP_SYSLOG)...))
 	p.awaitSaid(t, "Ctrl-C")
-	orphan := ns.Pair(testnet.Families[0])
+	orphan := ns.Pair(sandbox.Families[0])
 	orphan.Client.Orphan()
 	orphan.Server.Reset()
 	time.Sleep(100 * time.Millisecond)
@@ -249,7 +249,7 @@ func TestPrivilegeSyslog(t *testing.T) {
 // What is told of a socket that was there before, in another namespace, held by
 // root: all of it only with all capabilities, and of each that is missing it is said.
 func TestPrivilegeOptional(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	for _, c := range []struct {
 		missing      uintptr
 		found, owned bool

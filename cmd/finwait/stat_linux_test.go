@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 )
 
@@ -71,7 +72,7 @@ func clientsCommand(t *testing.T, n int) []string {
 }
 
 // runIn runs a program in the namespace, with no other process in sight.
-func runIn(t *testing.T, ns *testnet.NS, program string, args ...string) (stdout, stderr string, code int) {
+func runIn(t *testing.T, ns *sandbox.NS, program string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test traces the kernel: run it as root")
@@ -88,7 +89,7 @@ func runIn(t *testing.T, ns *testnet.NS, program string, args ...string) (stdout
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-func finwaitIn(t *testing.T, ns *testnet.NS, args ...string) (stdout, stderr string, code int) {
+func finwaitIn(t *testing.T, ns *sandbox.NS, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -159,7 +160,7 @@ func (o *statObject) missed() string {
 	return ""
 }
 
-func timeWaits(ns *testnet.NS) uint64 {
+func timeWaits(ns *sandbox.NS) uint64 {
 	return uint64(ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled"))
 }
 
@@ -174,7 +175,7 @@ func TestStatOfCommand(t *testing.T) {
 func statOfCommandOnce(t *testing.T) string {
 	t.Helper()
 	const many = 997
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	file := filepath.Join(t.TempDir(), "stat.json")
 	before := timeWaits(ns)
 	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--netns", "self", "--output", "json", "--write", file, "--"}, clientsCommand(t, many)...)...)
@@ -210,7 +211,7 @@ func TestStatAudit(t *testing.T) {
 func statAuditOnce(t *testing.T) string {
 	t.Helper()
 	const many = 211
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--audit", "--output", "json", "--"}, clientsCommand(t, many)...)...)
 	said := fmt.Sprintf("connections: %d\n", many)
 	if code != 0 || !strings.HasPrefix(stdout, said) {
@@ -251,7 +252,7 @@ func TestAuditFindsMiscount(t *testing.T) {
 // miscountOnce says what was lost, if anything was.
 func miscountOnce(t *testing.T, bin string) string {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--audit", "--"}, clientsCommand(t, 997)...)...)
 	if strings.Contains(stderr, "transitions were lost") && !strings.Contains(stderr, "recursion=0") {
 		return stderr
@@ -272,7 +273,7 @@ func miscountOnce(t *testing.T, bin string) string {
 
 func TestStatExitCodes(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	notExecutable := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(notExecutable, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -317,7 +318,7 @@ func TestStatPassesSIGTERMOn(t *testing.T) {
 // nobody reads what finwait has to say.
 func TestStatLeavesTheCommandAlone(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	ignored := []string{"grep", "SigIgn", "/proc/self/status"}
 	without, _, _ := runIn(t, ns, ignored[0], ignored[1:]...)
 	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--write", os.DevNull, "--"}, ignored...)...)
@@ -375,7 +376,7 @@ func TestStatIntervals(t *testing.T) {
 func statIntervalsOnce(t *testing.T) string {
 	t.Helper()
 	const many = 300
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	command := strings.Join(clientsCommand(t, many/3), " ")
 	script := fmt.Sprintf("for i in 1 2 3; do %s; sleep 0.3; done >/dev/null", command)
 	stdout, stderr, code := finwaitIn(t, ns, "stat", "--interval", "100ms", "--by", "comm", "--output", "json",

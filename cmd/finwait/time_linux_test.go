@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 )
 
 // In a time namespace CLOCK_MONOTONIC is another than the kernel's; what is shown is not bent by it.
 func TestTraceInATimeNamespace(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 )
 
 const asFinwait = "FINWAIT_TEST_RUN_MAIN"
@@ -95,14 +95,14 @@ func (p *process) awaitSaid(t *testing.T, what string) {
 }
 
 // connect makes connections that are reset, until stop is closed.
-func connect(ns *testnet.NS, stop <-chan struct{}) {
+func connect(ns *sandbox.NS, stop <-chan struct{}) {
 	for {
 		select {
 		case <-stop:
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
-		p := ns.Pair(testnet.Families[0])
+		p := ns.Pair(sandbox.Families[0])
 		p.Client.Reset()
 		p.Server.Close()
 		p.Listener.Close()
@@ -112,7 +112,7 @@ func connect(ns *testnet.NS, stop <-chan struct{}) {
 // traceSome runs the command while connections are made, until it ends by itself.
 func traceSome(t *testing.T, args ...string) *process {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := startFinwait(t, append(args, "--netns", fmt.Sprint(ns.Inode))...)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { connect(ns, stop); close(stopped) }()
@@ -175,7 +175,7 @@ func TestRawCount(t *testing.T) {
 // On a quiet host it says that it waits and what to do; SIGINT ends it well.
 func TestQuietHost(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	p := startFinwait(t, "--netns", fmt.Sprint(ns.Inode))
 	p.awaitSaid(t, "waiting")
 	if err := p.Process.Signal(syscall.SIGINT); err != nil {
@@ -200,7 +200,7 @@ func TestClosedPipe(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test traces the kernel: run it as root")
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

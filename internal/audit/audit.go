@@ -11,13 +11,13 @@ import (
 	"finwait/tracer"
 )
 
-// A Verdict says what a comparison came to.
+// A Verdict is the outcome of a comparison.
 type Verdict string
 
 // The verdicts.
 const (
 	Agrees    Verdict = "agrees"
-	Explained Verdict = "explained" // they differ, or cannot be compared, and Row.Cause says why
+	Explained Verdict = "explained" // the counts differ or cannot be compared; Row.Cause says why
 	Disagrees Verdict = "disagrees"
 )
 
@@ -25,18 +25,18 @@ const (
 type Row struct {
 	NetNS   uint32 // inode number
 	Counter string // as netstat(8) and /proc/net/sockstat spell it; "" for the namespace as a whole
-	Kernel  int64  // by how much it went up
-	Finwait int64
+	Kernel  int64  // increase of the kernel's counter
+	Finwait int64  // increase of the tracer's count
 	Verdict Verdict
 	Cause   string
 }
 
-// A counter is one that both sides have.
+// A counter is a counter that both the kernel and the tracer have.
 type counter struct {
 	name    string
 	kernel  func(netstat.Counters) int64
 	finwait func(*tracer.NetNSTotals) int64
-	// more says why the kernel may have counted more.
+	// more is why the kernel may count more than the tracer; "" if it may not.
 	more string
 }
 
@@ -51,9 +51,9 @@ func named(names ...string) func(netstat.Counters) int64 {
 
 const currEstab = "CurrEstab"
 
-// counters are compared in this order. CurrEstab leaves CLOSE_WAIT out, against
-// RFC 1213, in kernels without "tcp: count CLOSE-WAIT sockets for
-// TCP_MIB_CURRESTAB" (6.10, and later ones of older series).
+// counters lists the counters in the order of comparison. closeWait: CurrEstab includes
+// CLOSE_WAIT, as RFC 1213 demands. Kernels without the commit "tcp: count CLOSE-WAIT sockets
+// for TCP_MIB_CURRESTAB" (6.10, and stable releases of older series) do not include it.
 func counters(closeWait bool) []counter {
 	return []counter{
 		{"ActiveOpens", named("Tcp.ActiveOpens"), func(n *tracer.NetNSTotals) int64 { return n.ActiveOpens }, ""},
@@ -74,34 +74,34 @@ func counters(closeWait bool) []counter {
 	}
 }
 
-// A reading is one namespace at one moment. The kernel is read between two
-// looks at the tracer, and all of it again until two readings are the same.
+// A reading has the counters of one namespace at one time. The tracer is read before and
+// after the kernel. All of it is read again until two readings are equal.
 type reading struct {
 	inode         uint32
 	kernel        netstat.Counters
 	before, after tracer.NetNSTotals
-	first         *reading // of the same moment, if it never was quiet
+	first         *reading // first reading of the snapshot, if no two readings were equal
 }
 
-// moved says that a counter was not to be had at a quiet moment.
+// moved reports whether a counter changed between the first and the last reading.
 func (r *reading) moved(c *counter) bool {
 	return r.first != nil && (c.kernel(r.first.kernel) != c.kernel(r.kernel) || c.finwait(&r.first.before) != c.finwait(&r.after))
 }
 
-// A Snapshot is every namespace that could be read, by cookie, at one moment.
+// A Snapshot has the readings, by cookie, of every namespace that could be read.
 type Snapshot struct {
 	readings map[uint64]reading
-	seen     map[uint64]uint32 // namespaces that the tracer knew, with their inode numbers
-	untold   tracer.NetNSTotals
-	lost     int64 // transitions that are in no total, in all namespaces
-	told     int64 // of those, the ones of which it is known whose they were
+	seen     map[uint64]uint32  // inode numbers of the namespaces that the tracer saw, by cookie
+	untold   tracer.NetNSTotals // of namespaces that have no totals of their own
+	lost     int64              // transitions that are in no total, in all namespaces
+	told     int64              // lost transitions whose namespace is known
 }
 
-// Compare says what came between two snapshots. cpus is how many CPUs can each
-// have been between a transition and the kernel's counting it.
+// Compare compares the increases between two snapshots. cpus is the number of CPUs: each can
+// have been between a transition and the kernel's count of it.
 func Compare(start, end *Snapshot, cpus int) []Row {
-	// The two ways to count CLOSE_WAIT differ by as much as there is of it; the
-	// kernel has one, so the one that fits is to fit everywhere.
+	// A kernel either includes CLOSE_WAIT in CurrEstab or does not. The way with fewer
+	// disagreements is taken for all namespaces.
 	rows := compare(start, end, cpus, true)
 	if other := compare(start, end, cpus, false); bad(other) < bad(rows) {
 		return other
@@ -121,7 +121,8 @@ func bad(rows []Row) (n int) {
 func compare(start, end *Snapshot, cpus int, closeWait bool) []Row {
 	var rows []Row
 	all := counters(closeWait)
-	// What was lost of nobody knows whom can be of any namespace, but of one only.
+	// unknown counts the losses that cannot be attributed to a namespace. Each may explain a
+	// difference in any namespace, but only in one.
 	unknown := (end.lost - start.lost) - (end.told - start.told)
 	for _, cookie := range slices.Sorted(maps.Keys(end.readings)) {
 		last := end.readings[cookie]
@@ -156,14 +157,14 @@ func compare(start, end *Snapshot, cpus int, closeWait bool) []Row {
 	return rows
 }
 
-// A judged row, and how many transitions lost of nobody knows whom it takes to explain it.
+// judged is a row, and how many losses of an unknown namespace explain it.
 type judged struct {
 	Row
 	spent int64
 }
 
-// judge compares a counter between two readings of a namespace; known: the first
-// is one.
+// judge compares a counter between two readings of a namespace. known: the first reading
+// exists. unknown: losses that cannot be attributed to a namespace.
 func (c *counter) judge(first, last *reading, cpus int, known bool, unknown int64) judged {
 	r := judged{Row: Row{NetNS: last.inode, Counter: c.name, Verdict: Explained}}
 	r.Kernel = c.kernel(last.kernel) - c.kernel(first.kernel)
@@ -190,8 +191,8 @@ func (c *counter) judge(first, last *reading, cpus int, known bool, unknown int6
 	return r
 }
 
-// slack is by how much a reading can be off: by as much as the tracer counted
-// while the kernel was read, and one for each CPU.
+// slack is the largest error of a reading: what the tracer counted while the kernel was
+// read, and one transition for each CPU.
 func (c *counter) slack(r *reading, cpus int) int64 {
 	if !r.moved(c) {
 		return 0

@@ -9,26 +9,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// kernel gives counters that went up.
+// kernel returns counters with the given values.
 func kernel(active, fails, estab, tw int64) netstat.Counters {
 	return netstat.Counters{"Tcp.ActiveOpens": active, "Tcp.AttemptFails": fails, "Tcp.CurrEstab": estab, "TcpExt.TW": tw - 1, "TcpExt.TWKilled": 1}
 }
 
 func snapshot(readings map[uint64]reading) *Snapshot { return &Snapshot{readings: readings} }
 
-// quiet is a reading during which nothing moved.
+// quiet is a reading during which no counter changed.
 func quiet(inode uint32, k netstat.Counters, f tracer.NetNSTotals) reading {
 	return reading{inode: inode, kernel: k, before: f, after: f}
 }
 
-// moving is a reading that had to be taken without a quiet moment.
+// moving is a reading during which counters changed.
 func moving(k netstat.Counters, before, after tracer.NetNSTotals) reading {
 	return reading{inode: 7, kernel: k, before: before, after: after, first: &reading{kernel: k, before: before, after: before}}
 }
 
 const cpus = 2
 
-// differing leaves what does not agree.
+// differing returns the rows that do not agree.
 func differing(start, end *Snapshot) (rows []Row) {
 	for _, r := range Compare(start, end, cpus) {
 		if r.Verdict != Agrees {
@@ -139,7 +139,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A kernel counts CLOSE_WAIT as established, or it does not; not both.
+// A kernel counts CLOSE_WAIT as established everywhere or nowhere.
 func TestCloseWait(t *testing.T) {
 	none := tracer.NetNSTotals{}
 	open := snapshot(map[uint64]reading{1: quiet(7, kernel(0, 0, 0, 1), none), 2: quiet(8, kernel(0, 0, 0, 1), none)})

@@ -14,15 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tries is how often a namespace in which something moves is read again, in the
-// hope of a quiet moment; pause lies between, and lets a CPU finish what it is at.
+// A namespace whose counters change is read up to tries times. The pause between two
+// readings lets each CPU finish the transition that it is counting.
 const (
 	tries = 8
 	pause = 2 * time.Millisecond
 )
 
 // Take reads the kernel's counters, and the tracer's, in every network namespace
-// that can be reached. The tracer must have Config.Audit.
+// that can be entered. The tracer must have Config.Audit.
 func Take(t *tracer.Tracer) (*Snapshot, error) {
 	s := &Snapshot{readings: make(map[uint64]reading)}
 	settled := make(map[uint32]bool) // by inode
@@ -30,7 +30,8 @@ func Take(t *tracer.Tracer) (*Snapshot, error) {
 		if try > 0 {
 			time.Sleep(pause)
 		}
-		// Looked up anew: a process may have ended that led to a namespace of others, too.
+		// The paths are found anew, because the process of a path may have ended while
+		// others keep its namespace.
 		paths, err := netns.All()
 		if err != nil {
 			return nil, fmt.Errorf("find network namespaces: %w", err)
@@ -52,7 +53,7 @@ func Take(t *tracer.Tracer) (*Snapshot, error) {
 	return s, s.finish(t)
 }
 
-// finish adds what is not of single namespaces.
+// finish adds the counts that do not belong to a single namespace.
 func (s *Snapshot) finish(t *tracer.Tracer) (err error) {
 	if s.seen, err = t.NetNS(); err != nil {
 		return err
@@ -72,11 +73,11 @@ func (s *Snapshot) finish(t *tracer.Tracer) (err error) {
 	if err != nil {
 		return err
 	}
-	s.lost = int64(st.Lost.Total() - st.Lost.RingFull) // what the ring had no room for was counted
+	s.lost = int64(st.Lost.Total() - st.Lost.RingFull) // the totals include what the ring had no room for
 	return nil
 }
 
-// read takes one namespace; settled says that a second look found all as the first.
+// read reads one namespace. settled: this reading equals the one before.
 func (s *Snapshot) read(t *tracer.Tracer, path string) (settled bool, err error) {
 	var (
 		r      reading
@@ -100,9 +101,9 @@ func (s *Snapshot) read(t *tracer.Tracer, path string) (settled bool, err error)
 	})
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return true, nil // it may not be entered: Compare will miss it
+		return true, nil // it may not be entered: Compare reports it as missing
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESRCH):
-		return false, nil // what led to it went away
+		return false, nil // the path is gone
 	case err != nil:
 		return false, err
 	}
@@ -119,7 +120,7 @@ func (s *Snapshot) read(t *tracer.Tracer, path string) (settled bool, err error)
 	return false, nil
 }
 
-// compared leaves what is compared: other counters may move as they like.
+// compared returns the counters that are compared. Others may change between readings.
 func compared(all netstat.Counters) map[string]int64 {
 	values := make(map[string]int64)
 	for _, c := range counters(true) {

@@ -4,5 +4,5 @@ package audit
 
 import "finwait/tracer"
 
-// Take fails: there is no tracer on this system.
+// Take fails, because there is no tracer on this system.
 func Take(*tracer.Tracer) (*Snapshot, error) { return nil, tracer.ErrNotLinux }

@@ -1,15 +1,15 @@
 // Package histogram counts durations in log-linear buckets.
 //
-// Every power of two of nanoseconds is cut into 8 buckets of one width, so a
-// bucket is no wider than 1/8 of the values in it. That would put 61, 62 and
-// 64 s into one bucket, 4.3 s wide, and how long TIME_WAIT lasts beyond its 60 s
-// is what finwait is there to tell. The power of two that holds it, 2^35 to 2^36 ns
-// (34.4 to 68.7 s), therefore has 32 buckets, 1.07 s wide: 32 is the smallest
-// power of two that tells 60, 61, 62 and 64 s apart, as 16 make buckets of
-// 2.1 s, of which two boundaries never lie between 60 and 62 s.
+// Every power of two of nanoseconds has 8 buckets of equal width. A bucket is no wider than 1/8
+// of the values in it.
 //
-// Below 1.024 us the buckets are 64 ns wide down to 0. The last one takes all
-// from 12.2 days on.
+// How long TIME_WAIT lasts beyond its 60 s matters to finwait. With 8 buckets, 61, 62 and 64 s
+// would be in one bucket, 4.3 s wide. The power of two from 2^35 to 2^36 ns (34.4 to 68.7 s)
+// therefore has 32 buckets, 1.07 s wide. 32 is the smallest power of two that separates 60, 61,
+// 62 and 64 s: 16 buckets are 2.1 s wide, so that at most one boundary lies between 60 and 62 s.
+//
+// Below 1.024 us the buckets are 64 ns wide, down to 0. The last bucket counts everything from
+// 12.2 days on.
 //
 // # The formula
 //
@@ -19,8 +19,8 @@
 //	index = (e - 9) * 8 + (ns >> (e - 5)) - 24    e = 35
 //	index = (e - 9) * 8 + (ns >> (e - 3)) + 24    e > 35
 //
-// and no more than Buckets - 1. It needs no division and no loop; bpf/histogram.h
-// has it in C.
+// and no more than Buckets - 1. The formula needs no division and no loop. bpf/histogram.h has
+// it in C.
 package histogram
 
 import (
@@ -30,21 +30,21 @@ import (
 )
 
 const (
-	lowest  = 9  // up to 2^(lowest+1) ns all buckets have one width
+	lowest  = 9  // up to 2^(lowest+1) ns all buckets have the same width
 	fine    = 35 // the power of two with more buckets
 	highest = 49 // the last power of two
 
 	subBits     = 3 // 8 buckets to a power of two
 	fineSubBits = 5 // 32
 
-	extra = 1<<fineSubBits - 1<<subBits // what the fine power has more than others
+	extra = 1<<fineSubBits - 1<<subBits // additional buckets of the fine power of two
 )
 
 // Buckets is how many buckets there are.
 const Buckets = (highest-lowest+2)<<subBits + extra
 
-// RelativeError is how far Quantile can be off, as a part of the true value,
-// from 512 ns to 12.2 days. From 34.4 to 68.7 s it is a quarter of that.
+// RelativeError is the largest error of Quantile, relative to the true value, from 512 ns to
+// 12.2 days. From 34.4 to 68.7 s the error is a quarter of that.
 const RelativeError = 1.0 / 16
 
 // Index is the bucket that counts a duration.
@@ -64,9 +64,9 @@ func Index(ns uint64) int {
 	}
 }
 
-// Bounds says what bucket i counts: from low up to, not including, high. The
-// last bucket has no upper bound; its high is math.MaxUint64. It panics if
-// there is no such bucket.
+// Bounds returns what bucket i counts: from low up to, but not including, high. The last
+// bucket has no upper bound, and its high is math.MaxUint64. Bounds panics if there is no
+// bucket i.
 func Bounds(i int) (low, high uint64) {
 	if i < 0 || i >= Buckets {
 		panic("histogram: no such bucket")
@@ -78,7 +78,7 @@ func Bounds(i int) (low, high uint64) {
 	return low, lower(i + 1)
 }
 
-// lower is the smallest value in bucket i, which may be one past the last.
+// lower is the smallest value in bucket i. i may be one past the last bucket.
 func lower(i int) uint64 {
 	const (
 		firstFine  = (fine - lowest + 1) << subBits
@@ -105,13 +105,13 @@ type Histogram struct {
 // Add counts one duration.
 func (h *Histogram) Add(ns uint64) { h.AddTo(Index(ns), 1) }
 
-// AddTo counts n durations in bucket i, which something else worked out.
+// AddTo counts n durations in bucket i.
 func (h *Histogram) AddTo(i int, n uint64) {
 	h.counts[i] += n
 	h.total += n
 }
 
-// Merge adds all that o counted.
+// Merge adds the counts of o.
 func (h *Histogram) Merge(o *Histogram) {
 	for i, n := range o.counts {
 		h.counts[i] += n
@@ -119,7 +119,7 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.total += o.total
 }
 
-// Sub takes away all that o counted, which must be part of what h counted.
+// Sub subtracts the counts of o, which must be part of those of h.
 func (h *Histogram) Sub(o *Histogram) {
 	for i, n := range o.counts {
 		h.counts[i] -= n
@@ -127,7 +127,7 @@ func (h *Histogram) Sub(o *Histogram) {
 	h.total -= o.total
 }
 
-// All gives, in order, each bucket that is not empty with what it counted.
+// All yields each bucket that is not empty, in order, with its count.
 func (h *Histogram) All() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
 		for i, n := range h.counts {
@@ -138,14 +138,13 @@ func (h *Histogram) All() iter.Seq2[int, uint64] {
 	}
 }
 
-// Count is how many durations were counted.
+// Count is the number of durations.
 func (h *Histogram) Count() uint64 { return h.total }
 
-// Quantile gives the duration that a part q, from 0 to 1, of all those counted
-// does not exceed: of n durations the one at rank q*n, rounded up. The true one
-// is no further from it than bound. In the last bucket that cannot be said: the
-// value is then the bucket's lower end, the least it can be, and the bound is
-// math.MaxUint64. ok is false when nothing was counted, or q is no such part.
+// Quantile returns the duration that a part q, from 0 to 1, of all durations does not exceed:
+// of n durations the one at rank q*n, rounded up. The true duration differs from it by no more
+// than bound. In the last bucket the value is the bucket's lower end, and bound is
+// math.MaxUint64. ok is false if nothing was counted, or q is not from 0 to 1.
 func (h *Histogram) Quantile(q float64) (ns, bound uint64, ok bool) {
 	if h.total == 0 || !(q >= 0 && q <= 1) {
 		return 0, 0, false
@@ -165,8 +164,8 @@ func (h *Histogram) Quantile(q float64) (ns, bound uint64, ok bool) {
 	panic("histogram: the total exceeds the sum")
 }
 
-// Max is the upper end of the highest bucket that is not empty: no duration
-// counted reached it, unless it is math.MaxUint64.
+// Max is the upper end of the highest bucket that is not empty. All durations are shorter,
+// unless it is math.MaxUint64.
 func (h *Histogram) Max() (ns uint64, ok bool) {
 	for i := Buckets - 1; i >= 0; i-- {
 		if h.counts[i] > 0 {

@@ -29,7 +29,7 @@ func TestFewerBucketsDoNotTellTimeWaitApart(t *testing.T) {
 	}
 }
 
-// Every value is in exactly one bucket: they touch, and both ends of each are its own.
+// Every value is in exactly one bucket: buckets adjoin, and each contains both its ends.
 func TestBucketsTouch(t *testing.T) {
 	var next uint64
 	for i := range Buckets {
@@ -198,7 +198,7 @@ func BenchmarkIndex(b *testing.B) {
 	_ = sum
 }
 
-// What came between two readings is their difference.
+// The durations between two readings are their difference.
 func TestSub(t *testing.T) {
 	var before, after, between Histogram
 	for i, ns := range []uint64{0, 700, 700, 61e9, 1 << 60} {

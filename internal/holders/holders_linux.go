@@ -1,4 +1,4 @@
-// Package holders finds the processes that hold sockets, from /proc.
+// Package holders finds in /proc the processes that hold sockets.
 package holders
 
 import (
@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// A Process is one that holds a socket.
+// A Process holds a socket.
 type Process struct {
 	PID  uint32
-	Comm [16]byte // zero-terminated, as the kernel keeps it
+	Comm [16]byte // zero-terminated, as in the kernel
 }
 
 type process struct {
@@ -20,11 +20,10 @@ type process struct {
 	parent uint32
 }
 
-// Sockets maps the inode of every socket to the process that holds it. Where
-// several hold one, it is the one that all others descend from, as it had the
-// socket before they did; where there is no such process the socket is left
-// out, since any choice would be a guess. Processes that end meanwhile, or that
-// may not be looked into, are passed over.
+// Sockets maps the inode of every socket to the process that holds it. If several processes
+// hold a socket, Sockets chooses the one that all others descend from, because it had the
+// socket first. If there is no such process the socket is left out. Processes that end
+// meanwhile, or whose files may not be read, are skipped.
 func Sockets() (map[uint64]Process, error) {
 	return sockets("/proc")
 }
@@ -63,7 +62,7 @@ func sockets(proc string) (map[uint64]Process, error) {
 	return owner, nil
 }
 
-// ancestor is the one of pids that all others descend from by way of each other.
+// ancestor is the process of pids that all others descend from, through parents that are in pids.
 func ancestor(pids []uint32, procs map[uint32]process) (process, bool) {
 	in := make(map[uint32]bool, len(pids))
 	for _, pid := range pids {
@@ -108,8 +107,8 @@ func socketInodes(dir string) map[uint64]bool {
 	return inodes
 }
 
-// readProcess parses /proc/PID/stat: pid (comm) state ppid ... A comm may hold
-// spaces and parentheses, so it ends at the last one (proc_pid_stat(5)).
+// readProcess parses /proc/PID/stat: pid (comm) state ppid ... A comm may have spaces and
+// parentheses in it, so it ends at the last parenthesis (proc_pid_stat(5)).
 func readProcess(dir string, pid uint32) (process, bool) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// fakeProc lays out the files of /proc that the package reads.
+// fakeProc makes a directory with the files of /proc that the package reads.
 func fakeProc(t *testing.T, procs map[int]struct {
 	comm   string
 	parent int

@@ -10,19 +10,19 @@ import (
 	"strconv"
 )
 
-// ErrHidden means that the kernel shows every address as 0: reading them takes
-// CAP_SYSLOG, or kernel.kptr_restrict=0.
+// ErrHidden means that the kernel shows every address as 0. Reading the addresses needs
+// CAP_SYSLOG or kernel.kptr_restrict=0.
 var ErrHidden = errors.New("kernel addresses are hidden")
 
-// A Range is the code of one function: addresses from Start up to, not including, End.
+// A Range is the code of one function: the addresses from Start up to, but not including, End.
 type Range struct {
 	Start, End uint64
 }
 
-// Find reads a kallsyms listing and returns the code of each wanted function
-// that it has, by name; a name may stand for several functions, since the
-// compiler splits and clones them under names of its own (f.cold, f.isra.0).
-// A function ends where the next symbol begins, as the listing has no sizes.
+// Find reads a kallsyms listing and returns the code of the wanted functions, by name. A name
+// may have several ranges, because the compiler splits and clones functions under names of its
+// own (f.cold, f.isra.0). A function ends where the next symbol begins, because the listing
+// has no sizes.
 func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 	type open struct {
 		name string
@@ -48,7 +48,7 @@ func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 		}
 		hidden = hidden && addr == 0
 		if len(want) == 0 && !hidden {
-			return nil, nil // that it is not hidden is all there is to find
+			return nil, nil // no function is wanted, only whether addresses are hidden
 		}
 		if addr > last {
 			for _, o := range pending {
@@ -60,7 +60,7 @@ func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 
 		name := line[sp+3:]
 		if tab := bytes.IndexByte(name, '\t'); tab >= 0 {
-			name = name[:tab] // a module's name follows
+			name = name[:tab] // the name of a module follows
 		}
 		if dot := bytes.IndexByte(name, '.'); dot > 0 {
 			name = name[:dot]

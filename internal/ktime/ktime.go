@@ -1,14 +1,14 @@
-// Package ktime turns the kernel's clocks into each other.
+// Package ktime converts between the kernel's clocks.
 package ktime
 
 import "time"
 
 // Clock dates CLOCK_MONOTONIC readings on the wall clock. The zero value is not usable; see NewClock.
 //
-// A date is what the wall clock says now, less the time that has passed since on
-// the monotonic one. The offset between the two is taken anew once a second: a
-// wall clock that is set moves the dates given from then on, also of what came
-// before, and never a duration: durations are differences of monotonic readings.
+// A date is the present wall-clock time, less the monotonic time that has passed since the
+// reading. The offset between the two clocks is read again once a second. If the wall clock is
+// set, later dates follow it, also those of earlier readings. Durations are differences of
+// monotonic readings, and never change.
 type Clock struct {
 	offset   int64 // wall - monotonic, ns
 	synced   int64 // monotonic ns
@@ -28,8 +28,8 @@ func (c *Clock) sync() {
 	c.offset, c.synced = wall-mono, mono
 }
 
-// Time gives the wall-clock time of a monotonic reading in ns, in UTC. The
-// offset is taken anew when the reading is a second younger than the last one.
+// Time returns the wall-clock time, in UTC, of a monotonic reading in ns. It reads the offset
+// again if the reading is a second younger than the last offset.
 func (c *Clock) Time(ns uint64) time.Time {
 	if int64(ns)-c.synced > c.interval {
 		c.sync()

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now reads the clock of bpf_ktime_get_ns(), which is CLOCK_MONOTONIC of the initial
-// time namespace, and CLOCK_REALTIME, in ns, both at one moment as nearly as can be.
+// Now reads two clocks, in ns, as nearly at the same time as possible: CLOCK_MONOTONIC of the
+// initial time namespace, which is the clock of bpf_ktime_get_ns(), and CLOCK_REALTIME.
 func Now() (monotonic, wall int64) {
 	const tries, near = 5, int64(10 * time.Microsecond)
 	narrowest := int64(math.MaxInt64)
@@ -20,28 +20,28 @@ func Now() (monotonic, wall int64) {
 			monotonic, wall = before+narrowest/2, w
 		}
 		if narrowest <= near {
-			break // nothing came in between
+			break // the readings were not interrupted
 		}
 	}
-	offset, _ := namespaceOffset() // Check has told
+	offset, _ := namespaceOffset() // Check reports the error
 	return monotonic - offset, wall
 }
 
 func read(clock int32) int64 {
 	var t unix.Timespec
-	// It cannot fail: the clock is always there and the pointer is ours.
+	// It cannot fail: the clock always exists, and the pointer is valid.
 	_ = unix.ClockGettime(clock, &t)
 	return t.Nano()
 }
 
-// Check reports an error if the kernel's clock cannot be told from the process'.
+// Check returns an error if the offset of the process' time namespace is unknown.
 func Check() error {
 	_, err := namespaceOffset()
 	return err
 }
 
-// HZ is the kernel's tick rate (CONFIG_HZ). The coarse clock advances once a
-// tick, so its resolution is the tick's length (KTIME_LOW_RES, linux/hrtimer.h).
+// HZ returns the kernel's tick rate (CONFIG_HZ). The coarse clock advances once a tick, so its
+// resolution is the length of a tick (KTIME_LOW_RES, linux/hrtimer.h).
 func HZ() (uint32, error) {
 	var res unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {

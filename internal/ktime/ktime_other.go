@@ -10,5 +10,5 @@ import (
 // Now gives no monotonic time: only Linux has the kernel's clock.
 func Now() (monotonic, wall int64) { return 0, time.Now().UnixNano() }
 
-// HZ fails: only Linux is known to have it.
+// HZ fails, because only Linux is supported.
 func HZ() (uint32, error) { return 0, errors.New("this system is not Linux") }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The widths that kernel-side measurements of TIME_WAIT show.
+// These slots were measured in the kernel, for TIME_WAIT.
 func TestSlotOfTimeWait(t *testing.T) {
 	for hz, want := range map[uint32]time.Duration{
 		100:  5120 * time.Millisecond,
@@ -23,14 +23,14 @@ func TestSlotOfTimeWait(t *testing.T) {
 	}
 }
 
-// clocks are a monotonic and a wall clock that a test sets.
+// clocks is a monotonic and a wall clock that a test sets.
 type clocks struct{ mono, wall int64 }
 
 func (c *clocks) now() (int64, int64) { return c.mono, c.wall }
 
 func (c *clocks) pass(d time.Duration) { c.mono += int64(d); c.wall += int64(d) }
 
-// A wall clock that is set moves the dates that are given a second later and from then on.
+// After the wall clock is set, dates follow it within a second.
 func TestClockFollowsTheWall(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour, time.Millisecond, -50 * 365 * 24 * time.Hour} {
 		k := &clocks{mono: 1000, wall: int64(1_800_000_000) * 1e9}
@@ -58,7 +58,7 @@ func TestClockFollowsTheWall(t *testing.T) {
 	}
 }
 
-// The differences between dates are those of the monotonic clock, whatever the wall clock does.
+// Differences between dates are those of the monotonic clock, even if the wall clock is set.
 func TestClockOfOneMoment(t *testing.T) {
 	k := &clocks{mono: int64(time.Hour), wall: int64(1_800_000_000) * 1e9}
 	c := NewClock(k.now)
@@ -72,7 +72,7 @@ func TestClockOfOneMoment(t *testing.T) {
 	}
 }
 
-// Suspend stops the monotonic clock and not the wall clock: a date after it is right again.
+// Suspend stops the monotonic clock and not the wall clock. Dates after it are right.
 func TestClockAfterSuspend(t *testing.T) {
 	k := &clocks{mono: int64(time.Hour), wall: int64(1_800_000_000) * 1e9}
 	c := NewClock(k.now)
@@ -83,7 +83,7 @@ func TestClockAfterSuspend(t *testing.T) {
 	}
 }
 
-// Any reading gives some date.
+// Every reading has a date.
 func TestClockOfAnything(t *testing.T) {
 	k := &clocks{mono: 5, wall: 7}
 	c := NewClock(k.now)

@@ -12,9 +12,9 @@ import (
 // initialTimeNS is the initial time namespace (PROC_TIME_INIT_INO, linux/proc_ns.h).
 const initialTimeNS = "time:[4026531834]"
 
-// namespaceOffset is what a time namespace (time_namespaces(7), Linux 5.6) adds to
-// the CLOCK_MONOTONIC that this process reads, in ns. The kernel's own clock has
-// none of that. A process stays in its time namespace: it is looked up once.
+// namespaceOffset is what the time namespace (time_namespaces(7), Linux 5.6) adds to the
+// CLOCK_MONOTONIC of this process, in ns. The clock of BPF programs has no such offset. The
+// offset is read once, because a process cannot change its time namespace.
 var namespaceOffset = sync.OnceValues(func() (int64, error) {
 	own, err := os.Readlink("/proc/self/ns/time")
 	if errors.Is(err, os.ErrNotExist) || own == initialTimeNS {
@@ -23,7 +23,7 @@ var namespaceOffset = sync.OnceValues(func() (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find the time namespace: %w", err)
 	}
-	// The file is about the namespace that children will be in.
+	// timens_offsets has the offsets of the namespace of future children.
 	children, err := os.Readlink("/proc/self/ns/time_for_children")
 	if err != nil {
 		return 0, fmt.Errorf("find the time namespace: %w", err)

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	fmt.Println(monotonic, wall, read(1), Check())
 }
 
-// A process in a time namespace reads another CLOCK_MONOTONIC than the kernel's; Now does not.
+// Now reads the kernel's CLOCK_MONOTONIC even in a time namespace, where the process reads another.
 func TestNowInATimeNamespace(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("skipped: only root may make a time namespace")

@@ -11,9 +11,8 @@ const (
 	levelSize  = 64
 )
 
-// Slot is the width of the timer-wheel slot that a timer of length d falls
-// into on a kernel with the given tick rate: a timer fires that much late at
-// most (calc_wheel_index(), kernel/time/timer.c).
+// Slot is the width of the timer-wheel slot of a timer of length d, on a kernel with the given
+// tick rate. The timer fires at most that much late (calc_wheel_index(), kernel/time/timer.c).
 func Slot(d time.Duration, hz uint32) time.Duration {
 	ticks := uint64(d.Seconds() * float64(hz))
 	level := 0

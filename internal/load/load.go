@@ -1,5 +1,5 @@
-// Package load makes TCP connections: so many, so fast, held so long, and closed
-// by the end that is asked for.
+// Package load makes TCP connections. Their number, their rate, how long they are held and
+// which end closes first can be chosen.
 package load
 
 import (
@@ -15,27 +15,27 @@ import (
 
 // A Config says what connections to make.
 type Config struct {
-	Count   int            // how many are tried
-	Rate    float64        // per second; 0: as fast as they can be made
-	Hold    time.Duration  // how long each stays open
+	Count   int            // how many connections are tried
+	Rate    float64        // per second; 0: as fast as possible
+	Hold    time.Duration  // how long each connection stays open
 	Closer  Closer         // who closes first
-	Connect netip.AddrPort // whom to connect to; the zero value: listeners of its own, on 127.0.0.1
-	NetNS   string         // path of the network namespace to make them in; "": the own
-	Workers int            // threads that connect, each to a listener of its own if there is one; 0: 1
+	Connect netip.AddrPort // the server; the zero value: own listeners on 127.0.0.1
+	NetNS   string         // path of the network namespace; "": that of the caller
+	Workers int            // threads that connect, each with a listener of its own unless Connect is set; 0 means 1
 }
 
-// MaxHeld is how many connections a worker holds open at most.
+// MaxHeld is the largest number of connections that a worker holds open.
 const MaxHeld = 256
 
-// Ceiling is the rate that Hold and MaxHeld allow, per second; +Inf: any.
+// Ceiling is the highest rate that Hold and MaxHeld allow, per second. +Inf means any rate.
 func (c *Config) Ceiling() float64 {
 	return float64(c.MaxOpen()) / c.Hold.Seconds()
 }
 
-// MaxOpen is how many connections are open at a time at most.
+// MaxOpen is the largest number of connections that are open at the same time.
 func (c *Config) MaxOpen() int { return MaxHeld * max(1, c.Workers) }
 
-// Check says what is wrong with a Config.
+// Check returns what is wrong with a Config.
 func (c *Config) Check() error {
 	switch {
 	case c.Count < 1:
@@ -50,22 +50,22 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// A Summary says what came of it.
+// A Summary is the result of a Run.
 type Summary struct {
 	Made    int
 	Failed  map[error]int       // by errno
 	Elapsed time.Duration       // from the first connect(2) until the last connection is closed
-	Connect histogram.Histogram // how long connect(2) took where it succeeded, ns
+	Connect histogram.Histogram // duration of each connect(2) that succeeded, in ns
 }
 
-// Closer is the end that closes first.
+// A Closer is the end that closes first.
 type Closer uint8
 
 // Who closes first.
 const (
 	Client Closer = iota
-	Server        // of a server that is not ours its close is waited for
-	Both          // at one time, as near as two threads get
+	Server        // with Connect, the client waits for the server's close
+	Both          // at the same time, as nearly as two threads can
 	Reset         // the client, with SO_LINGER 0
 )
 

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	backlog = 128                    // of a listener
-	eofWait = 10 * time.Second       // for a server that is to close first
-	slice   = 100 * time.Millisecond // of a wait, after which it is looked whether to go on
+	backlog = 128                    // of each listener
+	eofWait = 10 * time.Second       // limit of waiting for a server that closes first
+	slice   = 100 * time.Millisecond // of a wait, after which ctx is checked
 )
 
-// Run makes connections until all have been tried, or ctx is done: then it ends
-// within a second, and closes what it holds. done, if not nil, counts those that
-// are over. A connection that cannot be made is no error, but counted in the
-// Summary; one that ctx cut short is in no count.
+// Run makes connections until all have been tried or ctx is done. When ctx is done, Run closes
+// the open connections and returns within a second. done, if not nil, counts the connections
+// that have ended. A connection that cannot be made is not an error, and is counted in the
+// Summary. A connection that ctx interrupts is not counted.
 func Run(ctx context.Context, cfg Config, done *atomic.Int64) (Summary, error) {
 	sum := Summary{Failed: make(map[error]int)}
 	if err := cfg.Check(); err != nil {
@@ -35,7 +35,7 @@ func Run(ctx context.Context, cfg Config, done *atomic.Int64) (Summary, error) {
 	}
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if cfg.Rate > 0 {
-		// What a thread slept too long it may make up for, within 10 ms.
+		// The burst of 10 ms lets a thread catch up after it has slept too long.
 		limit = rate.NewLimiter(rate.Limit(cfg.Rate), max(1, int(cfg.Rate/100)))
 	}
 	var tried atomic.Int64
@@ -72,7 +72,7 @@ func Run(ctx context.Context, cfg Config, done *atomic.Int64) (Summary, error) {
 	return sum, first
 }
 
-// A worker connects, and has a second goroutine to close what is held.
+// A worker connects. Its second goroutine closes the connections when their time is over.
 type worker struct {
 	cfg      *Config
 	limit    *rate.Limiter
@@ -84,7 +84,7 @@ type worker struct {
 	sum      Summary
 }
 
-// A connection has no server's end if that is not ours: -1.
+// A connection has the descriptors of both ends. The server's is -1 if the server is not ours.
 type connection struct {
 	client, server int
 	due            time.Time
@@ -98,7 +98,7 @@ func (w *worker) run(ctx context.Context) error {
 		defer unix.Close(w.listener)
 	}
 	var closing sync.WaitGroup
-	held := make(chan connection, MaxHeld-2) // one more is the closer's, and one the worker's
+	held := make(chan connection, MaxHeld-2) // the closer has one more, and the worker one
 	closing.Go(func() {
 		for c := range held {
 			select {
@@ -129,7 +129,7 @@ func (w *worker) run(ctx context.Context) error {
 	return nil
 }
 
-// prepare makes a listener, unless there is somebody to connect to.
+// prepare makes a listener, unless Connect is set.
 func (w *worker) prepare() (err error) {
 	w.listener, w.family = -1, unix.AF_INET
 	if to := w.cfg.Connect; to.IsValid() {
@@ -164,7 +164,7 @@ func (w *worker) prepare() (err error) {
 	return nil
 }
 
-// zone is the number of the device that an address is of (RFC 4007); 0: of any.
+// zone is the index of the device of an address (RFC 4007). 0 means any device.
 func zone(name string) (uint32, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil || name == "" {
 		return uint32(n), nil
@@ -199,8 +199,8 @@ func (w *worker) connect(ctx context.Context) (connection, error) {
 	return c, err
 }
 
-// connect returns the errno of connect(2), or what ctx says if that is done before.
-// The socket is one that does not block: a SYN without an answer takes minutes.
+// connect returns the errno of connect(2), or the error of ctx if ctx is done first. The socket
+// must not block, because a SYN without an answer takes minutes.
 func connect(ctx context.Context, fd int, to unix.Sockaddr) error {
 	err := unix.Connect(fd, to)
 	if err != unix.EINPROGRESS && err != unix.EINTR {
@@ -235,7 +235,7 @@ func accept(listener int) (fd int, err error) {
 	return fd, err
 }
 
-// end closes both ends, in the order that is asked for.
+// end closes both ends, in the order of Closer.
 func (w *worker) end(ctx context.Context, c connection) {
 	defer w.done.Add(1)
 	ours := c.server >= 0
@@ -258,7 +258,7 @@ func (w *worker) end(ctx context.Context, c connection) {
 		<-closed
 		return
 	case Reset:
-		// It fails only of what is no socket; the close is then an orderly one.
+		// SO_LINGER fails only if the descriptor is not a socket.
 		_ = unix.SetsockoptLinger(c.client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	unix.Close(c.client)
@@ -267,7 +267,7 @@ func (w *worker) end(ctx context.Context, c connection) {
 	}
 }
 
-// waitEOF reads until the server has closed; one that does not is not waited for long.
+// waitEOF reads until the server has closed, or eofWait is over.
 func waitEOF(ctx context.Context, fd int) {
 	ctx, cancel := context.WithTimeout(ctx, eofWait)
 	defer cancel()

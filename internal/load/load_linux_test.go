@@ -8,22 +8,22 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 
 	"golang.org/x/sys/unix"
 )
 
-// number is a prime, so that no share of it is a round one.
+// number is a prime, so that workers have unequal shares.
 const number = 97
 
-// Each way of closing leaves what it must, by the kernel's own count.
+// Each way of closing leaves the right number of TIME_WAITs, as the kernel counts them.
 func TestRun(t *testing.T) {
 	const timeWait = 6 // TCP_TIME_WAIT, include/net/tcp_states.h
 	for closer, waits := range map[Closer]int{Client: number, Server: number, Reset: 0} {
 		for _, hold := range []time.Duration{0, 3 * time.Millisecond} {
 			t.Run(closer.String()+" "+hold.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := testnet.NewNS(t)
+				ns := sandbox.New(t)
 				var done atomic.Int64
 				sum, err := Run(t.Context(), Config{Count: number, Hold: hold, Closer: closer, NetNS: ns.Path(), Workers: 3}, &done)
 				if err != nil || sum.Made != number || len(sum.Failed) > 0 || sum.Connect.Count() != number || done.Load() != number {
@@ -32,7 +32,8 @@ func TestRun(t *testing.T) {
 				if n := ns.Counter("Tcp.ActiveOpens"); n != number {
 					t.Errorf("the kernel counts %d connections", n)
 				}
-				// Of an end that is closed while the other's FIN is being handled the FIN_WAIT_2 may be a full socket still.
+				// If an end is closed while the peer's FIN is being processed, its FIN_WAIT_2
+				// may still be a full socket.
 				seen := ns.States()
 				for range 100 {
 					if seen[timeWait] == waits {
@@ -50,17 +51,17 @@ func TestRun(t *testing.T) {
 }
 
 func TestBoth(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	sum, err := Run(t.Context(), Config{Count: number, Closer: Both, NetNS: ns.Path()}, nil)
 	if err != nil || sum.Made != number {
 		t.Fatalf("%+v, %v", sum, err)
 	}
 }
 
-// A server that is not ours: one that closes at once, and a port without one.
+// The server is not ours: one closes at once, and one port has no server.
 func TestConnect(t *testing.T) {
-	ns := testnet.NewNS(t)
-	v4 := testnet.Families[0]
+	ns := sandbox.New(t)
+	v4 := sandbox.Families[0]
 	bound, ln := ns.Socket(v4).Bind(0), ns.Socket(v4).Bind(0).Listen()
 	go func() {
 		for range number {
@@ -77,38 +78,38 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// A rate is a bound: whatever the machine does, it is not faster.
+// Connections are never faster than the rate.
 func TestRate(t *testing.T) {
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	sum, err := Run(t.Context(), Config{Count: number, Rate: 500, NetNS: ns.Path(), Workers: 2}, nil)
 	if err != nil || sum.Made != number {
 		t.Fatalf("%+v, %v", sum, err)
 	}
-	// The first 5 are there from the beginning: 10 ms at that rate.
+	// The limiter starts with 5 connections, which are 10 ms at that rate.
 	if least := (number - 5) * time.Second / 500; sum.Elapsed < least {
 		t.Errorf("%d connections in %v at 500/s: %v is the least", number, sum.Elapsed, least)
 	}
 }
 
-// When ctx is done Run ends, whatever it waits for, and all that it made is over.
+// When ctx is done Run ends, whatever it waits for, and has closed its connections.
 func TestInterrupted(t *testing.T) {
-	v4 := testnet.Families[0]
+	v4 := sandbox.Families[0]
 	for name, c := range map[string]struct {
 		cfg    Config
-		server func(*testnet.NS) netip.AddrPort // nil: its own
+		server func(*sandbox.NS) netip.AddrPort // nil: own listeners
 	}{
 		"the rate": {Config{Rate: 10}, nil},
 		"the hold": {Config{Hold: time.Hour}, nil},
-		"an answer": {Config{}, func(ns *testnet.NS) netip.AddrPort {
+		"an answer": {Config{}, func(ns *sandbox.NS) netip.AddrPort {
 			ln := ns.Socket(v4).Bind(0).Listen()
 			ln.DropIncoming(false)
 			return ln.Local
 		}},
-		"the server": {Config{Closer: Server}, func(ns *testnet.NS) netip.AddrPort { return ns.Socket(v4).Bind(0).Listen().Local }},
+		"the server": {Config{Closer: Server}, func(ns *sandbox.NS) netip.AddrPort { return ns.Socket(v4).Bind(0).Listen().Local }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ns := testnet.NewNS(t)
+			ns := sandbox.New(t)
 			cfg := c.cfg
 			cfg.Count, cfg.Workers, cfg.NetNS = 10000, 2, ns.Path()
 			if c.server != nil {
@@ -122,7 +123,7 @@ func TestInterrupted(t *testing.T) {
 			if err != nil || sum.Made > cfg.MaxOpen() || len(sum.Failed) > 0 || done.Load() != int64(sum.Made) {
 				t.Errorf("%+v, %d done, %v", sum, done.Load(), err)
 			}
-			// A second is meant; the machine may be busy.
+			// Run promises a second, but the machine may be busy.
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("it ended after %v", took)
 			}
@@ -140,7 +141,7 @@ func TestCeiling(t *testing.T) {
 	}
 }
 
-// The device of a link-local address is told by its name or its number.
+// The zone of a link-local address is a device's name or index.
 func TestZone(t *testing.T) {
 	for name, want := range map[string]uint32{"": 0, "1": 1, "lo": 1} {
 		if got, err := zone(name); err != nil || got != want {

@@ -16,7 +16,7 @@ import (
 // RunDir is where ip-netns(8) mounts named namespaces.
 const RunDir = "/run/netns"
 
-// Inode is the number by which the kernel, lsns(8) and finwait know a network namespace.
+// Inode is the inode number of a network namespace. lsns(8) and finwait identify it by that number.
 func Inode(path string) (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -32,21 +32,21 @@ func Inode(path string) (uint32, error) {
 	return uint32(st.Ino), nil
 }
 
-// All returns a path for each network namespace that can be reached through a
-// process or a name under RunDir, by inode. Processes that end meanwhile, or
-// that may not be looked into, are passed over.
+// All returns, by inode number, a path for each network namespace that a process is in or that
+// has a name in RunDir. Processes that end meanwhile, or whose files may not be read, are
+// skipped.
 func All() (map[uint32]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
 	found := make(map[uint32]string)
-	const own = "/proc/thread-self/ns/net" // which may always be looked at
+	const own = "/proc/thread-self/ns/net" // always readable
 	if inode, err := Inode(own); err == nil {
 		found[inode] = own
 	}
 	for _, e := range entries {
-		// A thread of this process may be in another namespace for a moment (Do), the main one too.
+		// Do may have moved a thread of this process, even the main one, to another namespace.
 		if pid, err := strconv.Atoi(e.Name()); err != nil || pid == os.Getpid() {
 			continue
 		}
@@ -64,7 +64,7 @@ func All() (map[uint32]string, error) {
 	}
 	for _, e := range named {
 		path := filepath.Join(RunDir, e.Name())
-		// What is left of a removed namespace is an empty file.
+		// A removed namespace leaves an empty file.
 		if ino, err := Inode(path); err == nil {
 			found[ino] = path
 		}
@@ -72,8 +72,8 @@ func All() (map[uint32]string, error) {
 	return found, nil
 }
 
-// Do runs fn on a thread in the network namespace at path. To enter another
-// namespace takes CAP_SYS_ADMIN, to stay in one's own nothing.
+// Do runs fn on a thread in the network namespace at path. Another namespace needs
+// CAP_SYS_ADMIN. The own namespace needs no capability.
 func Do(path string, fn func() error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,8 +91,8 @@ func Do(path string, fn func() error) error {
 	}, fn)
 }
 
-// New runs fn on a thread in a new network namespace, which lives as long as
-// something in it does: a file that fn opened, a socket, a process.
+// New runs fn on a thread in a new network namespace. The namespace exists as long as a socket,
+// a process, or an open file of it does.
 func New(fn func() error) error {
 	return apart(func(*os.File) (moved bool, err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -102,7 +102,7 @@ func New(fn func() error) error {
 	}, fn)
 }
 
-// same says whether two files are one namespace (ioctl_ns(2)).
+// same reports whether two files are the same namespace (ioctl_ns(2)).
 func same(a, b *os.File) bool {
 	x, err := a.Stat()
 	if err != nil {
@@ -112,10 +112,10 @@ func same(a, b *os.File) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// apart runs fn on a thread that nobody else has meanwhile and that enter may
-// have moved, and takes that back to the namespace it came from. It must get
-// back: it can be the main thread, which does not end, would hold the other
-// namespace for ever and make /proc/self/ns/net name the wrong one.
+// apart runs fn on a locked thread, after enter, which may move the thread to another
+// namespace. Then apart moves the thread back. It must return, because it can be the main
+// thread. The main thread does not end: it would hold the other namespace for ever, and
+// /proc/self/ns/net would be the wrong namespace.
 func apart(enter func(home *os.File) (moved bool, err error), fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -133,7 +133,7 @@ func apart(enter func(home *os.File) (moved bool, err error), fn func() error) e
 		}
 		if moved {
 			if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-				// Still locked, the thread ends with this goroutine.
+				// The thread is still locked, so it ends with this goroutine.
 				done <- errors.Join(err, fmt.Errorf("return to the own network namespace: %w", back))
 				return
 			}
@@ -144,8 +144,8 @@ func apart(enter func(home *os.File) (moved bool, err error), fn func() error) e
 	return <-done
 }
 
-// Cookie is the number that the kernel never gives to another network namespace,
-// of the one that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
+// Cookie returns the cookie of the calling thread's network namespace (SO_NETNS_COOKIE, Linux
+// 5.14). The kernel never gives it to another namespace.
 func Cookie() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

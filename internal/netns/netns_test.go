@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Whatever runs elsewhere, the process' own threads come home: also the main
-// one, by which /proc/self/ns/net is known.
+// After Do and New, all threads of the process are in their own namespace again. The main
+// thread must be, because /proc/self/ns/net is its namespace.
 func TestThreadsComeHome(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root")

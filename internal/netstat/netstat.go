@@ -1,5 +1,5 @@
-// Package netstat reads the counters that the kernel keeps for each network
-// namespace: those of netstat -s, and of /proc/net/sockstat.
+// Package netstat reads the kernel's counters of a network namespace: those of netstat -s and
+// of /proc/net/sockstat.
 package netstat
 
 import (
@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Counters are the kernel's counters by name: Tcp.ActiveOpens, TcpExt.TW; those
-// of sockstat as sockstat.TCP.tw.
+// Counters are the kernel's counters by name, such as Tcp.ActiveOpens or TcpExt.TW. A counter
+// of /proc/net/sockstat has a name such as sockstat.TCP.tw.
 type Counters map[string]int64
 
-// Read reads those of the calling thread's network namespace.
+// Read reads the counters of the calling thread's network namespace.
 func Read() (Counters, error) {
 	c := make(Counters, 256)
 	for file, parse := range map[string]func(io.Reader, Counters) error{
@@ -41,7 +41,7 @@ func readFile(path string, parse func(io.Reader, Counters) error, c Counters) er
 	return nil
 }
 
-// parsePairs reads pairs of lines: a group with its names, the same with values.
+// parsePairs reads pairs of lines: a group and its names, then the group and its values.
 func parsePairs(r io.Reader, c Counters) error {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
@@ -63,7 +63,7 @@ func parsePairs(r io.Reader, c Counters) error {
 	return s.Err()
 }
 
-// parseSockstat reads lines of a group, then names and values in turn.
+// parseSockstat reads lines that have a group, and then alternately names and values.
 func parseSockstat(r io.Reader, c Counters) error {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
@@ -81,7 +81,7 @@ func parseSockstat(r io.Reader, c Counters) error {
 	return s.Err()
 }
 
-// set: some values are negative, some unsigned and large; all wrap in 64 bits.
+// set parses a value. Values are signed or unsigned 64-bit numbers. An unsigned one wraps.
 func (c Counters) set(name, value string) error {
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {

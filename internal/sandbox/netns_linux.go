@@ -1,5 +1,5 @@
-// Package sandbox makes real sockets in network namespaces of their own, for
-// tests and for demonstrations: what cannot be done ends the one or the other.
+// Package sandbox makes real sockets in network namespaces of their own, for tests and for
+// demonstrations. A failure is fatal to the test or the demonstration.
 package sandbox
 
 import (
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// T is whom a namespace belongs to: a *testing.T, or what does as one does. Fatal
-// and Fatalf do not return; what Cleanup is given runs at the end, last in, first out.
+// T owns a namespace. It is a *testing.T, or anything that behaves like one: Fatal and Fatalf
+// do not return, and the functions given to Cleanup run at the end, the last one first.
 type T interface {
 	Helper()
 	Fatal(args ...any)
@@ -26,7 +26,7 @@ type T interface {
 	Cleanup(func())
 }
 
-// A NS is a network namespace with nothing in it but a loopback device that is up.
+// A NS is a network namespace. Its only device is loopback, which is up.
 type NS struct {
 	t     T
 	file  *os.File
@@ -36,7 +36,7 @@ type NS struct {
 	socks []*Sock
 }
 
-// New makes a namespace that goes away with t.
+// New makes a namespace that t removes at its end.
 func New(t T) *NS {
 	t.Helper()
 	n := &NS{t: t}
@@ -58,8 +58,8 @@ func New(t T) *NS {
 	return n
 }
 
-// Remove closes the sockets of the namespace and lets go of it: the kernel
-// removes it once no process is in it.
+// Remove closes the sockets and the descriptor of the namespace. The kernel removes the
+// namespace when no process is left in it.
 func (n *NS) Remove() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -77,10 +77,10 @@ func (n *NS) Do(fn func()) {
 	}
 }
 
-// Path leads to the namespace until it is removed.
+// Path is the path of the namespace in /proc. It is valid until Remove.
 func (n *NS) Path() string { return n.path }
 
-// Try is Do for what can fail: an error is fatal.
+// Try is like Do, and an error of fn is fatal.
 func (n *NS) Try(fn func() error) {
 	n.t.Helper()
 	if err := netns.Do(n.path, fn); err != nil {
@@ -106,7 +106,7 @@ func (n *NS) Sysctl(key, value string) {
 	})
 }
 
-// Counter reads one counter of the namespace, by a name of package netstat.
+// Counter reads one counter of the namespace. Package netstat defines its names.
 func (n *NS) Counter(name string) int {
 	n.t.Helper()
 	var all netstat.Counters
@@ -127,7 +127,7 @@ type Census map[uint8]int
 // States counts the IPv4 and IPv6 sockets of the namespace.
 func (n *NS) States() Census { return n.PortStates(0) }
 
-// PortStates is States for the sockets of one local port; 0: of any.
+// PortStates is like States, for the sockets of one local port. 0 means any port.
 func (n *NS) PortStates(port uint16) (seen Census) {
 	n.t.Helper()
 	n.Try(func() (err error) {
@@ -137,7 +137,7 @@ func (n *NS) PortStates(port uint16) (seen Census) {
 	return seen
 }
 
-// proc reads proc_net_tcp(5) of the thread's namespace.
+// proc counts the sockets in /proc/net/tcp and tcp6 (proc_net_tcp(5)) of the thread's namespace.
 func proc(port uint16) (Census, error) {
 	suffix := fmt.Appendf(nil, ":%04X", port)
 	seen := make(Census)

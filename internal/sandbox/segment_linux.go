@@ -15,28 +15,28 @@ const (
 	ACK = 0x10
 )
 
-// mark is the window of segments made here, by which a filter can tell them.
+// mark is the window of the segments that Send makes. A filter recognises them by it.
 const mark = 12345
 
-// DropIncoming makes the socket's kernel drop every segment that comes for it,
-// as if the network had, but for those made here if but is set.
-func (s *Sock) DropIncoming(but bool) {
+// DropIncoming drops every segment that arrives for the socket, as if the network had lost
+// it. With exceptSent, segments of Send still arrive.
+func (s *Sock) DropIncoming(exceptSent bool) {
 	s.t.Helper()
-	if !but {
+	if !exceptSent {
 		s.filter(unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
 		return
 	}
 	s.onlyWhere(unix.BPF_H, 14, mark) // the window
 }
 
-// OnlySYN makes the socket, and those that it accepts, drop all but bare SYNs.
+// OnlySYN drops every segment but a bare SYN, for the socket and those that it accepts.
 func (s *Sock) OnlySYN() {
 	s.t.Helper()
 	s.onlyWhere(unix.BPF_B, 13, SYN) // the flags
 }
 
-// onlyWhere drops segments whose header has another value at an offset. A socket
-// filter of a TCP socket sees the TCP header first (tcp_filter()).
+// onlyWhere drops the segments whose TCP header has another value at offset. The data of a
+// TCP socket's filter begin with the TCP header (tcp_filter()).
 func (s *Sock) onlyWhere(size uint16, offset, value uint32) {
 	s.t.Helper()
 	s.filter(
@@ -53,7 +53,7 @@ func (s *Sock) filter(program ...unix.SockFilter) {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
 }
 
-// LetIncoming ends DropIncoming.
+// LetIncoming undoes DropIncoming and OnlySYN.
 func (s *Sock) LetIncoming() {
 	s.t.Helper()
 	s.Set(unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
@@ -92,7 +92,7 @@ type Sniffer struct {
 	v4 bool
 }
 
-// Sniff begins to listen for segments of a family.
+// Sniff starts to receive the segments of a family.
 func (n *NS) Sniff(f Family) *Sniffer {
 	n.t.Helper()
 	s := &Sniffer{n: n, v4: f.AF == unix.AF_INET}
@@ -108,7 +108,7 @@ func (n *NS) Sniff(f Family) *Sniffer {
 	return s
 }
 
-// SYN waits for a SYN to a port and returns its first 8 bytes: ports and sequence number.
+// SYN waits for a SYN to a port. It returns the SYN's first 8 bytes: ports and sequence number.
 func (s *Sniffer) SYN(to uint16) []byte {
 	s.n.t.Helper()
 	buf := make([]byte, 2048)
@@ -121,7 +121,7 @@ func (s *Sniffer) SYN(to uint16) []byte {
 			s.n.t.Fatalf("wait for a SYN: %v", err)
 		}
 		seg := buf[:k]
-		if s.v4 { // an IPv4 raw socket hands over the IP header too
+		if s.v4 { // an IPv4 raw socket also delivers the IP header
 			seg = seg[int(seg[0]&15)*4:]
 		}
 		if len(seg) >= 20 && seg[13] == SYN && binary.BigEndian.Uint16(seg[2:]) == to {
@@ -130,8 +130,8 @@ func (s *Sniffer) SYN(to uint16) []byte {
 	}
 }
 
-// HostUnreachable sends what a router does that cannot reach the destination of
-// a segment: ICMP (RFC 792) or ICMPv6 (RFC 4443, section 3.1), with the head of the segment.
+// HostUnreachable sends the error of a router that cannot reach the destination of a segment:
+// ICMP (RFC 792) or ICMPv6 (RFC 4443, section 3.1), with the head of the segment.
 func (n *NS) HostUnreachable(from, to netip.Addr, segment []byte) {
 	n.t.Helper()
 	if from.Is4() {
@@ -174,8 +174,8 @@ func (n *NS) sendRaw(to netip.Addr, proto int, payload []byte) {
 	}
 }
 
-// pseudoHeader is what TCP and ICMPv6 checksums cover besides their packet
-// (RFC 9293, section 3.1; RFC 8200, section 8.1), folded alike for both families.
+// pseudoHeader is the pseudo-header of TCP checksums (RFC 9293, section 3.1; RFC 8200, section
+// 8.1). Both families can use the IPv6 layout, because the checksum is a sum of 16-bit words.
 func pseudoHeader(from, to netip.Addr, proto, length int) []byte {
 	h := append(from.AsSlice(), to.AsSlice()...)
 	h = binary.BigEndian.AppendUint32(h, uint32(length))

@@ -17,24 +17,24 @@ type Family struct {
 	Addr netip.Addr
 }
 
-// Families are both.
+// Families are IPv4 and IPv6.
 var Families = []Family{
 	{"ipv4", unix.AF_INET, netip.MustParseAddr("127.0.0.1")},
 	{"ipv6", unix.AF_INET6, netip.MustParseAddr("::1")},
 }
 
-// A Sock is a TCP socket, without the runtime's poller in between: a call here is a system call.
+// A Sock is a TCP socket outside the Go runtime's poller: each call is a system call.
 type Sock struct {
 	t      T
 	ns     *NS
 	family Family
 	fd     int
-	Cookie uint64 // asked of the kernel itself
+	Cookie uint64 // SO_COOKIE
 	Local  netip.AddrPort
 	once   sync.Once
 }
 
-// Socket makes a socket in the namespace. It is closed at the end, if it was not before.
+// Socket makes a socket in the namespace. The end of the test closes it, if it is still open.
 func (n *NS) Socket(f Family) *Sock {
 	n.t.Helper()
 	s := &Sock{t: n.t, ns: n, family: f}
@@ -95,12 +95,12 @@ func (s *Sock) Set(level, opt, value int) *Sock {
 	return s
 }
 
-// TrySet is Set for an option that the kernel may not know, or not allow.
+// TrySet is like Set, and returns the error: the kernel may not know or not allow the option.
 func (s *Sock) TrySet(level, opt, value int) error {
 	return unix.SetsockoptInt(s.fd, level, opt, value)
 }
 
-// Bind takes a port of the family's loopback address; 0: any. The port may be in TIME_WAIT.
+// Bind binds to a port of the family's loopback address. 0 means any port. The port may be in TIME_WAIT.
 func (s *Sock) Bind(port uint16) *Sock {
 	s.t.Helper()
 	s.Set(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
@@ -109,7 +109,7 @@ func (s *Sock) Bind(port uint16) *Sock {
 	return s
 }
 
-// TryBind is Bind without SO_REUSEADDR; a port that is not free is an errno.
+// TryBind is like Bind without SO_REUSEADDR, and returns the errno if the port is in use.
 func (s *Sock) TryBind(port uint16) error {
 	return unix.Bind(s.fd, sockaddr(netip.AddrPortFrom(s.family.Addr, port)))
 }
@@ -128,7 +128,7 @@ func (s *Sock) Connect(to netip.AddrPort) *Sock {
 	return s
 }
 
-// TryConnect connects; a connection that cannot be is an errno.
+// TryConnect is like Connect, and returns the errno.
 func (s *Sock) TryConnect(to netip.AddrPort) error {
 	err := unix.Connect(s.fd, sockaddr(to))
 	if err == nil {
@@ -137,7 +137,7 @@ func (s *Sock) TryConnect(to netip.AddrPort) error {
 	return err
 }
 
-// Accept takes the next connection of a listener.
+// Accept accepts the next connection of a listener.
 func (s *Sock) Accept() *Sock {
 	s.t.Helper()
 	c := &Sock{t: s.t, ns: s.ns, family: s.family}
@@ -151,25 +151,25 @@ func (s *Sock) Accept() *Sock {
 // Close closes the descriptor, once.
 func (s *Sock) Close() {
 	s.once.Do(func() {
-		// A process that is being started has a copy until it calls execve(2),
-		// and would be the one to close the socket.
+		// A process that is being started has a copy of the descriptor until it calls
+		// execve(2). Without the lock that process could be the one to close the socket.
 		syscall.ForkLock.RLock()
 		defer syscall.ForkLock.RUnlock()
 		unix.Close(s.fd)
 	})
 }
 
-// Reset closes the way SO_LINGER 0 does: with an RST.
+// Reset closes the socket with SO_LINGER 0, which sends an RST.
 func (s *Sock) Reset() {
 	s.t.Helper()
 	s.must("SO_LINGER", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 	s.Close()
 }
 
-// Orphan closes the socket so that a minisock is in FIN_WAIT_2 for it. Of a plain
-// close() the FIN may be acknowledged while the process still has the socket
-// locked: then that stays a full one, which resets the peer as its time is up
-// (tcp_rcv_state_process(), tcp_keepalive_timer()).
+// Orphan closes the socket so that a minisock holds its FIN_WAIT_2. After a plain close() the
+// FIN may be acknowledged while the process still has the socket locked. Then the socket stays
+// a full one, and resets the peer when its timer expires (tcp_rcv_state_process(),
+// tcp_keepalive_timer()).
 func (s *Sock) Orphan() {
 	s.t.Helper()
 	s.ShutdownWrite()
@@ -190,14 +190,14 @@ func (s *Sock) Write() {
 	s.must("write", err)
 }
 
-// Read takes what Write sent.
+// Read reads a byte.
 func (s *Sock) Read() {
 	s.t.Helper()
 	_, err := unix.Read(s.fd, make([]byte, 1))
 	s.must("read", err)
 }
 
-// Info is TCP_INFO.
+// Info returns TCP_INFO.
 func (s *Sock) Info() *unix.TCPInfo {
 	s.t.Helper()
 	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
@@ -205,13 +205,13 @@ func (s *Sock) Info() *unix.TCPInfo {
 	return info
 }
 
-// WaitState waits until the kernel says that the socket is in a state, by its number.
+// WaitState waits until TCP_INFO shows the state, given by its number.
 func (s *Sock) WaitState(state uint8) {
 	s.t.Helper()
 	s.Wait("the socket's state", func(i *unix.TCPInfo) bool { return i.State == state })
 }
 
-// Wait waits until TCP_INFO is as wanted.
+// Wait waits until ok accepts TCP_INFO. what names it in the error.
 func (s *Sock) Wait(what string, ok func(*unix.TCPInfo) bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(s.Info()); time.Sleep(2 * time.Millisecond) {
@@ -221,7 +221,7 @@ func (s *Sock) Wait(what string, ok func(*unix.TCPInfo) bool) {
 	}
 }
 
-// Pair is a listener with one connection.
+// A Pair is a listener with one connection.
 type Pair struct {
 	Listener, Client, Server *Sock
 }
@@ -245,7 +245,7 @@ func (n *NS) MPTCP(f Family) *Sock {
 	return s
 }
 
-// BindAny takes a free port of every local address.
+// BindAny binds to a free port of the unspecified address.
 func (s *Sock) BindAny() *Sock {
 	s.t.Helper()
 	any := netip.IPv6Unspecified()
@@ -260,10 +260,10 @@ func (s *Sock) BindAny() *Sock {
 // At is a port of the family's loopback address.
 func At(f Family, port uint16) netip.AddrPort { return netip.AddrPortFrom(f.Addr, port) }
 
-// TryListen listens; what keeps it from that is an errno.
+// TryListen is like Listen, and returns the errno.
 func (s *Sock) TryListen() error { return unix.Listen(s.fd, 128) }
 
-// Disconnect makes the socket as good as new: connect(2) with AF_UNSPEC.
+// Disconnect returns the socket to CLOSED with connect(2) and AF_UNSPEC.
 func (s *Sock) Disconnect() {
 	s.t.Helper()
 	unspec := make([]byte, 16)

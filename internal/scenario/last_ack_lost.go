@@ -38,8 +38,8 @@ func lastAckLost() Scenario {
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:closed"),
 		},
 		Also: func(seen Seen) error {
-			// Where nothing tells of the segment (before 6.11), a timer can be
-			// armed anew within its slot of the wheel, 2 s wide, unseen.
+			// Before 6.11 no hook reports the segment. If the timer is armed again within
+			// its slot of the wheel, which is 2 s wide, no hook reports that either.
 			tw := seen.Client(0).Leaving(tracer.TimeWait)
 			if tw.Rearms == 0 && tw.Precision == tracer.PrecisionExact {
 				return errors.New("the FIN came again, and TIME_WAIT was not re-armed")

@@ -13,7 +13,7 @@ import (
 )
 
 func portExhaustion() Scenario {
-	const ports = 4 // even: of an odd range connect() can leave one out
+	const ports = 4 // an even number, because connect() may skip a port of an odd range
 	want := []Want{}
 	for range ports {
 		want = append(want, client(opened+"FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"),

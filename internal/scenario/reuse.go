@@ -22,7 +22,7 @@ func reuse() Scenario {
 			s := ln.Accept()
 			st.Say("client and server close, in order")
 			st.TimeWait(c, s)
-			// The peer's timestamps must have moved on by a second at least (tcp_twsk_unique()).
+			// The peer's timestamp must be at least a second later (tcp_twsk_unique()).
 			st.Pause(2200 * time.Millisecond)
 			st.Say("a client connects to the same server")
 			st.TCP().Connect(ln.Local)

@@ -11,7 +11,8 @@ import (
 )
 
 func rstInTimeWait() Scenario {
-	// assassinate sends an RST, as from the server, to a connection of which only the client's TIME_WAIT is left.
+	// assassinate sends an RST in the name of the server. Only the client's TIME_WAIT is left of
+	// the connection.
 	assassinate := func(st *Stage) {
 		p := st.Connect()
 		sequence := p.Server.Sequence()

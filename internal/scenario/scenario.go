@@ -13,26 +13,27 @@ import (
 // A Scenario is one way in which a connection ends.
 type Scenario struct {
 	Name     string
-	Sentence string // what it shows
+	Sentence string // one sentence about what it shows
 
-	// Run makes it. What it cannot do is fatal, by way of the Stage.
+	// Run makes the connections. A failure is fatal to the Stage.
 	Run func(*Stage)
 
-	// Want is what must be seen of each socket, those of one role in order.
-	// Where a TIME_WAIT is to expire, the minute is waited for.
+	// Want is the path that each socket must take. Sockets of the same role are in order.
+	// If a TIME_WAIT is to expire, its minute is waited for.
 	Want []Want
 
-	// Also, if set, says what else is wrong with what was seen, which is as wanted.
+	// Also, if set, returns what else is wrong. The paths are as wanted by then.
 	Also func(Seen) error
 
-	// Explain says in a few sentences what was seen, which is as wanted, and what it means.
+	// Explain says in a few sentences what was seen and what it means. The paths are as wanted.
 	Explain func(Seen) string
 }
 
-// Minute reports whether a TIME_WAIT is waited for, a minute and up to a slot of the timer wheel.
+// Minute reports whether a TIME_WAIT must expire, which takes a minute and up to one slot of
+// the timer wheel.
 func (sc *Scenario) Minute() bool { return slices.ContainsFunc(sc.Want, Want.minute) }
 
-// All are the scenarios, in the order in which they are best learnt from.
+// All returns the scenarios, in the best order to learn from.
 func All() []Scenario {
 	return []Scenario{
 		fourWay(), passive(), simultaneous(), halfClose(), orphan(), finWait1(), closeWaitLeak(), lastAckLost(),
@@ -41,8 +42,8 @@ func All() []Scenario {
 	}
 }
 
-// check says what is missing in what was seen. Every client and server must be
-// wanted, in order; listeners need not.
+// check returns how seen differs from Want. Every client and server must be in Want, in order.
+// Listeners need not be.
 func (sc *Scenario) check(seen Seen, fast bool) error {
 	want := make(map[tracer.Role][]Want)
 	for _, w := range sc.Want {

@@ -10,10 +10,10 @@ import (
 // A Life is the transitions of one socket, in order.
 type Life []tracer.Transition
 
-// Seen are the sockets of a scenario, in the order in which they began.
+// Seen are the lives of a scenario's sockets, in the order of their first transitions.
 type Seen []Life
 
-// lives sorts transitions by socket.
+// lives groups transitions by socket.
 func lives(all []tracer.Transition) Seen {
 	index := make(map[uint64]int)
 	var seen Seen
@@ -29,7 +29,7 @@ func lives(all []tracer.Transition) Seen {
 	return seen
 }
 
-// Of are the sockets of one role.
+// Of returns the sockets of one role.
 func (s Seen) Of(r tracer.Role) Seen {
 	var of Seen
 	for _, l := range s {
@@ -40,10 +40,10 @@ func (s Seen) Of(r tracer.Role) Seen {
 	return of
 }
 
-// Client is the n-th socket that connected; nil if there were less.
+// Client is the n-th socket that connected, or nil.
 func (s Seen) Client(n int) Life { return s.Of(tracer.RoleClient).at(n) }
 
-// Server is the n-th socket that was accepted; nil if there were less.
+// Server is the n-th socket that was accepted, or nil.
 func (s Seen) Server(n int) Life { return s.Of(tracer.RoleServer).at(n) }
 
 func (s Seen) at(n int) Life {
@@ -53,7 +53,7 @@ func (s Seen) at(n int) Life {
 	return s[n]
 }
 
-// Leaving is the transition that ended a state; the zero value if none did.
+// Leaving is the transition that left a state, or the zero value if none did.
 func (l Life) Leaving(s tracer.State) tracer.Transition {
 	for _, t := range l {
 		if t.From == s {
@@ -82,8 +82,8 @@ func (l Life) Lasted(s tracer.State) string {
 	return text
 }
 
-// Path is the states that the socket entered, each with the reason for which the one
-// before ended, if there is one: "FIN_WAIT_2 TIME_WAIT:fin_received". A break shows as "|".
+// Path is the states that the socket entered, such as "FIN_WAIT_2 TIME_WAIT:fin_received".
+// A reason, if there is one, says why the state before ended. "|" marks a missing transition.
 func (l Life) Path() string {
 	var path []string
 	for i, t := range l {
@@ -99,13 +99,13 @@ func (l Life) Path() string {
 	return strings.Join(path, " ")
 }
 
-// A Want is what must be seen of one socket: the beginning of its Path.
+// A Want is the role of one socket, and how its Path must begin.
 type Want struct {
 	Role tracer.Role
 	Path string
 }
 
-// How connections begin.
+// How the paths of connections begin.
 const (
 	opened   = "SYN_SENT ESTABLISHED "
 	accepted = "SYN_RECV ESTABLISHED "
@@ -114,7 +114,7 @@ const (
 func client(path string) Want { return Want{tracer.RoleClient, path} }
 func server(path string) Want { return Want{tracer.RoleServer, path} }
 
-// expiry is how a path ends that has a minute of TIME_WAIT in it.
+// expiry is the end of a path whose TIME_WAIT expires.
 var expiry = []string{"TIME_WAIT", "CLOSED:expired"}
 
 func (w Want) minute() bool {
@@ -122,7 +122,7 @@ func (w Want) minute() bool {
 	return ends
 }
 
-// cut is the path up to a TIME_WAIT that expires, if it has one.
+// cut removes the expiry of a TIME_WAIT from the path. found: the path has one.
 func (w Want) cut() (before []string, found bool) {
 	steps := strings.Fields(w.Path)
 	last := len(steps) - 1

@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 	cases := map[string]struct {
 		seen Seen
 		fast bool
-		say  string // "": as wanted
+		say  string // "": nothing is wrong
 	}{
 		"as wanted":            {Seen{closer(tracer.ReasonExpired), peer}, false, ""},
 		"one state more":       {Seen{closer(tracer.ReasonExpired), more}, false, ""},
@@ -91,7 +91,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// lives keeps the order within a socket and that of the sockets' beginnings.
+// lives keeps the order of a socket's transitions, and sorts sockets by their first.
 func TestLives(t *testing.T) {
 	a, b := closer(tracer.ReasonExpired), life(tracer.RoleServer, 2, to(tracer.SynRecv), to(tracer.Established))
 	seen := lives([]tracer.Transition{a[0], b[0], a[1], b[1], a[2]})
@@ -101,7 +101,7 @@ func TestLives(t *testing.T) {
 	}
 }
 
-// What a transition says of a segment, for each that the scenarios make.
+// SegmentOf knows the segment of every transition of the scenarios.
 func TestSegmentOf(t *testing.T) {
 	for _, c := range []struct {
 		from, to tracer.State
@@ -122,7 +122,7 @@ func TestSegmentOf(t *testing.T) {
 		{tracer.LastAck, tracer.Closed, tracer.ReasonClosed, Segment{"ACK", false}},
 		{tracer.LastAck, tracer.Closed, tracer.ReasonReset, Segment{"RST", false}},
 		{tracer.SynSent, tracer.Closed, tracer.ReasonRefused, Segment{"RST", false}},
-		{tracer.SynSent, tracer.Closed, tracer.ReasonAborted, Segment{}}, // nobody is there to be told
+		{tracer.SynSent, tracer.Closed, tracer.ReasonAborted, Segment{}}, // there is no peer yet
 		{tracer.Established, tracer.Closed, tracer.ReasonAborted, Segment{"RST", true}},
 		{tracer.TimeWait, tracer.Closed, tracer.ReasonRSTReceived, Segment{"RST", false}},
 		{tracer.TimeWait, tracer.Closed, tracer.ReasonRecycled, Segment{"SYN", false}},
@@ -137,7 +137,7 @@ func TestSegmentOf(t *testing.T) {
 	}
 }
 
-// No more is said than is known.
+// Lasted says no more than is known.
 func TestLasted(t *testing.T) {
 	for want, x := range map[string]tracer.Transition{
 		"an unknown time": {},

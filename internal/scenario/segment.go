@@ -2,15 +2,15 @@ package scenario
 
 import "finwait/tracer"
 
-// A Segment is what a socket sent or received as it changed its state.
+// A Segment is the segment that a socket sent or received when it changed its state.
 type Segment struct {
 	Name string // SYN, SYN+ACK, ACK, FIN, RST; "": none
 	Sent bool   // by the socket itself
 }
 
-// SegmentOf says which segment a transition follows from (RFC 9293, figure 5). It
-// says nothing that the transition does not tell: a FIN that is sent may be lost,
-// and a SYN is not sent at all if CLOSED with NoPort follows.
+// SegmentOf returns the segment that goes with a transition (RFC 9293, figure 5). It knows only
+// the transition. A FIN that is sent may be lost. A SYN is not sent at all if CLOSED with
+// ReasonNoPort follows.
 func SegmentOf(t *tracer.Transition) Segment {
 	if t.To == tracer.Closed {
 		return closedBy(t)
@@ -19,7 +19,7 @@ func SegmentOf(t *tracer.Transition) Segment {
 	case tracer.SynSent:
 		return Segment{"SYN", true}
 	case tracer.SynRecv:
-		// Linux makes the socket when the third segment of the handshake is there.
+		// Linux makes the socket when the third segment of the handshake arrives.
 		return Segment{"ACK", false}
 	case tracer.Established:
 		if t.From == tracer.SynSent {
@@ -53,7 +53,7 @@ func closedBy(t *tracer.Transition) Segment {
 			return Segment{"ACK", false}
 		}
 	case tracer.ReasonAborted:
-		// These are the states in which tcp_disconnect() sends an RST (tcp_need_reset()).
+		// tcp_disconnect() sends an RST in these states (tcp_need_reset()).
 		switch t.From {
 		case tracer.Established, tracer.CloseWait, tracer.FinWait1, tracer.FinWait2, tracer.SynRecv:
 			return Segment{"RST", true}

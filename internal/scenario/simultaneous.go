@@ -10,9 +10,8 @@ import (
 	"finwait/tracer"
 )
 
-// simultaneous has a network that holds up both FINs: filters drop them, and
-// segments that are the same but for their window, which the filters let
-// through, are sent when both ends have closed.
+// simultaneous delays both FINs. Filters drop them at first. When both ends have closed,
+// segments that differ from the FINs only in their window are sent, and the filters accept them.
 func simultaneous() Scenario {
 	return Scenario{
 		Name:     "simultaneous",

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a busy machine may take for what needs no time.
+// patience is the limit for steps that take no time on an idle machine.
 const patience = 30 * time.Second
 
 // A NotRunError says why a scenario cannot run here.
@@ -29,23 +29,23 @@ type NotRunError struct{ Why string }
 
 func (e *NotRunError) Error() string { return "not run: " + e.Why }
 
-// A Stage is a network namespace in which one scenario runs. Whoever traces it
-// hands the transitions to See.
+// A Stage is a network namespace in which one scenario runs. Its transitions must be given to
+// See.
 type Stage struct {
 	*sandbox.NS
 	owner *owner
-	began time.Duration // CLOCK_MONOTONIC, as all times here
+	began time.Duration // CLOCK_MONOTONIC, like all times in this file
 
 	ctx  context.Context
 	note func(at time.Duration, text string)
 
 	mu      sync.Mutex
 	seen    []tracer.Transition
-	known   map[uint64]bool // cookies of what was seen
-	removed time.Duration   // 0: it is still there
+	known   map[uint64]bool // cookies of the sockets that were seen
+	removed time.Duration   // when the namespace was removed; 0: not yet
 }
 
-// Open makes the namespace, for which it needs CAP_SYS_ADMIN and CAP_NET_ADMIN. Close gives it back.
+// Open makes the namespace. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN. Close must be called.
 func Open() (*Stage, error) {
 	st := &Stage{owner: &owner{}, began: monotonic(), known: make(map[uint64]bool)}
 	if err := st.owner.try(func() { st.NS = sandbox.New(st.owner) }); err != nil {
@@ -60,8 +60,8 @@ func Open() (*Stage, error) {
 // Close removes the namespace and all that is in it.
 func (st *Stage) Close() { st.owner.close() }
 
-// See takes a transition, and reports whether it is one of the stage: the number
-// of a namespace may have been another's before, and be yet another's soon.
+// See adds a transition, and reports whether it belongs to the stage. The inode number alone
+// does not tell, because the kernel gives it to other namespaces before and after.
 func (st *Stage) See(t *tracer.Transition) bool {
 	if t.NetNS != st.Inode || t.Ktime < st.began {
 		return false
@@ -76,23 +76,23 @@ func (st *Stage) See(t *tracer.Transition) bool {
 	return true
 }
 
-// Seen is what was seen so far.
+// Seen returns what was seen so far.
 func (st *Stage) Seen() Seen {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return lives(slices.Clone(st.seen))
 }
 
-// Left counts the sockets that are there now.
+// Left counts the sockets that exist now.
 func (st *Stage) Left() (left sandbox.Census, err error) {
 	err = st.owner.try(func() { left = st.States() })
 	return left, err
 }
 
-// Play runs a scenario, once, until all has been seen that is wanted. Notes are
-// told what happens, with its CLOCK_MONOTONIC. fast does not wait for a
-// TIME_WAIT to expire, but has it end with the namespace. What cannot run is a
-// *NotRunError. When ctx is done, Play ends within a second.
+// Play runs a scenario, once, until everything in Want has been seen. It calls note with each
+// step and its CLOCK_MONOTONIC. With fast, a TIME_WAIT does not expire, but ends with the
+// namespace. Play returns a *NotRunError if the scenario cannot run here. When ctx is done,
+// Play returns within a second.
 func (st *Stage) Play(ctx context.Context, sc *Scenario, fast bool, note func(at time.Duration, text string)) error {
 	st.note = note
 	return st.act(ctx, func() {
@@ -101,7 +101,7 @@ func (st *Stage) Play(ctx context.Context, sc *Scenario, fast bool, note func(at
 	})
 }
 
-// Act runs a scenario, once, and does not ask what was seen of it.
+// Act runs a scenario, once, and does not check what was seen.
 func (st *Stage) Act(ctx context.Context, sc *Scenario) error {
 	return st.act(ctx, func() { sc.Run(st) })
 }
@@ -114,7 +114,7 @@ func (st *Stage) act(ctx context.Context, fn func()) error {
 	case err := <-acted:
 		return err
 	case <-ctx.Done():
-		// All notice that, but for a connect(2) that hangs.
+		// All steps notice that, except a connect(2) that hangs.
 		select {
 		case <-acted:
 		case <-time.After(time.Second):
@@ -123,8 +123,8 @@ func (st *Stage) act(ctx context.Context, fn func()) error {
 	}
 }
 
-// finish waits for all that is wanted. Kernels before 6.11 tell of a TIME_WAIT
-// only when it ends, which it does with the namespace at the latest.
+// finish waits until everything in Want has been seen. On kernels before 6.11 a TIME_WAIT is
+// reported only at its end, and it ends with the namespace at the latest.
 func (st *Stage) finish(sc *Scenario, fast bool) {
 	cut := fast && sc.Minute()
 	if sc.Minute() && !fast {
@@ -147,14 +147,14 @@ func (st *Stage) finish(sc *Scenario, fast bool) {
 	}
 }
 
-// Say notes what is about to happen.
+// Say notes the next step.
 func (st *Stage) Say(format string, args ...any) {
 	if st.note != nil {
 		st.note(monotonic(), fmt.Sprintf(format, args...))
 	}
 }
 
-// Pause waits, for what happens to be told apart.
+// Pause waits, so that the steps before and after have different times.
 func (st *Stage) Pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -168,7 +168,7 @@ func (st *Stage) NotRun(format string, args ...any) {
 	st.owner.Fatal(&NotRunError{fmt.Sprintf(format, args...)})
 }
 
-// Sysctl sets net.ipv4.KEY of the namespace, and says so.
+// Sysctl sets net.ipv4.KEY of the namespace, and notes it.
 func (st *Stage) Sysctl(key, value string) {
 	err := netns.Do(st.Path(), func() error {
 		return os.WriteFile(filepath.Join("/proc/sys/net/ipv4", key), []byte(value), 0o644)
@@ -179,7 +179,7 @@ func (st *Stage) Sysctl(key, value string) {
 	st.Say("sysctl net.ipv4.%s = %s", key, value)
 }
 
-// NeedsSegments makes sure that segments can be made by hand.
+// NeedsSegments checks that segments can be made with a raw socket.
 func (st *Stage) NeedsSegments() {
 	s := st.TCP()
 	defer s.Close()
@@ -209,18 +209,18 @@ func (st *Stage) Connect() *sandbox.Pair {
 	return st.Pair(ipv4)
 }
 
-// Until waits until the kernel has a socket or a minisock of a port in a state,
-// which must be one that stays: a busy machine looks rarely.
+// Until waits until the kernel has a socket or a minisock of a port in a state. The state must
+// last, because on a busy machine it is checked rarely.
 func (st *Stage) Until(s *sandbox.Sock, state tracer.State) {
 	st.wait(patience, state.String(), func() bool { return st.PortStates(s.Local.Port())[uint8(state)] > 0 })
 }
 
-// Gone waits until the kernel has none of the port.
+// Gone waits until the kernel has no socket of the port.
 func (st *Stage) Gone(s *sandbox.Sock) {
 	st.wait(patience, "the socket to go", func() bool { return len(st.PortStates(s.Local.Port())) == 0 })
 }
 
-// TimeWait closes a connection in order, first's end first, and leaves that in TIME_WAIT.
+// TimeWait closes a connection, first before second, and leaves first in TIME_WAIT.
 func (st *Stage) TimeWait(first, second *sandbox.Sock) {
 	first.Close()
 	st.Until(first, tracer.FinWait2)
@@ -228,7 +228,7 @@ func (st *Stage) TimeWait(first, second *sandbox.Sock) {
 	st.Until(first, tracer.TimeWait)
 }
 
-// fails notes that what was to fail did.
+// fails notes a failure that the scenario expects.
 func (st *Stage) fails(what string, err, want error) {
 	if !errors.Is(err, want) {
 		st.owner.Fatalf("%s: %v, and not \"%v\"", what, err, want)
@@ -259,15 +259,15 @@ func monotonic() time.Duration {
 	return time.Duration(now)
 }
 
-// An owner is to a sandbox what a *testing.T is to a test's: a fatal error ends
-// the goroutine that meets it.
+// An owner owns a sandbox, like a *testing.T in a test. A fatal error ends the goroutine that
+// reports it.
 type owner struct {
 	mu      sync.Mutex
 	err     error
 	cleanup []func()
 }
 
-// try runs fn on a goroutine of its own and returns what was fatal to it.
+// try runs fn on a goroutine of its own and returns its fatal error.
 func (o *owner) try(fn func()) error {
 	done := make(chan struct{})
 	go func() {

@@ -29,7 +29,7 @@ func open(t *testing.T) *Stage {
 	return st
 }
 
-// What a scenario cannot do ends it, and says why.
+// A step that fails ends the scenario with the reason.
 func TestPlayFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		run    func(*Stage)
@@ -66,7 +66,7 @@ func TestPlayInterrupted(t *testing.T) {
 	}
 }
 
-// The number of a namespace that is gone can be given to a new one.
+// The kernel can give the inode number of a removed namespace to a new one.
 func TestSee(t *testing.T) {
 	st := open(t)
 	now := monotonic()
@@ -92,7 +92,7 @@ func TestSee(t *testing.T) {
 	}
 }
 
-// Nothing stays of a stage, and its sysctls are its own.
+// A closed stage leaves nothing, and its sysctls do not change those of the host.
 func TestNothingIsLeft(t *testing.T) {
 	const sysctl = "/proc/sys/net/ipv4/tcp_fin_timeout"
 	before, err := os.ReadFile(sysctl)

@@ -21,8 +21,8 @@ type Conn struct {
 // bufferSize is the most that the kernel puts into one datagram of a dump (netlink_dump(), net/netlink/af_netlink.c).
 const bufferSize = 32 << 10
 
-// Open connects to the network namespace that the calling thread is in; the
-// Conn stays with it, whichever thread uses it.
+// Open opens a Conn to the network namespace of the calling thread. The Conn stays in that
+// namespace, whichever thread uses it.
 func Open() (*Conn, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -52,12 +52,12 @@ func (c *Conn) NetNS() uint32 { return c.netns }
 // Close ends the connection.
 func (c *Conn) Close() error { return c.nl.Close() }
 
-// List calls fn for each IPv4 and IPv6 socket in one of the given states, a
-// mask such as AllStates, and ends with the error that fn returns. The Socket
-// is only valid during the call.
+// List calls fn for each IPv4 and IPv6 socket in one of the given states. states is a mask
+// such as AllStates. An error of fn ends List, which returns it. The Socket is only valid
+// during the call.
 //
-// The kernel walks its tables a few hundred sockets at a time: one that comes,
-// goes or turns into a minisock meanwhile may be seen, missed or, rarely, seen twice.
+// The kernel walks its tables a few hundred sockets at a time. A socket that is added, is
+// removed or becomes a minisock meanwhile may be listed, missed or, rarely, listed twice.
 func (c *Conn) List(states uint32, fn func(*Socket) error) error {
 	ask := states & AllStates
 	if ask == 0 {
@@ -70,7 +70,7 @@ func (c *Conn) List(states uint32, fn func(*Socket) error) error {
 				return fmt.Errorf("read a socket from sock_diag: %w", err)
 			}
 			if states&(1<<s.State) == 0 {
-				return nil // asked for SYN_RECV, the kernel adds NEW_SYN_RECV
+				return nil // a request for SYN_RECV also lists NEW_SYN_RECV
 			}
 			return fn(&s)
 		})
@@ -102,14 +102,14 @@ func (c *Conn) dump(request []byte, fn func([]byte) error) error {
 			return fmt.Errorf("list TCP sockets: %w", errSequence)
 		}
 		if err := fn(m.Data); err != nil {
-			return err // leaving the loop throws the rest of the answer away
+			return err // leaving the loop discards the rest of the answer
 		}
 	}
 	return nil
 }
 
-// Destroy ends a socket as ss -K does: its connection is aborted, a minisock
-// dropped. It takes CAP_NET_ADMIN.
+// Destroy ends a socket like ss -K: it aborts the connection of a full socket, and drops a
+// minisock. It needs CAP_NET_ADMIN.
 func (c *Conn) Destroy(s *Socket) error {
 	_, err := c.nl.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.SOCK_DESTROY, Flags: netlink.Request | netlink.Acknowledge},

@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/sockdiag"
 	"finwait/internal/test/testnet"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func open(t testing.TB, n *testnet.NS) *sockdiag.Conn {
+func open(t testing.TB, n *sandbox.NS) *sockdiag.Conn {
 	t.Helper()
 	var c *sockdiag.Conn
 	n.Try(func() (err error) {
@@ -37,18 +38,18 @@ func list(t testing.TB, c *sockdiag.Conn, states uint32) []sockdiag.Socket {
 	return all
 }
 
-func census(sockets []sockdiag.Socket) testnet.Census {
-	c := make(testnet.Census)
+func census(sockets []sockdiag.Socket) sandbox.Census {
+	c := make(sandbox.Census)
 	for _, s := range sockets {
 		c[s.State]++
 	}
 	return c
 }
 
-// In every state and family, as many as were made, and each under its own mask.
+// List finds every socket that was made, in every state and family, and obeys its mask.
 func TestListFindsEveryState(t *testing.T) {
-	n := testnet.NewNS(t)
-	want := n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	want := testnet.Fill(t, n, testnet.Loopback()...)
 	c := open(t, n)
 
 	all := list(t, c, sockdiag.AllStates)
@@ -79,11 +80,11 @@ func TestListFindsEveryState(t *testing.T) {
 	}
 }
 
-// Of the two in FIN_WAIT_2 that were made for each address, and the peer of
-// LAST_ACK, the orphans are minisocks on a timer and the others have none.
+// Each address has three sockets in FIN_WAIT_2: two were made so, and one is the peer of
+// LAST_ACK. The orphan is a minisock with a timer. The others have no timer.
 func TestFinWait2(t *testing.T) {
-	n := testnet.NewNS(t)
-	n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	testnet.Fill(t, n, testnet.Loopback()...)
 	c := open(t, n)
 
 	const finWait2, timeWait = 5, 6
@@ -116,8 +117,8 @@ func TestFinWait2(t *testing.T) {
 }
 
 func TestListStopsWhenToldTo(t *testing.T) {
-	n := testnet.NewNS(t)
-	want := n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	want := testnet.Fill(t, n, testnet.Loopback()...)
 	c := open(t, n)
 
 	enough := errors.New("enough")
@@ -135,8 +136,8 @@ func TestListStopsWhenToldTo(t *testing.T) {
 }
 
 func TestDestroy(t *testing.T) {
-	n := testnet.NewNS(t)
-	want := n.Fill(testnet.Loopback()...)
+	n := sandbox.New(t)
+	want := testnet.Fill(t, n, testnet.Loopback()...)
 	c := open(t, n)
 
 	const finWait2, timeWait = 5, 6
@@ -160,8 +161,8 @@ func TestDestroy(t *testing.T) {
 
 func BenchmarkList(b *testing.B) {
 	const sockets = 20_000
-	n := testnet.NewNS(b)
-	n.TimeWaits(sockets)
+	n := sandbox.New(b)
+	testnet.TimeWaits(b, n, sockets)
 	c := open(b, n)
 	b.ReportAllocs()
 	seen := 0

@@ -1,5 +1,5 @@
-// Package sockdiag lists TCP sockets, minisocks among them, by asking the
-// kernel's sock_diag(7), as ss(8) does.
+// Package sockdiag lists TCP sockets, including minisocks, with the kernel's sock_diag(7), like
+// ss(8).
 package sockdiag
 
 import (
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The kernel's numbers of the states that decide how a socket is read
-// (include/net/tcp_states.h).
+// The states that decide how a socket is read, by their numbers in the kernel
+// (include/net/tcp_states.h). unix.BPF_TCP_* has the same numbers, but only on Linux.
 const (
 	synRecv    = 3
 	finWait1   = 4
@@ -27,31 +27,31 @@ const AllStates = 1<<(newSynRecv+1) - 2
 
 // A Socket is one TCP socket as it was when the kernel listed it.
 type Socket struct {
-	Local, Remote netip.AddrPort // v4-mapped addresses are given as IPv4
+	Local, Remote netip.AddrPort // IPv4-mapped addresses become IPv4
 	Cookie        uint64         // identity of the socket, as ss -e shows it
-	CgroupID      uint64         // inode number of its cgroup v2 directory; 0: not told
-	Inode         uint64         // of the file; 0: it has none
-	TimerLeft     time.Duration  // until Timer fires, in ms; 0 with a timer: it is due
-	RecvQueue     uint32         // bytes not read; of a listener, connections not accepted
-	SendQueue     uint32         // bytes not acknowledged; of a listener, its backlog
+	CgroupID      uint64         // inode number of its cgroup v2 directory; 0: unknown
+	Inode         uint64         // of the socket's file; 0: it has no file
+	TimerLeft     time.Duration  // until Timer fires, to the ms; 0: it is due, if there is a Timer
+	RecvQueue     uint32         // bytes not read; for a listener, connections not accepted
+	SendQueue     uint32         // bytes not acknowledged; for a listener, its backlog
 	UID           uint32         // in the user namespace of the reader, if UIDKnown
 	Interface     uint32         // index of the interface it is bound to; 0: none
 	UIDKnown      bool
 	State         uint8 // include/net/tcp_states.h
-	Family        uint8 // of the socket; an AF_INET6 one can have IPv4 addresses
+	Family        uint8 // of the socket; an AF_INET6 socket can have IPv4 addresses
 	Kind          Kind
 	Timer         Timer
 	Retries       uint8 // retransmissions or probes since the last acknowledgment
 }
 
-// Kind says what the kernel holds a connection in.
+// A Kind is the kernel's data structure of a socket.
 type Kind uint8
 
 // The kinds.
 const (
 	Full     Kind = iota
 	Minisock      // inet_timewait_sock: TIME_WAIT, and FIN_WAIT_2 of an orphan
-	Request       // request_sock: a handshake that has no socket yet
+	Request       // request_sock: a handshake without a socket yet
 )
 
 // Timer is the kernel's idiag_timer.
@@ -75,11 +75,10 @@ func (t Timer) String() string {
 	return "unknown"
 }
 
-// Orphan says whether no process can reach the socket any more, as close(2)
-// leaves it; known is false where the kernel does not tell. A socket without a
-// file is an orphan only in the states that follow a close: in others it can be
-// one that waits for accept(2). Of a connection in TIME_WAIT a process may have
-// the file, without the connection.
+// Orphan reports whether no process has the socket any more, as after close(2). known is false
+// if the kernel does not say. A socket without a file is an orphan only in the states that
+// follow a close. In other states it may wait for accept(2). A process may still have the file
+// of a connection in TIME_WAIT, but the file no longer leads to the connection.
 func (s *Socket) Orphan() (orphan, known bool) {
 	switch {
 	case s.Inode != 0:
@@ -142,8 +141,8 @@ func (s *Socket) parse(b []byte) error {
 		// this attribute (inet_diag_msg_attrs_fill(), net/ipv4/inet_diag.c).
 		s.Kind, s.State = Request, newSynRecv
 	}
-	// Kinds other than Full have no user, and older kernels have none for a
-	// socket without a file: all give 0, which is root's.
+	// A minisock and a request have no user, and older kernels report none for a socket
+	// without a file. In these cases the UID is 0, like root's.
 	s.UIDKnown = s.Kind == Full && (s.Inode != 0 || s.UID != 0)
 	return nil
 }

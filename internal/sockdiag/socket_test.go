@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// message builds what the kernel sends: its fields by offset, then attributes.
+// message builds a message of the kernel: its fields by offset, then its attributes.
 func message(family, state, timer uint8, uid, inode uint32, attributes ...[]byte) []byte {
 	b := make([]byte, sizeofMsg)
 	b[0], b[1], b[2], b[3] = family, state, timer, 7
@@ -133,7 +133,7 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
-// What parse understood names the same socket in a request.
+// A request for a parsed socket names the same socket.
 func FuzzParse(f *testing.F) {
 	f.Add(message(familyIPv4, 1, 1, 1000, 77, shutdown, cgroupID))
 	f.Add(message(familyIPv6, 6, 3, 0, 0))

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
@@ -16,8 +17,8 @@ import (
 
 // What can be read is read; what cannot is named, once.
 func TestReaderNamesWhatItCannotEnter(t *testing.T) {
-	n := testnet.NewNS(t)
-	made := n.Fill(testnet.Loopback()[0])
+	n := sandbox.New(t)
+	made := testnet.Fill(t, n, testnet.Loopback()[0])
 	sel, err := Select(tracer.Filter{})
 	if err != nil {
 		t.Fatal(err)

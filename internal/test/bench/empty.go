@@ -14,11 +14,11 @@ import (
 
 const stateTracepoint = "inet_sock_set_state"
 
-// tracepoints that finwait attaches to; other tools to the first alone.
+// tracepoints that finwait uses. Other tools use only the first.
 var tracepoints = []string{stateTracepoint, "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb"}
 
-// tracepointOf is where a program of that name runs. Those of fentry have none:
-// nothing is taken off them.
+// tracepointOf is the tracepoint of a program. An fentry program has none, so no time of an empty
+// program is subtracted from its time.
 func tracepointOf(program string) string {
 	switch {
 	case slices.Contains(tracepoints, program):
@@ -29,8 +29,8 @@ func tracepointOf(program string) string {
 	return stateTracepoint
 }
 
-// empties are programs that do nothing, one on each tracepoint: what the kernel
-// says that they take is the price of being called and measured.
+// empties are programs that do nothing, one on each tracepoint. Their run time is the cost of the
+// call and of the measurement.
 type empties struct {
 	coll   *ebpf.Collection
 	links  []link.Link
@@ -84,7 +84,7 @@ func (e *empties) begin() (err error) {
 	return err
 }
 
-// end is what each has taken since begin, by tracepoint.
+// end returns the use of each program since begin, by tracepoint.
 func (e *empties) end() (map[string]use, error) {
 	all, err := e.read()
 	for name, u := range all {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command bench measures on this machine what finwait costs, and what other
-// tracers of the same transitions cost, in alternation.
+// Command bench measures the cost of finwait on this machine. In turns it measures other tracers
+// of the same transitions.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 type bench struct {
 	rounds      int
 	connections int
-	runs, noisy int // how many, and how many began while others were at work
+	runs, noisy int // number of runs, and of those that began while other programs used the CPUs
 }
 
 func main() {
@@ -69,7 +69,7 @@ func (b *bench) run(finwait, only, docs string) error {
 	for round := range b.rounds {
 		order := slices.Clone(r.results)
 		if round%2 == 1 {
-			slices.Reverse(order) // whatever drifts, drifts for and against each
+			slices.Reverse(order) // so that a drift of the machine's speed affects all tools alike
 		}
 		if err := b.idleSpeed(r); err != nil {
 			return err
@@ -89,7 +89,7 @@ func (b *bench) run(finwait, only, docs string) error {
 	return insert(docs, text)
 }
 
-// measure takes each of a tool's figures once, and the speed without it right before.
+// measure measures each figure of a tool once. Right before it measures the untraced rate.
 func (b *bench) measure(res *result, r *report) error {
 	plain, _, err := b.load(nil)
 	if err != nil {
@@ -108,8 +108,8 @@ func (b *bench) measure(res *result, r *report) error {
 	return err
 }
 
-// load makes the connections in a new namespace. Given a process, that is to
-// trace them. It returns connections per second, and how many transitions were made.
+// load makes the connections in a new namespace. during, if not nil, starts a tool, calls load and
+// ends the tool. load returns connections per second, and the number of transitions.
 func (b *bench) load(during func(st *scenario.Stage, load func() error) error) (rate float64, made uint64, err error) {
 	b.quiet()
 	st, err := scenario.Open()
@@ -133,13 +133,13 @@ func (b *bench) load(during func(st *scenario.Stage, load func() error) error) (
 	} else {
 		err = during(st, run)
 	}
-	// Five at either end of a connection, two of each worker's listener, and two
-	// of the connection that showed that the tool was ready.
+	// Each connection makes five transitions at either end. Each worker's listener makes two,
+	// and so does the connection that showed that the tool was ready.
 	return float64(sum.Made) / sum.Elapsed.Seconds(), uint64(10*sum.Made + 2*cfg.Workers + 2), err
 }
 
-// idleSpeed measures what is left of the speed when programs that do nothing are
-// on the tracepoints: no tool that uses these can do better.
+// idleSpeed measures the rate with empty programs on the tracepoints. No tool that uses these
+// tracepoints can be faster.
 func (b *bench) idleSpeed(r *report) error {
 	fmt.Fprintln(os.Stderr, "empty programs")
 	plain, _, err := b.load(nil)
@@ -163,7 +163,7 @@ func (b *bench) idleSpeed(r *report) error {
 	return nil
 }
 
-// speed measures with no statistics in the kernel: those cost more than some tools.
+// speed measures without the kernel's BPF statistics, because these cost more than some tools.
 func (b *bench) speed(res *result, plain float64) error {
 	var p *process
 	var spent time.Duration
@@ -186,7 +186,7 @@ func (b *bench) speed(res *result, plain float64) error {
 	return res.conclude(p, made)
 }
 
-// traced has the process trace the load, and returns how long its own threads ran for it.
+// traced runs load while the process traces it. It returns the CPU time of the process.
 func (p *process) traced(st *scenario.Stage, load func() error) (time.Duration, error) {
 	if err := p.ready(st); err != nil {
 		return 0, err
@@ -202,7 +202,7 @@ func (p *process) traced(st *scenario.Stage, load func() error) (time.Duration, 
 	return after - before, err
 }
 
-// kernel measures the run time of each program, beside empty ones.
+// kernel measures the run time of each program, and that of empty programs in the same run.
 func (b *bench) kernel(res *result, r *report) error {
 	empty, err := attachEmpty()
 	if err != nil {
@@ -258,7 +258,7 @@ func (b *bench) kernel(res *result, r *report) error {
 	return res.conclude(p, made)
 }
 
-// conclude ends the process and takes its accounts.
+// conclude ends the process and reads its accounts.
 func (res *result) conclude(p *process, made uint64) error {
 	peak, err := p.peak()
 	if err != nil {
@@ -279,8 +279,8 @@ func (res *result) conclude(p *process, made uint64) error {
 	return nil
 }
 
-// quiet waits until the machine has nothing to do, but not for ever: what a run
-// leaves behind goes away with its namespace, after it.
+// quiet waits until the machine is idle, but no longer than 10 s. After a run the kernel still
+// removes its namespace.
 func (b *bench) quiet() {
 	b.runs++
 	for range 50 {
@@ -294,7 +294,7 @@ func (b *bench) quiet() {
 	b.noisy++
 }
 
-// cpuTime is how long the CPUs have been at work, and how long there were, in ticks.
+// cpuTime returns the busy time and all time of the CPUs, in ticks.
 func cpuTime() (busy, all uint64) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -26,10 +26,10 @@ import (
 
 const (
 	patience = 30 * time.Second
-	still    = 300 * time.Millisecond // without work for so long, a reader has read all
+	still    = 300 * time.Millisecond // a reader that is idle for this long has read everything
 )
 
-// A process is a tool that runs.
+// A process is a running tool.
 type process struct {
 	*exec.Cmd
 	stdout *os.File // nil: not kept
@@ -37,8 +37,8 @@ type process struct {
 	ended  bool
 }
 
-// launch starts a tool. What it prints is kept in memory, or not at all: nobody
-// reads it meanwhile, who would need a CPU.
+// launch starts a tool. Its output goes to memory or to /dev/null. A process that read the output
+// meanwhile would need a CPU.
 func launch(t *tool) (*process, error) {
 	p := &process{Cmd: exec.Command(t.argv[0], t.argv[1:]...)}
 	if t.keep {
@@ -56,7 +56,7 @@ func launch(t *tool) (*process, error) {
 	return p, nil
 }
 
-// stop ends it as Ctrl-C does, and returns what it printed.
+// stop ends the process like Ctrl-C, and returns its output.
 func (p *process) stop() (stdout, stderr []byte, err error) {
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		return nil, nil, err
@@ -65,7 +65,7 @@ func (p *process) stop() (stdout, stderr []byte, err error) {
 	defer kill.Stop()
 	p.ended = true
 	var exit *exec.ExitError
-	// tcpstates and bpftrace may end by the signal; what they printed says whether that went well.
+	// tcpstates and bpftrace may end by the signal. Their output shows whether they worked.
 	if err := p.Wait(); err != nil && !errors.As(err, &exit) {
 		return nil, nil, err
 	}
@@ -75,7 +75,7 @@ func (p *process) stop() (stdout, stderr []byte, err error) {
 	return stdout, p.stderr.Bytes(), err
 }
 
-// discard is for a process that an error has left behind.
+// discard kills the process if it still runs, after an error.
 func (p *process) discard() {
 	if !p.ended {
 		_ = p.Process.Kill()
@@ -86,7 +86,7 @@ func (p *process) discard() {
 	}
 }
 
-// cpu is the time that all its threads have run (clock_getcpuclockid(3)).
+// cpu is the CPU time of all threads of the process (clock_getcpuclockid(3)).
 func (p *process) cpu() (time.Duration, error) {
 	const scheduled = 2 // CPUCLOCK_SCHED, include/linux/posix-timers_types.h
 	var ts unix.Timespec
@@ -96,7 +96,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// rest waits until the process has nothing left to do, and returns its cpu.
+// rest waits until the process is idle, and returns its cpu.
 func (p *process) rest() (time.Duration, error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		before, err := p.cpu()
@@ -112,8 +112,8 @@ func (p *process) rest() (time.Duration, error) {
 	return 0, fmt.Errorf("%s does not come to rest", p.Path)
 }
 
-// peak is the most memory that it has held, in bytes. Of a child's resource
-// usage that would be ours, if ours was more when it was started.
+// peak is the largest resident memory of the process, in bytes. getrusage(2) of a child is not
+// used, because it includes the memory of this process at the time of the fork.
 func (p *process) peak() (uint64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	if err != nil {
@@ -123,7 +123,7 @@ func (p *process) peak() (uint64, error) {
 	return kb << 10, err
 }
 
-// number reads the number after a key of a file of /proc.
+// number reads the number after a key in a file of /proc.
 func number(text []byte, key string) (uint64, error) {
 	for line := range bytes.Lines(text) {
 		if f := bytes.Fields(line); len(f) > 1 && string(f[0]) == key {
@@ -133,7 +133,7 @@ func number(text []byte, key string) (uint64, error) {
 	return 0, fmt.Errorf("no %s in %q", key, text)
 }
 
-// A use is what the kernel measured of one program.
+// A use is the kernel's statistics of one program.
 type use struct {
 	runs uint64
 	time time.Duration
@@ -141,7 +141,7 @@ type use struct {
 
 func (u use) less(v use) use { return use{u.runs - v.runs, u.time - v.time} }
 
-// perRun is in ns; of a program that did not run, 0.
+// perRun is in ns. It is 0 for a program that did not run.
 func (u use) perRun() float64 {
 	if u.runs == 0 {
 		return 0
@@ -149,8 +149,8 @@ func (u use) perRun() float64 {
 	return float64(u.time) / float64(u.runs)
 }
 
-// programs is what the kernel measured of each program that the process holds,
-// by name: whose a program is that came meanwhile, only this tells.
+// programs returns the kernel's statistics of the programs that the process holds, by name. Only
+// its descriptors tell which programs of the kernel belong to the process.
 func (p *process) programs() (map[string]use, error) {
 	held, err := bpfobj.Held(p.Process.Pid)
 	if err != nil {
@@ -163,7 +163,7 @@ func (p *process) programs() (map[string]use, error) {
 		}
 		prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(o.ID))
 		if errors.Is(err, os.ErrNotExist) {
-			continue // unloaded meanwhile
+			continue // the program was unloaded meanwhile
 		}
 		if err != nil {
 			return nil, err
@@ -191,8 +191,8 @@ func used(prog *ebpf.Program) (use, error) {
 	return use{st.RunCount, st.Runtime}, nil
 }
 
-// ready waits until the tool has done all that it does at the start, and then
-// until its programs run when a connection is tried.
+// ready waits until the tool has started, and then until its programs run when a connection is
+// tried.
 func (p *process) ready(st *scenario.Stage) error {
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
@@ -223,7 +223,7 @@ func (p *process) awaitRun(st *scenario.Stage) error {
 	return fmt.Errorf("%s attaches nothing: %q", p.Path, p.stderr.String())
 }
 
-// refused tries to connect where nobody listens: two transitions.
+// refused connects to a port without a listener, which makes two transitions.
 func refused() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -237,8 +237,8 @@ func refused() error {
 	return nil
 }
 
-// firstEvent is how long it takes from exec until the tool tells of a
-// connection; one is tried every millisecond.
+// firstEvent is the time from exec until the tool reports a connection. A connection is tried
+// every millisecond.
 func firstEvent(t *tool) (time.Duration, error) {
 	st, err := scenario.Open()
 	if err != nil {
@@ -283,7 +283,7 @@ func firstEvent(t *tool) (time.Duration, error) {
 	}
 	cancel()
 	_, _ = io.Copy(io.Discard, stdout)
-	_ = cmd.Wait() // by the signal
+	_ = cmd.Wait() // it ends by the signal
 	if err := <-trying; err != nil {
 		return 0, err
 	}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"finwait/internal/test/markdown"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +30,7 @@ func (f figures) median() float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// show is the median, and the least and the most.
+// show prints the median, and the least and the most in parentheses.
 func (f figures) show(digits int) string {
 	if len(f) == 0 {
 		return ""
@@ -40,13 +42,13 @@ func (f figures) show(digits int) string {
 type result struct {
 	tool     *tool
 	rate     figures            // connections per second
-	share    figures            // of untraced, percent
+	share    figures            // percent of the untraced rate
 	kernel   figures            // ns per transition, net of the empty programs
-	programs map[string]figures // the same of each program
-	cpu      figures            // microseconds per transition, which is seconds per million
+	programs map[string]figures // kernel, by program
+	cpu      figures            // microseconds per transition, or seconds per million
 	memory   figures            // MB
 	first    figures            // ms
-	accounts                    // of all runs
+	accounts                    // sum of all runs
 }
 
 func (res *result) name() string {
@@ -56,7 +58,7 @@ func (res *result) name() string {
 	return res.tool.name + ", " + res.tool.hooks + " hooks"
 }
 
-// setState is finwait's first program on the tracepoint, others are all its others.
+// setState is the time of finwait's first program on the tracepoint, others that of all its other programs.
 func (res *result) setState() float64 { return res.programs[setState].median() }
 
 func (res *result) others() (sum float64) {
@@ -75,10 +77,10 @@ type report struct {
 	results       []*result
 	missing       []string
 	untraced      figures
-	empty         figures // with empty programs
-	emptyShare    figures
-	floor         figures
-	perConnection figures
+	empty         figures // rate with empty programs
+	emptyShare    figures // percent of the untraced rate
+	floor         figures // ns per run of an empty program
+	perConnection figures // transitions
 }
 
 func (r *report) String() string {
@@ -91,22 +93,23 @@ func (r *report) String() string {
 }
 
 func (r *report) machine(b *strings.Builder) {
-	fmt.Fprintf(b, "%s, %d CPUs, Linux %s, %s. ", cpuModel(), runtime.NumCPU(), release(), runtime.Version())
+	text := fmt.Sprintf("%s, %d CPUs, Linux %s, %s. ", cpuModel(), runtime.NumCPU(), release(), runtime.Version())
 	if peers, err := exec.Command("dpkg-query", "-W", "-f", "${Package} ${Version}, ", "libbpf-tools", "bpftrace").Output(); err == nil {
-		fmt.Fprintf(b, "Peers from Debian: %s. ", strings.TrimSuffix(string(peers), ", "))
+		text += fmt.Sprintf("The other tracers are Debian's: %s. ", strings.TrimSuffix(string(peers), ", "))
 	}
-	fmt.Fprintf(b, "%d rounds of %d connections with %d threads. Median, least and most.\n", r.bench.rounds, r.bench.connections, runtime.NumCPU())
+	text += fmt.Sprintf("%d rounds of %d connections with %d threads. ", r.bench.rounds, r.bench.connections, runtime.NumCPU())
+	b.WriteString(markdown.Paragraph(text + "Each figure is the median of the rounds, with the least and the most in parentheses."))
 	if r.bench.noisy > 0 {
-		fmt.Fprintf(b, "\n**%d of %d runs began while others used the CPUs: these figures are not to be relied on.**\n", r.bench.noisy, r.bench.runs)
+		b.WriteString(markdown.Paragraph(fmt.Sprintf("**%d of %d runs began while other programs used the CPUs. Do not rely on these figures.**",
+			r.bench.noisy, r.bench.runs)))
 	}
 	for _, why := range r.missing {
-		fmt.Fprintf(b, "\nNot measured: %s.\n", why)
+		b.WriteString(markdown.Paragraph("Not measured: " + why + "."))
 	}
 }
 
 func (r *report) table(b *strings.Builder) {
-	fmt.Fprintf(b, `
-| | connections/s | of untraced, %% | kernel, ns per transition | reader's CPU, s per million | peak memory, MB | first event, ms |
+	fmt.Fprintf(b, `| | connections/s | of untraced, %% | kernel, ns per transition | reader's CPU, s per million | peak memory, MB | first event, ms |
 |---|---:|---:|---:|---:|---:|---:|
 | untraced | %s | | | | | |
 | empty programs on the tracepoints that finwait uses | %s | %s | | | | |
@@ -119,11 +122,11 @@ func (r *report) table(b *strings.Builder) {
 	for _, res := range r.results {
 		fmt.Fprintf(b, "| %s | %d | %d | %d | `%s` |\n", res.name(), res.made, res.delivered, res.lost, res.tool.command())
 	}
-	fmt.Fprintf(b, "\nThe kernel passed its tracepoint %s times per connection. An empty program on it takes %s ns each time.\n",
-		r.perConnection.show(3), r.floor.show(0))
+	b.WriteString("\n" + markdown.Paragraph(fmt.Sprintf("The kernel passed the tracepoint `%s` %s times per connection. "+
+		"An empty program on that tracepoint took %s ns per run.", stateTracepoint, r.perConnection.show(3), r.floor.show(0))))
 }
 
-// parts says which of finwait's programs takes how much.
+// parts is the time of each of finwait's programs.
 func (r *report) parts(b *strings.Builder) {
 	names := make(map[string]bool)
 	var ours []*result
@@ -139,7 +142,7 @@ func (r *report) parts(b *strings.Builder) {
 	if len(ours) == 0 {
 		return
 	}
-	b.WriteString("\n| program, net ns per transition |")
+	b.WriteString("| program, net ns per transition |")
 	for _, res := range ours {
 		fmt.Fprintf(b, " %s |", res.name())
 	}
@@ -151,11 +154,12 @@ func (r *report) parts(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
+	b.WriteString("\n")
 }
 
-// targets compares medians with what is aimed at.
+// targets compares the medians with the targets.
 func (r *report) targets(b *strings.Builder) {
-	b.WriteString("\n| target | | measured | met |\n|---|---|---:|---|\n")
+	b.WriteString("| target | | measured | met |\n|---|---|---:|---|\n")
 	row := func(what string, res *result, got, want float64, unit string, atLeast bool) {
 		met, off := got <= want, got-want
 		sign := "<="
@@ -188,10 +192,10 @@ func (r *report) targets(b *strings.Builder) {
 		row("first event", res, res.first.median(), 250, "ms", false)
 		row("peak memory", res, res.memory.median(), 40, "MB", false)
 	}
-	b.WriteString("| allocations per event = 0 | text and JSON | 0 | yes: asserted by TestSinksAllocateNothing and TestResolveAllocatesNothing |\n")
+	b.WriteString("| allocations per event = 0 | text and JSON | 0 | yes: tested by TestSinksAllocateNothing and TestResolveAllocatesNothing |\n")
 }
 
-// cpuModel is what proc_cpuinfo(5) calls the CPU.
+// cpuModel is the model name of the CPU in proc_cpuinfo(5).
 func cpuModel() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -17,19 +17,20 @@ import (
 	"finwait/tracer"
 )
 
-// A tool is something that traces transitions, and how to read what it says.
+// A tool traces transitions. The fields say how to run it and how to read its output.
 type tool struct {
 	name  string
-	hooks string // finwait's set; "": the tool is another
+	hooks string // finwait's set of hooks; "" for another tool
 	argv  []string
-	// start is argv with what makes the first event appear at once. A tool that
-	// fills a buffer first is spared that where it is measured under load.
+	// start is argv with options that print the first event at once. Under load these options
+	// would slow down a tool that buffers its output.
 	start []string
-	// keep: what it prints must be kept to be counted. Of others it goes to /dev/null.
+	// keep: the output is kept, because it must be counted. Other output goes to /dev/null.
 	keep bool
-	// account says how much of what it was shown it tells of. Made is what the kernel did.
+	// account reads from the output how many transitions were delivered and lost. made is how
+	// many the kernel made.
 	account func(stdout, stderr []byte, made uint64) (accounts, error)
-	event   string // is in a line that tells of a transition
+	event   string // text in every line of a transition
 }
 
 type accounts struct{ made, delivered, lost uint64 }
@@ -39,8 +40,8 @@ const scriptName = "tcpstates.bt"
 //go:embed tcpstates.bt
 var script []byte
 
-// tools lists what can be run here, and says why the rest cannot. script is the
-// path of a bpftrace script.
+// tools lists the tools that can run here. missing says why others cannot. script is the path of
+// a bpftrace script.
 func tools(finwait, script string) (all []*tool, missing []string) {
 	for _, h := range []tracer.HookSet{tracer.HooksFentry, tracer.HooksTracepoint} {
 		if err := allowed(h); err != nil {
@@ -71,7 +72,7 @@ func tools(finwait, script string) (all []*tool, missing []string) {
 	return all, missing
 }
 
-// allowed says why this kernel does not allow the hooks, if it does not.
+// allowed returns why this kernel does not allow the hooks, or nil.
 func allowed(h tracer.HookSet) error {
 	tr, err := tracer.New(tracer.Config{Hooks: h, TotalsOnly: true})
 	if err != nil {
@@ -80,7 +81,7 @@ func allowed(h tracer.HookSet) error {
 	return tr.Close()
 }
 
-// statAccounts reads the object that finwait stat --output json prints.
+// statAccounts reads the output of finwait stat --output json.
 func statAccounts(stdout, _ []byte, made uint64) (accounts, error) {
 	var o struct {
 		Edges []struct{ Count uint64 }
@@ -101,7 +102,7 @@ func statAccounts(stdout, _ []byte, made uint64) (accounts, error) {
 
 var field = regexp.MustCompile(`(\w+)=(\d+)`)
 
-// traceAccounts reads the last line of what finwait trace says on stderr.
+// traceAccounts reads the last line of finwait trace's stderr.
 func traceAccounts(_, stderr []byte, made uint64) (accounts, error) {
 	fields := make(map[string]uint64)
 	for _, m := range field.FindAllSubmatch(stderr, -1) {
@@ -118,8 +119,8 @@ func traceAccounts(_, stderr []byte, made uint64) (accounts, error) {
 		lost: fields["ring_full"] + fields["map_full"] + fields["recursion"] + fields["unwind"]}, nil
 }
 
-// lineAccounts counts the lines that begin with the address of a socket. Others' own
-// word on what they lost is not taken: it comes as text, and not always.
+// lineAccounts counts the lines that begin with the address of a socket. Other tools' own reports
+// of losses are not used, because they are text and not always printed.
 func lineAccounts(stdout, _ []byte, made uint64) (accounts, error) {
 	a := accounts{made: made}
 	for line := range bytes.Lines(stdout) {
@@ -134,7 +135,7 @@ func lineAccounts(stdout, _ []byte, made uint64) (accounts, error) {
 	return a, nil
 }
 
-// command is what to type, for people.
+// command is the command line of the tool, for people.
 func (t *tool) command() string {
 	words := append([]string{}, t.argv...)
 	for i, w := range words {

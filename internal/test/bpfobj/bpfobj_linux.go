@@ -1,5 +1,5 @@
-// Package bpfobj tells which BPF objects a process holds, and which of them the
-// kernel still has.
+// Package bpfobj lists the BPF objects that a process holds, and those that the kernel still
+// has.
 package bpfobj
 
 import (
@@ -23,8 +23,8 @@ const (
 	Link    = "link_id"
 )
 
-// An Object is a program, a map or a link, by an id that the kernel gives again
-// only after all others.
+// An Object is a program, a map or a link, by its id. The kernel reuses an id only after all
+// others.
 type Object struct {
 	Kind string
 	ID   uint32
@@ -32,8 +32,8 @@ type Object struct {
 
 func (o Object) String() string { return fmt.Sprintf("%s %d", o.Kind, o.ID) }
 
-// Held lists the objects that a process has descriptors of, and the programs of
-// its links. What is closed meanwhile is passed over.
+// Held lists the objects that a process has descriptors of, and the programs of its links.
+// Descriptors that are closed meanwhile are skipped.
 func Held(pid int) ([]Object, error) {
 	dir := fmt.Sprintf("/proc/%d/fdinfo", pid)
 	files, err := os.ReadDir(dir)
@@ -64,10 +64,10 @@ func Held(pid int) ([]Object, error) {
 	return slices.Compact(all), nil
 }
 
-// Exists asks the kernel whether it still has an object. Programs and maps are not
-// opened for that: whoever opens a map of programs for tail calls as its last user
-// goes, and closes it, can make Linux 6.18 keep it for ever (prog_array_map_clear()
-// takes a reference for each, and schedules the work that gives it back once).
+// Exists asks the kernel whether it still has an object. It does not open programs and maps. On
+// Linux 6.18, a map of programs for tail calls can be kept for ever if it is opened while its
+// last user closes it, and then closed again: prog_array_map_clear() takes a reference each
+// time, but schedules the work that drops it once.
 func (o Object) Exists() (bool, error) {
 	var (
 		next uint32
@@ -99,8 +99,8 @@ func (o Object) Exists() (bool, error) {
 	return next == o.ID, nil
 }
 
-// Left are those of the objects that the kernel still has. It frees them some
-// time after the last user has gone.
+// Left returns the objects that the kernel still has. The kernel frees them some time after
+// their last user has ended.
 func Left(all []Object) (left []Object, err error) {
 	for _, o := range all {
 		there, err := o.Exists()

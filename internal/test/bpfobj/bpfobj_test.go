@@ -11,7 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// A map is held while it is open, and gone some time after it was closed.
+// A map is held while it is open, and freed some time after it was closed.
 func TestHeld(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes a BPF map: run it as root")

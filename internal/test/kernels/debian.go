@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// The suites that have kernels for cloud machines, which are small and have BTF.
+// The suites that have cloud kernels. Cloud kernels are small and have BTF.
 var (
 	suites         = []string{"bullseye", "bookworm", "trixie", "trixie-backports", "sid"}
 	securitySuites = []string{"bullseye-security", "bookworm-security", "trixie-security"}
@@ -25,25 +25,25 @@ var (
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// armSeries is the one series that is tested on arm64 too, which takes an emulator
-// about as long: a kernel that Debian supports for years.
+// armSeries is the one series that is also tested on arm64. Debian supports it for years. An
+// emulated arm64 machine takes about as long as an amd64 one.
 const armSeries = "6.12"
 
-// indexAge is how old the package index may get before it is read anew.
+// indexAge is how old the package index may become before it is downloaded again.
 const indexAge = 12 * time.Hour
 
-// modules are those that the tests need, in the order to load them.
+// modules are the kernel modules that the tests need, in the order of loading.
 var modules = []string{"inet_diag.ko", "tcp_diag.ko"}
 
-// A kernel is the newest version of a series that the archive has for a machine.
+// A kernel is the newest version of a series for an architecture.
 type kernel struct {
 	arch     string // as Debian and Go call it
 	series   string // 6.12
-	version  string // as uname -r says it
+	version  string // as uname -r prints it
 	packages []string
 }
 
-// name picks it: 6.12, or 6.12-arm64.
+// name is what picks the kernel on the command line: 6.12, or 6.12-arm64.
 func (k kernel) name() string {
 	if k.arch == "arm64" {
 		return k.series + "-" + k.arch
@@ -55,10 +55,10 @@ func (k kernel) String() string {
 	return strings.TrimSuffix(k.version, "-cloud-"+k.arch) + " " + k.arch
 }
 
-// An archive is Debian's, with a package index that is kept apart from the host's.
+// An archive is Debian's archive, with a package index apart from the host's.
 type archive struct{ dir string }
 
-// openArchive reads the index of all suites, from the mirror that the host's own apt uses.
+// openArchive reads the index of all suites from the mirror of the host's apt.
 func openArchive(dir string) (*archive, error) {
 	a := &archive{dir}
 	for _, sub := range []string{"apt/lists/partial", "apt/cache/archives/partial"} {
@@ -88,7 +88,7 @@ func openArchive(dir string) (*archive, error) {
 		fmt.Fprintf(&sources, "deb [arch=amd64,arm64 signed-by=%s] %s %s main\n", keyring, mirror[label], suite)
 	}
 	stamp := filepath.Join(dir, "apt/updated")
-	read, _ := os.ReadFile(a.sources()) // none: nothing has been read yet
+	read, _ := os.ReadFile(a.sources()) // an error means that no index has been read yet
 	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < indexAge && string(read) == sources.String() {
 		return a, nil
 	}
@@ -103,7 +103,7 @@ func openArchive(dir string) (*archive, error) {
 
 func (a *archive) sources() string { return filepath.Join(a.dir, "apt/sources.list") }
 
-// apt is a command of apt's that sees this index instead of the host's.
+// apt returns a command of apt that uses this index instead of the host's.
 func (a *archive) apt(name string, args ...string) *exec.Cmd {
 	options := []string{
 		"-q",
@@ -120,12 +120,12 @@ func (a *archive) apt(name string, args ...string) *exec.Cmd {
 	return exec.Command(name, append(options, args...)...)
 }
 
-// A kernel's package, as in linux-image-6.1.0-56-cloud-amd64. From 6.19 on the
-// image is in linux-binary, the modules are in linux-modules, and linux-image is empty.
+// packageName matches the packages of a kernel, such as linux-image-6.1.0-56-cloud-amd64. From
+// 6.19 on linux-binary has the image, linux-modules has the modules, and linux-image is empty.
 var packageName = regexp.MustCompile(`^linux-(image|binary|modules)-((\d+\.\d+)\.\d\S*-cloud-(amd64|arm64))(?::\w+)? `)
 
-// kernels lists the newest kernel of each series that the archive has, oldest
-// series first; for arm64 only the one of armSeries, last.
+// kernels lists the newest kernel of each series, oldest series first. The only arm64 kernel,
+// that of armSeries, is the last.
 func (a *archive) kernels() ([]kernel, error) {
 	list, err := output(a.apt("apt-cache", "search", "--names-only", `^linux-(image|binary|modules)-.*-cloud-(amd64|arm64)$`))
 	if err != nil {
@@ -164,12 +164,12 @@ func newest(list string) []kernel {
 
 var number = regexp.MustCompile(`\d+`)
 
-// compareVersions goes by the numbers in them, from left to right.
+// compareVersions compares the numbers in two versions, from left to right.
 func compareVersions(a, b string) int {
 	numbers := func(s string) (list []int) {
 		s, _, _ = strings.Cut(s, "-cloud-")
 		for _, digits := range number.FindAllString(s, -1) {
-			n, _ := strconv.Atoi(digits) // digits are a number
+			n, _ := strconv.Atoi(digits) // digits always parse
 			list = append(list, n)
 		}
 		return list
@@ -177,8 +177,8 @@ func compareVersions(a, b string) int {
 	return slices.Compare(numbers(a), numbers(b))
 }
 
-// fetch downloads and unpacks a kernel, once, and returns the directory that
-// holds its vmlinuz, those modules that its packages have, and a shell for its machine.
+// fetch downloads and unpacks a kernel, unless that has been done. It returns the directory
+// with vmlinuz, the modules, and busybox.
 func (a *archive) fetch(k kernel) (string, error) {
 	dir := filepath.Join(a.dir, k.version)
 	if _, err := os.Stat(filepath.Join(dir, "busybox")); err == nil {
@@ -215,12 +215,12 @@ func (a *archive) fetch(k kernel) (string, error) {
 		return "", err
 	}
 	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err // another run may have been faster
+		return "", err // another run may have made the directory
 	}
 	return dir, nil
 }
 
-// unpack takes out of a package the few files that are needed.
+// unpack extracts the needed files of a package.
 func unpack(deb, dir string) error {
 	files, err := output(exec.Command("dpkg-deb", "--fsys-tarfile", deb))
 	if err != nil {
@@ -260,7 +260,7 @@ func unpack(deb, dir string) error {
 	}
 }
 
-// output runs a command; what it says of its failure is the error.
+// output runs a command and returns its stdout. The error has its stderr.
 func output(cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

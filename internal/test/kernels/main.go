@@ -1,5 +1,5 @@
-// Command kernels runs the live-kernel tests on Debian's cloud kernels, each in
-// a virtual machine without hardware support, so that it works anywhere.
+// Command kernels runs the live tests on Debian's cloud kernels. Each kernel runs in a virtual
+// machine without hardware support, so that the command works on any host.
 package main
 
 import (
@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -19,11 +18,11 @@ import (
 	"finwait/tracer"
 )
 
-// atOnce is how many machines run side by side: one more than two CPUs can run,
-// since each waits for something a fifth of the time.
+// atOnce is how many machines run at the same time. It is one more than the two CPUs of a
+// host, because each machine waits a fifth of the time.
 const atOnce = 3
 
-// required are the series that must be there: Debian supports them for years.
+// required are the series that must exist, because Debian supports them for years.
 var required = []string{"6.1", "6.12", armSeries + "-arm64"}
 
 func main() {
@@ -60,10 +59,8 @@ func main() {
 
 // test runs the tests on the kernels of the picked series.
 func test(ctx context.Context, picked []string, run string) ([]*result, error) {
-	for _, tool := range []string{"qemu-system-x86_64", "qemu-system-aarch64", "dpkg-deb", "xz", "apt-get"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("no %s: apt-get install qemu-system-x86 qemu-system-arm xz-utils", tool)
-		}
+	if err := lookForTools(picked); err != nil {
+		return nil, err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -122,8 +119,8 @@ func test(ctx context.Context, picked []string, run string) ([]*result, error) {
 	return results, os.RemoveAll(logs)
 }
 
-// choose gives the kernels of the picked series, by default of all, and the
-// series that should be there but are not.
+// choose returns the kernels of the picked series, by default of all series. missing are the
+// picked or required series that the archive does not have.
 func choose(available []kernel, picked []string) (chosen []kernel, missing []string) {
 	want := picked
 	if len(want) == 0 {
@@ -141,7 +138,7 @@ func choose(available []kernel, picked []string) (chosen []kernel, missing []str
 	return chosen, missing
 }
 
-// run boots the kernel and judges what came out.
+// run boots the kernel and reads the results of the tests.
 func (r *result) run(ctx context.Context, arch *archive, userland []file, tests, log string) {
 	dir, err := arch.fetch(r.kernel)
 	if err != nil {
@@ -154,7 +151,7 @@ func (r *result) run(ctx context.Context, arch *archive, userland []file, tests,
 	}
 	r.err = r.boot(ctx, dir, userland, job, tests, log)
 	if errors.Is(r.err, errStopped) {
-		// The emulator corrupts a register now and then (processor()).
+		// The emulator sometimes corrupts a register (machine()).
 		r.again = true
 		r.err = r.boot(ctx, dir, userland, job, tests, log+"-again")
 	}

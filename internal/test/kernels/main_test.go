@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What apt-cache search prints, with all that should not be taken for a newer kernel.
+// listing is output of apt-cache search. Some of its packages must not be taken for a newer kernel.
 const listing = `linux-image-6.1-cloud-amd64 - Linux for x86-64 cloud (meta-package)
 linux-image-6.1.0-0.deb11.52-cloud-amd64 - Linux 6.1 for x86-64 cloud (signed)
 linux-image-6.1.0-9-cloud-amd64 - Linux 6.1 for x86-64 cloud (signed)
@@ -40,7 +40,7 @@ func TestNewestOfEachSeries(t *testing.T) {
 	}
 }
 
-// What failed must pass twice to have passed, and is named even so.
+// A test that failed must pass twice to count as passed, and is listed all the same.
 func TestFailedOncePassedTwice(t *testing.T) {
 	const (
 		first = "\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.00s)\n\x16=== RUN   TestB\n\x16--- PASS: TestB (0.00s)\n\x16FAIL\n"
@@ -67,7 +67,7 @@ func TestFailedOncePassedTwice(t *testing.T) {
 	}
 }
 
-// A machine that says nothing has not passed.
+// A machine that prints nothing has not passed.
 func TestOnlyTheExitMarkPasses(t *testing.T) {
 	for _, out := range []string{"", "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.00s)\nPASS\n"} {
 		if err := new(result).judgeTests(out); err == nil {

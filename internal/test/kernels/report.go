@@ -11,29 +11,30 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/test/markdown"
 	"finwait/tracer"
 )
 
 // errStopped: the kernel panicked, or the emulator did.
 var errStopped = errors.New("the machine stopped before the tests had ended")
 
-// A result is what came of one kernel.
+// A result is the outcome of one kernel.
 type result struct {
 	kernel  kernel
 	sets    []outcome
 	costs   map[string]string // program -> instructions that the verifier looked at
-	refusal string            // what finwait said of a kernel that is too old
-	again   bool              // it is that of a second boot, as the machine had stopped
+	refusal string            // finwait's error on a kernel that is too old
+	again   bool              // the result is that of a second boot, because the machine stopped in the first
 	err     error
 	took    time.Duration
 }
 
-// An outcome is that of the tests with one set of hooks, or, without one, of what comes before.
+// An outcome counts the tests with one set of hooks. hooks is empty for the tests before these.
 type outcome struct {
 	hooks   string
 	passed  int
 	failed  []string
-	again   []string          // failed, and passed twice after that
+	again   []string          // tests that failed once and then passed twice
 	skipped map[string]string // test -> reason
 }
 
@@ -78,8 +79,8 @@ func (r *result) summary() string {
 
 var exitMark = regexp.MustCompile(`(?m)^exit status (\d+)$`)
 
-// judgeRefusal wants finwait to have ended by itself, with a sentence that
-// names what the kernel lacks.
+// judgeRefusal checks that finwait ended by itself, with an error that names what the
+// kernel lacks.
 func (r *result) judgeRefusal(out string) error {
 	exit := exitMark.FindStringSubmatch(out)
 	if exit == nil || exit[1] != "1" {
@@ -130,8 +131,8 @@ func (r *result) judgeTests(out string) error {
 	return nil
 }
 
-// judgeSet judges one set of hooks. A test that failed and passed when it was run
-// again has passed, but is named.
+// judgeSet counts the tests of one set of hooks. A test that failed once and then passed
+// twice counts as passed, and is listed in outcome.again.
 func (r *result) judgeSet(hooks, out string) (outcome, error) {
 	o, err := r.judgeRun(hooks, again.ReplaceAllString(out, ""))
 	if err != nil {
@@ -189,7 +190,7 @@ func (r *result) judgeRun(hooks, out string) (outcome, error) {
 	return o, nil
 }
 
-// table is one line for each kernel and set of hooks.
+// table has one row for each kernel and set of hooks.
 func table(results []*result) string {
 	var b strings.Builder
 	b.WriteString("| kernel | hooks | passed | failed | skipped |\n|---|---|---:|---:|---:|\n")
@@ -207,7 +208,7 @@ func table(results []*result) string {
 	return b.String()
 }
 
-// costs is one line for each program.
+// costs has one row for each program.
 func costs(results []*result) string {
 	names := make(map[string]bool)
 	var tested []*result
@@ -235,20 +236,20 @@ func costs(results []*result) string {
 	return b.String()
 }
 
-// repeats lists what failed at first.
+// repeats lists the tests that failed once and then passed.
 func repeats(results []*result) string {
 	var b strings.Builder
 	for _, r := range results {
 		for _, o := range r.sets {
 			for _, test := range o.again {
-				fmt.Fprintf(&b, "- %s, %s: %s\n", r.kernel, o.hooks, test)
+				b.WriteString(markdown.Item(fmt.Sprintf("%s, %s: %s", r.kernel, o.hooks, test)))
 			}
 		}
 	}
 	return b.String()
 }
 
-// skips lists why tests were left out, and on which kernels.
+// skips lists why tests were skipped, and on which kernels.
 func skips(results []*result) string {
 	where := make(map[string][]string)
 	for _, r := range results {
@@ -264,7 +265,7 @@ func skips(results []*result) string {
 	}
 	var b strings.Builder
 	for _, claim := range slices.Sorted(maps.Keys(where)) {
-		fmt.Fprintf(&b, "- %s (%s)\n", claim, strings.Join(where[claim], ", "))
+		b.WriteString(markdown.Item(fmt.Sprintf("%s (%s)", claim, strings.Join(where[claim], ", "))))
 	}
 	return b.String()
 }
@@ -272,50 +273,44 @@ func skips(results []*result) string {
 // document is docs/kernels.md.
 func document(results []*result) string {
 	var b strings.Builder
-	b.WriteString(`# Kernels that finwait is tested on
-
-Written by ` + "`make docs-kernels`" + `: Debian's cloud kernels, the newest of every series that
-Debian's mirror had for amd64 and one for arm64, each booted in QEMU without
-hardware support, on two CPUs that take turns. The tests are those of internal/test/live
-in short mode: the 60 seconds of a TIME_WAIT are not waited for, and of filters one of
-a kind is tried. What no hook of minisocks has part in (filters, groups, opening and
-closing a tracer, a full ring buffer) is tried with one set of hooks, and that nothing leaks
-with none. The tests on the running kernel do all of it.
-
-`)
+	b.WriteString("# Kernels that finwait is tested on\n\n")
+	b.WriteString(markdown.Paragraph("`make docs-kernels`" + ` writes this document. It boots Debian's cloud
+		kernels in QEMU, without hardware support: the newest kernel of each series that Debian's mirror
+		has for amd64, and one for arm64. The two CPUs of a machine take turns on one CPU of the host.`))
+	b.WriteString(markdown.Paragraph(`The tests are those of internal/test/live in short mode. Short mode does
+		not wait for the 60 seconds of a TIME_WAIT, and tries one filter of each kind. Tests that do not
+		depend on the hooks of minisocks (filters, groups, opening and closing a tracer, a full ring
+		buffer) run with one set of hooks only. The test that nothing leaks does not run here. On the
+		running kernel all tests run in full.`))
 	b.WriteString(table(results))
 	if s := skips(results); s != "" {
 		b.WriteString("\nSkipped:\n\n" + s)
 	}
 	if s := repeats(results); s != "" {
-		b.WriteString("\nFailed once, and passed twice after that, as an emulated machine can stand still for longer than any test waits:\n\n" + s)
+		b.WriteString("\n" + markdown.Paragraph(`These tests failed once and then passed twice. An emulated machine
+			can stand still for longer than any test waits.`) + s)
 	}
 	for _, r := range results {
 		if r.refusal != "" {
-			fmt.Fprintf(&b, "\nOn %s finwait refuses to start, and says why:\n\n    %s\n", r.kernel.series, r.refusal)
+			fmt.Fprintf(&b, "\nOn %s finwait refuses to start and says why:\n\n    %s\n", r.kernel.series, r.refusal)
 		}
 	}
-	b.WriteString(`
-## What is argued, not tested
-
-The oldest kernel that finwait is meant for is ` + tracer.MinimumKernel + `, and Debian has none between 5.10 and
-6.1. That it runs there follows from what it uses: socket storage in tracing programs
-and bpf_get_current_task_btf() (5.11), socket cookies there and memory arguments
-of global functions (5.12), atomic instructions (5.12), iter/tcp (5.9), the ring
-buffer (5.8), fentry (5.5). bpf_get_func_ret() (5.17) is not used: a value that a function
-returns is read where BTF says that its arguments end. Structs that were different
-then are in bpf/compat.h, and are chosen by the kernel's BTF. What a program costs the
-verifier there is not known; below is what it costs elsewhere.
-
-On arm64 the atomic instructions came to the JIT with 5.18, tail calls in programs
-that have functions with 6.0, and fentry with 6.4
-(2aa6ac03516d, "arm64: ftrace: Add direct call support").
-
-## What the verifier looks at
-
-How many instructions the kernel's verifier looked at to accept each program, with the totals, which finwait trace leaves out. Its limit is one million.
-
-`)
+	b.WriteString("\n## What is argued, not tested\n\n")
+	b.WriteString(markdown.Paragraph("The oldest kernel that finwait is meant for is " + tracer.MinimumKernel + `.
+		Debian has no kernel between 5.10 and 6.1, so it is not tested. That finwait runs there follows
+		from the features that it uses: fentry (5.5), the ring buffer (5.8), iter/tcp (5.9), socket
+		storage in tracing programs and bpf_get_current_task_btf() (5.11), and socket cookies in tracing
+		programs, memory arguments of global functions and atomic instructions (5.12). finwait does not
+		use bpf_get_func_ret() (5.17): it reads a function's return value from where BTF says that the
+		arguments end. bpf/compat.h has the structs that were different then, and the kernel's BTF chooses
+		between them. The cost for the verifier of these kernels is not known.`))
+	b.WriteString(markdown.Paragraph(`On arm64 the JIT has atomic instructions from 5.18 on, and tail calls in
+		programs with functions from 6.0 on. arm64 has fentry from 6.4 on (2aa6ac03516d, "arm64: ftrace:
+		Add direct call support").`))
+	b.WriteString("## What the verifier looks at\n\n")
+	b.WriteString(markdown.Paragraph(`The table shows how many instructions the kernel's verifier looked at to
+		accept each program. The programs include the totals, which finwait trace leaves out. The
+		verifier's limit is one million.`))
 	b.WriteString(costs(results))
 	return b.String()
 }

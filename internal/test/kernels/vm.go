@@ -15,14 +15,14 @@ import (
 //go:embed init.sh
 var initScript []byte
 
-// The time that a machine may take: for its job, or for the tests of one set of
-// hooks, and for all, booting included.
+// jobLimit is for the tests of one set of hooks, or for any other job. vmLimit is for
+// everything that a machine does, including its boot.
 const (
 	jobLimit = 240 * time.Second
 	vmLimit  = 780 * time.Second
 )
 
-// A file of an initramfs.
+// A file is a file of an initramfs.
 type file struct {
 	name string
 	mode uint32
@@ -52,7 +52,7 @@ func pack(files []file) []byte {
 	return b.Bytes()
 }
 
-// userland builds the programs that run in the machines, statically.
+// userland builds the static programs that run in the machines.
 func userland(arch string) ([]file, error) {
 	tmp, err := os.MkdirTemp("", "finwait-")
 	if err != nil {
@@ -82,34 +82,35 @@ func userland(arch string) ([]file, error) {
 	return files, nil
 }
 
-// machine is what to emulate: its console is for the kernel, and what the job
-// prints goes to a port of its own.
+// machine returns the emulator of a kernel, and its arguments. The kernel prints to the console,
+// and the job to another serial port.
 func machine(k kernel, console, result string) (qemu, cmdline string, args []string) {
 	if k.arch == "arm64" {
-		return "qemu-system-aarch64", "console=ttyAMA0 RESULT=hvc0", []string{
-			"-machine", "virt", "-cpu", "max,pauth=off,sve=off", // what takes an emulator longest
+		return emulators[k.arch].program, "console=ttyAMA0 RESULT=hvc0", []string{
+			"-machine", "virt", "-cpu", "max,pauth=off,sve=off", // these features are the slowest to emulate
 			"-serial", "file:" + console,
 			"-device", "virtio-serial-pci", "-chardev", "file,id=result,path=" + result, "-device", "virtconsole,chardev=result",
 		}
 	}
-	// cmpxchg16b goes wrong now and then, up to a panic of the kernel, so leave it
-	// out; but from 6.19 on BPF can keep nothing about a socket without it, as
-	// kmalloc_nolock() returns nothing then.
-	// The rest takes an emulator long: page tables of five levels, copies of single
-	// bytes, a lock on user memory, more to keep of each task.
+	// The emulation of cmpxchg16b sometimes fails, and can panic the kernel, so it is left
+	// out. From 6.19 on it is needed: without it kmalloc_nolock() returns nothing, and BPF can
+	// keep no data about a socket.
+	// The other features are slow to emulate: page tables of five levels (la57), copies of
+	// single bytes (erms), protection of user memory (smap), more state of each task (avx,
+	// xsave).
 	cpu := "max,-la57,-erms,-smap,-avx,-xsave"
 	if compareVersions(k.series, "6.18") < 0 {
 		cpu += ",-cx16"
 	}
-	return "qemu-system-x86_64", "console=ttyS0 RESULT=ttyS1", []string{
+	return emulators[k.arch].program, "console=ttyS0 RESULT=ttyS1", []string{
 		"-cpu", cpu, "-serial", "file:" + console, "-serial", "file:" + result,
 	}
 }
 
-// boot runs a job on a kernel in a virtual machine and returns what it printed.
-// The emulator runs anywhere, and as slowly. Its two CPUs take turns on one of the
-// host's: side by side each waits for the other most of the time, and one that
-// comes upon code while the other patches it can panic the kernel (Oops: int3).
+// boot runs a job on a kernel in a virtual machine and returns what the job printed.
+// The two emulated CPUs take turns on one CPU of the host. On two CPUs of the host each would
+// wait for the other most of the time. A CPU that runs code while the other patches it can
+// also panic the kernel (Oops: int3).
 func boot(ctx context.Context, k kernel, dir string, userland []file, job, run, log string) (string, error) {
 	files := slices.Clone(userland)
 	shell, err := os.ReadFile(filepath.Join(dir, "busybox"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
@@ -26,22 +27,22 @@ func waitAll(t *testing.T, wait []func() error) {
 	}
 }
 
-// Every way to count in which the kernel has a counter for, in three namespaces,
-// one of which is removed half-way: the kernel's counters and the totals say the same.
+// The kernel's counters and the totals agree, for every counter that is compared, in three
+// namespaces. One namespace is removed before the second snapshot.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, auditOnce)
 }
 
-// auditOnce says what was lost, if anything was.
+// auditOnce returns what was lost, or "".
 func auditOnce(t *testing.T) string {
 	t.Helper()
-	stays, changes, goes := testnet.NewNS(t), testnet.NewNS(t), testnet.NewNS(t)
+	stays, changes, goes := sandbox.New(t), sandbox.New(t), sandbox.New(t)
 	inhabit(t, stays)
 	inhabit(t, changes)
 	leave := inhabit(t, goes)
-	// Half of their lives is not in the span.
-	old, half := stays.Pair(testnet.Families[0]), stays.Pair(testnet.Families[0])
+	// These connections begin before the first snapshot.
+	old, half := stays.Pair(sandbox.Families[0]), stays.Pair(sandbox.Families[0])
 	half.Client.ShutdownWrite()
 	half.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 
@@ -57,7 +58,7 @@ func auditOnce(t *testing.T) string {
 
 	many := loadTotal
 	var wait []func() error
-	for _, ns := range []*testnet.NS{stays, changes, goes} {
+	for _, ns := range []*sandbox.NS{stays, changes, goes} {
 		wait = append(wait, startWorker(t, ns, strconv.Itoa(many)).Wait)
 	}
 	old.Client.Close()
@@ -87,7 +88,7 @@ func auditOnce(t *testing.T) string {
 	if n := st.Lost.Recursion; n > 0 {
 		return fmt.Sprintf("%d transitions were lost", n)
 	}
-	for name, ns := range map[string]*testnet.NS{"stays": stays, "changes": changes} {
+	for name, ns := range map[string]*sandbox.NS{"stays": stays, "changes": changes} {
 		for _, r := range seen[ns.Inode] {
 			if r.Verdict != audit.Agrees {
 				t.Errorf("%s: %+v", name, r)
@@ -104,15 +105,15 @@ func auditOnce(t *testing.T) string {
 			t.Errorf("%s: none, so this tests nothing", counter)
 		}
 	}
-	// Its number may have been given to another test's namespace, which has counters.
+	// The kernel may have given its inode number to another test's namespace, which has counters.
 	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained {
 		t.Errorf("the namespace that was removed: %+v", seen[goes.Inode])
 	}
 	return ""
 }
 
-// waitPort waits until the socket of a local port is in a state, as the kernel says.
-func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
+// waitPort waits until the kernel has a socket of a local port in a state.
+func waitPort(t *testing.T, ns *sandbox.NS, port uint16, s tracer.State) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ns.PortStates(port)[uint8(s)] == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -121,11 +122,11 @@ func waitPort(t *testing.T, ns *testnet.NS, port uint16, s tracer.State) {
 	}
 }
 
-// variety makes connections that move every counter.
-func variety(t *testing.T, ns *testnet.NS) {
+// variety makes connections that change every counter.
+func variety(t *testing.T, ns *sandbox.NS) {
 	t.Helper()
-	for _, f := range testnet.Families {
-		refused := ns.Socket(f).TryConnect(testnet.At(f, 9))
+	for _, f := range sandbox.Families {
+		refused := ns.Socket(f).TryConnect(sandbox.At(f, 9))
 		isErrno(t, refused, unix.ECONNREFUSED)
 
 		reset := ns.Pair(f)
@@ -141,9 +142,9 @@ func variety(t *testing.T, ns *testnet.NS) {
 		reused.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
 		reused.Server.Close()
 	}
-	// connect() takes a TIME_WAIT over that is older than a second, by timestamps.
-	f := testnet.Families[0]
-	listener := ns.Socket(f).Bind(5000).Listen() // no ports that the workers were given
+	// connect() reuses a TIME_WAIT whose last timestamp is more than a second old.
+	f := sandbox.Families[0]
+	listener := ns.Socket(f).Bind(5000).Listen() // a port that no worker has
 	ns.Sysctl("tcp_tw_reuse", "1")
 	ns.Sysctl("ip_local_port_range", "4000 4000")
 	client := ns.Socket(f).Connect(listener.Local)
@@ -156,14 +157,14 @@ func variety(t *testing.T, ns *testnet.NS) {
 	ns.Socket(f).Connect(listener.Local)
 	ns.Sysctl("ip_local_port_range", "4100 4200")
 
-	// An abort asks for no TIME_WAIT, so none is refused.
+	// An abort needs no TIME_WAIT, so it is not counted as an overflow.
 	ns.Sysctl("tcp_max_tw_buckets", "1")
 	aborted := ns.Pair(f)
 	aborted.Client.ShutdownWrite()
 	aborted.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 	aborted.Client.Reset()
 
-	// No room for one more.
+	// There is no room for another TIME_WAIT.
 	q := ns.Pair(f)
 	q.Client.Close()
 	q.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +14,7 @@ import (
 
 // The four-way close, client first.
 func TestClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 
 		began := now()
@@ -37,7 +37,7 @@ func TestClose(t *testing.T) {
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", reason)
 		client.owned(t, tracer.RoleClient)
 
-		// From our close() to the peer's FIN there are FIN_WAIT_1 and FIN_WAIT_2.
+		// FIN_WAIT_1 and FIN_WAIT_2 last from our close() to the peer's FIN.
 		one, two := client.leaving(t, tracer.FinWait1), client.leaving(t, tracer.FinWait2)
 		off := blur(t, two)
 		within(t, "FIN_WAIT_1 + FIN_WAIT_2", one.Duration+two.Duration, answered-closed-off, over-began+off)
@@ -61,16 +61,9 @@ func TestClose(t *testing.T) {
 	})
 }
 
-func within(t testing.TB, what string, d, least, most time.Duration) {
-	t.Helper()
-	if d < least || d > most {
-		t.Errorf("%s lasted %v; by the test's own clock %v to %v", what, d, least, most)
-	}
-}
-
-// A descriptor that is held keeps a full socket in FIN_WAIT_2.
+// An open descriptor keeps a full socket in FIN_WAIT_2.
 func TestHalfClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.ShutdownWrite()
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
@@ -96,10 +89,10 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// close() after shutdown() sets the state anew that is there already: no
-// transition, and the time in that state goes on.
+// close() after shutdown() sets the state that the socket is in already. That is no transition,
+// and the time in the state goes on.
 func TestShutdownThenClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
 		one, two := ns.Pair(f), ns.Pair(f)
 		one.Server.DropIncoming(false) // keeps the client in FIN_WAIT_1
@@ -113,7 +106,7 @@ func TestShutdownThenClose(t *testing.T) {
 		closed := now()
 		one.Server.LetIncoming()
 
-		for _, p := range []*testnet.Pair{one, two} {
+		for _, p := range []*sandbox.Pair{one, two} {
 			c := r.chain(p.Client.Cookie)
 			c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonExpired)
 			c.owned(t, tracer.RoleClient)
@@ -131,9 +124,9 @@ func TestShutdownThenClose(t *testing.T) {
 	})
 }
 
-// Both FINs cross: each end gets the other's before its own is acknowledged.
+// Both FINs cross: each end receives the peer's FIN before the ACK of its own.
 func TestSimultaneousClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		a, b := p.Client, p.Server
 		aSeq, bSeq := a.Sequence(), b.Sequence()
@@ -141,9 +134,9 @@ func TestSimultaneousClose(t *testing.T) {
 		b.DropIncoming(true)
 		a.ShutdownWrite()
 		b.ShutdownWrite()
-		// The FINs as they were sent, late.
-		ns.Send(b.Local, a.Local, testnet.FIN|testnet.ACK, bSeq, aSeq)
-		ns.Send(a.Local, b.Local, testnet.FIN|testnet.ACK, aSeq, bSeq)
+		// The same FINs arrive late.
+		ns.Send(b.Local, a.Local, sandbox.FIN|sandbox.ACK, bSeq, aSeq)
+		ns.Send(a.Local, b.Local, sandbox.FIN|sandbox.ACK, aSeq, bSeq)
 		a.WaitState(unix.BPF_TCP_CLOSING)
 		b.WaitState(unix.BPF_TCP_CLOSING)
 		a.LetIncoming()
@@ -164,9 +157,9 @@ func TestSimultaneousClose(t *testing.T) {
 	})
 }
 
-// The peer never closes: FIN_WAIT_2 of an orphan ends by tcp_fin_timeout.
+// The peer never closes, and tcp_fin_timeout ends the FIN_WAIT_2 of an orphan.
 func TestOrphanTimesOut(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_fin_timeout", "1")
 		p := ns.Pair(f)
 		p.Client.Close()
@@ -181,7 +174,7 @@ func TestOrphanTimesOut(t *testing.T) {
 }
 
 func TestResetInFinWait2(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
 		r.orphan(p.Client)
@@ -197,8 +190,8 @@ func TestResetInFinWait2(t *testing.T) {
 	})
 }
 
-// rstReason is what an RST in FIN_WAIT_2 ends with. A socket that a process had
-// locked as its FIN was acknowledged stays a full one (tcp_rcv_state_process()).
+// rstReason is the reason that an RST in FIN_WAIT_2 gives. If a process had the socket locked
+// when its FIN was acknowledged, the socket stays a full one (tcp_rcv_state_process()).
 func rstReason(c chain) tracer.Reason {
 	if c.last().Source == tracer.SourceSocket {
 		return tracer.ReasonReset
@@ -207,7 +200,7 @@ func rstReason(c chain) tracer.Reason {
 }
 
 func TestResetInTimeWait(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		seq := p.Server.Sequence()
 		p.Client.Close()
@@ -217,7 +210,7 @@ func TestResetInTimeWait(t *testing.T) {
 		began := now()
 		time.Sleep(50 * time.Millisecond)
 		slept := now() - began
-		ns.Send(p.Listener.Local, p.Client.Local, testnet.RST, seq+1, 0) // +1: the FIN
+		ns.Send(p.Listener.Local, p.Client.Local, sandbox.RST, seq+1, 0) // +1: the FIN
 
 		client := r.chain(p.Client.Cookie)
 		client.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonRSTReceived)
@@ -227,9 +220,9 @@ func TestResetInTimeWait(t *testing.T) {
 	})
 }
 
-// The peer goes on sending after our close: we answer with an RST.
+// The peer sends data after our close, and we answer with an RST.
 func TestDataAfterClose(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Close()
 		r.orphan(p.Client)
@@ -240,10 +233,10 @@ func TestDataAfterClose(t *testing.T) {
 	})
 }
 
-// The same while the socket is still a full one, in FIN_WAIT_1: sk_err says
-// ECONNRESET as if an RST had come.
+// Data arrive while the socket is still a full one, in FIN_WAIT_1. Then sk_err is ECONNRESET, as
+// if an RST had arrived.
 func TestDataAfterCloseInFinWait1(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Server.DropIncoming(false) // our FIN is not acknowledged
 		p.Client.Close()
@@ -253,13 +246,13 @@ func TestDataAfterCloseInFinWait1(t *testing.T) {
 	})
 }
 
-// tcp_max_tw_buckets=0: no TIME_WAIT is held, and none is claimed.
+// With tcp_max_tw_buckets=0 there is no TIME_WAIT, and none is reported.
 func TestTimeWaitOverflow(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		before := ns.Counter("TcpExt.TCPTimeWaitOverflow")
 		p := ns.Pair(f)
-		// With close() the ACK could meet a socket that is locked: that stays a full one.
+		// With close() the socket could be locked when the ACK arrives, and stay a full one.
 		p.Client.ShutdownWrite()
 		p.Client.WaitState(unix.BPF_TCP_FIN_WAIT2)
 		p.Server.Close()
@@ -272,9 +265,9 @@ func TestTimeWaitOverflow(t *testing.T) {
 	})
 }
 
-// The last ACK is lost: the peer sends its FIN again, and each starts TIME_WAIT anew.
+// The last ACK is lost. The peer retransmits its FIN, and each FIN starts TIME_WAIT again.
 func TestRetransmittedFIN(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		const again = 3
 		p := ns.Pair(f)
 		p.Client.Close()
@@ -294,7 +287,7 @@ func TestRetransmittedFIN(t *testing.T) {
 		if last.Rearms != sent && !(late && last.Rearms < sent) {
 			t.Errorf("%d re-arms, but the peer sent its FIN %d times again", last.Rearms, sent)
 		}
-		// The peer's timer doubles from 200 ms on (RFC 6298): the third came 1.4 s after the first.
+		// The peer's timer doubles from 200 ms on (RFC 6298): the third FIN came 1.4 s after the first.
 		if reason == tracer.ReasonExpired && last.Precision == tracer.PrecisionExact && last.Duration < time.Minute+time.Second {
 			t.Errorf("TIME_WAIT lasted %v although it was started again", last.Duration)
 		}
@@ -302,7 +295,7 @@ func TestRetransmittedFIN(t *testing.T) {
 }
 
 func TestLingerZero(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		p.Client.Reset()
 		client := r.chain(p.Client.Cookie)

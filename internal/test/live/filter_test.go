@@ -3,7 +3,6 @@
 package live_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,29 +13,28 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/netns"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
-// Each filter lets through what it should, whole, and counts the rest.
+// Each filter passes the right transitions, unchanged, and counts the others.
 func TestFilters(t *testing.T) {
 	t.Parallel()
-	v4, v6 := testnet.Families[0], testnet.Families[1]
+	v4, v6 := sandbox.Families[0], sandbox.Families[1]
 	const wanted, other = 50001, 50002
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	ns.Sysctl("ip_local_port_range", "40000 40003")
-	elsewhere := testnet.NewNS(t)
+	elsewhere := sandbox.New(t)
 	inhabit(t, ns)
 	inhabit(t, elsewhere)
 
-	// The connections of every case: one to each port in the namespace, one of
-	// IPv6, one in another namespace, each reset at once.
+	// Every case has these connections: one to each port in the namespace, one of IPv6, and
+	// one in another namespace. Each is reset at once.
 	type conn struct {
-		ns   *testnet.NS
-		f    testnet.Family
+		ns   *sandbox.NS
+		f    sandbox.Family
 		port uint16
 	}
 	conns := map[string]conn{
@@ -45,7 +43,7 @@ func TestFilters(t *testing.T) {
 		"v6":        {ns, v6, wanted},
 		"elsewhere": {elsewhere, v4, other},
 	}
-	listeners := make(map[string]*testnet.Sock)
+	listeners := make(map[string]*sandbox.Sock)
 	for name, c := range conns {
 		listeners[name] = c.ns.Socket(c.f).Bind(c.port).Listen()
 	}
@@ -78,13 +76,13 @@ func TestFilters(t *testing.T) {
 	}
 	for name, c := range cases {
 		if testing.Short() && name != "comm" {
-			continue // an emulated machine takes its time to load, and the rest is no matter of the kernel
+			continue // loading is slow on an emulated machine, and these cases do not depend on the kernel
 		}
 		kept := newRecorder(t)
 		tr := start(t, tracer.Config{Filter: c.filter}, kept)
 		ends := make(map[uint64]string)
 		for name, cn := range conns {
-			client := cn.ns.Socket(cn.f).Connect(testnet.At(cn.f, cn.port))
+			client := cn.ns.Socket(cn.f).Connect(sandbox.At(cn.f, cn.port))
 			server := listeners[name].Accept()
 			ends[client.Cookie], ends[server.Cookie] = name+" client", name+" server"
 			client.Reset()
@@ -118,12 +116,12 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// connect() fires CLOSED -> SYN_SENT before it has a port; a filter on the
-// port that it then gets still shows it, and dates it right.
+// CLOSED -> SYN_SENT happens before connect() has chosen a port. A filter of that port still
+// shows the transition, with its right time.
 func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	ns.Sysctl("ip_local_port_range", "40000 40000")
 	listener := ns.Socket(f).Bind(50000).Listen()
 	for port, want := range map[uint16]string{40000: clientOpen + " CLOSED", 40001: ""} {
@@ -156,11 +154,11 @@ func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 	}
 }
 
-// Filters of single transitions.
+// Filters of states and durations pass single transitions.
 func TestTransitionFilters(t *testing.T) {
 	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
 	run := func(filter tracer.Filter) chain {
 		filter.NetNS = []uint32{ns.Inode}
 		kept := newRecorder(t)
@@ -199,7 +197,7 @@ func TestTransitionFilters(t *testing.T) {
 	}
 }
 
-// A cgroup filter takes what is in the cgroup and below it, and nothing beside it.
+// A cgroup filter passes the processes in the cgroup and below it, and no others.
 func TestCgroupFilter(t *testing.T) {
 	t.Parallel()
 	root := cgroupMount(t)
@@ -211,7 +209,7 @@ func TestCgroupFilter(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	const connections = 3
 	run := func(filter tracer.Cgroup, from string) (uint64, []tracer.Transition) {
 		kept := newRecorder(t)
@@ -282,141 +280,4 @@ func cgroupMount(t *testing.T) string {
 	}
 	t.Fatal("cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
 	return ""
-}
-
-// --raw shows what the hooks see, the hand-over too.
-func TestRaw(t *testing.T) {
-	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
-	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	seen := make(map[tracer.Hook]int)
-	var handOver bool
-	var n uint64
-	done := make(chan error, 1)
-	p := ns.Pair(f)
-	cookie := p.Client.Cookie
-	go func() {
-		done <- tr.RunRaw(ctx, func(r *tracer.RawEvent) error {
-			n++
-			if r.Cookie == cookie {
-				seen[r.Hook]++
-				handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
-			}
-			return nil
-		})
-	}()
-	p.Client.Close()
-	p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
-	time.Sleep(20 * time.Millisecond)
-	p.Server.Close()
-	waitStates(t, ns, tracer.TimeWait, 1)
-	time.Sleep(20 * time.Millisecond)
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	want := []tracer.Hook{tracer.HookSetState, tracer.HookTimerStart}
-	if tr.Hooks() == tracer.HooksFentry {
-		want = []tracer.Hook{tracer.HookSetState, tracer.HookTWAlloc, tracer.HookTWSchedule}
-	}
-	for _, hook := range want {
-		if !handOver || seen[hook] == 0 {
-			t.Errorf("hand-over seen: %v; events by hook: %v, want some of %v", handOver, seen, hook)
-		}
-	}
-	for hook := range seen {
-		if set := hook >= tracer.HookTWAlloc; hook != tracer.HookSetState && set != (tr.Hooks() == tracer.HooksFentry) {
-			t.Errorf("%v is not one of the %v hooks", hook, tr.Hooks())
-		}
-	}
-	st, err := tr.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Delivered != n || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-		t.Errorf("%d events came, accounts say %+v", n, st)
-	}
-}
-
-// A map that has no room for another minisock: counted, and no close is made up.
-func TestMinisocksFull(t *testing.T) {
-	t.Parallel()
-	f := testnet.Families[0]
-	ns := testnet.NewNS(t)
-	ns.Sysctl("tcp_fin_timeout", "1")
-	kept := newRecorder(t)
-	// An audit tells whose transitions were lost.
-	tr := start(t, tracer.Config{Minisocks: 1, Audit: true}, kept)
-	const n = 20
-	for range n {
-		ns.Pair(f).Client.Close()
-	}
-	waitStates(t, ns, tracer.FinWait2, 0)
-	tr.stop(t)
-	tr.stats(t)
-	var cookie uint64
-	ns.Try(func() (err error) {
-		cookie, err = netns.Cookie()
-		return err
-	})
-	mine, err := tr.NetNSTotals(cookie)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if mine.Lost == 0 {
-		t.Errorf("nothing was lost: this tests nothing: %+v", mine)
-	}
-	followed := 0
-	for _, x := range kept.snapshot() {
-		if x.From != tracer.FinWait2 || x.NetNS != ns.Inode {
-			continue
-		}
-		if x.Reason != tracer.ReasonExpired {
-			t.Errorf("made up:\n%v", chain{x})
-		}
-		if x.Precision == tracer.PrecisionExact {
-			followed++
-		}
-	}
-	if int(mine.Lost) > n-followed {
-		t.Errorf("%d of %d were followed, but %d counted as lost", followed, n, mine.Lost)
-	}
-}
-
-// Run ends when its context does, Close can be called again, and nothing stays attached.
-func TestLifecycle(t *testing.T) {
-	t.Parallel()
-	tr, err := tracer.New(tracer.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := bestHooks(t); tr.Hooks() != want {
-		t.Errorf("auto took %v hooks, want %v", tr.Hooks(), want)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- tr.Run(ctx, func(*tracer.Transition) error { return nil }) }()
-	cancel()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run goes on after its context is done")
-	}
-	for range 2 {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := tr.Stats(); err != nil {
-		t.Errorf("Stats after Close: %v", err)
-	}
 }

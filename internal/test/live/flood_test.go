@@ -12,13 +12,13 @@ import (
 
 	"finwait/internal/audit"
 	generator "finwait/internal/load"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 )
 
-// Transitions as fast as the machine makes them, and no room: in a ring buffer of
-// one page, in a map of a few minisocks. What is lost is counted by its cause, and
-// the totals are as exact as the kernel's counters where only the stream was short.
+// A machine makes transitions as fast as it can, and there is no room for them: the ring buffer
+// has one page, or the map a few minisocks. Losses are counted by cause. If only the ring was
+// full, the totals are as exact as the kernel's counters.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	count := 10_000
@@ -30,7 +30,7 @@ func TestFlood(t *testing.T) {
 		"few minisocks": {Minisocks: 16},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ns := testnet.NewNS(t)
+			ns := sandbox.New(t)
 			inhabit(t, ns)
 			cfg.Audit = true
 			kept := newRecorder(t)
@@ -77,7 +77,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// slowToEnd is a context whose end is acted upon later than it can be seen.
+// slowToEnd is a context whose AfterFunc runs some time after its end.
 type slowToEnd struct{ context.Context }
 
 func (c slowToEnd) Value(any) any { return nil }
@@ -86,8 +86,8 @@ func (c slowToEnd) AfterFunc(f func()) func() bool {
 	return context.AfterFunc(c.Context, func() { time.Sleep(300 * time.Millisecond); f() })
 }
 
-// Until the programs are off they deliver, and all of that is handed over. A reader
-// that ends too early misses something in one round of five or so.
+// The programs deliver until they are detached, and the reader hands all of it over. A reader
+// that ended too early would miss something in about one of five rounds.
 func TestReadToTheEnd(t *testing.T) {
 	t.Parallel()
 	for range 8 {
@@ -97,7 +97,7 @@ func TestReadToTheEnd(t *testing.T) {
 
 func readToTheEnd(t *testing.T) {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{Hooks: hooks})
 	if err != nil {
 		t.Fatal(err)
@@ -129,54 +129,4 @@ func readToTheEnd(t *testing.T) {
 	if n != st.Delivered {
 		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
 	}
-}
-
-// A program that opens and closes tracers keeps nothing of them. Not beside other
-// tests, whose descriptors and goroutines come and go.
-func TestNothingLeaks(t *testing.T) {
-	rounds := 20
-	if testing.Short() {
-		rounds = 2
-	}
-	round := func() {
-		kept := newRecorder(t)
-		tr, err := tracer.New(tracer.Config{Hooks: hooks})
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- tr.Run(t.Context(), func(x *tracer.Transition) error { kept.add(x); return nil }) }()
-		time.Sleep(10 * time.Millisecond)
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	round() // what is made once and for all
-	goroutines, fds := held(t)
-	for range rounds {
-		round()
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		g, f := held(t)
-		if g <= goroutines && f <= fds {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %d tracers: %d goroutines, %d descriptors; before: %d, %d", rounds, g, f, goroutines, fds)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func held(t *testing.T) (goroutines, fds int) {
-	t.Helper()
-	dir, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return runtime.NumGoroutine(), len(dir)
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bestHooks is the set that the features promise.
+// bestHooks is the set that HooksAuto must choose.
 func bestHooks(t *testing.T) tracer.HookSet {
 	t.Helper()
 	fentry, err := feature("fentry")
@@ -25,8 +25,8 @@ func bestHooks(t *testing.T) tracer.HookSet {
 	return tracer.HooksFentry
 }
 
-// The hooks in use are those that were asked for. Every kernel that finwait runs on
-// has fentry; only a machine that refuses it excuses that it does not attach.
+// The tracer uses the hooks that were asked for. Every kernel that finwait runs on has fentry, so
+// fentry must attach unless the machine refuses it.
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	want := hooks

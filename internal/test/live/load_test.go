@@ -3,51 +3,25 @@
 package live_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
-	generator "finwait/internal/load"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 
-// loadShares are how many connections each process makes: 997 together, or 53 in
-// an emulated machine, a prime, so that no round number hides a miscount.
+// loadShares is how many connections each process makes. Their sum is 997, or 53 on an emulated
+// machine. It is a prime, so that the shares are not all equal.
 var loadShares, loadTotal = []int{250, 249, 249, 249}, 997
 
 func lessLoad() { loadShares, loadTotal = []int{27, 26}, 53 }
 
-// work is what a worker process does: connections to a listener of its own, as
-// fast as it can; or nothing, until it is killed.
-func work(job string) int {
-	if job == stay {
-		time.Sleep(time.Hour)
-	}
-	n, err := strconv.Atoi(job)
-	if err == nil {
-		err = churn(n)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		return 1
-	}
-	return 0
-}
-
-func churn(n int) error {
-	sum, err := generator.Run(context.Background(), generator.Config{Count: n}, nil)
-	if err == nil && sum.Made != n {
-		err = fmt.Errorf("%d of %d connections: %v", sum.Made, n, sum.Failed)
-	}
-	return err
-}
-
 // load runs the workers and returns their pids.
-func load(t *testing.T, ns *testnet.NS) map[uint32]bool {
+func load(t *testing.T, ns *sandbox.NS) map[uint32]bool {
 	t.Helper()
 	pids := make(map[uint32]bool)
 	var wait []func() error
@@ -64,22 +38,22 @@ func load(t *testing.T, ns *testnet.NS) map[uint32]bool {
 	return pids
 }
 
-// timeWaits is how many minisocks the kernel has made in the namespace.
-func timeWaits(ns *testnet.NS) int {
+// timeWaits is the kernel's count of the minisocks of the namespace.
+func timeWaits(ns *sandbox.NS) int {
 	return ns.Counter("TcpExt.TW") + ns.Counter("TcpExt.TWKilled")
 }
 
-// Connections as fast as several processes can make them: nothing is missing,
-// nothing is out of order, and the kernel counts as many TIME_WAITs.
+// Several processes make connections as fast as they can. No transition is missing or out of
+// order, and the kernel counts as many TIME_WAITs.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, loadOnce)
 }
 
-// loadOnce says what was missing, if anything was.
+// loadOnce returns what was missing, or "".
 func loadOnce(t *testing.T) string {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
 
@@ -87,7 +61,7 @@ func loadOnce(t *testing.T) string {
 	pids := load(t, ns)
 	made := timeWaits(ns) - before
 
-	// Every TIME_WAIT ends with the namespace; that makes the chains whole.
+	// Every TIME_WAIT ends with the namespace, which completes the chains.
 	removed := now()
 	ns.Remove()
 	lives := kept.lives(t, pids, tr.Tracer)
@@ -148,8 +122,8 @@ func loadOnce(t *testing.T) string {
 	return ""
 }
 
-// A ring buffer of one page loses most of it: all is counted, and what is
-// still shown is what a second tracer that lost nothing shows.
+// A ring buffer of one page loses most transitions. All losses are counted, and what is still
+// shown is the same as in a second tracer that lost nothing.
 func TestRingFull(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
@@ -181,12 +155,12 @@ func TestRingFull(t *testing.T) {
 			}
 		}
 		if all[got.Cookie].broken() || got.Precision != tracer.PrecisionExact && st.Lost.Recursion > 0 {
-			continue // the one or the other tracer missed something
+			continue // one of the tracers missed a transition
 		}
 		if want == nil {
 			t.Fatalf("made up:\n%v", chain{got})
 		}
-		// Two programs on one hook, one after the other: only the dates may differ a little.
+		// The two programs of a hook run one after the other, so their times differ a little.
 		if got.Known() != want.Known() || got.Precision != want.Precision || got.Reason != want.Reason ||
 			got.Owner != want.Owner || (got.Duration-want.Duration).Abs() > 500*time.Millisecond {
 			t.Fatalf("differs:\n%v%v", chain{got}, chain{*want})
@@ -194,54 +168,9 @@ func TestRingFull(t *testing.T) {
 	}
 }
 
-// A running is a Tracer of a test's own.
-type running struct {
-	*tracer.Tracer
-	cancel context.CancelFunc
-	done   chan error
-}
-
-// start starts a tracer that hands its transitions to kept.
-func start(t *testing.T, cfg tracer.Config, kept *recorder) *running {
-	t.Helper()
-	cfg.Hooks = hooks
-	tr, err := tracer.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Tracer: tr, cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		r.done <- tr.Run(ctx, func(x *tracer.Transition) error { kept.add(x); return nil })
-	}()
-	t.Cleanup(func() { cancel(); tr.Close() })
-	return r
-}
-
-func (r *running) stop(t *testing.T) {
-	t.Helper()
-	r.cancel()
-	if err := <-r.done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// stats checks the identity that must hold always.
-func (r *running) stats(t *testing.T) tracer.Stats {
-	t.Helper()
-	st, err := r.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-		t.Errorf("seen is not filtered + delivered + lost: %+v", st)
-	}
-	return st
-}
-
-// lives waits until all sockets of the workers have been closed, and returns
-// them by cookie; nil if that does not come to be. The namespace is gone by
-// then, and its number may be another's.
+// lives waits until all sockets of the workers are closed, and returns them by cookie. It returns
+// nil if some are not closed in time. The namespace may be removed by then, and its inode
+// number be that of another one.
 func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) map[uint64]chain {
 	t.Helper()
 	sockets := 2*loadTotal + len(loadShares) // a client and a server each, and the listeners
@@ -272,12 +201,4 @@ func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) 
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-func (r *recorder) byCookie() map[uint64]chain {
-	lives := make(map[uint64]chain)
-	for _, x := range r.snapshot() {
-		lives[x.Cookie] = append(lives[x.Cookie], x)
-	}
-	return lives
 }

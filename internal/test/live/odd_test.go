@@ -3,77 +3,19 @@
 package live_test
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
-// ss -K on a listener: tcp_abort() closes it twice over, and nobody connected.
-func TestListenerDestroyed(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-		l := ns.Socket(f).Bind(0).Listen()
-		any := netip.IPv4Unspecified()
-		if f.AF == unix.AF_INET6 {
-			any = netip.IPv6Unspecified()
-		}
-		destroy(t, ns, f, l, netip.AddrPortFrom(any, 0))
-		c := r.chain(l.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonDestroyed)
-		c.owned(t, tracer.RoleListener)
-		if c.last().Closer.PID != 0 {
-			t.Errorf("closer %d: it was destroyed", c.last().Closer.PID)
-		}
-	})
-}
-
-// The second socket to listen on an address fails after it has been in LISTEN; nobody closes it.
-func TestListenFails(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-		first := ns.Socket(f).Bind(0)
-		second := ns.Socket(f).Bind(first.Local.Port())
-		first.Listen()
-		isErrno(t, second.TryListen(), unix.EADDRINUSE)
-		c := r.chain(second.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonAborted)
-		if c.last().Closer.PID != 0 {
-			t.Errorf("closer %d: nobody closed it", c.last().Closer.PID)
-		}
-	})
-}
-
-// connect() after one that failed: the old port is still written in the socket.
-func TestConnectAgain(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-		bound := ns.Socket(f).Bind(0)
-		c := ns.Socket(f)
-		isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
-		refused := r.chain(c.Cookie)
-		refused.want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonRefused)
-		if refused.last().Local.Port() == 0 {
-			t.Error("the refused connection had a port")
-		}
-		l := ns.Socket(f).Bind(0).Listen()
-		c.Connect(l.Local)
-		again := r.until(c.Cookie, tracer.Established)
-		again.check(t)
-		if got, want := again.path(), "CLOSED SYN_SENT CLOSED SYN_SENT ESTABLISHED"; got != want {
-			t.Errorf("went %s, want %s", got, want)
-		}
-		if x := again[2]; x.Local.Port() != 0 || x.Role != tracer.RoleClient {
-			t.Errorf("the second connect has no port yet:\n%v", chain{x})
-		}
-	})
-}
-
-// One descriptor, two connections: the first one's TIME_WAIT is still there when
-// the second one, of the same cookie, gets to its own.
+// One descriptor has two connections, which share a cookie. The TIME_WAIT of the first still
+// exists when that of the second begins.
 func TestTwoLives(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		l := ns.Socket(f).Bind(0).Listen()
 		c := ns.Socket(f)
 		var ports []uint16
@@ -86,7 +28,7 @@ func TestTwoLives(t *testing.T) {
 			s.Close()
 			c.WaitState(unix.BPF_TCP_CLOSE)
 			c.Disconnect()
-			time.Sleep(300 * time.Millisecond) // apart, so that a mix-up shows
+			time.Sleep(300 * time.Millisecond) // the two have different durations, so that a mix-up shows
 		}
 		reason := outlast(ns)
 		for _, port := range ports {
@@ -118,9 +60,9 @@ func TestTwoLives(t *testing.T) {
 	})
 }
 
-// A socket that asks for no TIME_WAIT has not run into tcp_max_tw_buckets.
+// A socket with TCP_LINGER2 of -1 has no TIME_WAIT. That is not an overflow of tcp_max_tw_buckets.
 func TestNoLinger2(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_max_tw_buckets", "0")
 		p := ns.Pair(f)
 		p.Client.Set(unix.IPPROTO_TCP, unix.TCP_LINGER2, -1)
@@ -134,17 +76,17 @@ func TestNoLinger2(t *testing.T) {
 	})
 }
 
-// shutdown() before the handshake is over (TCP Fast Open): the FIN is sent by
-// whichever softirq ends the handshake, on top of a task that has no part in it.
+// shutdown() comes before the end of the handshake (TCP Fast Open). Then the softirq that ends
+// the handshake sends the FIN. It may run in the context of any task.
 func TestDeferredFIN(t *testing.T) {
 	t.Parallel()
 	ns, r := record(t)
-	f := testnet.Families[0]
-	ns.Sysctl("tcp_fastopen", "519") // client, server, without cookies
+	f := sandbox.Families[0]
+	ns.Sysctl("tcp_fastopen", "519") // client and server, without Fast Open cookies
 	l := ns.Socket(f).Bind(0)
 	l.Set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 5)
 	l.Listen()
-	l.OnlySYN() // the child's too: it does not get the ACK
+	l.OnlySYN() // the child inherits the filter, and does not receive the ACK
 	c := ns.Socket(f)
 	c.FastOpen(l.Local)
 	s := l.Accept()

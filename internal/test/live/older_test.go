@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 )
 
-// Sockets that were there before the tracer: nobody saw their states begin, so
-// nothing is said of that but a lower bound. Whose they are /proc says.
+// Sockets existed before the tracer. It did not see their states begin, so durations are lower
+// bounds. Their owners come from /proc.
 func TestOlderSockets(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, _ *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
 		leave := inhabit(t, ns)
 		connected := ns.Pair(f)
 		half := ns.Pair(f)
@@ -40,7 +40,7 @@ func TestOlderSockets(t *testing.T) {
 		half.Server.Close()
 		orphan.Server.Reset()
 
-		// An older listener's owner goes to the sockets that it accepts now.
+		// The owner of an older listener becomes that of the sockets that it accepts now.
 		kept.until(accepted.Cookie, tracer.Established).owned(t, tracer.RoleServer)
 		kept.until(late.Cookie, tracer.Established).owned(t, tracer.RoleClient)
 
@@ -56,7 +56,7 @@ func TestOlderSockets(t *testing.T) {
 			t.Errorf("an older orphan ended %v, want %v", reset.last().Reason, want)
 		}
 
-		// What remains of its timer says how old an older TIME_WAIT is.
+		// The rest of its timer tells the age of an older TIME_WAIT.
 		leave()
 		outlast(ns)
 		over := kept.chain(gone.Client.Cookie)
@@ -75,8 +75,8 @@ func atLeast(t *testing.T, x tracer.Transition, from tracer.State, least time.Du
 	}
 }
 
-// waitStates waits until the kernel has as many sockets in a state.
-func waitStates(t *testing.T, ns *testnet.NS, s tracer.State, n int) {
+// waitStates waits until the kernel has n sockets in a state.
+func waitStates(t *testing.T, ns *sandbox.NS, s tracer.State, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ns.States()[uint8(s)] != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

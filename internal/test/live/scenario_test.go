@@ -10,8 +10,7 @@ import (
 	"finwait/internal/scenario"
 )
 
-// Every scenario of finwait demo, judged by what it says must be seen. In short
-// mode a TIME_WAIT is not waited for.
+// Every scenario of finwait demo is seen as it must be. Short mode does not wait for a TIME_WAIT.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	names := make(map[string]bool)
@@ -53,7 +52,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// feed hands what is recorded to the stage.
+// feed gives the recorded transitions to the stage.
 func (r *recorder) feed(st *scenario.Stage, quit <-chan struct{}) {
 	for n := 0; ; {
 		all := r.snapshot()

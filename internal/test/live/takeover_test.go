@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/sandbox"
 	"finwait/internal/sockdiag"
-	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
-// finish closes a pair, first side first, until that side is in TIME_WAIT.
-func finish(ns *testnet.NS, r *recorder, first, second *testnet.Sock) {
+// finish closes a pair, first before second, and waits until first is in TIME_WAIT.
+func finish(ns *sandbox.NS, r *recorder, first, second *sandbox.Sock) {
 	r.t.Helper()
 	first.Close()
 	r.orphan(first)
@@ -26,20 +26,20 @@ func finish(ns *testnet.NS, r *recorder, first, second *testnet.Sock) {
 	r.until(second.Cookie, tracer.Closed)
 }
 
-// connect() takes over a TIME_WAIT of its own when ports run out (tcp_tw_reuse).
+// connect() reuses its own TIME_WAIT when ports run out (tcp_tw_reuse).
 func TestReusedByConnect(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		ns.Sysctl("tcp_tw_reuse", "1")
 		ns.Sysctl("ip_local_port_range", "40000 40001")
 		listener := ns.Socket(f).Bind(50000).Listen()
-		var old []*testnet.Sock
+		var old []*sandbox.Sock
 		for range 2 {
 			c := ns.Socket(f).Connect(listener.Local)
 			finish(ns, r, c, listener.Accept())
 			old = append(old, c)
 		}
 		before := ns.Counter("TcpExt.TWRecycled")
-		time.Sleep(2200 * time.Millisecond) // a second or so is asked of it, by timestamps
+		time.Sleep(2200 * time.Millisecond) // reuse needs a timestamp that is at least a second later
 		began := now()
 		again := ns.Socket(f).Connect(listener.Local)
 		ended := now()
@@ -52,7 +52,7 @@ func TestReusedByConnect(t *testing.T) {
 			if c.Local == again.Local {
 				reused = r.chain(c.Cookie)
 			} else {
-				r.timeWait(ns, c) // the other goes on
+				r.timeWait(ns, c) // the other stays in TIME_WAIT
 			}
 		}
 		reused.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonReused)
@@ -64,12 +64,12 @@ func TestReusedByConnect(t *testing.T) {
 	})
 }
 
-// A SYN from the peer takes over the server's TIME_WAIT.
+// A SYN of the client recycles the server's TIME_WAIT.
 func TestRecycledBySYN(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Server, p.Client)
-		time.Sleep(20 * time.Millisecond) // a later timestamp
+		time.Sleep(20 * time.Millisecond) // for a later timestamp
 		began := now()
 		again := ns.Socket(f).Bind(p.Client.Local.Port()).Connect(p.Listener.Local)
 		ended := now()
@@ -84,8 +84,8 @@ func TestRecycledBySYN(t *testing.T) {
 	})
 }
 
-// destroy ends a socket as ss -K does.
-func destroy(t *testing.T, ns *testnet.NS, f testnet.Family, s *testnet.Sock, remote netip.AddrPort) {
+// destroy ends a socket like ss -K.
+func destroy(t *testing.T, ns *sandbox.NS, f sandbox.Family, s *sandbox.Sock, remote netip.AddrPort) {
 	t.Helper()
 	var err error
 	ns.Do(func() {
@@ -105,12 +105,12 @@ func destroy(t *testing.T, ns *testnet.NS, f testnet.Family, s *testnet.Sock, re
 }
 
 func TestDestroyed(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Client, p.Server)
 		full := ns.Pair(f)
 		began := now()
-		for _, pair := range []*testnet.Pair{p, full} {
+		for _, pair := range []*sandbox.Pair{p, full} {
 			destroy(t, ns, f, pair.Client, pair.Listener.Local)
 		}
 		ended := now()
@@ -125,9 +125,9 @@ func TestDestroyed(t *testing.T) {
 	})
 }
 
-// A namespace goes away, and takes what is in TIME_WAIT with it.
+// A namespace is removed, and its TIME_WAITs with it.
 func TestNamespaceRemoved(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
 		p := ns.Pair(f)
 		finish(ns, r, p.Client, p.Server)
 		orphan := ns.Pair(f)
@@ -141,132 +141,4 @@ func TestNamespaceRemoved(t *testing.T) {
 		c.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonNetNSRemoved)
 		c.owned(t, tracer.RoleClient)
 	})
-}
-
-func TestConnectFails(t *testing.T) {
-	t.Run("refused", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-			bound := ns.Socket(f).Bind(0) // does not listen
-			c := ns.Socket(f)
-			isErrno(t, c.TryConnect(bound.Local), unix.ECONNREFUSED)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonRefused)
-		})
-	})
-	t.Run("timed out", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-			deaf := ns.Socket(f).Bind(0).Listen()
-			deaf.DropIncoming(false)
-			c := ns.Socket(f).Set(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500)
-			isErrno(t, c.TryConnect(deaf.Local), unix.ETIMEDOUT)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonTimedOut)
-		})
-	})
-	t.Run("unreachable", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-			deaf := ns.Socket(f).Bind(0).Listen()
-			deaf.DropIncoming(false)
-			sniffer := ns.Sniff(f)
-			c := ns.Socket(f)
-			failed := make(chan error, 1)
-			go func() { failed <- c.TryConnect(deaf.Local) }()
-			syn := sniffer.SYN(deaf.Local.Port())
-			// One that comes while connect() still holds the socket is not acted upon.
-			var err error
-			for err == nil {
-				ns.HostUnreachable(f.Addr, f.Addr, syn)
-				select {
-				case err = <-failed:
-				case <-time.After(20 * time.Millisecond):
-				}
-			}
-			isErrno(t, err, unix.EHOSTUNREACH)
-			r.chain(c.Cookie).want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonUnreachable)
-		})
-	})
-	t.Run("no port", func(t *testing.T) {
-		eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-			ns.Sysctl("ip_local_port_range", "40000 40000")
-			listener := ns.Socket(f).Bind(50000).Listen()
-			ns.Socket(f).Connect(listener.Local)
-			c := ns.Socket(f)
-			isErrno(t, c.TryConnect(listener.Local), unix.EADDRNOTAVAIL)
-			failed := r.chain(c.Cookie)
-			failed.want(t, "CLOSED SYN_SENT CLOSED", tracer.ReasonNoPort)
-			if p := failed.last().Local.Port(); p != 0 {
-				t.Errorf("local port %d, but there was none", p)
-			}
-		})
-	})
-}
-
-func TestListener(t *testing.T) {
-	eachFamily(t, func(t *testing.T, ns *testnet.NS, r *recorder, f testnet.Family) {
-		l := ns.Socket(f).Bind(0)
-		began := now()
-		l.Listen()
-		listening := now()
-		time.Sleep(20 * time.Millisecond)
-		ending := now()
-		l.Close()
-		ended := now()
-
-		c := r.chain(l.Cookie)
-		c.want(t, "CLOSED LISTEN CLOSED", tracer.ReasonClosed)
-		c.owned(t, tracer.RoleListener)
-		within(t, "LISTEN", c.last().Duration, ending-listening, ended-began)
-		if got := c.last().Local; got != l.Local {
-			t.Errorf("local %v, want %v", got, l.Local)
-		}
-	})
-}
-
-// A dual-stack socket that speaks IPv4 is shown as IPv4.
-func TestV4Mapped(t *testing.T) {
-	t.Parallel()
-	ns, r := record(t)
-	v4, v6 := testnet.Families[0], testnet.Families[1]
-	l := ns.Socket(v6).BindAny()
-	l.Listen()
-	c := ns.Socket(v4).Connect(testnet.At(v4, l.Local.Port()))
-	s := l.Accept()
-
-	for _, tr := range r.until(s.Cookie, tracer.Established) {
-		if tr.Local != testnet.At(v4, l.Local.Port()) || tr.Remote != c.Local {
-			t.Errorf("%v -> %v: %v > %v, want %v > %v", tr.From, tr.To, tr.Local, tr.Remote, testnet.At(v4, l.Local.Port()), c.Local)
-		}
-	}
-}
-
-// A multipath TCP connection is made of TCP subflows, which are shown; the
-// connection itself is another protocol and counted as filtered.
-func TestMPTCPSubflows(t *testing.T) {
-	t.Parallel()
-	ns, r := record(t)
-	v4 := testnet.Families[0]
-	l := ns.MPTCP(v4).Bind(0).Listen()
-	c := ns.MPTCP(v4).Connect(l.Local)
-	s := l.Accept()
-	c.Close()
-	s.Close()
-
-	// A subflow has a cookie of its own: find it by its port. Workers close both
-	// ends; whichever is first holds the TIME_WAIT.
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		paths := make(map[uint64]chain)
-		for _, tr := range r.snapshot() {
-			if tr.Local == c.Local || tr.Remote == c.Local {
-				paths[tr.Cookie] = append(paths[tr.Cookie], tr)
-			}
-		}
-		for _, p := range paths {
-			if to := p.last().To; to == tracer.TimeWait || late && to == tracer.FinWait2 {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no subflow of %v reached TIME_WAIT", c.Local)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

@@ -8,17 +8,17 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
-	"finwait/internal/test/testnet"
+	"finwait/internal/sandbox"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
 
-// ownMachine is set where the machine is the tests' own: internal/test/kernels sets it.
+// ownMachine is set if the tests may change the machine. internal/test/kernels sets it.
 const ownMachine = "FINWAIT_OWN_MACHINE"
 
-// The wall clock is set while a connection is open: its duration does not bend, and
-// the dates of what comes after follow the clock. Not parallel, as others read that, too.
+// The wall clock is set while a connection is open. The duration does not change, and later dates
+// follow the clock. The test is not parallel, because other tests read the clock.
 func TestWallClockSet(t *testing.T) {
 	if os.Getenv(ownMachine) == "" {
 		t.Skip("skipped: it sets the machine's clock, which is only done where internal/test/kernels says that the machine is the tests' own")
@@ -26,9 +26,9 @@ func TestWallClockSet(t *testing.T) {
 	ns, r := record(t)
 	for _, step := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
 		began, _ := ktime.Now()
-		pair := ns.Pair(testnet.Families[0])
+		pair := ns.Pair(sandbox.Families[0])
 		stepWallClock(t, step)
-		// The offset between the clocks is taken anew a second after it was taken last.
+		// The offset between the clocks is read again after a second.
 		time.Sleep(1100 * time.Millisecond)
 		early := time.Now()
 		pair.Client.Reset()

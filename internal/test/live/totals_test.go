@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"finwait/internal/histogram"
+	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 
-// A tally is totals, made in Go of the transitions that were handed over.
+// A tally is the totals of transitions, computed in Go.
 type tally struct {
 	edges  map[string]uint64
 	ends   map[string]uint64
@@ -55,7 +56,7 @@ func tallyOf(all []tracer.Transition) *tally {
 	return y
 }
 
-// tallyOfTotals is the same of what the kernel counted.
+// tallyOfTotals is the tally of what the programs counted.
 func tallyOfTotals(tot *tracer.Totals) *tally {
 	y := newTally()
 	for _, from := range tracer.States() {
@@ -107,9 +108,9 @@ func totals(t *testing.T, tr *tracer.Tracer) *tracer.Totals {
 	return tot
 }
 
-// live leaves out the states in which there is nothing.
-func live(tot *tracer.Totals) testnet.Census {
-	c := make(testnet.Census)
+// live returns the live sockets by state, without states that have none.
+func live(tot *tracer.Totals) sandbox.Census {
+	c := make(sandbox.Census)
 	for _, s := range tracer.States() {
 		if n := tot.Live[s]; n != 0 {
 			c[uint8(s)] = int(n)
@@ -118,19 +119,18 @@ func live(tot *tracer.Totals) testnet.Census {
 	return c
 }
 
-// The totals are the sum of the stream, to the nanosecond; every transition is
-// in them whether or not the stream has room for it. The kernel has counted as
-// many TIME_WAITs, and has as many sockets.
+// The totals are the sum of the stream, to the nanosecond. They include every transition, also if
+// the ring has no room for it. The kernel counts as many TIME_WAITs, and has as many sockets.
 func TestTotals(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, totalsOnce)
 }
 
-// totalsOnce says what was lost, if anything was, or what the kernel told nobody of:
-// then nothing can be compared.
+// totalsOnce returns what was lost, or what the kernel did not report. Then the totals cannot be
+// compared. Otherwise it returns "".
 func totalsOnce(t *testing.T) string {
 	t.Helper()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
 	kept, shown := newRecorder(t), newRecorder(t)
 	whole := start(t, tracer.Config{Filter: filter}, kept)
@@ -143,7 +143,7 @@ func totalsOnce(t *testing.T) string {
 	defer only.Close()
 
 	before := timeWaits(ns)
-	pair := ns.Pair(testnet.Families[0])
+	pair := ns.Pair(sandbox.Families[0])
 	pair.Client.Close()
 	waitPort(t, ns, pair.Client.Local.Port(), tracer.FinWait2)
 	pair.Server.Reset() // ends a minisock
@@ -170,8 +170,8 @@ func totalsOnce(t *testing.T) string {
 		t.Errorf("totals where none are kept: %+v", none)
 	}
 
-	// Programs that run one after the other date the same transition differently.
-	// What is told late can be told after a tracer has been stopped.
+	// Programs that run one after the other give the same transition different times. A
+	// transition that is reported late may be reported after a tracer has been stopped.
 	for name, got := range map[string]*tally{
 		"one page": tallyOfTotals(totals(t, page.Tracer)), "totals only": tallyOfTotals(totals(t, only)), "no totals": tallyOf(shown.snapshot()),
 	} {
@@ -193,7 +193,7 @@ func totalsOnce(t *testing.T) string {
 			tot.Live[tracer.TimeWait] += tot.Live[tracer.FinWait2]
 			tot.Live[tracer.FinWait2] = 0
 		}
-		// The kernel counts the FIN_WAIT_2 that was reset, too.
+		// The kernel also counts the FIN_WAIT_2 that was reset.
 		if got := tot.State(tracer.TimeWait).Entered + 1; got != made {
 			return fmt.Sprintf("%s: %d minisocks, the kernel made %d", name, got, made)
 		}
@@ -204,20 +204,20 @@ func totalsOnce(t *testing.T) string {
 	return ""
 }
 
-// As many sockets are alive in each state as the kernel lists: those that were
-// there before, and those that came; and none when all are gone.
+// The totals have as many live sockets in each state as the kernel lists, older sockets and new
+// ones. There are none after all have been closed.
 func TestLiveTotals(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	inhabit(t, ns)
-	older := ns.Fill(testnet.Loopback()...)
+	older := testnet.Fill(t, ns, testnet.Loopback()...)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, newRecorder(t))
-	delete(older, uint8(tracer.NewSynRecv)) // has no socket yet
+	delete(older, uint8(tracer.NewSynRecv)) // a request has no socket yet
 	if got := live(totals(t, tr.Tracer)); !maps.Equal(got, older) {
 		t.Errorf("of older sockets there are %v, want %v", got, older)
 	}
 	for range 3 {
-		p := ns.Pair(testnet.Families[0])
+		p := ns.Pair(sandbox.Families[0])
 		p.Client.Close()
 		p.Server.WaitState(uint8(tracer.CloseWait))
 	}
@@ -230,13 +230,13 @@ func TestLiveTotals(t *testing.T) {
 	}
 }
 
-// Older sockets go as younger ones do, minisocks too.
+// Older sockets, also minisocks, leave the live counts like new ones.
 func TestLiveTotalsAreGone(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	leave := inhabit(t, ns)
-	ns.Pair(testnet.Families[0])
-	orphan, gone := ns.Pair(testnet.Families[0]), ns.Pair(testnet.Families[1])
+	ns.Pair(sandbox.Families[0])
+	orphan, gone := ns.Pair(sandbox.Families[0]), ns.Pair(sandbox.Families[1])
 	orphan.Client.Close()
 	gone.Client.Close()
 	gone.Server.WaitState(uint8(tracer.CloseWait))
@@ -248,7 +248,7 @@ func TestLiveTotalsAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	want := testnet.Census{
+	want := sandbox.Census{
 		uint8(tracer.Listen): 3, uint8(tracer.Established): 2, uint8(tracer.CloseWait): 1,
 		uint8(tracer.FinWait2): 1, uint8(tracer.TimeWait): 1,
 	}
@@ -264,16 +264,16 @@ func TestLiveTotalsAreGone(t *testing.T) {
 	}
 }
 
-// A TIME_WAIT that nothing disturbs is counted where its length belongs.
+// A TIME_WAIT that expires is counted in the bucket of its length.
 func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("a TIME_WAIT takes a minute; the tests on the running kernel wait for it")
 	}
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
-	p := ns.Pair(testnet.Families[0])
+	p := ns.Pair(sandbox.Families[0])
 	p.Client.Close()
 	p.Server.WaitState(uint8(tracer.CloseWait))
 	p.Server.Close()
@@ -293,15 +293,15 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	}
 }
 
-// The groups of any split are what the totals are made of.
+// The groups of every split add up to the totals.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
 	tracers := make(map[tracer.Split]*tracer.Tracer)
 	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
 	if testing.Short() {
-		splits = splits[:1] // an emulated machine takes seconds to load a tracer
+		splits = splits[:1] // loading a tracer takes seconds on an emulated machine
 	}
 	for _, by := range splits {
 		tr, err := tracer.New(tracer.Config{Filter: filter, TotalsOnly: true, SplitBy: by})
@@ -312,7 +312,7 @@ func TestGroups(t *testing.T) {
 		tracers[by] = tr
 	}
 	var ports []string
-	for _, f := range testnet.Families {
+	for _, f := range sandbox.Families {
 		for range 2 {
 			p := ns.Pair(f)
 			ports = append(ports, strconv.Itoa(int(p.Listener.Local.Port())))
@@ -358,10 +358,10 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// Memory is bounded: what has no room is counted, and in the totals all the same.
+// The number of groups is bounded. A transition without a group is counted, and is in the totals.
 func TestGroupsFull(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{
 		Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}, TotalsOnly: true, SplitBy: tracer.SplitPort, GroupStates: 3,
 	})
@@ -370,7 +370,7 @@ func TestGroupsFull(t *testing.T) {
 	}
 	defer tr.Close()
 	for range 3 {
-		ns.Pair(testnet.Families[0])
+		ns.Pair(sandbox.Families[0])
 	}
 	groups, err := tr.Groups()
 	if err != nil {
@@ -387,10 +387,10 @@ func TestGroupsFull(t *testing.T) {
 	}
 }
 
-// A filter on transitions picks what is counted, but not what is alive.
+// A filter of transitions applies to the counts of transitions, but not to live sockets.
 func TestTotalsAreFiltered(t *testing.T) {
 	t.Parallel()
-	ns := testnet.NewNS(t)
+	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{
 		NetNS: []uint32{ns.Inode}, To: []tracer.State{tracer.Established},
 	}})
@@ -398,7 +398,7 @@ func TestTotalsAreFiltered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	p := ns.Pair(testnet.Families[0])
+	p := ns.Pair(sandbox.Families[0])
 	p.Client.Close()
 	waitStates(t, ns, tracer.FinWait2, 1)
 	waitStates(t, ns, tracer.CloseWait, 1)
@@ -407,7 +407,7 @@ func TestTotalsAreFiltered(t *testing.T) {
 	if got, want := tallyOfTotals(tot).edges, (map[string]uint64{"SYN_SENT ESTABLISHED": 1, "SYN_RECV ESTABLISHED": 1}); !maps.Equal(got, want) {
 		t.Errorf("transitions %v, want %v", got, want)
 	}
-	if got, want := live(tot), (testnet.Census{
+	if got, want := live(tot), (sandbox.Census{
 		uint8(tracer.Listen): 1, uint8(tracer.FinWait2): 1, uint8(tracer.CloseWait): 1,
 	}); !maps.Equal(got, want) {
 		t.Errorf("alive: %v, want %v", got, want)

@@ -1,3 +1,3 @@
-// Package model holds tests only: the programs of bpf/, compiled for the host,
-// are run on a simulated kernel and compared with what that kernel knows.
+// Package model holds only tests. They compile the programs of bpf/ for the host, run them on a
+// simulated kernel, and compare their output with what that kernel knows.
 package model

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// The words of testdata/harness.c, in its order.
+// The words of a request and a reply of testdata/harness.c, in the same order.
 
 type settings struct {
 	SeesRearms, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
@@ -68,12 +68,12 @@ type account struct {
 	Rescued, BirthsRescued, Missed, UnwindFailed uint64
 }
 
-// result is what came of one op.
+// result is the result of one op.
 type result struct {
 	Op                           uint64
 	FailedUpdates, FailedStorage uint64
-	Cookie                       uint64 // of the object, afterwards
-	Minisocks, Sockets           uint64 // records, afterwards
+	Cookie                       uint64 // of the object, after the op
+	Minisocks, Sockets           uint64 // number of records, after the op
 	Account                      account
 	NumEvents                    uint64
 }
@@ -101,7 +101,7 @@ type totals struct {
 	NetNS             [4]netnsTotals // by slot
 }
 
-// outcome is what came of a sequence, in the order of its ops.
+// outcome has the results of a sequence, in the order of its ops.
 type outcome struct {
 	results []result
 	events  [][]event
@@ -114,7 +114,7 @@ func TestMain(m *testing.M) {
 	os.Exit(withHarness(m.Run))
 }
 
-// withHarness compiles the programs, once for this process and for the workers that it starts to fuzz.
+// withHarness compiles the programs once, for this process and for its fuzz workers.
 func withHarness(run func() int) int {
 	if os.Getenv(harnessEnv) != "" {
 		return run()
@@ -149,7 +149,7 @@ func build(bin, bpf string, flags ...string) error {
 	}
 	args := append([]string{
 		"-O1", "-g", "-Wall", "-Werror", "-Wno-unused", "-Wno-unknown-attributes", "-Wno-ignored-attributes",
-		// The programs take the address of fields of no object, for their offset.
+		// The programs compute offsets as addresses of fields of a null pointer.
 		"-fsanitize=address,undefined", "-fno-sanitize=null,alignment,object-size", "-fno-sanitize-recover=all",
 		"-I", bpf, "-I", "testdata", "-o", bin,
 	}, flags...)
@@ -160,10 +160,10 @@ func build(bin, bpf string, flags ...string) error {
 	return nil
 }
 
-// A harness is a process that runs sequences. When one has crashed another is started.
+// A harness is a process that runs sequences. It is started again after a crash.
 type harness struct {
 	bin    string
-	cmd    *exec.Cmd // nil: none runs
+	cmd    *exec.Cmd // nil: no process runs
 	in     io.WriteCloser
 	out    io.Reader
 	stderr bytes.Buffer
@@ -199,7 +199,7 @@ func (h *harness) start() error {
 	return h.cmd.Start()
 }
 
-// end waits for the process; its error is what the sanitizers found.
+// end waits for the process. The error has the output of the sanitizers.
 func (h *harness) end() error {
 	if h.cmd == nil {
 		return nil
@@ -210,7 +210,7 @@ func (h *harness) end() error {
 	return err
 }
 
-// run has the harness go through the ops. An error is the end of the harness.
+// run runs the ops in the harness. After an error the harness has ended.
 func (h *harness) run(set settings, ops []op) (*outcome, error) {
 	if h.cmd == nil {
 		if err := h.start(); err != nil {

@@ -1,10 +1,10 @@
 package model
 
-// The simulated kernel: sockets and minisocks that walk through RFC 9293 and
-// through what Linux makes of it, the hooks that fire on the way, and a record of
-// what is true. Where it follows the kernel's source the function is named.
+// This file begins the simulated kernel. Its sockets and minisocks go through the states of RFC
+// 9293 as Linux implements them, and fire hooks on the way. The kernel records what is true. Where
+// it follows a function of Linux, a comment names the function.
 
-// hookSet is which programs are loaded, and what the kernel's kfree_skb tells.
+// hookSet says which programs are loaded, and whether kfree_skb has rx_sk.
 type hookSet int
 
 const (
@@ -17,19 +17,19 @@ const (
 type sock struct {
 	slot             int
 	state            uint64
-	entered          uint64 // when
+	entered          uint64 // when it entered state
 	role, owner      uint64
 	sport, inetSport uint64
 	dport            uint64
-	bound            bool // the port is the user's (SOCK_BINDPORT_LOCK)
+	bound            bool // the process chose the port (SOCK_BINDPORT_LOCK)
 	shutdown, err    uint64
 	held             bool // by a process
 	lingerless       bool // TCP_LINGER2 of -1
 	packetsOut       uint64
 	unacked          uint64
 	life             int
-	parent           *sock // the listener that it came out of
-	visible          bool  // to the hooks, since its birth
+	parent           *sock // the listener that accepted it
+	visible          bool  // the hooks have seen it since its birth
 }
 
 type mini struct {
@@ -39,7 +39,7 @@ type mini struct {
 	owner, role    uint64
 	from           uint64 // FIN_WAIT_2 or CLOSING
 	fromEntered    uint64
-	twLo, twHi     uint64 // the hooks that could tell that TIME_WAIT begins fire in between; 0: it has not begun
+	twLo, twHi     uint64 // first and last time at which a hook can report the start of TIME_WAIT; 0: it has not begun
 	substate       uint64
 	expires        uint64
 	bornAt         uint64
@@ -48,7 +48,7 @@ type mini struct {
 	pending, ended bool
 }
 
-// A firing is what is true about one op.
+// A firing is the truth about one op.
 type firing struct {
 	op        int
 	code      code // even if no program was run
@@ -57,23 +57,23 @@ type firing struct {
 	from, to  uint64
 	fromSince uint64 // when from was entered
 	time      uint64
-	made      *mini  // the hand-over's
-	end       bool   // of the mini
-	born      bool   // the mini's first
+	made      *mini  // the minisock of a hand-over
+	end       bool   // the mini ends
+	born      bool   // the first op of the mini
 	reason    uint64 // why it closed
 	sport     uint64
 	closer    uint64
 	role      uint64
 	owner     uint64
 	life      int
-	armed     uint64 // when the mini's timer was last
+	armed     uint64 // when the mini's timer was armed last
 	missed    bool   // a gap: no program was run
 	before    bool   // before the programs were attached
 	noStack   bool
 	ringFull  bool
 	halfMade  bool
-	stale     bool // the mini is gone
-	garbage   bool // nothing that a kernel does
+	stale     bool // the mini does not exist any more
+	garbage   bool // no kernel does this
 	action    int
 }
 
@@ -97,10 +97,10 @@ type kernel struct {
 	overflow bool // the namespace has no room for minisocks
 	windows  []byte
 	adverse  []adversity
-	gone     int // sockets and minisocks whose memory was given back
+	gone     int // sockets and minisocks whose memory was freed
 }
 
-// An adversity befalls a hook: the one that fires after that many others.
+// An adversity happens to the hook that fires after a number of others.
 type adversity struct {
 	kind  byte
 	after int
@@ -122,7 +122,7 @@ func (k *kernel) push(o op) int {
 	for i, c := range k.stack {
 		o.Stack[i] = c<<8 + 16
 	}
-	o.Frames = max(1, int64(len(k.stack))) // somebody calls always
+	o.Frames = max(1, int64(len(k.stack))) // a stack has at least one frame
 	if n := len(k.ops); n > 0 && k.ops[n-1].Nest > 0 && !k.canNest(&k.ops[n-1], &o) {
 		k.ops[n-1].Nest = 0
 	}
@@ -131,11 +131,12 @@ func (k *kernel) push(o op) int {
 	return len(k.ops) - 1
 }
 
-// canNest: two CPUs are never at the same socket, nor at the same timer, and a program is not run in the middle of time.
+// canNest reports whether inner can fire while the program of outer runs. Two CPUs never have the
+// same socket or the same timer, and no time passes in between.
 func (k *kernel) canNest(outer, inner *op) bool {
 	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting }
 	if k.pushed == k.action && outer.CPU == inner.CPU {
-		return false // one thing that happens, on one CPU
+		return false // both belong to one action on one CPU
 	}
 	if !isHook(outer) || !isHook(inner) || inner.Now-outer.Now > jiffy {
 		return false
@@ -146,7 +147,7 @@ func (k *kernel) canNest(outer, inner *op) bool {
 	if outer.Object == aSock {
 		return false
 	}
-	// Of one minisock: a segment's hooks meet another's, or the end's.
+	// With one minisock, the hooks of a segment can meet those of another segment, or of the end.
 	isTimer := func(o *op) bool {
 		return o.Code == opTimerStart || o.Code == opTimerCancel || o.Code == opTimerExpire
 	}
@@ -182,7 +183,7 @@ func (k *kernel) miniOp(m *mini) op {
 	return o
 }
 
-// fire has a hook fire, with the adversities that are due.
+// fire fires a hook, with the adversities that are due.
 func (k *kernel) fire(c code, o op, f firing) {
 	o.Code, f.code = c, c
 	f.before = !k.attached
@@ -244,7 +245,7 @@ func befall(a adversity, o *op, f *firing) {
 	}
 }
 
-// in has something run on a stack, in a process or (pid 0) in a softirq.
+// in runs do on a stack, in a process or, with pid 0, in a softirq.
 func (k *kernel) in(pid uint64, stack []uint64, do func()) {
 	oldPID, oldStack := k.pid, k.stack
 	k.pid, k.stack = pid, stack
@@ -255,7 +256,7 @@ func (k *kernel) in(pid uint64, stack []uint64, do func()) {
 	k.pid, k.stack = oldPID, oldStack
 }
 
-// setState is tcp_set_state() and inet_sk_set_state(). Those that close give the port back first.
+// setState is tcp_set_state() and inet_sk_set_state(). A socket that closes gives its port back first.
 func (k *kernel) setState(s *sock, to uint64, f firing) {
 	f.sock, f.from, f.to, f.fromSince = s, s.state, to, s.entered
 	f.sport = s.sport

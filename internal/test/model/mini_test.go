@@ -1,8 +1,8 @@
 package model
 
-// What happens to minisocks.
+// This file has the actions of minisocks.
 
-// timeWaitSock is tcp_time_wait(): a minisock takes over, if there may be one.
+// timeWaitSock is tcp_time_wait(): a minisock takes over, if the namespace has room for it.
 func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
 	slot := -1
 	for i := range k.minis {
@@ -37,7 +37,7 @@ func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
 	if substate == timeWait {
 		m.twHi = k.now
 	}
-	// From here on a segment can find it, on another CPU.
+	// From here on a segment on another CPU can find the minisock.
 	k.cpu = 1
 	for _, c := range k.windows {
 		k.segment(m, c)
@@ -46,7 +46,8 @@ func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
 	k.setState(s, closed, firing{made: m, closer: 0})
 }
 
-// arm is __inet_twsk_schedule(). A timer that stays in its slot of the wheel is moved in silence (__mod_timer()).
+// arm is __inet_twsk_schedule(). If the timer stays in its slot of the wheel, no hook reports that
+// it was moved (__mod_timer()).
 func (k *kernel) arm(m *mini, timeout uint64, rearm bool) {
 	o := k.miniOp(m)
 	o.Timeo = timeout
@@ -83,14 +84,15 @@ func (k *kernel) arm(m *mini, timeout uint64, rearm bool) {
 
 func wheelIndex(expires uint64) uint64 { return (expires + wheelSlot) / wheelSlot }
 
-// dropped is the end of a segment that a minisock met, or had met before it went.
+// dropped frees a segment that met a minisock. stale: the minisock has ended meanwhile.
 func (k *kernel) dropped(m *mini, stale bool) {
 	if k.hooks == tracepoints {
 		k.fire(opKfreeSKB, k.miniOp(m), firing{mini: m, stale: stale})
 	}
 }
 
-// segment is tcp_timewait_state_process() and what tcp_v4_rcv() does with what it says; and the other ends.
+// segment is tcp_timewait_state_process(), with what tcp_v4_rcv() does after it. It also has the
+// other ends of a minisock.
 func (k *kernel) segment(m *mini, what byte) {
 	if m == nil || m.ended {
 		return
@@ -117,7 +119,7 @@ func (k *kernel) segment(m *mini, what byte) {
 		m.rearms++
 		k.arm(m, minute, true)
 		k.dropped(m, false)
-	case 'O': // nothing that it needs
+	case 'O': // a segment without effect
 		k.dropped(m, false)
 	case 'R':
 		k.kill(m, []uint64{callerDelete, callerSegment, callerReceive}, rstReceived)
@@ -173,7 +175,7 @@ func (k *kernel) expire(m *mini) {
 	k.gone++
 }
 
-// pass lets time go by, and timers fire.
+// pass lets time pass and fires the timers.
 func (k *kernel) pass(ns uint64) {
 	until := k.now + ns
 	for {

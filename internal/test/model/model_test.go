@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// options of a run, by bit.
+// The options of a run, one bit each.
 const (
 	optHalfMade = 1 << iota // the kernel reports children before they have a peer
 	optTick                 // time passes between two hooks
@@ -24,11 +24,11 @@ const (
 	optPortFilter
 	optMinDuration
 	optFewMinisocks
-	optLeave // what is there at the end stays
+	optLeave // sockets that exist at the end stay
 	optNoTotals
 )
 
-// play runs a script, and says what is wrong with what the programs made of it.
+// play runs a script, and returns what is wrong with the output of the programs.
 func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, []string, error) {
 	k := newKernel(hookSet(hooks) % numHookSets)
 	set := settings{Stream: 1, Minisocks: 64, HZ: tickRate}
@@ -54,11 +54,11 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 	if k.hooks == fentry {
 		set.SeesRearms = 1
 	}
-	if len(s) == 0 || s[0] != '(' { // all is attached from the beginning
+	if len(s) == 0 || s[0] != '(' { // the programs are attached from the beginning
 		k.push(op{Code: opAttached})
 	}
 	k.run(s, !has(optLeave))
-	k.push(op{}) // shows what all of it came to
+	k.push(op{}) // reads the final state
 	out, err := h.run(set, k.ops)
 	if err != nil {
 		return k, nil, nil, err
@@ -70,7 +70,7 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 	return k, out, o.check(), nil
 }
 
-// sums is all that can be held against a run that shows no transitions.
+// sums checks a run that shows no transitions. Only its sums can be checked.
 func (o *oracle) sums() []string {
 	for i := range o.k.fired {
 		f := &o.k.fired[i]
@@ -84,7 +84,7 @@ func (o *oracle) sums() []string {
 	return o.errs
 }
 
-// explain lists what fired and what was shown.
+// explain lists what fired and what the programs reported.
 func explain(k *kernel, out *outcome) string {
 	var b strings.Builder
 	for i := range k.fired {
@@ -129,7 +129,7 @@ func hold(t *testing.T, h *harness, hooks byte, options uint16, s script) bool {
 	return len(errs) == 0
 }
 
-// shrink leaves out what is not needed for the programs to be wrong in the same way.
+// shrink removes the steps without which the programs are still wrong in the same way.
 func shrink(h *harness, hooks byte, options uint16, s script, said string) script {
 	kind := func(msg string) string {
 		return strings.Map(func(r rune) rune {
@@ -153,7 +153,7 @@ func shrink(h *harness, hooks byte, options uint16, s script, said string) scrip
 	return s
 }
 
-// steps that a generated script is made of; those that occur more often stand there more often.
+// steps are those of a generated script. A step that is repeated here occurs more often.
 const (
 	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzFFFFFDORYCKNUEttttw"
 	faults = "-^?#!%|S"
@@ -188,7 +188,7 @@ func generate(r *rand.Rand, adverse bool) script {
 	return s
 }
 
-// vary changes a scenario of the corpus a little.
+// vary makes small changes to a scenario of the corpus.
 func vary(r *rand.Rand, s script) script {
 	s = slices.Clone(s)
 	for range 1 + r.IntN(6) {
@@ -211,7 +211,7 @@ func vary(r *rand.Rand, s script) script {
 	return s
 }
 
-// scenarios are the scripts of the corpus, by the names of their files.
+// scenarios returns the scripts of the corpus, by file name.
 func scenarios(t *testing.T) map[string]script {
 	const dir = "testdata/fuzz/FuzzModel"
 	files, err := os.ReadDir(dir)
@@ -234,7 +234,8 @@ func scenarios(t *testing.T) map[string]script {
 	return all
 }
 
-// sweep gives a scenario in which a hook fires in the midst of another for every point at which it can.
+// sweep makes variants of a scenario in which a hook fires while another runs, one variant for
+// each point at which it can.
 func sweep(s script) []script {
 	all := []script{s}
 	for i := 0; i+2 < len(s); i += 2 {
@@ -251,7 +252,7 @@ func sweep(s script) []script {
 	return all
 }
 
-// Each scenario, with each set of hooks and on kernels of either kind.
+// Every scenario runs with each set of hooks, on both kinds of kernels.
 func TestScenarios(t *testing.T) {
 	h := open(t, os.Getenv(harnessEnv))
 	for name, s := range scenarios(t) {
@@ -276,7 +277,7 @@ func randomOptions(r *rand.Rand) uint16 {
 	return uint16(r.IntN(2 * optNoTotals))
 }
 
-// What a kernel does, at random.
+// Random scripts of what a kernel does.
 func TestModel(t *testing.T) {
 	h := open(t, os.Getenv(harnessEnv))
 	for seed := range sequences() {
@@ -287,7 +288,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// The same with all that can go wrong.
+// Random scripts with adversities.
 func TestModelWithAdversity(t *testing.T) {
 	h := open(t, os.Getenv(harnessEnv))
 	all := scenarios(t)
@@ -304,7 +305,7 @@ func TestModelWithAdversity(t *testing.T) {
 	}
 }
 
-// sequences is how many are tried, a few seconds' worth: MODEL_SEQUENCES asks for more.
+// sequences is the number of random scripts, which take a few seconds. MODEL_SEQUENCES sets it.
 func sequences() uint64 {
 	if n, err := strconv.ParseUint(os.Getenv("MODEL_SEQUENCES"), 10, 32); err == nil {
 		return n
@@ -312,7 +313,7 @@ func sequences() uint64 {
 	return 4000
 }
 
-// The corpus has a scenario to a file, named for what it is about.
+// Each file of the corpus has one scenario and is named after it.
 func FuzzModel(f *testing.F) {
 	h := open(f, os.Getenv(harnessEnv))
 	f.Fuzz(func(t *testing.T, hooks byte, options uint16, s []byte) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A mutant is a mistake that could be made in bpf/. The model must find each.
+// A mutant is a mistake in bpf/, made on purpose. The model must find each.
 var mutants = []struct{ name, file, old, new string }{
 	{"a start that was missed is kept", "socket.h", "		info->since_ns = 0;\n		info->precision = PRECISION_UNKNOWN;\n	} else", "	} else"},
 	{"a record outlives its minisock", "minisock.h", "	if (flags & MINI_HANDED_OVER)\n		forget_mini(m, flags);", ""},
@@ -74,7 +74,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// survives plays what the other tests play, and gives the first objection; "": there is none.
+// survives plays the scripts of the other tests, and returns the first error, or "".
 func survives(t *testing.T, bin string) (said string, s script) {
 	h := open(t, bin)
 	try := func(hooks byte, options uint16, s script) string {

@@ -10,7 +10,8 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 			v.tainted, v.sock.mistaken = true, true
 		}
 	}
-	// Ended between two looks of __inet_twsk_schedule()'s program at it: that takes it for one not seen before.
+	// The minisock ended while the program of __inet_twsk_schedule() was running. That program
+	// then takes it for a minisock that it has not seen before.
 	if f.end && o.nested(f) && o.k.ops[f.op-1].Code == opTwskSchedule {
 		o.exitsMissed++
 		o.stale[m.slot] = true
@@ -54,7 +55,7 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	}
 }
 
-// complete: a minisock that is gone has told all, if nothing was in the way.
+// complete checks that all transitions of an ended minisock were reported, unless one was lost.
 func (o *oracle) complete(f *firing, v *miniView) {
 	if v.tainted || v.lost || o.garbage || o.filters() {
 		return
@@ -112,8 +113,9 @@ func (o *oracle) timeWait(f *firing, v *miniView, e *event) {
 	}
 }
 
-// late: the segment that began TIME_WAIT did not show, and this is the first that arms the timer after that. It looks
-// no different (docs/limitations.md). No program was run for the other, or it came in the jiffy of the minisock's birth.
+// late reports whether at may be given as the start of TIME_WAIT. The segment that began TIME_WAIT
+// was not seen: no program was run for it, or it came in the jiffy of the minisock's birth. The
+// next segment that arms the timer looks the same (docs/limitations.md).
 func (o *oracle) late(f *firing, v *miniView, at uint64) bool {
 	arms := f.code == opTwskSchedule || f.time-f.armed <= 2*jiffy
 	if o.mayBeLate(f, v) && arms && v.lateAt == 0 {
@@ -122,7 +124,7 @@ func (o *oracle) late(f *firing, v *miniView, at uint64) bool {
 	return v.lateAt == at
 }
 
-// overlap is by how much a program on one CPU may have begun before what it sees was done on another.
+// overlap is how much earlier a program may have begun than the action on another CPU that it sees.
 func (o *oracle) overlap(v *miniView) uint64 {
 	if v.raced {
 		return 2 * o.k.tick
@@ -151,7 +153,7 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 	}
 	most := m.rearms
 	if v.visited && v.raced {
-		most++ // visited in the midst of the arming that began TIME_WAIT, which looks like another
+		most++ // visited while the timer was armed for TIME_WAIT, which looks like another re-arm
 	}
 	if e.Rearms > most || !v.tainted && !v.raced && o.k.hooks == fentry && e.Rearms != m.rearms {
 		o.errorf(f, "%d re-arms, want %d", e.Rearms, m.rearms)
@@ -167,7 +169,7 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 		o.errorf(f, "it ended in TIME_WAIT, shown as %+v", e)
 		return
 	}
-	lost := v.lost && !v.timeWait // so that nobody was told when it was said to begin
+	lost := v.lost && !v.timeWait // the event with the start of TIME_WAIT was lost
 	if !o.mayBeLate(f, v) || v.lateAt != e.Since && !lost {
 		o.began(f, e, m.twLo-o.overlap(v), twEnd(m, f), m.lastArmed, "TIME_WAIT")
 	}
@@ -179,8 +181,8 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 	}
 }
 
-// began holds what an event says of a state's begin against when it did: between lo and hi, or,
-// as far as the timer tells, when that was last armed.
+// began checks the start of a state in an event. The true start is between lo and hi. As far as the
+// timer can tell, it is when the timer was armed last.
 func (o *oracle) began(f *firing, e *event, lo, hi, armed uint64, what string) {
 	switch e.Precision {
 	case exact:

@@ -8,10 +8,11 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 		mv := o.miniView(f.made)
 		mv.tainted = mv.tainted || v.tainted || f.missed || f.before
 	}
-	// The program that would take over believes that the first was run: the socket is in that state already, as
-	// a transition before was missed, too.
+	// The program that takes over wrongly concludes that the first was run. Its record has the
+	// new state already, because an earlier transition was missed too.
 	skipped := !f.missed && o.k.ops[f.op].Skip == 1
-	// So it believes of one that is closed and of which nothing is known; of any, once there was no room for one.
+	// It concludes the same for a closed socket without a record, and for any socket after a
+	// record had no room.
 	mistaken := skipped && (v.state == f.to || v.state == 0 && (f.to == closed || o.full))
 	if f.before || f.missed || mistaken {
 		if !f.before {
@@ -51,7 +52,8 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 	if f.from == closed || v.state == 0 || v.state != f.from && f.from == synSent {
 		v.life = f.life
 	}
-	// So much was missed that the socket seems to be in the life before, and nothing shows.
+	// So many transitions were missed that the socket seems to be in its life before, and none
+	// is reported.
 	if v.life != f.life {
 		v.state, v.tainted, v.mistaken = f.to, true, true
 		return
@@ -70,7 +72,7 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 	default:
 		o.transitions(f, v, events, since, precision, wasTainted)
 	}
-	if f.to == closed { // nothing is kept of it
+	if f.to == closed { // a closed socket has no record
 		v.state, v.since, v.precision = 0, 0, unknown
 	}
 }
@@ -83,8 +85,8 @@ func (o *oracle) none(f *firing, events []event) {
 
 func (o *oracle) filters() bool { return o.set.LocalPort != 0 || o.set.MinDuration != 0 }
 
-// transitions checks what a hook of a full socket has told: this transition, and
-// before it one that was put aside.
+// transitions checks the events of a full socket's hook: this transition, and before it a deferred
+// one.
 func (o *oracle) transitions(f *firing, v *sockView, events []event, since, precision uint64, tainted bool) {
 	if v.waiting != 0 && len(events) > 0 && events[0].Time == v.waiting && events[0].Since == 0 && len(events) == 2 {
 		events = events[1:]
@@ -123,7 +125,7 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 	if tainted {
 		return
 	}
-	if f.noStack && f.to == closed { // what the stack would have told is not made up
+	if f.noStack && f.to == closed { // without the stack the reason must not be invented
 		if e.Reason != f.reason && e.Reason != killed || f.from == listen && e.Closer != 0 && e.Closer != f.closer {
 			o.errorf(f, "without a stack: reason %d, want %d, closed by %d, want %d", e.Reason, f.reason, e.Closer, f.closer)
 		}
@@ -147,14 +149,14 @@ func (o *oracle) who(f *firing, e *event, tainted bool) {
 	}
 }
 
-// existingSock: the iterator dates what no hook has.
+// existingSock checks a visit of the iterator, which dates a state that no hook has seen.
 func (o *oracle) existingSock(f *firing, events []event) {
 	o.none(f, events)
 	v := o.view(f.sock)
 	o.full = o.full || o.out.results[f.op].FailedStorage > 0
 	if o.out.results[f.op].FailedStorage > 0 && v.state == 0 {
 		v.tainted = true
-	} else if f.from == closed { // there is nothing to keep of it
+	} else if f.from == closed { // a closed socket has no record
 	} else if v.since == 0 && !v.mistaken {
 		v.state, v.since, v.precision, v.life = f.from, f.time, atLeast, f.life
 	}

@@ -2,9 +2,9 @@ package model
 
 import "fmt"
 
-// The oracle goes through what fired and what the programs made of it, and says
-// what is wrong. It knows what is true from the simulated kernel; what finwait
-// can know of that it works out from which hooks were seen.
+// The oracle compares what fired with the output of the programs, and lists what is wrong. The
+// simulated kernel tells it what is true. From the hooks that were seen it derives how much of that
+// finwait can know.
 type oracle struct {
 	k     *kernel
 	set   settings
@@ -13,43 +13,43 @@ type oracle struct {
 	minis map[*mini]*miniView
 	errs  []string
 
-	// Losses that were inflicted, each with what it may leave behind or make wrong.
-	missed       uint64 // transitions that no program was run for
+	// The losses of the script, each with its possible consequences.
+	missed       uint64 // transitions for which no program was run
 	noStack      uint64
-	failures     uint64         // of maps
-	exitsMissed  uint64         // of what holds a record of a minisock
-	closesMissed uint64         // of sockets
-	unshown      uint64         // minisocks of which TIME_WAIT was not shown, for a loss before or as they are older
-	stale        [numMinis]bool // the end of a minisock was missed: another at its address can be taken for it
-	full         bool           // a socket has found no room
+	failures     uint64         // of map updates
+	exitsMissed  uint64         // missed ends that can leave the record of a minisock behind
+	closesMissed uint64         // closes of sockets for which no program was run
+	unshown      uint64         // minisocks whose TIME_WAIT was not reported, after a loss or because they are older
+	stale        [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
+	full         bool           // a socket's record had no room
 	garbage      bool
 	edges        [16][16]uint64
 	ends         [16][32]uint64
 }
 
-// sockView is what can be known of a socket.
+// sockView is what finwait can know of a socket.
 type sockView struct {
-	state     uint64 // as seen last; 0: never
+	state     uint64 // last seen state; 0: never seen
 	since     uint64
 	precision uint64
-	tainted   bool   // something about it was missed
-	waiting   uint64 // since when its first transition is put aside, until its port is known
+	tainted   bool   // a transition of it was missed
+	waiting   uint64 // time of its first transition, which is deferred until its port is known
 	life      int
-	mistaken  bool // for one in an earlier life
+	mistaken  bool // it is taken for an earlier life of the socket
 }
 
 type miniView struct {
-	sock        sockView // of its socket, in the state that it had before TIME_WAIT
+	sock        sockView // its socket, in the state before TIME_WAIT
 	tainted     bool
 	visited     bool
-	raced       bool   // two CPUs were at it at once
-	lost        bool   // something was for want of room in the ring
-	missed      bool   // no program was run for one of its hooks
-	lateAt      uint64 // the time that TIME_WAIT was said to begin at for want of that
-	timeWait    bool   // told
+	raced       bool   // two CPUs had it at the same time
+	lost        bool   // an event of it was lost, because the ring was full
+	missed      bool   // no program was run for a hook of it
+	lateAt      uint64 // start of TIME_WAIT that was reported instead of the true one
+	timeWait    bool   // TIME_WAIT was reported
 	twTime      uint64
 	twPrecision uint64
-	ended       bool // told
+	ended       bool // its end was reported
 }
 
 func newOracle(k *kernel, set settings, out *outcome) *oracle {
@@ -91,7 +91,7 @@ func (o *oracle) miniView(m *mini) *miniView {
 	return v
 }
 
-// check goes through all of it.
+// check checks the whole run.
 func (o *oracle) check() []string {
 	for i := range o.k.fired {
 		f := &o.k.fired[i]
@@ -120,7 +120,7 @@ func (o *oracle) check() []string {
 	return o.errs
 }
 
-// sane is what must hold of any event, whatever fired.
+// sane checks what must hold for any event, whatever fired.
 func (o *oracle) sane(f *firing, e *event) {
 	if e.Since > e.Time {
 		o.errorf(f, "a negative duration: %+v", e)
@@ -145,16 +145,16 @@ func (o *oracle) sane(f *firing, e *event) {
 	}
 }
 
-// commOf is the name that the harness gives to a process.
+// commOf is the harness's name of a process.
 func commOf(pid uint64) (comm [16]byte) {
 	copy(comm[:], []string{"five5", "seven-7", "eight--8", "fifteen-bytes-x"}[pid%4])
 	return comm
 }
 
-// nested: it fired in the midst of the one before, which was not done with its own counting.
+// nested reports whether f fired while the program of the firing before was still running.
 func (o *oracle) nested(f *firing) bool { return f.op > 0 && o.k.ops[f.op-1].Nest > 0 }
 
-// identity: what was seen is where it went.
+// identity checks that what was seen is the sum of what was filtered, delivered and lost.
 func (o *oracle) identity(f *firing, r *result) {
 	a := &r.Account
 	if sum := a.Filtered + a.Delivered + a.RingFull + a.MapFull + a.Missed + a.UnwindFailed; a.Seen != sum {

@@ -2,7 +2,7 @@ package model
 
 import "slices"
 
-// finally is what must hold of the sums.
+// finally checks the sums at the end of a run.
 func (o *oracle) finally() {
 	if len(o.out.results) == 0 {
 		return
@@ -34,7 +34,7 @@ func (o *oracle) finally() {
 	}
 }
 
-// left: something is there still.
+// left reports whether a socket or a minisock still exists.
 func (o *oracle) left() bool {
 	return slices.ContainsFunc(o.k.socks[:], func(s *sock) bool { return s != nil }) ||
 		slices.ContainsFunc(o.k.minis[:], func(m *mini) bool { return m != nil })
@@ -68,7 +68,7 @@ func (o *oracle) checkTotals(f *firing, a *account) {
 	o.checkLive(f)
 }
 
-// checkLive: if nothing was missed, what is counted as live is what is there.
+// checkLive checks that, if nothing was missed, the live counts are those of the existing sockets.
 func (o *oracle) checkLive(f *firing) {
 	quiet := o.exitsMissed == 0 && o.missed == 0 && o.noStack == 0 && o.failures == 0
 	var want [16]int64
@@ -91,7 +91,7 @@ func (o *oracle) checkLive(f *firing) {
 	if o.older() || o.set.LocalPort != 0 {
 		quiet = quiet && !o.left()
 	}
-	if o.k.hooks == tracepointsNoRxSk { // a FIN may show only at the end
+	if o.k.hooks == tracepointsNoRxSk { // a FIN may be reported only at the end
 		got[finWait2] += got[timeWait]
 		want[finWait2] += want[timeWait]
 		got[timeWait], want[timeWait] = 0, 0
@@ -104,7 +104,7 @@ func (o *oracle) checkLive(f *firing) {
 	}
 }
 
-// older: something was there before the programs.
+// older reports whether something happened before the programs were attached.
 func (o *oracle) older() bool {
 	return slices.ContainsFunc(o.k.fired, func(f firing) bool { return f.before })
 }

@@ -2,31 +2,31 @@ package model
 
 import "slices"
 
-// A script is what happens, two bytes a step: what, and to which. The second is
-// read as a digit, of which the lowest two bits are the socket and the others say
-// how: '0' to '3' are plain, '4' to '7' the first variant, '8' to ';' the second.
+// A script is a list of steps of two bytes: an action, and its object. The second byte is a digit.
+// Its lowest two bits are the number of the socket, and the others choose a variant: '0' to '3' are
+// plain, '4' to '7' the first variant, '8' to ';' the second.
 //
 //	sockets: l listen, c connect, e established, y simultaneous open, k accept,
 //	         h shutdown, x close, a their ACK of our FIN, p their FIN, r their RST,
 //	         d data after close, o timeout, v destroyed, i disconnected, z freed
 //	minisocks, counted from the youngest: F FIN, D data, O another segment, R RST, Y SYN,
-//	         C reused by connect(), K destroyed, N its namespace goes, U killed by
-//	         something unknown, E expires, S a segment that it met is freed when it is gone
-//	w, and one of those letters: it happens at the next hand-over, on another CPU
-//	t time passes: 1 us, 1 ms, 5 ms, 3 s, 61 s, by the digit
-//	( no program is attached yet, ) now they are; > an older socket is visited, < a
-//	         minisock; . all have been
-//	f the namespace holds as many minisocks as it may, or no longer
-//	adversities, of a hook that fires after as many others as the digit says:
+//	         C reused by connect(), K destroyed, N its namespace is removed, U killed by
+//	         something unknown, E expires, S a segment that met it is freed after its end
+//	w and one of those letters: that happens during the next hand-over, on another CPU
+//	t time passes: 1 us, 1 ms, 5 ms, 3 s or 61 s, by the digit
+//	( no program is attached yet, ) the programs are attached; > the iterator visits an older
+//	         socket, < a minisock; . it has visited all
+//	f toggles whether the namespace has no room for another minisock
+//	adversities of the hook that fires after as many others as the digit says:
 //	         - no program is run; ^ the next program takes over; ? no stack;
 //	         # the map is full; ! no memory; % the ring is full; | another CPU's hook
-//	         fires in the middle of it, at a point that the next byte says
-//	* what no kernel does: any hook, with anything
+//	         fires while its program runs, at the point that the next byte chooses
+//	* any hook with any arguments, which no kernel does
 type script []byte
 
 const digits = "0123456789:;<=>?"
 
-// run plays the script; what it ends with is gone again if all is told to go.
+// run plays the script. endAll then closes all sockets and lets all minisocks expire.
 func (k *kernel) run(s script, endAll bool) {
 	for i := 0; i+1 < len(s) && len(k.ops) < maxOps; i += 2 {
 		k.action++
@@ -51,10 +51,10 @@ func (k *kernel) run(s script, endAll bool) {
 	k.pass(200e9)
 }
 
-// What fits into a request of the harness, with what one step and the end add.
+// maxOps is what fits into a request of the harness, less what one step and the end may add.
 const maxOps = 1000
 
-// step plays one step, and says how many bytes more than two it took.
+// step plays one step, and returns how many bytes more than two it has.
 func (k *kernel) step(what, arg byte, rest []byte) int {
 	n := int(arg - '0')
 	s := k.socks[n&3]
@@ -139,7 +139,7 @@ func (k *kernel) happens(s *sock, what byte, how int) {
 	}
 }
 
-// mini is the n-th youngest that is there.
+// mini is the n-th youngest minisock that exists.
 func (k *kernel) mini(n int) *mini {
 	var all []*mini
 	if k.last != nil && !k.last.ended {
@@ -156,7 +156,7 @@ func (k *kernel) mini(n int) *mini {
 	return all[n&7%len(all)]
 }
 
-// staleSegment frees a packet that a minisock met which is gone; its memory may be another's.
+// staleSegment frees a segment that met a minisock which has ended. Another may use its memory.
 func (k *kernel) staleSegment(n int) {
 	slot := n & 7 % numMinis
 	m := k.minis[slot]
@@ -169,7 +169,7 @@ func (k *kernel) staleSegment(n int) {
 	}
 }
 
-// visit is the iterator. Sockets are locked while it looks at them, minisocks are not.
+// visit is a visit of the iterator. It locks sockets, but not minisocks.
 func (k *kernel) visit(what byte, n int) {
 	switch {
 	case !k.attached:
@@ -183,7 +183,7 @@ func (k *kernel) visit(what byte, n int) {
 	}
 }
 
-// garbage is a hook of the harness with whatever the script has.
+// garbage fires a hook of the harness with arguments from the script.
 func (k *kernel) garbage(arg byte, rest []byte) int {
 	const size = 12
 	if len(rest) < size {

@@ -1,7 +1,7 @@
 package model
 
-// What happens to full sockets. Each is one thing that a process, the peer or a
-// timer does, and is nothing if it cannot happen in the socket's state.
+// This file has the actions of full sockets. Each is an action of a process, the peer or a timer,
+// and does nothing if it cannot happen in the socket's state.
 
 func (k *kernel) process(s *sock) uint64 { return 100 + uint64(s.slot) }
 
@@ -147,7 +147,8 @@ func (k *kernel) close(s *sock, how int) {
 
 var inStateProcess = []uint64{callerStateProcess, callerReceive}
 
-// acknowledge is the ACK of our FIN. how: 1: the socket was locked, so that tcp_keepalive_timer() waits in place of a minisock.
+// acknowledge is the ACK of our FIN. how: 1: the socket was locked, so that it waits in FIN_WAIT_2
+// itself, with tcp_keepalive_timer(), and not a minisock.
 func (k *kernel) acknowledge(s *sock, how int) {
 	if s.unacked == 0 {
 		return
@@ -172,7 +173,7 @@ func (k *kernel) acknowledge(s *sock, how int) {
 	})
 }
 
-// finished is tcp_fin(). how: 1: the segment acknowledges ours, too.
+// finished is tcp_fin(). how: 1: the segment also acknowledges our FIN.
 func (k *kernel) finished(s *sock, how int) {
 	k.in(0, inStateProcess, func() {
 		if s.state == finWait1 && how == 1 {
@@ -213,7 +214,7 @@ func (k *kernel) resetSock(s *sock) {
 	}
 }
 
-// dataAfterClose is tcp_rcv_state_process() where nobody is left to read.
+// dataAfterClose is tcp_rcv_state_process() for data that no process can read.
 func (k *kernel) dataAfterClose(s *sock) {
 	if (s.state == finWait1 || s.state == finWait2) && !s.held {
 		k.fail(s, 104, rstSent, inStateProcess...)
@@ -231,7 +232,7 @@ func (k *kernel) expireSock(s *sock) {
 	}
 }
 
-// abort is tcp_abort(), which ss -K asks for.
+// abort is tcp_abort(), which ss -K calls.
 func (k *kernel) abort(s *sock) {
 	if s.state == listen {
 		k.in(destroyer, []uint64{callerAbort}, func() { k.setState(s, closed, firing{reason: destroyed}) })
@@ -240,7 +241,7 @@ func (k *kernel) abort(s *sock) {
 	}
 }
 
-// disconnect is connect(AF_UNSPEC), tcp_disconnect(). The socket can start over.
+// disconnect is tcp_disconnect(), which connect(AF_UNSPEC) calls. The socket can connect again.
 func (k *kernel) disconnect(s *sock) {
 	if !s.held {
 		return

@@ -1,6 +1,6 @@
 package model
 
-// The kernel's numbers, and those of the programs.
+// This file has the numbers of the kernel and of the programs.
 
 // States, by the kernel's numbers (include/net/tcp_states.h).
 const (
@@ -54,7 +54,7 @@ const (
 	orderlyClosed
 )
 
-// enum caller of bpf/unwind.h. The harness puts each at addresses of its own.
+// enum caller of bpf/unwind.h. The harness gives each its own addresses.
 const (
 	_ = iota
 	callerTimer
@@ -83,6 +83,6 @@ const (
 
 	shutRecv, shutSend = 1, 2 // RCV_SHUTDOWN, SEND_SHUTDOWN
 
-	softirqTask = 999 // whatever the softirq interrupted
+	softirqTask = 999 // the task that the softirq interrupted
 	destroyer   = 900
 )

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command soak runs finwait under everything at once: all scenarios and loads at
-// random, in network namespaces that come and go, with readers that stand still,
-// small ring buffers, and finwait ended, killed and started again meanwhile. It
+// Command soak runs finwait under everything at once: all scenarios and loads in random
+// order, in network namespaces that are made and removed meanwhile, with stalled
+// readers and small ring buffers, while finwait is ended, killed and started again. It
 // checks that nothing is wrong, unaccounted for, or left behind.
 package main
 
@@ -21,9 +21,9 @@ import (
 )
 
 func main() {
-	duration := flag.Duration("duration", time.Minute, "how long it takes, but for the end")
-	seed := flag.Uint64("seed", 0, "of what is chosen at random; 0: any")
-	program := flag.String("finwait", "bin/finwait", "the program")
+	duration := flag.Duration("duration", time.Minute, "how long the workload runs")
+	seed := flag.Uint64("seed", 0, "seed of the random choices; 0 picks one")
+	program := flag.String("finwait", "bin/finwait", "the finwait binary")
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "this traces the kernel and makes network namespaces: run it as root")
@@ -34,10 +34,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	// What is chosen is the same with the same seed; when it happens is the machine's affair.
+	// The same seed makes the same choices. Their timing depends on the machine.
 	fmt.Printf("soak: %v, seed %d\n", *duration, *seed)
 	s := &soak{program: *program, seed: *seed, began: time.Now(), verdicts: make(map[string]int)}
-	s.world = &world{faults: &s.faults}
+	s.pool = &pool{faults: &s.faults}
+	s.workload = &workload{faults: &s.faults, pool: s.pool}
 	if err := s.run(ctx, *duration); err != nil {
 		s.faults.add("%v", err)
 	}
@@ -49,50 +50,51 @@ func main() {
 
 // A soak is one run.
 type soak struct {
-	program string
-	seed    uint64
-	began   time.Time
-	world   *world
-	faults  faults
+	program  string
+	seed     uint64
+	began    time.Time
+	pool     *pool
+	workload *workload
+	faults   faults
 
 	starts, kills, stalls, compared atomic.Int64
 
 	mu       sync.Mutex
 	verdicts map[string]int // of audits
 	losses   losses
-	elder    summary
-	missing  int64  // in audits, for which no loss was counted by then
-	printed  uint64 // transitions, by all traces
-	worst    sample // of all processes
+	long     summary // of the long-running trace
+	missing  int64   // transitions that audits missed and no loss counted by then
+	printed  uint64  // transitions of all traces
+	peak     sample  // of all processes
 	records  []*records
 }
 
-// players is how many live in the world side by side.
-const players = 3
+// workers is how many workers run at once.
+const workers = 3
 
 func (s *soak) run(ctx context.Context, duration time.Duration) error {
-	// No deadline: a rate limit would not wait for what comes after it.
+	// The context has no deadline: with one, a rate limiter refuses at once to wait beyond it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(duration, cancel).Stop()
-	e, err := s.born()
+	long, err := s.startLongTrace()
 	if err != nil {
 		return err
 	}
 	var all sync.WaitGroup
-	for i := range players {
-		all.Go(func() { s.world.live(ctx, s.rng(i)) })
+	for i := range workers {
+		all.Go(func() { s.workload.work(ctx, s.rng(i)) })
 	}
-	all.Go(func() { s.succeed(ctx, s.rng(players)) })
-	all.Go(func() { e.age(ctx, s.rng(players+1)) })
+	all.Go(func() { s.runPairs(ctx, s.rng(workers)) })
+	all.Go(func() { long.stall(ctx, s.rng(workers+1)) })
 	all.Wait()
-	if err := e.die(); err != nil {
+	if err := long.finish(); err != nil {
 		return err
 	}
-	// What the kernel runs no program for is noticed when the socket moves again: at
-	// the latest when its namespace was removed, as all are by now.
-	if s.missing > int64(s.elder.Lost.Recursion) {
-		s.faults.add("audits found %d transitions missing, and the elder counted %d as lost to recursion", s.missing, s.elder.Lost.Recursion)
+	// finwait notices a skipped program run when the socket moves again. Every socket has
+	// moved by now, because all namespaces are removed.
+	if s.missing > int64(s.long.Lost.Recursion) {
+		s.faults.add("audits found %d transitions missing, and the long-running trace counted %d as lost to recursion", s.missing, s.long.Lost.Recursion)
 	}
 	if s.compared.Load() == 0 || s.records[0].most == s.records[0].first || s.losses.RingFull == 0 {
 		return errors.New("no stream was compared with totals, no minisock was made, or no ring was ever full: this proves nothing, so let it last longer")
@@ -100,49 +102,51 @@ func (s *soak) run(ctx context.Context, duration time.Duration) error {
 	return nil
 }
 
-// rng makes the numbers of one goroutine.
+// rng returns the random numbers of goroutine n.
 func (s *soak) rng(n int) *rand.Rand { return rand.New(rand.NewPCG(s.seed, uint64(n))) }
 
-// start starts a finwait.
+// start starts a finwait process.
 func (s *soak) start(consume func(io.Reader), args ...string) (*process, error) {
 	s.starts.Add(1)
 	return start(s.program, consume, args...)
 }
 
-// judgeTrace says what is wrong with a trace that was ended in order.
-func (s *soak) judgeTrace(name string, p *process, st *stream) {
+// checkTrace reports the faults of a trace that SIGINT ended.
+func (s *soak) checkTrace(name string, p *process, st *stream) {
 	if p.err != nil {
-		s.faults.add("%s: %v: %s", name, p.err, p.lastWords())
+		s.faults.add("%s: %v: %s", name, p.err, p.lastStderr())
 	}
 	for _, f := range st.faults() {
 		s.faults.add("%s: %s", name, f)
 	}
 	if sum := st.summary; sum != nil {
-		s.lost(sum.Lost, 0)
+		s.addLosses(sum.Lost, 0)
 		s.mu.Lock()
 		s.printed += st.transitions
 		s.mu.Unlock()
 	}
 	samples := p.sampled()
 	s.mu.Lock()
-	s.worst = worst(append(samples, s.worst))
+	s.peak = peak(append(samples, s.peak))
 	s.mu.Unlock()
 }
 
-func (s *soak) lost(l losses, missing int64) {
+// addLosses adds the losses of a process, and what its audit found missing.
+func (s *soak) addLosses(l losses, missing int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.losses.add(l)
 	s.missing += missing
 }
 
-func (s *soak) verdict(v string) {
+// addVerdict counts a verdict of an audit.
+func (s *soak) addVerdict(v string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verdicts[v]++
 }
 
-// faults are what went wrong.
+// faults prints and counts what went wrong.
 type faults struct {
 	mu sync.Mutex
 	n  int
@@ -161,7 +165,7 @@ func (f *faults) count() int {
 	return f.n
 }
 
-// report prints what happened.
+// report prints the figures of the run.
 func (s *soak) report(w io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,14 +175,14 @@ func (s *soak) report(w io.Writer) {
 	}{
 		{"seed", s.seed},
 		{"took", time.Since(s.began).Round(time.Second)},
-		{"network namespaces made", s.world.namespaces.Load()},
-		{"scenarios played", s.world.scenarios.Load()},
-		{"that went otherwise", s.world.otherwise.Load()},
-		{"connections of loads", s.world.connections.Load()},
+		{"network namespaces made", s.pool.made.Load()},
+		{"scenarios played", s.workload.scenarios.Load()},
+		{"that went otherwise", s.workload.otherwise.Load()},
+		{"connections of loads", s.workload.connections.Load()},
 		{"finwait started", s.starts.Load()},
 		{"killed with SIGKILL", s.kills.Load()},
 		{"stalls of a reader", s.stalls.Load()},
-		{"transitions, of the elder", s.elder},
+		{"long-running trace", s.long},
 		{"lines of JSON checked", s.printed},
 		{"lost: ring full", s.losses.RingFull},
 		{"lost: map full", s.losses.MapFull},
@@ -189,7 +193,7 @@ func (s *soak) report(w io.Writer) {
 		{"of those not counted in time", s.missing},
 		{"records of minisocks", s.records[0]},
 		{"records of full sockets", s.records[1]},
-		{"worst of a process", fmt.Sprintf("%.1f MB resident, %d descriptors, %d threads", float64(s.worst.rss)/1e6, s.worst.fds, s.worst.threads)},
+		{"peak of a process", fmt.Sprintf("%.1f MB resident, %d descriptors, %d threads", float64(s.peak.rss)/1e6, s.peak.fds, s.peak.threads)},
 		{"faults", s.faults.count()},
 	} {
 		fmt.Fprintf(w, "%-30s %v\n", row.what, row.value)

@@ -21,33 +21,33 @@ import (
 )
 
 const (
-	patience = 60 * time.Second       // for what takes a busy machine no more than seconds
-	beat     = 100 * time.Millisecond // between two looks at a process
-	flutter  = 10 * time.Millisecond  // the same until it is attached
+	timeout        = 60 * time.Second       // for what takes seconds on a busy machine
+	pollInterval   = 100 * time.Millisecond // between two samples of a process
+	attachInterval = 10 * time.Millisecond  // the same, until it is attached
 )
 
-// A process is a finwait that runs.
+// A process is a running finwait.
 type process struct {
 	*exec.Cmd
 	stdout   *os.File
-	read     chan struct{} // closed when stdout has come to its end
-	attached chan struct{} // closed when it says that it traces
-	ended    chan struct{} // closed when it was waited for
-	err      error         // of waiting for it
+	read     chan struct{} // closed at the end of stdout
+	attached chan struct{} // closed when finwait says that it traces
+	ended    chan struct{} // closed when Wait has returned
+	err      error         // of Wait
 
 	mu      sync.Mutex
-	said    []string // the last lines of its stderr
+	stderr  []string // its last lines
 	objects []bpfobj.Object
-	samples []sample // from the moment it was attached
+	samples []sample // taken after it was attached
 }
 
-// A sample is what a process holds.
+// A sample is what a process holds at one time.
 type sample struct {
 	rss          uint64 // bytes
 	fds, threads int
 }
 
-// start starts finwait; consume reads what it prints.
+// start starts finwait; consume reads its output.
 func start(program string, consume func(io.Reader), args ...string) (*process, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -71,7 +71,7 @@ func start(program string, consume func(io.Reader), args ...string) (*process, e
 		consume(r)
 	}()
 	go func() {
-		p.listen(stderr)
+		p.readStderr(stderr)
 		p.err = p.Wait()
 		close(p.ended)
 	}()
@@ -79,12 +79,12 @@ func start(program string, consume func(io.Reader), args ...string) (*process, e
 	return p, nil
 }
 
-// listen keeps what finwait says, until it says no more.
-func (p *process) listen(stderr io.Reader) {
+// readStderr keeps the last lines of stderr, and reads it to its end.
+func (p *process) readStderr(stderr io.Reader) {
 	for s := bufio.NewScanner(stderr); s.Scan(); {
 		p.mu.Lock()
-		if p.said = append(p.said, s.Text()); len(p.said) > 10 {
-			p.said = p.said[1:]
+		if p.stderr = append(p.stderr, s.Text()); len(p.stderr) > 10 {
+			p.stderr = p.stderr[1:]
 		}
 		p.mu.Unlock()
 		if strings.Contains(s.Text(), "Ctrl-C ends it") {
@@ -93,7 +93,7 @@ func (p *process) listen(stderr io.Reader) {
 	}
 }
 
-// watch looks at what it holds until it ends.
+// watch samples the process, and lists its BPF objects, until it ends.
 func (p *process) watch() {
 	for {
 		held, err := bpfobj.Held(p.Process.Pid)
@@ -114,9 +114,9 @@ func (p *process) watch() {
 		p.mu.Unlock()
 		select {
 		case <-p.attached:
-			time.Sleep(beat)
+			time.Sleep(pollInterval)
 		default:
-			time.Sleep(flutter)
+			time.Sleep(attachInterval)
 		}
 		select {
 		case <-p.ended:
@@ -142,7 +142,7 @@ func (p *process) sample() (s sample, err error) {
 		if len(f) < 2 {
 			continue
 		}
-		n, _ := strconv.ParseUint(string(f[1]), 10, 64) // other keys have no numbers
+		n, _ := strconv.ParseUint(string(f[1]), 10, 64) // an error gives 0, which other keys may have
 		switch string(f[0]) {
 		case "VmRSS:":
 			s.rss = n << 10
@@ -156,52 +156,53 @@ func (p *process) sample() (s sample, err error) {
 	return s, nil
 }
 
-// await waits until finwait traces.
+// await waits until finwait is attached.
 func (p *process) await() error {
 	select {
 	case <-p.attached:
 		return nil
 	case <-p.ended:
-		return fmt.Errorf("it ended before it was attached: %v: %s", p.err, p.lastWords())
-	case <-time.After(patience):
-		return fmt.Errorf("it was not attached after %v: %s", patience, p.lastWords())
+		return fmt.Errorf("finwait ended before it was attached: %v: %s", p.err, p.lastStderr())
+	case <-time.After(timeout):
+		return fmt.Errorf("finwait was not attached after %v: %s", timeout, p.lastStderr())
 	}
 }
 
-func (p *process) lastWords() string {
+func (p *process) lastStderr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return strings.Join(p.said, "; ")
+	return strings.Join(p.stderr, "; ")
 }
 
-// stop lets it stand still for a while.
-func (p *process) stop(d time.Duration) {
-	// It fails only of a process that has ended, which end will tell of.
+// suspend stops the process for a while.
+func (p *process) suspend(d time.Duration) {
+	// Signal fails only if the process has ended, which end reports.
 	_ = p.Process.Signal(unix.SIGSTOP)
 	time.Sleep(d)
 	_ = p.Process.Signal(unix.SIGCONT)
 }
 
-// end sends a signal, waits for the end of the process and of what it printed,
-// and then until the kernel has nothing left of it.
+// end sends a signal, and waits for the end of the process, for the end of its output,
+// and until the kernel has freed its BPF objects.
 func (p *process) end(signal os.Signal) error {
 	_ = p.Process.Signal(signal)
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		_ = p.Process.Kill()
 		<-p.ended
-		return fmt.Errorf("it did not end within %v of %v: %s", patience, signal, p.lastWords())
+		return fmt.Errorf("finwait did not end within %v of %v: %s", timeout, signal, p.lastStderr())
 	}
 	<-p.read
-	return p.gone()
+	return p.awaitFreed()
 }
 
-func (p *process) gone() error {
+// awaitFreed waits until the kernel has freed all BPF objects of the process.
+func (p *process) awaitFreed() error {
 	p.mu.Lock()
 	objects := p.objects
 	p.mu.Unlock()
-	for deadline := time.Now().Add(patience); ; time.Sleep(beat) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
 		left, err := bpfobj.Left(objects)
 		if err != nil {
 			return err
@@ -210,7 +211,7 @@ func (p *process) gone() error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%v after its end the kernel still has %v", patience, left)
+			return fmt.Errorf("%v after its end the kernel still has %v", timeout, left)
 		}
 	}
 }
@@ -221,10 +222,10 @@ func (p *process) sampled() []sample {
 	return slices.Clone(p.samples)
 }
 
-// worst is the most of everything.
-func worst(samples []sample) (w sample) {
+// peak returns the maximum of each figure.
+func peak(samples []sample) (p sample) {
 	for _, s := range samples {
-		w = sample{max(w.rss, s.rss), max(w.fds, s.fds), max(w.threads, s.threads)}
+		p = sample{max(p.rss, s.rss), max(p.fds, s.fds), max(p.threads, s.threads)}
 	}
-	return w
+	return p
 }

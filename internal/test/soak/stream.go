@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A line is what finwait trace prints, as far as it is checked.
+// A line is one line of finwait trace, with the fields that are checked.
 type line struct {
 	Event     string
 	Cookie    uint64
@@ -23,12 +23,12 @@ type line struct {
 	From, To  string
 	Duration  *int64 `json:"duration_ns"`
 	Precision string
-	text      []byte // all of it
+	text      []byte // the whole line
 
 	summary
 }
 
-// A summary says where every transition went.
+// A summary accounts for every transition.
 type summary struct {
 	Seen, Filtered, Delivered uint64
 	Lost                      losses
@@ -38,7 +38,7 @@ func (s summary) String() string {
 	return fmt.Sprintf("%d seen, %d filtered, %d delivered, %d lost", s.Seen, s.Filtered, s.Delivered, s.Lost.total())
 }
 
-// losses are transitions that were lost, by cause.
+// losses counts lost transitions by cause.
 type losses struct {
 	RingFull  uint64 `json:"ring_full"`
 	MapFull   uint64 `json:"map_full"`
@@ -55,52 +55,53 @@ func (l *losses) add(o losses) {
 	l.Unwind += o.Unwind
 }
 
-// moves are how often a state was entered and left.
+// moves counts how often a state was entered and left.
 type moves struct{ Entered, Left uint64 }
 
-// A stream is what one finwait trace has printed.
+// A stream is the output of one finwait trace.
 type stream struct {
-	gate sync.Mutex // held while nobody is to read
+	gate sync.Mutex // held while reading is blocked
 
-	// To be looked at when read has returned.
+	// Valid after read has returned.
 	transitions uint64
-	breaks      uint64            // places in the life of a socket where something is missing
-	broken      []string          // the first of them
-	watched     map[string]*moves // of the sockets of one network namespace
+	gaps        uint64 // places in the chain of a socket where a transition is missing
+	firstGaps   []string
+	moves       map[string]*moves // by state, of the sockets of one network namespace
 	summary     *summary
-	cut         bool // the last line has no end
+	truncated   bool // the last line is incomplete
 	wrong       []string
-	err         error // of reading
+	err         error // of read
 
 	sockets map[uint64]last
 }
 
-// last is what is known of a socket from its last transition.
+// last is what a socket's last transition says.
 type last struct {
 	to    string
 	ktime int64
 }
 
-// The states of which a socket can be seen first: that of one that is new, and of
-// the listener that accepts it.
+// The states that the first transition of a socket can leave: that of a new socket, and
+// that of the listener that accepts it.
 const (
 	closed = "CLOSED"
 	listen = "LISTEN"
 )
 
-// twice is in place of the state of a socket that disconnected and connected again
-// while its first life goes on in a minisock: what it does is not one chain.
-const twice = "twice"
+// reconnected stands for the state of a socket that was disconnected and connected again
+// while a minisock continues its first connection. The two share a cookie, so that their
+// transitions are not one chain.
+const reconnected = "reconnected"
 
-// read reads all that comes until the end. Of one namespace the moves are kept.
+// read reads to the end of the output. It keeps the moves of one namespace.
 func (s *stream) read(r io.Reader, netns uint32) {
 	s.sockets = make(map[uint64]last)
-	s.watched = make(map[string]*moves)
+	s.moves = make(map[string]*moves)
 	in := bufio.NewReaderSize(&gated{r, &s.gate}, 64<<10)
 	for {
 		b, err := in.ReadSlice('\n')
 		if err != nil {
-			s.cut = len(b) > 0
+			s.truncated = len(b) > 0
 			if !errors.Is(err, io.EOF) {
 				s.err = err
 			}
@@ -108,24 +109,24 @@ func (s *stream) read(r io.Reader, netns uint32) {
 		}
 		var l line
 		if err := json.Unmarshal(b, &l); err != nil {
-			s.complain("not JSON: %v: %q", err, b)
+			s.addWrong("not JSON: %v: %q", err, b)
 			continue
 		}
 		switch {
 		case s.summary != nil:
-			s.complain("after the summary comes %q", b)
+			s.addWrong("after the summary comes %q", b)
 		case l.Event == "summary":
 			s.summary = &l.summary
 		case l.Event == "transition":
 			l.text = bytes.TrimSpace(b)
 			s.transition(&l, netns)
 		default:
-			s.complain("event %q", l.Event)
+			s.addWrong("event %q", l.Event)
 		}
 	}
 }
 
-// gated reads while the gate is open.
+// gated is a reader that waits while the gate is held.
 type gated struct {
 	io.Reader
 	gate *sync.Mutex
@@ -137,14 +138,14 @@ func (g *gated) Read(p []byte) (int, error) {
 	return g.Reader.Read(p)
 }
 
-// leave does not read for a while.
-func (s *stream) leave(d time.Duration) {
+// block stops reading for a while.
+func (s *stream) block(d time.Duration) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	time.Sleep(d)
 }
 
-func (s *stream) complain(format string, args ...any) {
+func (s *stream) addWrong(format string, args ...any) {
 	if len(s.wrong) < 10 {
 		s.wrong = append(s.wrong, fmt.Sprintf(format, args...))
 	}
@@ -154,25 +155,25 @@ func (s *stream) transition(l *line, netns uint32) {
 	s.transitions++
 	before, known := s.sockets[l.Cookie]
 	switch {
-	case l.Cookie == 0 || before.to == twice:
+	case l.Cookie == 0 || before.to == reconnected:
 		known = false
 	case known && l.From == closed && (before.to == "TIME_WAIT" || before.to == "FIN_WAIT_2"):
-		s.sockets[l.Cookie] = last{twice, l.Ktime}
-		before.to, known = twice, false
+		s.sockets[l.Cookie] = last{reconnected, l.Ktime}
+		before.to, known = reconnected, false
 	case !known:
-		// A start that was seen is that of a transition, which should be there.
+		// An exact duration has a known start, so a transition into the state must exist.
 		if l.From != closed && l.From != listen && l.Precision == "exact" {
-			s.gap(l, before)
+			s.addGap(l, before)
 		}
 	case l.From != before.to:
-		s.gap(l, before)
+		s.addGap(l, before)
 		known = false
 	}
 	if err := l.check(before, known); err != "" {
-		s.complain("%s: %s after %+v", err, l.text, before)
+		s.addWrong("%s: %s after %+v", err, l.text, before)
 	}
 	switch {
-	case before.to == twice:
+	case before.to == reconnected:
 	case l.To == closed:
 		delete(s.sockets, l.Cookie)
 	default:
@@ -181,53 +182,53 @@ func (s *stream) transition(l *line, netns uint32) {
 	if l.NetNS != netns {
 		return
 	}
-	s.move(l.To).Entered++
-	if l.From != listen || l.To == closed { // a listener stays when it accepts
-		s.move(l.From).Left++
+	s.movesOf(l.To).Entered++
+	if l.From != listen || l.To == closed { // a listener stays in LISTEN when it accepts
+		s.movesOf(l.From).Left++
 	}
 }
 
-// gap counts a place where something is missing.
-func (s *stream) gap(l *line, before last) {
-	if s.breaks++; len(s.broken) < 3 {
-		s.broken = append(s.broken, fmt.Sprintf("%s comes after %+v", l.text, before))
+// addGap counts a place where a transition is missing.
+func (s *stream) addGap(l *line, before last) {
+	if s.gaps++; len(s.firstGaps) < 3 {
+		s.firstGaps = append(s.firstGaps, fmt.Sprintf("%s comes after %+v", l.text, before))
 	}
 }
 
-func (s *stream) move(state string) *moves {
-	if s.watched[state] == nil {
-		s.watched[state] = &moves{}
+func (s *stream) movesOf(state string) *moves {
+	if s.moves[state] == nil {
+		s.moves[state] = &moves{}
 	}
-	return s.watched[state]
+	return s.moves[state]
 }
 
-// check says what is wrong with a transition; known: the one before is the last one seen.
+// check says what is wrong with a transition. known: before is the transition right before it.
 func (l *line) check(before last, known bool) string {
 	switch {
 	case l.From == l.To:
-		return "no transition"
+		return "from and to are the same state"
 	case (l.Duration == nil) != (l.Precision == "unknown"):
 		return "the precision does not fit the duration"
 	case l.Duration != nil && (*l.Duration < 0 || *l.Duration > l.Ktime):
-		return "a duration that cannot be"
+		return "the duration is impossible"
 	case !known:
 		return ""
 	case l.Ktime < before.ktime:
-		return "older than the one before"
+		return "older than the transition before"
 	case l.Duration != nil && l.Precision == "exact" && before.ktime+*l.Duration != l.Ktime:
-		return "a duration that is not the time since the one before"
+		return "the duration is not the time since the transition before"
 	}
 	return ""
 }
 
-// faults says what is wrong with the stream of a finwait that ended in order.
+// faults says what is wrong with the output of a trace that SIGINT ended.
 func (s *stream) faults() (all []string) {
 	all = append(all, s.wrong...)
 	if s.err != nil {
 		all = append(all, s.err.Error())
 	}
-	if s.summary == nil || s.cut {
-		return append(all, "the output has no end")
+	if s.summary == nil || s.truncated {
+		return append(all, "the output has no summary or ends within a line")
 	}
 	sum := s.summary
 	if sum.Seen != sum.Filtered+sum.Delivered+sum.Lost.total() {
@@ -236,13 +237,13 @@ func (s *stream) faults() (all []string) {
 	if s.transitions != sum.Delivered {
 		all = append(all, fmt.Sprintf("%d transitions were printed, %d delivered", s.transitions, sum.Delivered))
 	}
-	if s.breaks > sum.Lost.total() {
-		all = append(all, fmt.Sprintf("something is missing in %d places, but %d were counted as lost: %s", s.breaks, sum.Lost.total(), strings.Join(s.broken, "; ")))
+	if s.gaps > sum.Lost.total() {
+		all = append(all, fmt.Sprintf("transitions are missing in %d places, but %d were counted as lost: %s", s.gaps, sum.Lost.total(), strings.Join(s.firstGaps, "; ")))
 	}
 	return all
 }
 
-// A statistic is what finwait stat --audit --by netns says of the whole run.
+// A statistic is the output of finwait stat --audit --by netns for the whole run.
 type statistic struct {
 	Event  string
 	Groups []struct {
@@ -266,7 +267,7 @@ type statistic struct {
 func parseStatistic(b []byte) (*statistic, error) {
 	var st statistic
 	if err := json.Unmarshal(b, &st); err != nil || st.Event != "stat" {
-		return nil, fmt.Errorf("not what finwait stat prints: %v: %q", err, strings.TrimSpace(string(b)))
+		return nil, fmt.Errorf("not the output of finwait stat: %v: %q", err, strings.TrimSpace(string(b)))
 	}
 	return &st, nil
 }

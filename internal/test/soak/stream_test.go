@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// printed is what a finwait prints: a life of one socket, with what is wrong put in
-// place of a line; "" leaves it out.
+// printed is the output of a trace of one socket. wrong replaces lines by their number;
+// "" omits the line.
 func printed(wrong map[int]string) string {
 	lines := []string{
 		`{"event":"transition","cookie":1,"netns":7,"ktime_ns":100,"from":"CLOSED","to":"SYN_SENT","duration_ns":null,"precision":"unknown"}`,
@@ -40,10 +40,10 @@ func TestStreamFaults(t *testing.T) {
 		"lost and not counted":        {map[int]string{1: "", 3: fmt.Sprintf(summary, 2, 2, 0)}, "missing in 1 places"},
 		"printed less than delivered": {map[int]string{2: ""}, "2 transitions were printed"},
 		"no identity":                 {map[int]string{3: fmt.Sprintf(summary, 4, 3, 0)}, "seen is not"},
-		"no end":                      {map[int]string{3: ""}, "no end"},
+		"no end":                      {map[int]string{3: ""}, "no summary"},
 		"not JSON":                    {map[int]string{1: `{"event":`}, "not JSON"},
 		"a negative duration": {map[int]string{1: `{"event":"transition","cookie":1,"netns":7,"ktime_ns":150,"from":"SYN_SENT","to":"ESTABLISHED",` +
-			`"duration_ns":-50,"precision":"exact"}`}, "cannot be"},
+			`"duration_ns":-50,"precision":"exact"}`}, "impossible"},
 		"a wrong duration": {map[int]string{1: `{"event":"transition","cookie":1,"netns":7,"ktime_ns":150,"from":"SYN_SENT","to":"ESTABLISHED",` +
 			`"duration_ns":49,"precision":"exact"}`}, "not the time since"},
 		"a duration that is unknown": {map[int]string{1: `{"event":"transition","cookie":1,"netns":7,"ktime_ns":150,"from":"SYN_SENT","to":"ESTABLISHED",` +
@@ -60,16 +60,16 @@ func TestStreamFaults(t *testing.T) {
 	}
 }
 
-// What is kept of one namespace is what the totals of finwait stat say of it.
+// A stream keeps the moves of its own namespace only.
 func TestStreamMoves(t *testing.T) {
 	var s stream
 	s.read(strings.NewReader(printed(nil)), 7)
-	if got := s.watched["ESTABLISHED"]; got == nil || *got != (moves{1, 1}) {
+	if got := s.moves["ESTABLISHED"]; got == nil || *got != (moves{1, 1}) {
 		t.Errorf("ESTABLISHED: %v", got)
 	}
 	s = stream{}
 	s.read(strings.NewReader(printed(nil)), 8)
-	if len(s.watched) > 0 {
-		t.Errorf("of another namespace: %v", s.watched)
+	if len(s.moves) > 0 {
+		t.Errorf("of another namespace: %v", s.moves)
 	}
 }

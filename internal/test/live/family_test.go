@@ -1,0 +1,62 @@
+//go:build linux
+
+package live_test
+
+import (
+	"testing"
+	"time"
+
+	"finwait/internal/sandbox"
+	"finwait/tracer"
+)
+
+// A dual-stack socket that speaks IPv4 is shown as IPv4.
+func TestV4Mapped(t *testing.T) {
+	t.Parallel()
+	ns, r := record(t)
+	v4, v6 := sandbox.Families[0], sandbox.Families[1]
+	l := ns.Socket(v6).BindAny()
+	l.Listen()
+	c := ns.Socket(v4).Connect(sandbox.At(v4, l.Local.Port()))
+	s := l.Accept()
+
+	for _, tr := range r.until(s.Cookie, tracer.Established) {
+		if tr.Local != sandbox.At(v4, l.Local.Port()) || tr.Remote != c.Local {
+			t.Errorf("%v -> %v: %v > %v, want %v > %v", tr.From, tr.To, tr.Local, tr.Remote, sandbox.At(v4, l.Local.Port()), c.Local)
+		}
+	}
+}
+
+// The TCP subflows of a multipath TCP connection are shown. The connection itself is of another
+// protocol, and counted as filtered.
+func TestMPTCPSubflows(t *testing.T) {
+	t.Parallel()
+	ns, r := record(t)
+	v4 := sandbox.Families[0]
+	l := ns.MPTCP(v4).Bind(0).Listen()
+	c := ns.MPTCP(v4).Connect(l.Local)
+	s := l.Accept()
+	c.Close()
+	s.Close()
+
+	// A subflow has a cookie of its own, so it is found by its port. Kernel workers close both
+	// ends, and the first of them gets the TIME_WAIT.
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		paths := make(map[uint64]chain)
+		for _, tr := range r.snapshot() {
+			if tr.Local == c.Local || tr.Remote == c.Local {
+				paths[tr.Cookie] = append(paths[tr.Cookie], tr)
+			}
+		}
+		for _, p := range paths {
+			if to := p.last().To; to == tracer.TimeWait || late && to == tracer.FinWait2 {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no subflow of %v reached TIME_WAIT", c.Local)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
