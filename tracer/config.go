@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +67,6 @@ const (
 	HooksTracepoint                // timer_start, timer_cancel, timer_expire_entry and kfree_skb
 )
 
-func (h HookSet) String() string { return word(h, "auto", "fentry", "tracepoint") }
-
 func (cfg *Config) check() error {
 	if cfg.Audit && cfg.Filter.Picks() {
 		return errors.New("the kernel's counters count everything: an audit goes with no filter")
@@ -109,18 +106,6 @@ const (
 	SplitNetNS  Split = Split(bpfSplitSPLIT_NETNS)
 	SplitCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
 )
-
-var splitNames = []string{"", "port", "remote", "pid", "comm", "netns", "cgroup"}
-
-func (s Split) String() string { return word(uint8(s), splitNames...) }
-
-// ParseSplit knows the words port, remote, pid, comm, netns and cgroup.
-func ParseSplit(name string) (Split, error) {
-	if i := slices.Index(splitNames, name); i > 0 {
-		return Split(i), nil
-	}
-	return SplitNone, fmt.Errorf("totals cannot be split by %q: there are %s", name, strings.Join(splitNames[1:], ", "))
-}
 
 // FilterMax is how many values one list of a Filter can hold.
 const FilterMax = 16

@@ -8,9 +8,11 @@ import (
 	"finwait/internal/histogram"
 )
 
+// numReasons is what the kernel side has room for (REASONS of bpf/tally.h), so
+// that a reason that is added there is counted here.
 const (
 	numStates  = int(NewSynRecv) + 1
-	numReasons = int(ReasonClosed) + 1
+	numReasons = len(bpfTotals{}.Ends[0])
 )
 
 // Totals is what happened to all sockets that the filter lets through, counted

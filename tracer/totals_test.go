@@ -5,19 +5,6 @@ import (
 	"time"
 )
 
-func TestParseSplit(t *testing.T) {
-	for _, by := range []Split{SplitPort, SplitRemote, SplitPID, SplitComm, SplitNetNS, SplitCgroup} {
-		if got, err := ParseSplit(by.String()); got != by || err != nil {
-			t.Errorf("ParseSplit(%q) = %v, %v", by, got, err)
-		}
-	}
-	for _, name := range []string{"", "host", "Port"} {
-		if got, err := ParseSplit(name); err == nil {
-			t.Errorf("ParseSplit(%q) = %v", name, got)
-		}
-	}
-}
-
 // spent makes a kernel's record of durations, in one CPU's map.
 func spent(ds ...time.Duration) *bpfDurations {
 	var sum Durations

@@ -72,10 +72,6 @@ const (
 	PrecisionAtLeast Precision = Precision(bpfPrecisionPRECISION_AT_LEAST) // the socket was in that state before it was first seen
 )
 
-func (p Precision) String() string {
-	return word(p, "unknown", "exact", "jiffy", "at_least")
-}
-
 // Role says which end of the connection a socket is.
 type Role uint8
 
@@ -87,8 +83,6 @@ const (
 	RoleListener Role = Role(bpfRoleROLE_LISTENER) // it listens
 )
 
-func (r Role) String() string { return word(r, "", "client", "server", "listener") }
-
 // Source says what held the state.
 type Source uint8
 
@@ -97,8 +91,6 @@ const (
 	SourceSocket   Source = iota // a full socket: the tracepoint reported it
 	SourceMinisock               // the kernel's timewait socket, which no tracepoint reports
 )
-
-func (s Source) String() string { return word(s, "socket", "minisock") }
 
 // Reason says why a state ended. The list may grow.
 type Reason uint8
@@ -124,20 +116,6 @@ const (
 	ReasonAborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
 	ReasonClosed           Reason = Reason(bpfReasonREASON_CLOSED)
 )
-
-func (r Reason) String() string {
-	return word(r, "", "fin_received", "expired", "reused", "recycled", "rst_received", "rst_sent",
-		"destroyed", "netns_removed", "killed", "timewait_overflow", "refused", "timed_out",
-		"unreachable", "no_port", "reset", "aborted", "closed")
-}
-
-// word names the n-th of a closed list that the BPF side shares.
-func word[T ~uint8](n T, words ...string) string {
-	if int(n) < len(words) {
-		return words[n]
-	}
-	return "unknown"
-}
 
 // A RawEvent is one firing of one hook, as it came, with --raw. What it means
 // is for Transition to say: FIN_WAIT_2 -> CLOSED here may be a hand-over.
@@ -170,8 +148,3 @@ const (
 	HookTWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
 	HookTWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
 )
-
-func (h Hook) String() string {
-	return word(h, "inet_sock_set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"inet_twsk_alloc", "__inet_twsk_schedule", "inet_twsk_kill")
-}

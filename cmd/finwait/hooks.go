@@ -1,17 +1,29 @@
 package main
 
 import (
-	"fmt"
+	"encoding"
+	"slices"
 
 	"finwait/tracer"
+
+	"github.com/rs/zerolog"
 )
 
-// parseHooks reads the value of --hooks.
-func parseHooks(name string) (tracer.HookSet, error) {
-	for _, h := range []tracer.HookSet{tracer.HooksAuto, tracer.HooksFentry, tracer.HooksTracepoint} {
-		if name == h.String() {
-			return h, nil
+// parse reads the word of a value of one of the tracer's vocabularies.
+func parse[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](word string) (v T, err error) {
+	err = P(&v).UnmarshalText([]byte(word))
+	return v, err
+}
+
+// logLost adds what was lost by each cause, but for those of which the command can lose nothing.
+func logLost(e *zerolog.Event, lost tracer.Lost, but ...tracer.Loss) *zerolog.Event {
+	for cause, n := range lost.All() {
+		if !slices.Contains(but, cause) {
+			e.Uint64(cause.String(), n)
 		}
 	}
-	return 0, fmt.Errorf("hooks %q: there are auto, fentry and tracepoint", name)
+	return e
 }

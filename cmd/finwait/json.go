@@ -120,8 +120,7 @@ func (j *jsonSink) raw(r *tracer.RawEvent) error {
 func (j *jsonSink) summary(s tracer.Stats, hooks string) error {
 	j.log.Log().Str("event", "summary").
 		Uint64("seen", s.Seen).Uint64("filtered", s.Filtered).Uint64("delivered", s.Delivered).
-		Dict("lost", zerolog.Dict().Uint64("ring_full", s.Lost.RingFull).
-			Uint64("map_full", s.Lost.MapFull).Uint64("recursion", s.Lost.Recursion).Uint64("unwind", s.Lost.Unwind)).
+		Dict("lost", logLost(zerolog.Dict(), s.Lost)).
 		Str("hooks", hooks).Send()
 	return j.w.err
 }

@@ -121,13 +121,13 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err := o.check(command, &filter); err != nil {
 		return usage(err)
 	}
-	hooks, err := parseHooks(o.hooks)
+	hooks, err := parse[tracer.HookSet](o.hooks)
 	if err != nil {
 		return usage(err)
 	}
 	cfg := tracer.Config{Filter: filter, Hooks: hooks, TotalsOnly: true, Audit: !filter.Picks(), Logger: *logger(stderr)}
 	if o.by != "" {
-		if cfg.SplitBy, err = tracer.ParseSplit(o.by); err != nil {
+		if cfg.SplitBy, err = parse[tracer.Split](o.by); err != nil {
 			return usage(err)
 		}
 	}
@@ -266,8 +266,7 @@ func (o *statOptions) conclude(m *measurement, s statSink, out *bufio.Writer, lo
 		return err
 	}
 	if r.lost.Total() > 0 {
-		log.Warn().Uint64("map_full", r.lost.MapFull).Uint64("recursion", r.lost.Recursion).Uint64("unwind", r.lost.Unwind).
-			Msg("transitions were lost: the totals are not all that happened")
+		logLost(log.Warn(), r.lost, tracer.LossRingFull).Msg("transitions were lost: the totals are not all that happened")
 	}
 	if r.totals.Ungrouped > 0 {
 		log.Warn().Uint64("ungrouped", r.totals.Ungrouped).Msg("there was no room to tell all groups apart")

@@ -41,8 +41,7 @@ func (s *statJSON) report(r *statReport) error {
 	} else {
 		e.Array("audit", auditJSON(r.audit))
 	}
-	e.Dict("lost", zerolog.Dict().Uint64("ring_full", r.lost.RingFull).Uint64("map_full", r.lost.MapFull).
-		Uint64("recursion", r.lost.Recursion).Uint64("unwind", r.lost.Unwind))
+	e.Dict("lost", logLost(zerolog.Dict(), r.lost))
 	e.Str("hooks", r.hooks).Send()
 	return s.j.w.err
 }

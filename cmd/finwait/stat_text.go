@@ -200,7 +200,15 @@ func (t *statText) timeWait(r *statReport) {
 
 func (t *statText) lost(r *statReport) {
 	if n := r.lost.Total(); n > 0 {
-		t.printf("\n%d transitions were lost: map_full %d, recursion %d, unwind %d\n", n, r.lost.MapFull, r.lost.Recursion, r.lost.Unwind)
+		t.printf("\n%d transitions were lost", n)
+		separator := ": "
+		for cause, n := range r.lost.All() {
+			if cause != tracer.LossRingFull { // stat has no stream
+				t.printf("%s%v %d", separator, cause, n)
+				separator = ", "
+			}
+		}
+		t.printf("\n")
 	}
 }
 

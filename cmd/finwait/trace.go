@@ -92,7 +92,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := filter.Check(); err != nil {
 		return usage(err)
 	}
-	hooks, err := parseHooks(o.hooks)
+	hooks, err := parse[tracer.HookSet](o.hooks)
 	if err != nil {
 		return usage(err)
 	}
@@ -169,9 +169,8 @@ func conclude(tr *tracer.Tracer, s sink, out *bufio.Writer, log *zerolog.Logger)
 	if st.Lost.Total() > 0 {
 		e, msg = log.Warn(), "transitions were lost: what was shown is not all that happened"
 	}
-	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered).
-		Uint64("ring_full", st.Lost.RingFull).Uint64("map_full", st.Lost.MapFull).
-		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Stringer("hooks", tr.Hooks()).Msg(msg)
+	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
+	logLost(e, st.Lost).Stringer("hooks", tr.Hooks()).Msg(msg)
 	return nil
 }
 

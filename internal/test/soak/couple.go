@@ -194,7 +194,7 @@ func (c *couple) compare(st *statistic, missing int64) {
 		return
 	}
 	lost := c.stream.summary.Lost
-	if lost.total() > lost.RingFull || st.Lost.total() > 0 || missing > 0 {
+	if lost.total() > lost[ringFull] || st.Lost.total() > 0 || missing > 0 {
 		return // which of the two has missed what is not known
 	}
 	c.soak.compared.Add(1)
@@ -213,7 +213,7 @@ func (c *couple) compare(st *statistic, missing int64) {
 			m = *w
 		}
 		// What the ring had no room for is missing in the stream, and only there.
-		if lost.RingFull == 0 && m != t || m.Entered > t.Entered || m.Left > t.Left {
+		if lost[ringFull] == 0 && m != t || m.Entered > t.Entered || m.Left > t.Left {
 			f.add("the witness: %s was entered and left %v in the stream, %v in the totals; lost: %+v", state, m, t, lost)
 		}
 	}

@@ -189,9 +189,9 @@ func (e *elder) die() error {
 	e.soak.elder = *cmp.Or(e.stream.summary, &summary{})
 	e.soak.judgeTrace("elder trace", e.process, &e.stream)
 	for _, r := range e.kept {
-		if sum := e.stream.summary; sum != nil && uint64(r.excess) > sum.Lost.Recursion {
+		if sum := e.stream.summary; sum != nil && uint64(r.excess) > sum.Lost[recursion] {
 			e.soak.faults.add("%d records of %s are left of sockets that are gone, and %d transitions were counted as lost to recursion",
-				r.excess, r.what, sum.Lost.Recursion)
+				r.excess, r.what, sum.Lost[recursion])
 		}
 	}
 	e.grown(samples)
