@@ -35,20 +35,20 @@ func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
 // An Owner is the process that created a socket by connect(2) or listen(2); an
 // accepted socket has its listener's. PID is 0 where that was not seen.
 type Owner struct {
-	PID      uint32 // in the initial pid namespace
+	Process
 	UID      uint32 // of the socket, in the initial user namespace
 	CgroupID uint64 // of the socket: inode number of its cgroup v2 directory; 0: none
-	Comm     Comm
 }
 
 // A Process is a process and its name. PID is 0 where no process is meant, or
 // where it was not seen.
 type Process struct {
-	PID  uint32
+	PID  uint32 // in the initial pid namespace
 	Comm Comm
 }
 
 // Comm is a process name as the kernel keeps it: up to 15 bytes, of any value but 0.
+// It has no MarshalText, as encoding/json would replace the bytes that are not UTF-8.
 type Comm [16]byte
 
 // Bytes is the name without its padding, in c's own memory.
