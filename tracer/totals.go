@@ -3,9 +3,6 @@ package tracer
 import (
 	"net/netip"
 	"strconv"
-	"time"
-
-	"finwait/internal/histogram"
 )
 
 // numReasons is what the kernel side has room for (REASONS of bpf/tally.h), so
@@ -26,46 +23,6 @@ type Totals struct {
 	Ungrouped uint64                        // transitions that are in no group, for want of room
 }
 
-// Durations are times spent in a state, of which the start was seen (Exact or Jiffy).
-type Durations struct {
-	Histogram histogram.Histogram
-	Total     time.Duration
-	Max       time.Duration
-}
-
-// Quantile is the duration that a part q, from 0 to 1, did not exceed. It is off
-// by 1/16 at most, from 34.4 to 68.7 s by 0.54 s; ok is false if there is none.
-func (d *Durations) Quantile(q float64) (v time.Duration, ok bool) {
-	ns, _, ok := d.Histogram.Quantile(q)
-	return min(time.Duration(ns), d.Max), ok
-}
-
-func (d *Durations) add(o *bpfDurations) {
-	for i, n := range o.Counts {
-		d.Histogram.AddTo(i, n)
-	}
-	d.Total += time.Duration(o.TotalNs)
-	d.Max = max(d.Max, time.Duration(o.MaxNs))
-}
-
-// sub leaves what came after before. The longest of that can only be told from
-// its bucket, unless it is the longest of all.
-func (d *Durations) sub(before *Durations) {
-	d.Histogram.Sub(&before.Histogram)
-	d.Total -= before.Total
-	if d.Max > before.Max {
-		return
-	}
-	ns, ok := d.Histogram.Max()
-	if !ok {
-		ns = 0
-	}
-	d.Max = min(d.Max, time.Duration(min(ns, uint64(d.Max))))
-}
-
-// The kernel counts in the same buckets.
-var _ [histogram.Buckets]uint64 = bpfDurations{}.Counts
-
 // StateTotals is what happened to one state.
 type StateTotals struct {
 	Live          int64
@@ -81,9 +38,7 @@ func (st *StateTotals) Add(o *StateTotals) {
 	st.Live += o.Live
 	st.Entered += o.Entered
 	st.Left += o.Left
-	st.Durations.Histogram.Merge(&o.Durations.Histogram)
-	st.Durations.Total += o.Durations.Total
-	st.Durations.Max = max(st.Durations.Max, o.Durations.Max)
+	st.Durations.merge(&o.Durations)
 }
 
 // State gives the totals of one state. Of CLOSED there are none: sockets are in
@@ -176,10 +131,8 @@ func (g *Group) Sub(before *Group) {
 
 func (st *StateTotals) set(o *bpfGroup) {
 	st.Live, st.Entered, st.Left = o.Live, o.Entered, o.Left
-	st.Durations.Total, st.Durations.Max = time.Duration(o.TotalNs), time.Duration(o.MaxNs)
-	for i, n := range o.Counts {
-		st.Durations.Histogram.AddTo(i, n)
-	}
+	st.Durations = Durations{}
+	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
 }
 
 func (k *bpfGroupKey) name(by Split) string {

@@ -9,16 +9,13 @@ import (
 func spent(ds ...time.Duration) *bpfDurations {
 	var sum Durations
 	for _, d := range ds {
-		sum.Histogram.Add(uint64(d))
+		sum.Add(d)
 	}
 	var o bpfDurations
-	for i, n := range sum.Histogram.All() {
+	for i, n := range sum.histogram.All() {
 		o.Counts[i] = n
 	}
-	for _, d := range ds {
-		o.TotalNs += uint64(d)
-		o.MaxNs = max(o.MaxNs, uint64(d))
-	}
+	o.TotalNs, o.MaxNs = uint64(sum.Total), uint64(sum.Max)
 	return &o
 }
 
@@ -50,8 +47,8 @@ func TestTotalsSub(t *testing.T) {
 		t.Errorf("%+v, %d re-arms, ends %v; want 2 live, 1 entered, 2 left, 3, 2 reused", st, now.Rearms, now.Ends[TimeWait])
 	}
 	d := &st.Durations
-	if d.Histogram.Count() != 2 || d.Total != 3*time.Second {
-		t.Errorf("%d durations of together %v, want 2 of 3s", d.Histogram.Count(), d.Total)
+	if d.Count() != 2 || d.Total != 3*time.Second {
+		t.Errorf("%d durations of together %v, want 2 of 3s", d.Count(), d.Total)
 	}
 	// 62 s are the longest of all, but not of these.
 	if d.Max < 2*time.Second || d.Max > 2300*time.Millisecond {

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"math"
+
 	"finwait/internal/audit"
-	"finwait/internal/histogram"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -50,7 +51,7 @@ func statesJSON(state func(tracer.State) tracer.StateTotals) *zerolog.Array {
 	all := zerolog.Arr()
 	for _, s := range lifeOrder {
 		st := state(s)
-		timed := st.Durations.Histogram.Count()
+		timed := st.Durations.Count()
 		d := zerolog.Dict().Stringer("state", s).Int64("live", st.Live).Uint64("entered", st.Entered).Uint64("left", st.Left).Uint64("timed", timed)
 		for _, q := range []struct {
 			key  string
@@ -71,9 +72,12 @@ func timeWaitJSON(r *statReport) *zerolog.Event {
 	known(d, "undisturbed_from_ns", err == nil, uint64(low))
 	known(d, "undisturbed_to_ns", err == nil, uint64(high))
 	buckets := zerolog.Arr()
-	for i, n := range r.totals.Durations[tracer.TimeWait].Histogram.All() {
-		low, high := histogram.Bounds(i)
-		buckets.Dict(zerolog.Dict().Uint64("from_ns", low).Uint64("to_ns", high).Uint64("count", n))
+	for b := range r.totals.Durations[tracer.TimeWait].Buckets() {
+		high := uint64(b.High)
+		if b.High == math.MaxInt64 {
+			high = math.MaxUint64 // no end
+		}
+		buckets.Dict(zerolog.Dict().Uint64("from_ns", uint64(b.Low)).Uint64("to_ns", high).Uint64("count", b.Count))
 	}
 	return d.Array("durations", buckets)
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"finwait/internal/audit"
-	"finwait/internal/histogram"
 	"finwait/internal/ktime"
 	"finwait/tracer"
 )
@@ -105,7 +104,7 @@ func (t *statText) stateLines(name string, by tracer.Split, state func(tracer.St
 			continue
 		}
 		total, longest := "-", "-"
-		if st.Durations.Histogram.Count() > 0 {
+		if st.Durations.Count() > 0 {
 			total = string(appendTime(nil, st.Durations.Total))
 			longest = string(appendTime(nil, st.Durations.Max))
 		}
@@ -188,13 +187,12 @@ func (t *statText) timeWait(r *statReport) {
 	t.printf("; started again %d times\n", r.totals.Rearms)
 	const widest = 40
 	var most uint64
-	for _, n := range waits.Durations.Histogram.All() {
-		most = max(most, n)
+	for b := range waits.Durations.Buckets() {
+		most = max(most, b.Count)
 	}
-	for i, n := range waits.Durations.Histogram.All() {
-		low, high := histogram.Bounds(i)
-		t.printf("%10s to %-10s %9d  %s\n", roughly(time.Duration(low)), roughly(time.Duration(high)), n,
-			strings.Repeat("#", int((n*widest+most-1)/most)))
+	for b := range waits.Durations.Buckets() {
+		t.printf("%10s to %-10s %9d  %s\n", roughly(b.Low), roughly(b.High), b.Count,
+			strings.Repeat("#", int((b.Count*widest+most-1)/most)))
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/histogram"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
@@ -20,18 +19,12 @@ import (
 type tally struct {
 	edges  map[string]uint64
 	ends   map[string]uint64
-	times  map[tracer.State]*histogram.Histogram
-	sums   map[tracer.State]time.Duration
-	max    map[tracer.State]time.Duration
+	times  map[tracer.State]tracer.Durations
 	rearms uint64
 }
 
 func newTally() *tally {
-	return &tally{
-		edges: make(map[string]uint64), ends: make(map[string]uint64),
-		times: make(map[tracer.State]*histogram.Histogram),
-		sums:  make(map[tracer.State]time.Duration), max: make(map[tracer.State]time.Duration),
-	}
+	return &tally{edges: make(map[string]uint64), ends: make(map[string]uint64), times: make(map[tracer.State]tracer.Durations)}
 }
 
 func tallyOf(all []tracer.Transition) *tally {
@@ -42,15 +35,11 @@ func tallyOf(all []tracer.Transition) *tally {
 			y.ends[fmt.Sprint(x.From, " ", x.Reason)]++
 		}
 		y.rearms += uint64(x.Rearms)
-		if x.Precision != tracer.PrecisionExact && x.Precision != tracer.PrecisionJiffy {
-			continue
+		if x.Precision == tracer.PrecisionExact || x.Precision == tracer.PrecisionJiffy {
+			d := y.times[x.From]
+			d.Add(x.Duration)
+			y.times[x.From] = d
 		}
-		if y.times[x.From] == nil {
-			y.times[x.From] = new(histogram.Histogram)
-		}
-		y.times[x.From].Add(uint64(x.Duration))
-		y.sums[x.From] += x.Duration
-		y.max[x.From] = max(y.max[x.From], x.Duration)
 	}
 	return y
 }
@@ -69,8 +58,8 @@ func tallyOfTotals(tot *tracer.Totals) *tally {
 				y.ends[fmt.Sprint(from, " ", tracer.Reason(reason))] = n
 			}
 		}
-		if d := &tot.Durations[from]; d.Histogram.Count() > 0 {
-			y.times[from], y.sums[from], y.max[from] = &d.Histogram, d.Total, d.Max
+		if d := tot.Durations[from]; d.Count() > 0 {
+			y.times[from] = d
 		}
 	}
 	y.rearms = tot.Rearms
@@ -85,12 +74,9 @@ func (y *tally) equal(t *testing.T, want *tally) {
 	if !maps.Equal(y.ends, want.ends) {
 		t.Errorf("ends\n%v, want\n%v", y.ends, want.ends)
 	}
-	if !maps.Equal(y.sums, want.sums) || !maps.Equal(y.max, want.max) {
-		t.Errorf("sums %v and longest %v, want %v and %v", y.sums, y.max, want.sums, want.max)
-	}
-	for s, h := range want.times {
-		if y.times[s] == nil || *y.times[s] != *h {
-			t.Errorf("time spent in %v is distributed in another way than that of the stream", s)
+	for s, w := range want.times {
+		if d := y.times[s]; d != w {
+			t.Errorf("time spent in %v: %v, longest %v, want %v and %v, or distributed in another way", s, d.Total, d.Max, w.Total, w.Max)
 		}
 	}
 	if len(y.times) != len(want.times) || y.rearms != want.rearms {
@@ -282,13 +268,12 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 
 	st := totals(t, tr.Tracer).State(tracer.TimeWait)
 	d := &st.Durations
-	if d.Histogram.Count() != 1 || d.Max != last.Duration || d.Total != last.Duration {
-		t.Fatalf("%d durations, longest %v, together %v; want 1 of %v", d.Histogram.Count(), d.Max, d.Total, last.Duration)
+	if d.Count() != 1 || d.Max != last.Duration || d.Total != last.Duration {
+		t.Fatalf("%d durations, longest %v, together %v; want 1 of %v", d.Count(), d.Max, d.Total, last.Duration)
 	}
-	for i := range d.Histogram.All() {
-		low, high := histogram.Bounds(i)
-		if ns := uint64(last.Duration); ns < low || ns >= high || high-low > uint64(1100*time.Millisecond) {
-			t.Errorf("%v is counted from %v to %v", last.Duration, time.Duration(low), time.Duration(high))
+	for b := range d.Buckets() {
+		if last.Duration < b.Low || last.Duration >= b.High || b.High-b.Low > 1100*time.Millisecond {
+			t.Errorf("%v is counted from %v to %v", last.Duration, b.Low, b.High)
 		}
 	}
 }
@@ -348,8 +333,8 @@ func TestGroups(t *testing.T) {
 			}
 			if want := tot.State(s); sum != want {
 				t.Errorf("by %v: the groups' %v: live %d, entered %d, left %d, %d durations, %v; all's: %d, %d, %d, %d, %v", by, s,
-					sum.Live, sum.Entered, sum.Left, sum.Durations.Histogram.Count(), sum.Durations.Total,
-					want.Live, want.Entered, want.Left, want.Durations.Histogram.Count(), want.Durations.Total)
+					sum.Live, sum.Entered, sum.Left, sum.Durations.Count(), sum.Durations.Total,
+					want.Live, want.Entered, want.Left, want.Durations.Count(), want.Durations.Total)
 			}
 		}
 		if tot.Ungrouped != 0 {

@@ -12,10 +12,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"path"
 	"time"
 
+	"finwait/internal/histogram"
 	"finwait/tracer"
 )
 
@@ -226,7 +228,11 @@ func FromStats(s tracer.Stats) Stats {
 
 func (d *Durations) tracer() (out tracer.Durations) {
 	for _, c := range d.Buckets {
-		out.Histogram.AddTo(c.A, uint64(c.N))
+		low, high := histogram.Bounds(c.A)
+		b := tracer.Bucket{Low: time.Duration(low), High: time.Duration(min(high, math.MaxInt64)), Count: uint64(c.N)}
+		if err := out.AddBucket(b); err != nil {
+			panic(err) // both count in the same buckets
+		}
 	}
 	out.Total, out.Max = time.Duration(d.TotalNs), time.Duration(d.MaxNs)
 	return out
@@ -234,8 +240,8 @@ func (d *Durations) tracer() (out tracer.Durations) {
 
 func fromDurations(state int, d *tracer.Durations) Durations {
 	out := Durations{State: state, TotalNs: int64(d.Total), MaxNs: int64(d.Max)}
-	for i, n := range d.Histogram.All() {
-		out.Buckets = append(out.Buckets, Count{i, 0, int64(n)})
+	for b := range d.Buckets() {
+		out.Buckets = append(out.Buckets, Count{histogram.Index(uint64(b.Low)), 0, int64(b.Count)})
 	}
 	return out
 }
