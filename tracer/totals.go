@@ -50,12 +50,50 @@ func (t *Totals) State(s State) StateTotals {
 	}
 	for other := range t.Edges {
 		st.Entered += t.Edges[other][s]
-		// A listener stays what it is when a child comes out of it.
-		if s != Listen || State(other) == Closed {
+		if leaves(s, State(other)) {
 			st.Left += t.Edges[s][other]
 		}
 	}
 	return st
+}
+
+// leaves reports whether a transition ends a socket's time in from. A listener stays
+// what it is when a child comes out of it; CLOSED is not counted.
+func leaves(from, to State) bool {
+	return from != Closed && (from != Listen || to == Closed)
+}
+
+// Add counts one transition as the kernel does (tally() and count_move() of
+// bpf/tally.h). Of all transitions that Run hands over it makes the totals that
+// Totals reads, with these exceptions:
+//
+//   - What was lost is missing. What the ring buffer had no room for is missing here only.
+//   - Live counts from the first transition on. A socket that was open before is -1
+//     when it leaves its state; Totals knows it.
+//   - A re-arm is counted when the TIME_WAIT ends, in Totals when it happens.
+//   - A filter on single transitions (Filter.States, From, To, MinDuration) hides
+//     from Run what Live and Rearms of Totals count.
+//
+// A number that is no state counts nowhere.
+func (t *Totals) Add(x *Transition) {
+	if !states.has(x.From) || !states.has(x.To) {
+		return
+	}
+	t.Edges[x.From][x.To]++
+	if x.To == Closed && int(x.Reason) < numReasons {
+		t.Ends[x.From][x.Reason]++
+	}
+	// "At least" is no duration.
+	if x.Precision == PrecisionExact || x.Precision == PrecisionJiffy {
+		t.Durations[x.From].Add(x.Duration)
+	}
+	if leaves(x.From, x.To) {
+		t.Live[x.From]--
+	}
+	if x.To != Closed {
+		t.Live[x.To]++
+	}
+	t.Rearms += uint64(x.Rearms)
 }
 
 // Sub leaves of t what came after before, totals of the same Tracer; Live stays
