@@ -3,8 +3,6 @@ package tracer
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -107,15 +105,3 @@ const (
 	SplitNetNS  Split = Split(bpfSplitSPLIT_NETNS)
 	SplitCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
 )
-
-var splitNames = []string{"", "port", "remote", "pid", "comm", "netns", "cgroup"}
-
-func (s Split) String() string { return word(uint8(s), splitNames...) }
-
-// ParseSplit knows the words port, remote, pid, comm, netns and cgroup.
-func ParseSplit(name string) (Split, error) {
-	if i := slices.Index(splitNames, name); i > 0 {
-		return Split(i), nil
-	}
-	return SplitNone, fmt.Errorf("totals cannot be split by %q: there are %s", name, strings.Join(splitNames[1:], ", "))
-}

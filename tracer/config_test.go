@@ -54,26 +54,3 @@ func TestFilterCheck(t *testing.T) {
 		}
 	}
 }
-
-func TestParseState(t *testing.T) {
-	for name, want := range map[string]State{
-		"TIME_WAIT": TimeWait, "time-wait": TimeWait, "timewait": TimeWait, "TimeWait": TimeWait,
-		"FIN_WAIT1": FinWait1, "fin-wait-1": FinWait1, "FIN_WAIT_2": FinWait2, "finwait2": FinWait2,
-		"CLOSE": Closed, "closed": Closed, "SYN_RECEIVED": SynRecv, "syn-recv": SynRecv, "syn_rcv": SynRecv,
-		"LISTEN": Listen, "new-syn-recv": NewSynRecv, "established": Established,
-	} {
-		if got, err := ParseState(name); err != nil || got != want {
-			t.Errorf("ParseState(%q) = %v, %v; want %v", name, got, err, want)
-		}
-	}
-	for _, name := range []string{"", "fin", "TIME WAIT", "7"} {
-		if got, err := ParseState(name); err == nil {
-			t.Errorf("ParseState(%q) = %v, want an error", name, got)
-		}
-	}
-	for _, s := range States() {
-		if got, err := ParseState(s.String()); err != nil || got != s {
-			t.Errorf("ParseState(%q) = %v, %v", s.String(), got, err)
-		}
-	}
-}

@@ -19,7 +19,3 @@ const (
 	FeatureAvailable // there, but something better is in use, or nothing needs it yet
 	FeatureUnclear
 )
-
-func (s FeatureState) String() string {
-	return word(s, "missing", "in use", "available", "unclear")
-}

@@ -21,7 +21,7 @@ type hookSet struct {
 	needsSymbols bool // a minisock's timer is recognised by the address of its function
 }
 
-// hookSets are in the order in which Auto tries them.
+// hookSets are in the order in which HooksAuto tries them, which is that of their numbers.
 var hookSets = []hookSet{
 	{
 		hooks: HooksFentry,
@@ -64,12 +64,25 @@ func (h HookSet) set() *hookSet {
 	return nil
 }
 
-func (h HookSet) String() string {
-	if h == HooksAuto {
-		return "auto"
-	}
-	if set := h.set(); set != nil {
-		return set.word
-	}
-	return word(h) // none
+var hookSetWords = vocabulary[HookSet]{
+	words: func() []string {
+		words := []string{HooksAuto: "auto"}
+		for _, set := range hookSets {
+			words = append(words, set.word)
+		}
+		return words
+	}(),
+	unknown: "hooks %q: there are %s", between: ", ", last: " and ",
 }
+
+// HookSets lists all sets of hooks, HooksAuto first.
+func HookSets() []HookSet { return hookSetWords.all() }
+
+// String gives the word: "auto", "fentry" or "tracepoint".
+func (h HookSet) String() string { return hookSetWords.word(h) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no set of hooks.
+func (h HookSet) MarshalText() ([]byte, error) { return hookSetWords.marshal(h) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (h *HookSet) UnmarshalText(word []byte) error { return hookSetWords.unmarshal(h, word) }

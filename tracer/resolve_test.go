@@ -51,7 +51,7 @@ func TestResolve(t *testing.T) {
 		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
 		From: FinWait2, To: TimeWait, Duration: 43159, Precision: PrecisionExact, Role: RoleClient,
-		Owner:  Owner{PID: 11054, UID: 1000, CgroupID: 1, Comm: comm("python3")},
+		Owner:  Owner{Process{11054, comm("python3")}, 1000, 1},
 		Closer: Process{PID: 11055, Comm: comm("sh")},
 		Reason: ReasonFinReceived, Source: SourceMinisock,
 	}
@@ -108,7 +108,7 @@ func TestResolve(t *testing.T) {
 			ev, want := recorded(), full
 			c.event(&ev)
 			c.want(&want)
-			got := Transition{Rearms: 99, Owner: Owner{PID: 99}, Source: 99} // of the transition before
+			got := Transition{Rearms: 99, Owner: Owner{UID: 99}, Source: 99} // of the transition before
 			resolve(&ev, testClock(), &got)
 			if d := diff(want, got); d != "" {
 				t.Error(d)
@@ -168,7 +168,7 @@ func FuzzResolve(f *testing.F) {
 		} else if err != nil {
 			return
 		}
-		got := Transition{Duration: 99, Precision: PrecisionExact, Owner: Owner{PID: 99}, Closer: Process{PID: 99}} // of the one before
+		got := Transition{Duration: 99, Precision: PrecisionExact, Owner: Owner{UID: 99}, Closer: Process{PID: 99}} // of the one before
 		resolve(&ev, testClock(), &got)
 		checkDuration(t, &ev, &got)
 		checkWords(t, &ev, &got)

@@ -25,59 +25,81 @@ const (
 	NewSynRecv
 )
 
-var stateNames = [...]string{
-	Established: "ESTABLISHED",
-	SynSent:     "SYN_SENT",
-	SynRecv:     "SYN_RECV",
-	FinWait1:    "FIN_WAIT_1",
-	FinWait2:    "FIN_WAIT_2",
-	TimeWait:    "TIME_WAIT",
-	Closed:      "CLOSED",
-	CloseWait:   "CLOSE_WAIT",
-	LastAck:     "LAST_ACK",
-	Listen:      "LISTEN",
-	Closing:     "CLOSING",
-	NewSynRecv:  "NEW_SYN_RECV",
+var states = vocabulary[State]{
+	first: Established,
+	words: []string{
+		Established: "ESTABLISHED",
+		SynSent:     "SYN_SENT",
+		SynRecv:     "SYN_RECV",
+		FinWait1:    "FIN_WAIT_1",
+		FinWait2:    "FIN_WAIT_2",
+		TimeWait:    "TIME_WAIT",
+		Closed:      "CLOSED",
+		CloseWait:   "CLOSE_WAIT",
+		LastAck:     "LAST_ACK",
+		Listen:      "LISTEN",
+		Closing:     "CLOSING",
+		NewSynRecv:  "NEW_SYN_RECV",
+	},
+	unknown: "no TCP state is called %q; the states are %s", between: " ", last: " ",
 }
+
+// otherSpellings are, folded, the names that differ from the words above in more than foldState removes.
+var otherSpellings = map[string]State{
+	"estab":       Established, // ss
+	"synrcv":      SynRecv,     // ss, as a filter
+	"synrcvd":     SynRecv,     // BSD
+	"synreceived": SynRecv,     // RFC 9293, Windows
+	"close":       Closed,      // the kernel (include/net/tcp_states.h), netstat
+	"unconn":      Closed,      // ss
+	"unconnected": Closed,      // ss, as a filter
+	"listening":   Listen,      // ss, as a filter; Windows
+}
+
+// States lists all states in the order of the kernel's numbers.
+func States() []State { return states.all() }
 
 // String spells a state as RFC 9293 does, with underscores.
 func (s State) String() string {
-	if int(s) < len(stateNames) && stateNames[s] != "" {
-		return stateNames[s]
+	if states.has(s) {
+		return states.words[s]
 	}
 	return fmt.Sprintf("STATE_%d", uint8(s))
 }
 
-// States are all states, in the order of the kernel's numbers.
-func States() []State {
-	all := make([]State, 0, NewSynRecv)
-	for s := Established; s <= NewSynRecv; s++ {
-		all = append(all, s)
-	}
-	return all
-}
+// MarshalText gives the word that String gives. It fails for a number that is no state.
+func (s State) MarshalText() ([]byte, error) { return states.marshal(s) }
 
-// ParseState takes any usual spelling: TIME_WAIT, time-wait, TIMEWAIT, FIN_WAIT1, CLOSE, SYN_RECEIVED.
-func ParseState(name string) (State, error) {
-	switch folded := foldState(name); folded {
-	case "close":
-		return Closed, nil
-	case "synreceived":
-		return SynRecv, nil
-	case "synrcv":
-		return SynRecv, nil
-	default:
-		for _, s := range States() {
-			if folded == foldState(s.String()) {
-				return s, nil
-			}
+// UnmarshalText takes every usual spelling, in any case: that of MarshalText
+// (TIME_WAIT), RFC 9293 (SYN-RECEIVED), ss (ESTAB, fin-wait-1), netstat
+// (FIN_WAIT1), BSD (SYN_RCVD, TCPS_LISTEN), Windows (LISTENING) and the kernel
+// (TCP_CLOSE, BPF_TCP_CLOSE).
+func (s *State) UnmarshalText(word []byte) error {
+	folded := foldState(string(word))
+	if other, ok := otherSpellings[folded]; ok {
+		*s = other
+		return nil
+	}
+	for _, known := range States() {
+		if folded == foldState(known.String()) {
+			*s = known
+			return nil
 		}
 	}
-	return 0, fmt.Errorf("no TCP state is called %q; the states are %s", name, strings.Join(stateNames[1:], " "))
+	return states.refuse(word)
 }
 
+// foldState makes spellings equal that differ in case, in "_" and "-", or in the
+// prefix that the constants of a kernel have.
 func foldState(name string) string {
-	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
+	name = strings.ReplaceAll(strings.ToLower(name), "-", "_")
+	name = strings.TrimPrefix(name, "bpf_")
+	if bsd, ok := strings.CutPrefix(name, "tcps_"); ok {
+		name = bsd
+	} else {
+		name = strings.TrimPrefix(name, "tcp_")
+	}
+	return strings.ReplaceAll(name, "_", "")
 }
 
 // next lists what the kernel can make of each state, as far as a hook sees it.

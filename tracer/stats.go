@@ -1,5 +1,7 @@
 package tracer
 
+import "iter"
+
 // Stats says where every transition went. Seen = Filtered + Delivered + Lost.Total().
 type Stats struct {
 	Seen      uint64
@@ -16,15 +18,76 @@ type Lost struct {
 	Unwind    uint64 // a minisock's timer was cancelled, and the kernel gave no stack that says why
 }
 
+// Loss is a cause for which a transition is lost. Each is a field of Lost, which says what it means.
+type Loss uint8
+
+// The causes.
+const (
+	LossRingFull Loss = iota
+	LossMapFull
+	LossRecursion
+	LossUnwind
+)
+
+// causes has the field and the word of each cause. Whatever counts, shows or reads
+// losses by cause goes by this list.
+var causes = [...]struct {
+	word  string
+	field func(*Lost) *uint64
+}{
+	LossRingFull:  {"ring_full", func(l *Lost) *uint64 { return &l.RingFull }},
+	LossMapFull:   {"map_full", func(l *Lost) *uint64 { return &l.MapFull }},
+	LossRecursion: {"recursion", func(l *Lost) *uint64 { return &l.Recursion }},
+	LossUnwind:    {"unwind", func(l *Lost) *uint64 { return &l.Unwind }},
+}
+
+var losses = vocabulary[Loss]{
+	words: func() (words []string) {
+		for _, c := range causes {
+			words = append(words, c.word)
+		}
+		return words
+	}(),
+	unknown: "no cause of a loss is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Losses lists all causes.
+func Losses() []Loss { return losses.all() }
+
+// String gives the word, such as "ring_full".
+func (l Loss) String() string { return losses.word(l) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no cause.
+func (l Loss) MarshalText() ([]byte, error) { return losses.marshal(l) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (l *Loss) UnmarshalText(word []byte) error { return losses.unmarshal(l, word) }
+
+// All gives every cause with what was lost for it, also where that is 0.
+func (l Lost) All() iter.Seq2[Loss, uint64] {
+	return func(yield func(Loss, uint64) bool) {
+		for i, c := range causes {
+			if !yield(Loss(i), *c.field(&l)) {
+				return
+			}
+		}
+	}
+}
+
 // Total is the sum over all causes.
-func (l Lost) Total() uint64 { return l.RingFull + l.MapFull + l.Recursion + l.Unwind }
+func (l Lost) Total() (sum uint64) {
+	for _, n := range l.All() {
+		sum += n
+	}
+	return sum
+}
 
 // Sub takes before away, earlier losses of the same Tracer. A skipped run counts as lost
 // until another program has taken it over, so a number can fall: that counts as 0.
-func (l Lost) Sub(before Lost) Lost {
-	since := func(now, then uint64) uint64 { return now - min(now, then) }
-	return Lost{
-		RingFull: since(l.RingFull, before.RingFull), MapFull: since(l.MapFull, before.MapFull),
-		Recursion: since(l.Recursion, before.Recursion), Unwind: since(l.Unwind, before.Unwind),
+func (l Lost) Sub(before Lost) (since Lost) {
+	for _, c := range causes {
+		now, then := *c.field(&l), *c.field(&before)
+		*c.field(&since) = now - min(now, then)
 	}
+	return since
 }

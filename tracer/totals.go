@@ -3,14 +3,13 @@ package tracer
 import (
 	"net/netip"
 	"strconv"
-	"time"
-
-	"finwait/internal/histogram"
 )
 
+// numReasons is what the kernel side has room for (REASONS of bpf/tally.h), so
+// that a reason that is added there is counted here.
 const (
 	numStates  = int(NewSynRecv) + 1
-	numReasons = int(bpfReasonREASON_COUNT)
+	numReasons = len(bpfTotals{}.Ends[0])
 )
 
 // Totals is what happened to all sockets that pass the filter. The kernel side counts
@@ -23,46 +22,6 @@ type Totals struct {
 	Rearms    uint64                        // of timers of TIME_WAIT
 	Ungrouped uint64                        // transitions for whose group there was no room
 }
-
-// Durations are the times spent in one state, if its start is known (Exact or Jiffy).
-type Durations struct {
-	Histogram histogram.Histogram
-	Total     time.Duration
-	Max       time.Duration
-}
-
-// Quantile is the duration that the part q of all, from 0 to 1, did not exceed. Its error
-// is 1/16 at most, and 0.54 s from 34.4 to 68.7 s. ok is false if there is no duration.
-func (d *Durations) Quantile(q float64) (v time.Duration, ok bool) {
-	ns, _, ok := d.Histogram.Quantile(q)
-	return min(time.Duration(ns), d.Max), ok
-}
-
-func (d *Durations) add(o *bpfDurations) {
-	for i, n := range o.Counts {
-		d.Histogram.AddTo(i, n)
-	}
-	d.Total += time.Duration(o.TotalNs)
-	d.Max = max(d.Max, time.Duration(o.MaxNs))
-}
-
-// sub takes before away. The maximum of the rest is exact only if it is the maximum of
-// all; otherwise its bucket gives it.
-func (d *Durations) sub(before *Durations) {
-	d.Histogram.Sub(&before.Histogram)
-	d.Total -= before.Total
-	if d.Max > before.Max {
-		return
-	}
-	ns, ok := d.Histogram.Max()
-	if !ok {
-		ns = 0
-	}
-	d.Max = min(d.Max, time.Duration(min(ns, uint64(d.Max))))
-}
-
-// The programs count in the same buckets.
-var _ [histogram.Buckets]uint64 = bpfDurations{}.Counts
 
 // StateTotals is what happened to one state.
 type StateTotals struct {
@@ -79,9 +38,7 @@ func (st *StateTotals) Add(o *StateTotals) {
 	st.Live += o.Live
 	st.Entered += o.Entered
 	st.Left += o.Left
-	st.Durations.Histogram.Merge(&o.Durations.Histogram)
-	st.Durations.Total += o.Durations.Total
-	st.Durations.Max = max(st.Durations.Max, o.Durations.Max)
+	st.Durations.merge(&o.Durations)
 }
 
 // State gives the totals of one state. CLOSED has none: a socket is CLOSED before the
@@ -93,12 +50,50 @@ func (t *Totals) State(s State) StateTotals {
 	}
 	for other := range t.Edges {
 		st.Entered += t.Edges[other][s]
-		// LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state.
-		if s != Listen || State(other) == Closed {
+		if leaves(s, State(other)) {
 			st.Left += t.Edges[s][other]
 		}
 	}
 	return st
+}
+
+// leaves reports whether a transition ends a socket's time in from. A listener stays
+// what it is when a child comes out of it; CLOSED is not counted.
+func leaves(from, to State) bool {
+	return from != Closed && (from != Listen || to == Closed)
+}
+
+// Add counts one transition as the kernel does (tally() and count_move() of
+// bpf/tally.h). Of all transitions that Run hands over it makes the totals that
+// Totals reads, with these exceptions:
+//
+//   - What was lost is missing. What the ring buffer had no room for is missing here only.
+//   - Live counts from the first transition on. A socket that was open before is -1
+//     when it leaves its state; Totals knows it.
+//   - A re-arm is counted when the TIME_WAIT ends, in Totals when it happens.
+//   - A filter on single transitions (Filter.States, From, To, MinDuration) hides
+//     from Run what Live and Rearms of Totals count.
+//
+// A number that is no state counts nowhere.
+func (t *Totals) Add(x *Transition) {
+	if !states.has(x.From) || !states.has(x.To) {
+		return
+	}
+	t.Edges[x.From][x.To]++
+	if x.To == Closed && int(x.Reason) < numReasons {
+		t.Ends[x.From][x.Reason]++
+	}
+	// "At least" is no duration.
+	if x.Precision == PrecisionExact || x.Precision == PrecisionJiffy {
+		t.Durations[x.From].Add(x.Duration)
+	}
+	if leaves(x.From, x.To) {
+		t.Live[x.From]--
+	}
+	if x.To != Closed {
+		t.Live[x.To]++
+	}
+	t.Rearms += uint64(x.Rearms)
 }
 
 // Sub takes before away, earlier totals of the same Tracer. Live stays as it is.
@@ -173,10 +168,8 @@ func (g *Group) Sub(before *Group) {
 
 func (st *StateTotals) set(o *bpfGroup) {
 	st.Live, st.Entered, st.Left = o.Live, o.Entered, o.Left
-	st.Durations.Total, st.Durations.Max = time.Duration(o.TotalNs), time.Duration(o.MaxNs)
-	for i, n := range o.Counts {
-		st.Durations.Histogram.AddTo(i, n)
-	}
+	st.Durations = Durations{}
+	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
 }
 
 func (k *bpfGroupKey) name(by Split) string {

@@ -5,33 +5,17 @@ import (
 	"time"
 )
 
-func TestParseSplit(t *testing.T) {
-	for _, by := range []Split{SplitPort, SplitRemote, SplitPID, SplitComm, SplitNetNS, SplitCgroup} {
-		if got, err := ParseSplit(by.String()); got != by || err != nil {
-			t.Errorf("ParseSplit(%q) = %v, %v", by, got, err)
-		}
-	}
-	for _, name := range []string{"", "host", "Port"} {
-		if got, err := ParseSplit(name); err == nil {
-			t.Errorf("ParseSplit(%q) = %v", name, got)
-		}
-	}
-}
-
 // spent makes a kernel's record of durations, in one CPU's map.
 func spent(ds ...time.Duration) *bpfDurations {
 	var sum Durations
 	for _, d := range ds {
-		sum.Histogram.Add(uint64(d))
+		sum.Add(d)
 	}
 	var o bpfDurations
-	for i, n := range sum.Histogram.All() {
+	for i, n := range sum.histogram.All() {
 		o.Counts[i] = n
 	}
-	for _, d := range ds {
-		o.TotalNs += uint64(d)
-		o.MaxNs = max(o.MaxNs, uint64(d))
-	}
+	o.TotalNs, o.MaxNs = uint64(sum.Total), uint64(sum.Max)
 	return &o
 }
 
@@ -63,8 +47,8 @@ func TestTotalsSub(t *testing.T) {
 		t.Errorf("%+v, %d re-arms, ends %v; want 2 live, 1 entered, 2 left, 3, 2 reused", st, now.Rearms, now.Ends[TimeWait])
 	}
 	d := &st.Durations
-	if d.Histogram.Count() != 2 || d.Total != 3*time.Second {
-		t.Errorf("%d durations of together %v, want 2 of 3s", d.Histogram.Count(), d.Total)
+	if d.Count() != 2 || d.Total != 3*time.Second {
+		t.Errorf("%d durations of together %v, want 2 of 3s", d.Count(), d.Total)
 	}
 	// 62 s are the longest of all, but not of these.
 	if d.Max < 2*time.Second || d.Max > 2300*time.Millisecond {
@@ -84,6 +68,118 @@ func TestListenerStays(t *testing.T) {
 	}
 	if st := tot.State(Closed); st.Entered != 0 || st.Left != 0 {
 		t.Errorf("CLOSED: %+v", st)
+	}
+}
+
+// Of transitions the totals are made that the kernel would have made.
+func TestTotalsAdd(t *testing.T) {
+	move := func(from, to State, spent time.Duration, p Precision) Transition {
+		return Transition{From: from, To: to, Duration: spent, Precision: p}
+	}
+	end := func(x Transition, why Reason, rearms uint32) Transition {
+		x.Reason, x.Rearms = why, rearms
+		return x
+	}
+	for name, c := range map[string]struct {
+		all  []Transition
+		want func(*Totals)
+	}{
+		"nothing": {nil, func(*Totals) {}},
+		"a listener and its child": {
+			[]Transition{
+				move(Closed, Listen, 0, PrecisionUnknown),
+				move(Listen, SynRecv, time.Second, PrecisionExact),
+				move(SynRecv, Established, time.Millisecond, PrecisionExact),
+			},
+			func(w *Totals) {
+				w.Edges[Closed][Listen], w.Edges[Listen][SynRecv], w.Edges[SynRecv][Established] = 1, 1, 1
+				w.Live[Listen], w.Live[Established] = 1, 1
+				w.Durations[Listen].Add(time.Second)
+				w.Durations[SynRecv].Add(time.Millisecond)
+			},
+		},
+		"a listener that is closed": {
+			[]Transition{move(Closed, Listen, 0, PrecisionUnknown), end(move(Listen, Closed, 2, PrecisionExact), ReasonClosed, 0)},
+			func(w *Totals) {
+				w.Edges[Closed][Listen], w.Edges[Listen][Closed], w.Ends[Listen][ReasonClosed] = 1, 1, 1
+				w.Durations[Listen].Add(2)
+			},
+		},
+		"two that waited, one for as long as the timer says": {
+			[]Transition{
+				move(FinWait2, TimeWait, 3, PrecisionExact),
+				end(move(TimeWait, Closed, time.Minute, PrecisionJiffy), ReasonExpired, 2),
+				move(FinWait2, TimeWait, 4, PrecisionExact),
+				end(move(TimeWait, Closed, time.Second, PrecisionExact), ReasonReused, 1),
+			},
+			func(w *Totals) {
+				w.Edges[FinWait2][TimeWait], w.Edges[TimeWait][Closed] = 2, 2
+				w.Ends[TimeWait][ReasonExpired], w.Ends[TimeWait][ReasonReused] = 1, 1
+				w.Live[FinWait2] = -2 // open before
+				w.Rearms = 3
+				for _, d := range []time.Duration{3, 4} {
+					w.Durations[FinWait2].Add(d)
+				}
+				for _, d := range []time.Duration{time.Minute, time.Second} {
+					w.Durations[TimeWait].Add(d)
+				}
+			},
+		},
+		"at least is no duration": {
+			[]Transition{end(move(Established, Closed, time.Hour, PrecisionAtLeast), ReasonReset, 0)},
+			func(w *Totals) {
+				w.Edges[Established][Closed], w.Ends[Established][ReasonReset] = 1, 1
+				w.Live[Established] = -1
+			},
+		},
+		"nor is what is unknown": {
+			[]Transition{move(Established, CloseWait, 5, PrecisionUnknown)},
+			func(w *Totals) {
+				w.Edges[Established][CloseWait] = 1
+				w.Live[Established], w.Live[CloseWait] = -1, 1
+			},
+		},
+		"no time at all is one": {
+			[]Transition{move(Established, CloseWait, 0, PrecisionExact)},
+			func(w *Totals) {
+				w.Edges[Established][CloseWait] = 1
+				w.Live[Established], w.Live[CloseWait] = -1, 1
+				w.Durations[Established].Add(0)
+			},
+		},
+		"a failed connect": {
+			[]Transition{move(Closed, SynSent, 0, PrecisionUnknown), end(move(SynSent, Closed, 6, PrecisionExact), ReasonRefused, 0)},
+			func(w *Totals) {
+				w.Edges[Closed][SynSent], w.Edges[SynSent][Closed], w.Ends[SynSent][ReasonRefused] = 1, 1, 1
+				w.Durations[SynSent].Add(6)
+			},
+		},
+		"a reason that has no word": {
+			[]Transition{end(move(SynSent, Closed, 0, PrecisionUnknown), Reason(numReasons-1), 0), end(move(SynSent, Closed, 0, PrecisionUnknown), 255, 0)},
+			func(w *Totals) {
+				w.Edges[SynSent][Closed], w.Ends[SynSent][numReasons-1] = 2, 1
+				w.Live[SynSent] = -2
+			},
+		},
+		"what is no state": {
+			[]Transition{move(0, Closed, 1, PrecisionExact), move(Closed, NewSynRecv+1, 1, PrecisionExact), move(255, 255, 1, PrecisionExact)},
+			func(*Totals) {},
+		},
+	} {
+		var got, want Totals
+		for i := range c.all {
+			got.Add(&c.all[i])
+		}
+		c.want(&want)
+		if got != want {
+			for _, s := range States() {
+				if a, b := got.State(s), want.State(s); a != b {
+					t.Errorf("%s: %v: %+v, want %+v", name, s, a, b)
+				}
+			}
+			t.Errorf("%s: edges %v, ends %v, live %v, %d re-arms; want %v, %v, %v, %d", name,
+				got.Edges, got.Ends, got.Live, got.Rearms, want.Edges, want.Ends, want.Live, want.Rearms)
+		}
 	}
 }
 

@@ -263,9 +263,11 @@ func (t *Tracer) warn() {
 		return
 	}
 	if n := st.Lost.Total(); n > t.warnedN {
-		t.cfg.Logger.Warn().Uint64("lost", n-t.warnedN).Uint64("ring_full", st.Lost.RingFull).
-			Uint64("map_full", st.Lost.MapFull).Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).
-			Msg("transitions are being lost")
+		e := t.cfg.Logger.Warn().Uint64("lost", n-t.warnedN)
+		for cause, n := range st.Lost.All() {
+			e.Uint64(cause.String(), n)
+		}
+		e.Msg("transitions are being lost")
 		t.warnedN = n
 	}
 }

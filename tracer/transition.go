@@ -35,20 +35,20 @@ func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
 // An Owner is the process that created a socket by connect(2) or listen(2); an
 // accepted socket has its listener's. PID is 0 where that was not seen.
 type Owner struct {
-	PID      uint32 // in the initial pid namespace
+	Process
 	UID      uint32 // of the socket, in the initial user namespace
 	CgroupID uint64 // of the socket: inode number of its cgroup v2 directory; 0: none
-	Comm     Comm
 }
 
 // A Process is a process and its name. PID is 0 where no process is meant, or
 // where it was not seen.
 type Process struct {
-	PID  uint32
+	PID  uint32 // in the initial pid namespace
 	Comm Comm
 }
 
 // Comm is a process name as the kernel keeps it: up to 15 bytes, of any value but 0.
+// It has no MarshalText, as encoding/json would replace the bytes that are not UTF-8.
 type Comm [16]byte
 
 // Bytes is the name without its padding, in c's own memory.
@@ -72,10 +72,6 @@ const (
 	PrecisionAtLeast Precision = Precision(bpfPrecisionPRECISION_AT_LEAST) // the socket was in that state before it was first seen
 )
 
-func (p Precision) String() string {
-	return word(p, "unknown", "exact", "jiffy", "at_least")
-}
-
 // Role says which end of the connection a socket is.
 type Role uint8
 
@@ -87,8 +83,6 @@ const (
 	RoleListener Role = Role(bpfRoleROLE_LISTENER) // it listens
 )
 
-func (r Role) String() string { return word(r, "", "client", "server", "listener") }
-
 // Source says what held the state.
 type Source uint8
 
@@ -97,8 +91,6 @@ const (
 	SourceSocket   Source = iota // a full socket: the tracepoint reported it
 	SourceMinisock               // the kernel's timewait socket, which no tracepoint reports
 )
-
-func (s Source) String() string { return word(s, "socket", "minisock") }
 
 // Reason says why a state ended. The list may grow.
 type Reason uint8
@@ -124,20 +116,6 @@ const (
 	ReasonAborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
 	ReasonClosed           Reason = Reason(bpfReasonREASON_CLOSED)
 )
-
-func (r Reason) String() string {
-	return word(r, "", "fin_received", "expired", "reused", "recycled", "rst_received", "rst_sent",
-		"destroyed", "netns_removed", "killed", "timewait_overflow", "refused", "timed_out",
-		"unreachable", "no_port", "reset", "aborted", "closed")
-}
-
-// word is the word for the value n of an enum of the BPF side.
-func word[T ~uint8](n T, words ...string) string {
-	if int(n) < len(words) {
-		return words[n]
-	}
-	return "unknown"
-}
 
 // A RawEvent is one firing of one hook, as it came (--raw). It does not say what that
 // means, as a Transition does: FIN_WAIT_2 -> CLOSED may be a hand-over here.
@@ -170,8 +148,3 @@ const (
 	HookTWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
 	HookTWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
 )
-
-func (h Hook) String() string {
-	return word(h, "inet_sock_set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"inet_twsk_alloc", "__inet_twsk_schedule", "inet_twsk_kill")
-}

@@ -61,9 +61,9 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.PIDs = each(f.pids, pid, &errs)
 	out.NetNS = each(f.netns, netNS, &errs)
 	out.Cgroups = each(f.cgroups, findCgroup, &errs)
-	out.States = each(f.states, tracer.ParseState, &errs)
-	out.From = each(f.from, tracer.ParseState, &errs)
-	out.To = each(f.to, tracer.ParseState, &errs)
+	out.States = each(f.states, parse[tracer.State], &errs)
+	out.From = each(f.from, parse[tracer.State], &errs)
+	out.To = each(f.to, parse[tracer.State], &errs)
 	if len(errs) > 0 {
 		return out, errs[0]
 	}

@@ -114,7 +114,7 @@ func ssState(t *testing.T, name string) string {
 	if name == "ESTAB" {
 		return tracer.Established.String()
 	}
-	state, err := tracer.ParseState(name)
+	state, err := parse[tracer.State](name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestLsReachesOtherNamespaces(t *testing.T) {
 	got := make(sandbox.Census)
 	for _, s := range lsSockets(t) {
 		if s.NetNS == n.Inode {
-			state, err := tracer.ParseState(s.State)
+			state, err := parse[tracer.State](s.State)
 			if err != nil {
 				t.Fatal(err)
 			}

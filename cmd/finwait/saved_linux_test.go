@@ -61,7 +61,7 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 		}
 		surfaces[surface] = b.Bytes()
 	}
-	hooks, err := parseHooks(r.Hooks)
+	hooks, err := parse[tracer.HookSet](r.Hooks)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (f *tracingFlags) config(log *zerolog.Logger) (cfg tracer.Config, err error
 	if err := cfg.Filter.Check(); err != nil {
 		return cfg, usage(err)
 	}
-	if cfg.Hooks, err = parseHooks(f.hooks); err != nil {
+	if cfg.Hooks, err = parse[tracer.HookSet](f.hooks); err != nil {
 		return cfg, usage(err)
 	}
 	cfg.Logger = *log

@@ -161,7 +161,7 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 		return cfg, usage(err)
 	}
 	if o.by != "" {
-		if cfg.SplitBy, err = tracer.ParseSplit(o.by); err != nil {
+		if cfg.SplitBy, err = parse[tracer.Split](o.by); err != nil {
 			return cfg, usage(err)
 		}
 	}
@@ -254,8 +254,7 @@ func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, lo
 		return err
 	}
 	if r.Lost.Total() > 0 {
-		log.Warn().Uint64("map_full", r.Lost.MapFull).Uint64("recursion", r.Lost.Recursion).Uint64("unwind", r.Lost.Unwind).
-			Msg("transitions were lost: the totals are not all that happened")
+		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg("transitions were lost: the totals are not all that happened")
 	}
 	if r.Totals.Ungrouped > 0 {
 		log.Warn().Uint64("ungrouped", r.Totals.Ungrouped).Msg("there was no room to tell all groups apart")

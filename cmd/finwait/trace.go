@@ -154,8 +154,7 @@ func conclude(from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.
 	if st.Lost.Total() > 0 {
 		e, msg = log.Warn(), "transitions were lost: what was shown is not all that happened"
 	}
-	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered).
-		Uint64("ring_full", st.Lost.RingFull).Uint64("map_full", st.Lost.MapFull).
-		Uint64("recursion", st.Lost.Recursion).Uint64("unwind", st.Lost.Unwind).Stringer("hooks", from.Hooks()).Msg(msg)
+	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
+	logLost(e, st.Lost).Stringer("hooks", from.Hooks()).Msg(msg)
 	return nil
 }

@@ -38,7 +38,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	if o := &t.Owner; o.PID == 0 {
 		b = append(b, null...)
 	} else {
-		b = appendProcess(b, &tracer.Process{PID: o.PID, Comm: o.Comm})
+		b = appendProcess(b, &o.Process)
 		b = strconv.AppendUint(append(b, `,"uid":`...), uint64(o.UID), 10)
 		b = append(strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10), '}')
 	}

@@ -128,6 +128,9 @@ func Name(e *zerolog.Event, key string, name []byte) *zerolog.Event {
 
 // Lost adds an object with a count for each cause of loss.
 func Lost(e *zerolog.Event, lost tracer.Lost) *zerolog.Event {
-	return e.Dict("lost", zerolog.Dict().Uint64("ring_full", lost.RingFull).Uint64("map_full", lost.MapFull).
-		Uint64("recursion", lost.Recursion).Uint64("unwind", lost.Unwind))
+	causes := zerolog.Dict()
+	for cause, n := range lost.All() {
+		causes.Uint64(cause.String(), n)
+	}
+	return e.Dict("lost", causes)
 }

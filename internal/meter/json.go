@@ -4,7 +4,6 @@ import (
 	"io"
 
 	"finwait/internal/audit"
-	"finwait/internal/histogram"
 	"finwait/internal/jsonl"
 	"finwait/internal/ktime"
 	"finwait/tracer"
@@ -55,7 +54,7 @@ func statesJSON(state func(tracer.State) tracer.StateTotals) *zerolog.Array {
 	all := zerolog.Arr()
 	for _, s := range LifeOrder() {
 		st := state(s)
-		timed := st.Durations.Histogram.Count()
+		timed := st.Durations.Count()
 		d := zerolog.Dict().Stringer("state", s).Int64("live", st.Live).Uint64("entered", st.Entered).Uint64("left", st.Left).Uint64("timed", timed)
 		for _, q := range []struct {
 			key  string
@@ -76,9 +75,8 @@ func timeWaitJSON(r *Report) *zerolog.Event {
 	jsonl.Known(d, "undisturbed_from_ns", err == nil, uint64(low))
 	jsonl.Known(d, "undisturbed_to_ns", err == nil, uint64(high))
 	buckets := zerolog.Arr()
-	for i, n := range r.Totals.Durations[tracer.TimeWait].Histogram.All() {
-		low, high := histogram.Bounds(i)
-		buckets.Dict(zerolog.Dict().Uint64("from_ns", low).Uint64("to_ns", high).Uint64("count", n))
+	for b := range r.Totals.Durations[tracer.TimeWait].Buckets() {
+		jsonl.Bucket(buckets, b)
 	}
 	return d.Array("durations", buckets)
 }

@@ -25,9 +25,7 @@ func sampleReport() *Report {
 	tot.Rearms = 4
 	d := &tot.Durations[tracer.TimeWait]
 	for _, ns := range []time.Duration{2 * time.Second, 61 * time.Second} {
-		d.Histogram.Add(uint64(ns))
-		d.Total += ns
-		d.Max = max(d.Max, ns)
+		d.Add(ns)
 	}
 	return &Report{
 		At: time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC), Span: time.Minute, Totals: &tot,
@@ -138,9 +136,8 @@ func TestStatGroups(t *testing.T) {
 	group := func(name string, n uint64) *tracer.Group {
 		st := &tracer.StateTotals{Entered: n, Left: n}
 		for range n {
-			st.Durations.Histogram.Add(1e6)
+			st.Durations.Add(time.Millisecond)
 		}
-		st.Durations.Total, st.Durations.Max = time.Duration(n)*time.Millisecond, time.Millisecond
 		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: st}}
 	}
 	r := &Report{By: tracer.SplitComm, Totals: new(tracer.Totals)}
@@ -152,8 +149,8 @@ func TestStatGroups(t *testing.T) {
 	if len(r.Groups) != 2 || r.Groups[0].Name != "" || r.Groups[1].Name != "\x1b[2J" || r.Others != 2 {
 		t.Fatalf("groups %v and %d others", r.Groups, r.Others)
 	}
-	if st := r.Rest.State(tracer.Established); st.Entered != 4 || st.Left != 4 || st.Durations.Histogram.Count() != 4 || st.Durations.Total != 4*time.Millisecond || st.Durations.Max != time.Millisecond {
-		t.Errorf("the rest: %d entered, %d left, %d durations, %v; want 4, 4, 4, 4ms", st.Entered, st.Left, st.Durations.Histogram.Count(), st.Durations.Total)
+	if st := r.Rest.State(tracer.Established); st.Entered != 4 || st.Left != 4 || st.Durations.Count() != 4 || st.Durations.Total != 4*time.Millisecond || st.Durations.Max != time.Millisecond {
+		t.Errorf("the rest: %d entered, %d left, %d durations, %v; want 4, 4, 4, 4ms", st.Entered, st.Left, st.Durations.Count(), st.Durations.Total)
 	}
 	if now["quiet"].States[tracer.Established].Entered != 2 {
 		t.Error("what was read is changed: the next interval would be wrong")

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"finwait/internal/audit"
-	"finwait/internal/histogram"
 	"finwait/internal/ktime"
 	"finwait/internal/text"
 	"finwait/tracer"
@@ -109,7 +107,7 @@ func (t *Text) stateLines(name string, by tracer.Split, state func(tracer.State)
 			continue
 		}
 		total, longest := "-", "-"
-		if st.Durations.Histogram.Count() > 0 {
+		if st.Durations.Count() > 0 {
 			total = text.Time(st.Durations.Total)
 			longest = text.Time(st.Durations.Max)
 		}
@@ -175,19 +173,26 @@ func (t *Text) timeWait(r *Report) {
 	t.printf("; started again %d times\n", r.Totals.Rearms)
 	const widest = 40
 	var most uint64
-	for _, n := range waits.Durations.Histogram.All() {
-		most = max(most, n)
+	for b := range waits.Durations.Buckets() {
+		most = max(most, b.Count)
 	}
-	for i, n := range waits.Durations.Histogram.All() {
-		low, high := histogram.Bounds(i)
-		t.printf("%10s to %-10s %9d  %s\n", text.Rough(time.Duration(low)), text.Rough(time.Duration(high)), n,
-			strings.Repeat("#", int((n*widest+most-1)/most)))
+	for b := range waits.Durations.Buckets() {
+		t.printf("%10s to %-10s %9d  %s\n", text.Rough(b.Low), text.Rough(b.High), b.Count,
+			strings.Repeat("#", int((b.Count*widest+most-1)/most)))
 	}
 }
 
 func (t *Text) lost(r *Report) {
 	if n := r.Lost.Total(); n > 0 {
-		t.printf("\n%d transitions were lost: map_full %d, recursion %d, unwind %d\n", n, r.Lost.MapFull, r.Lost.Recursion, r.Lost.Unwind)
+		t.printf("\n%d transitions were lost", n)
+		separator := ": "
+		for cause, n := range r.Lost.All() {
+			if cause != tracer.LossRingFull { // stat has no stream
+				t.printf("%s%v %d", separator, cause, n)
+				separator = ", "
+			}
+		}
+		t.printf("\n")
 	}
 }
 

@@ -23,7 +23,7 @@ func sample() tracer.Transition {
 		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("127.0.0.1:33403"),
 		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.PrecisionExact,
-		Role: tracer.RoleClient, Owner: tracer.Owner{PID: 11054, Comm: comm("python3"), CgroupID: 1},
+		Role: tracer.RoleClient, Owner: tracer.Owner{Process: tracer.Process{PID: 11054, Comm: comm("python3")}, CgroupID: 1},
 		Closer: tracer.Process{PID: 11054, Comm: comm("python3")},
 		Reason: tracer.ReasonFinReceived, Source: tracer.SourceMinisock,
 	}

@@ -41,7 +41,7 @@ func (s *Text) Transition(t *tracer.Transition) error {
 	l.Begin()
 	var buf [64]byte
 	l.Cell("", t.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
-	l.Process(&tracer.Process{PID: t.Owner.PID, Comm: t.Owner.Comm})
+	l.Process(&t.Owner.Process)
 	l.Cell("", text.AppendEndpoint(buf[:0], t.Local), text.AddrWidth)
 	l.Cell("", text.AppendEndpoint(buf[:0], t.Remote), text.AddrWidth)
 	l.State(t.From, text.StateWidth)

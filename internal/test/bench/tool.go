@@ -43,7 +43,7 @@ var script []byte
 // tools lists the tools that can run here. missing says why others cannot. script is the path of
 // a bpftrace script.
 func tools(finwait, script string) (all []*tool, missing []string) {
-	for _, h := range []tracer.HookSet{tracer.HooksFentry, tracer.HooksTracepoint} {
+	for _, h := range tracer.HookSets()[1:] { // all but auto
 		if err := allowed(h); err != nil {
 			missing = append(missing, fmt.Sprintf("finwait with %s hooks: %v", h, err))
 			continue
@@ -115,8 +115,15 @@ func traceAccounts(_, stderr []byte, made uint64) (accounts, error) {
 	if _, ok := fields["seen"]; !ok {
 		return accounts{}, fmt.Errorf("no accounts: %q", stderr)
 	}
-	return accounts{made: made, delivered: fields["delivered"],
-		lost: fields["ring_full"] + fields["map_full"] + fields["recursion"] + fields["unwind"]}, nil
+	a := accounts{made: made, delivered: fields["delivered"]}
+	for _, cause := range tracer.Losses() {
+		n, ok := fields[cause.String()]
+		if !ok {
+			return accounts{}, fmt.Errorf("no accounts of %v: %q", cause, stderr)
+		}
+		a.lost += n
+	}
+	return a, nil
 }
 
 // lineAccounts counts the lines that begin with the address of a socket. Other tools' own reports

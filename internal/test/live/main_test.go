@@ -103,13 +103,11 @@ func runTests(m *testing.M) int {
 // readHooks reads hooksEnv.
 func readHooks() error {
 	set := os.Getenv(hooksEnv)
-	for _, h := range []tracer.HookSet{tracer.HooksFentry, tracer.HooksTracepoint} {
-		if set == h.String() {
-			hooks = h
-		}
+	if set == "" {
+		return nil
 	}
-	if set != "" && hooks == tracer.HooksAuto {
-		return fmt.Errorf("%s=%s: there are fentry and tracepoint", hooksEnv, set)
+	if err := hooks.UnmarshalText([]byte(set)); err != nil {
+		return fmt.Errorf("%s: %w", hooksEnv, err)
 	}
 	return nil
 }

@@ -11,92 +11,59 @@ import (
 	"testing"
 	"time"
 
-	"finwait/internal/histogram"
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
 )
 
-// A tally is the totals of transitions, computed in Go.
-type tally struct {
-	edges  map[string]uint64
-	ends   map[string]uint64
-	times  map[tracer.State]*histogram.Histogram
-	sums   map[tracer.State]time.Duration
-	max    map[tracer.State]time.Duration
-	rearms uint64
-}
-
-func newTally() *tally {
-	return &tally{
-		edges: make(map[string]uint64), ends: make(map[string]uint64),
-		times: make(map[tracer.State]*histogram.Histogram),
-		sums:  make(map[tracer.State]time.Duration), max: make(map[tracer.State]time.Duration),
+// totalsOf makes totals of the transitions that were handed over.
+func totalsOf(all []tracer.Transition) *tracer.Totals {
+	tot := new(tracer.Totals)
+	for i := range all {
+		tot.Add(&all[i])
 	}
+	return tot
 }
 
-func tallyOf(all []tracer.Transition) *tally {
-	y := newTally()
-	for _, x := range all {
-		y.edges[fmt.Sprint(x.From, " ", x.To)]++
-		if x.To == tracer.Closed {
-			y.ends[fmt.Sprint(x.From, " ", x.Reason)]++
+// moves leaves of totals what was counted when a socket moved: not when that was,
+// what is alive, or how often a timer was started again.
+func moves(tot *tracer.Totals) *tracer.Totals {
+	return &tracer.Totals{Edges: tot.Edges, Ends: tot.Ends}
+}
+
+// differences says what is not equal, or differs by more than most.
+func differences(got, want *tracer.Totals, most uint64) (all []string) {
+	compare := func(what string, got, want uint64) {
+		if max(got, want)-min(got, want) > most {
+			all = append(all, fmt.Sprintf("%s: %d, want %d", what, got, want))
 		}
-		y.rearms += uint64(x.Rearms)
-		if x.Precision != tracer.PrecisionExact && x.Precision != tracer.PrecisionJiffy {
-			continue
-		}
-		if y.times[x.From] == nil {
-			y.times[x.From] = new(histogram.Histogram)
-		}
-		y.times[x.From].Add(uint64(x.Duration))
-		y.sums[x.From] += x.Duration
-		y.max[x.From] = max(y.max[x.From], x.Duration)
 	}
-	return y
-}
-
-// tallyOfTotals is the tally of what the programs counted.
-func tallyOfTotals(tot *tracer.Totals) *tally {
-	y := newTally()
 	for _, from := range tracer.States() {
 		for _, to := range tracer.States() {
-			if n := tot.Edges[from][to]; n > 0 {
-				y.edges[fmt.Sprint(from, " ", to)] = n
-			}
+			compare(fmt.Sprint(from, " -> ", to), got.Edges[from][to], want.Edges[from][to])
 		}
-		for reason, n := range tot.Ends[from] {
-			if n > 0 {
-				y.ends[fmt.Sprint(from, " ", tracer.Reason(reason))] = n
-			}
+		for reason := range want.Ends[from] {
+			compare(fmt.Sprint(from, " for ", tracer.Reason(reason)), got.Ends[from][reason], want.Ends[from][reason])
 		}
-		if d := &tot.Durations[from]; d.Histogram.Count() > 0 {
-			y.times[from], y.sums[from], y.max[from] = &d.Histogram, d.Total, d.Max
+		if n := (got.Live[from] - want.Live[from]); uint64(max(n, -n)) > most {
+			all = append(all, fmt.Sprintf("alive in %v: %d, want %d", from, got.Live[from], want.Live[from]))
 		}
-	}
-	y.rearms = tot.Rearms
-	return y
-}
-
-func (y *tally) equal(t *testing.T, want *tally) {
-	t.Helper()
-	if !maps.Equal(y.edges, want.edges) {
-		t.Errorf("transitions\n%v, want\n%v", y.edges, want.edges)
-	}
-	if !maps.Equal(y.ends, want.ends) {
-		t.Errorf("ends\n%v, want\n%v", y.ends, want.ends)
-	}
-	if !maps.Equal(y.sums, want.sums) || !maps.Equal(y.max, want.max) {
-		t.Errorf("sums %v and longest %v, want %v and %v", y.sums, y.max, want.sums, want.max)
-	}
-	for s, h := range want.times {
-		if y.times[s] == nil || *y.times[s] != *h {
-			t.Errorf("time spent in %v is distributed in another way than that of the stream", s)
+		a, b := got.State(from), want.State(from)
+		compare(fmt.Sprint(from, " entered"), a.Entered, b.Entered)
+		compare(fmt.Sprint(from, " left"), a.Left, b.Left)
+		compare(fmt.Sprint(from, " timed"), a.Durations.Count(), b.Durations.Count())
+		if d, w := &got.Durations[from], &want.Durations[from]; most == 0 && *d != *w {
+			all = append(all, fmt.Sprintf("time spent in %v: %v, longest %v, want %v and %v, or distributed in another way", from, d.Total, d.Max, w.Total, w.Max))
 		}
 	}
-	if len(y.times) != len(want.times) || y.rearms != want.rearms {
-		t.Errorf("%d states with durations, %d re-arms; want %d, %d", len(y.times), y.rearms, len(want.times), want.rearms)
+	if most == 0 {
+		compare("re-arms", got.Rearms, want.Rearms)
+		compare("ungrouped", got.Ungrouped, want.Ungrouped)
+		if len(all) == 0 && *got != *want {
+			all = append(all, "something that is not compared by name")
+		}
 	}
+	return all
 }
 
 func totals(t *testing.T, tr *tracer.Tracer) *tracer.Totals {
@@ -163,24 +130,27 @@ func totalsOnce(t *testing.T) string {
 	if lost > 0 {
 		return fmt.Sprintf("%d transitions were lost", lost)
 	}
-	want := tallyOf(kept.snapshot())
-	tallyOfTotals(totals(t, whole.Tracer)).equal(t, want)
+	want := totals(t, whole.Tracer)
+	for _, d := range differences(totalsOf(kept.snapshot()), want, 0) {
+		t.Errorf("of the stream: %s", d)
+	}
 
 	if none, err := bare.Totals(); err == nil {
 		t.Errorf("totals where none are kept: %+v", none)
 	}
 
-	// Programs that run one after the other give the same transition different times. A
-	// transition that is reported late may be reported after a tracer has been stopped.
-	for name, got := range map[string]*tally{
-		"one page": tallyOfTotals(totals(t, page.Tracer)), "totals only": tallyOfTotals(totals(t, only)), "no totals": tallyOf(shown.snapshot()),
+	// Programs that run one after the other date the same transition differently.
+	// What is told late can be told after a tracer has been stopped.
+	want = moves(want)
+	for name, got := range map[string]*tracer.Totals{
+		"one page": totals(t, page.Tracer), "totals only": totals(t, only), "no totals": totalsOf(shown.snapshot()),
 	} {
+		got = moves(got)
 		if late {
-			delete(got.edges, "FIN_WAIT_2 TIME_WAIT")
-			delete(want.edges, "FIN_WAIT_2 TIME_WAIT")
+			got.Edges[tracer.FinWait2][tracer.TimeWait] = want.Edges[tracer.FinWait2][tracer.TimeWait]
 		}
-		if !maps.Equal(got.edges, want.edges) || !maps.Equal(got.ends, want.ends) {
-			t.Errorf("%s: transitions\n%v, ends\n%v; want\n%v,\n%v", name, got.edges, got.ends, want.edges, want.ends)
+		for _, d := range differences(got, want, 0) {
+			t.Errorf("%s: %s", name, d)
 		}
 	}
 	if st := page.stats(t); st.Lost.RingFull == 0 {
@@ -204,8 +174,74 @@ func totalsOnce(t *testing.T) string {
 	return ""
 }
 
-// The totals have as many live sockets in each state as the kernel lists, older sockets and new
-// ones. There are none after all have been closed.
+// The stream says all that the totals say, if it begins before the first socket: also
+// what is alive. What was lost is missing, and no more than that.
+func TestTotalsOfTheStream(t *testing.T) {
+	t.Parallel()
+	testnet.Attempts(t, totalsOfTheStreamOnce)
+}
+
+// totalsOfTheStreamOnce says what was lost, if that was not for want of room in the ring.
+func totalsOfTheStreamOnce(t *testing.T) string {
+	t.Helper()
+	ns := sandbox.New(t)
+	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
+	if n := len(ns.States()); n > 0 {
+		t.Fatalf("sockets in %d states are older than the test", n)
+	}
+	kept, few := newRecorder(t), newRecorder(t)
+	whole := start(t, tracer.Config{Filter: filter}, kept)
+	page := start(t, tracer.Config{Filter: filter, RingBytes: uint32(os.Getpagesize())}, few)
+
+	for _, f := range sandbox.Families {
+		ns.Pair(f) // stays
+		p := ns.Pair(f)
+		p.Client.Close()
+		p.Server.WaitState(uint8(tracer.CloseWait)) // stays
+		p = ns.Pair(f)
+		p.Server.Reset()
+		p.Client.WaitState(uint8(tracer.Closed))
+		p.Listener.Close()
+	}
+	load(t, ns)
+	whole.stop(t)
+	page.stop(t)
+
+	for name, run := range map[string]struct {
+		*running
+		kept *recorder
+	}{"stream": {whole, kept}, "one page": {page, few}} {
+		lost := run.stats(t).Lost
+		if n := lost.Total() - lost.RingFull; n > 0 && !testing.Short() {
+			return fmt.Sprintf("%s: %d transitions were lost", name, n)
+		}
+		got, want := totalsOf(run.kept.snapshot()), totals(t, run.Tracer)
+		for _, d := range differences(got, want, lost.Total()) {
+			t.Errorf("%s, %d lost: %s", name, lost.Total(), d)
+		}
+		// The totals count what the ring had no room for, and the stream has nothing else than they have.
+		var missing, beyond uint64
+		for from := range want.Edges {
+			for to, n := range want.Edges[from] {
+				missing += n - min(got.Edges[from][to], n)
+				beyond += got.Edges[from][to] - min(got.Edges[from][to], n)
+			}
+		}
+		if missing != lost.RingFull || beyond > 0 {
+			t.Errorf("%s: the stream lacks %d transitions of the totals and has %d more; lost: %+v", name, missing, beyond, lost)
+		}
+		if name == "stream" && (got.Live[tracer.Listen] != 4 || got.Live[tracer.Established] != 4 || got.Live[tracer.CloseWait] != 2) {
+			t.Errorf("alive: %v", live(got))
+		}
+	}
+	if st := page.stats(t); st.Lost.RingFull == 0 {
+		t.Error("nothing was lost in a ring buffer of one page: half of this tests nothing")
+	}
+	return ""
+}
+
+// As many sockets are alive in each state as the kernel lists: those that were
+// there before, and those that came; and none when all are gone.
 func TestLiveTotals(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
@@ -282,13 +318,12 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 
 	st := totals(t, tr.Tracer).State(tracer.TimeWait)
 	d := &st.Durations
-	if d.Histogram.Count() != 1 || d.Max != last.Duration || d.Total != last.Duration {
-		t.Fatalf("%d durations, longest %v, together %v; want 1 of %v", d.Histogram.Count(), d.Max, d.Total, last.Duration)
+	if d.Count() != 1 || d.Max != last.Duration || d.Total != last.Duration {
+		t.Fatalf("%d durations, longest %v, together %v; want 1 of %v", d.Count(), d.Max, d.Total, last.Duration)
 	}
-	for i := range d.Histogram.All() {
-		low, high := histogram.Bounds(i)
-		if ns := uint64(last.Duration); ns < low || ns >= high || high-low > uint64(1100*time.Millisecond) {
-			t.Errorf("%v is counted from %v to %v", last.Duration, time.Duration(low), time.Duration(high))
+	for b := range d.Buckets() {
+		if last.Duration < b.Low || last.Duration >= b.High || b.High-b.Low > 1100*time.Millisecond {
+			t.Errorf("%v is counted from %v to %v", last.Duration, b.Low, b.High)
 		}
 	}
 }
@@ -348,8 +383,8 @@ func TestGroups(t *testing.T) {
 			}
 			if want := tot.State(s); sum != want {
 				t.Errorf("by %v: the groups' %v: live %d, entered %d, left %d, %d durations, %v; all's: %d, %d, %d, %d, %v", by, s,
-					sum.Live, sum.Entered, sum.Left, sum.Durations.Histogram.Count(), sum.Durations.Total,
-					want.Live, want.Entered, want.Left, want.Durations.Histogram.Count(), want.Durations.Total)
+					sum.Live, sum.Entered, sum.Left, sum.Durations.Count(), sum.Durations.Total,
+					want.Live, want.Entered, want.Left, want.Durations.Count(), want.Durations.Total)
 			}
 		}
 		if tot.Ungrouped != 0 {
@@ -404,8 +439,10 @@ func TestTotalsAreFiltered(t *testing.T) {
 	waitStates(t, ns, tracer.CloseWait, 1)
 
 	tot := totals(t, tr)
-	if got, want := tallyOfTotals(tot).edges, (map[string]uint64{"SYN_SENT ESTABLISHED": 1, "SYN_RECV ESTABLISHED": 1}); !maps.Equal(got, want) {
-		t.Errorf("transitions %v, want %v", got, want)
+	var want tracer.Totals
+	want.Edges[tracer.SynSent][tracer.Established], want.Edges[tracer.SynRecv][tracer.Established] = 1, 1
+	for _, d := range differences(moves(tot), &want, 0) {
+		t.Error(d)
 	}
 	if got, want := live(tot), (sandbox.Census{
 		uint8(tracer.Listen): 1, uint8(tracer.FinWait2): 1, uint8(tracer.CloseWait): 1,

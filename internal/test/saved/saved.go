@@ -12,10 +12,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"path"
 	"time"
 
+	"finwait/internal/histogram"
 	"finwait/tracer"
 )
 
@@ -163,10 +165,13 @@ func (r *Run) Printed(surface string) (string, error) {
 // Clock reads the clocks as they were.
 func (r *Run) Clock() (monotonic, wall int64) { return r.Mono, r.Wall }
 
-func comm(b []byte) (c tracer.Comm) {
-	copy(c[:], b)
-	return c
+func (p *Process) tracer() tracer.Process {
+	out := tracer.Process{PID: p.PID}
+	copy(out.Comm[:], p.Comm)
+	return out
 }
+
+func fromProcess(p *tracer.Process) Process { return Process{p.PID, p.Comm.Bytes()} }
 
 // Tracer gives the value that was saved.
 func (t *Transition) Tracer() tracer.Transition {
@@ -174,8 +179,8 @@ func (t *Transition) Tracer() tracer.Transition {
 		Time: time.Unix(0, t.TimeNs).UTC(), Ktime: time.Duration(t.KtimeNs), Cookie: t.Cookie, NetNS: t.NetNS,
 		Local: t.Local, Remote: t.Remote, From: tracer.State(t.From), To: tracer.State(t.To),
 		Duration: time.Duration(t.Duration), Precision: tracer.Precision(t.Precision), Role: tracer.Role(t.Role),
-		Owner:  tracer.Owner{PID: t.Owner.PID, Comm: comm(t.Owner.Comm), UID: t.UID, CgroupID: t.CgroupID},
-		Closer: tracer.Process{PID: t.Closer.PID, Comm: comm(t.Closer.Comm)},
+		Owner:  tracer.Owner{Process: t.Owner.tracer(), UID: t.UID, CgroupID: t.CgroupID},
+		Closer: t.Closer.tracer(),
 		Reason: tracer.Reason(t.Reason), Rearms: t.Rearms, Source: tracer.Source(t.Source),
 	}
 }
@@ -185,8 +190,8 @@ func FromTransition(t *tracer.Transition) Transition {
 	return Transition{
 		TimeNs: t.Time.UnixNano(), KtimeNs: int64(t.Ktime), Cookie: t.Cookie, NetNS: t.NetNS, Local: t.Local, Remote: t.Remote,
 		From: uint8(t.From), To: uint8(t.To), Duration: int64(t.Duration), Precision: uint8(t.Precision), Role: uint8(t.Role),
-		Owner: Process{t.Owner.PID, t.Owner.Comm.Bytes()}, UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
-		Closer: Process{t.Closer.PID, t.Closer.Comm.Bytes()}, Reason: uint8(t.Reason), Rearms: t.Rearms, Source: uint8(t.Source),
+		Owner: fromProcess(&t.Owner.Process), UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
+		Closer: fromProcess(&t.Closer), Reason: uint8(t.Reason), Rearms: t.Rearms, Source: uint8(t.Source),
 	}
 }
 
@@ -194,7 +199,7 @@ func FromTransition(t *tracer.Transition) Transition {
 func (r *Raw) Tracer() tracer.RawEvent {
 	return tracer.RawEvent{
 		Time: time.Unix(0, r.TimeNs).UTC(), Ktime: time.Duration(r.KtimeNs), Hook: tracer.Hook(r.Hook), CPU: r.CPU,
-		Task: tracer.Process{PID: r.Task.PID, Comm: comm(r.Task.Comm)}, Cookie: r.Cookie, NetNS: r.NetNS,
+		Task: r.Task.tracer(), Cookie: r.Cookie, NetNS: r.NetNS,
 		Local: r.Local, Remote: r.Remote, From: tracer.State(r.From), To: tracer.State(r.To),
 		Err: r.Err, Minisock: r.Minisock, TimerLeft: r.TimerLeft,
 	}
@@ -203,7 +208,7 @@ func (r *Raw) Tracer() tracer.RawEvent {
 // FromRaw saves one.
 func FromRaw(r *tracer.RawEvent) Raw {
 	return Raw{
-		TimeNs: r.Time.UnixNano(), KtimeNs: int64(r.Ktime), Hook: uint8(r.Hook), CPU: r.CPU, Task: Process{r.Task.PID, r.Task.Comm.Bytes()},
+		TimeNs: r.Time.UnixNano(), KtimeNs: int64(r.Ktime), Hook: uint8(r.Hook), CPU: r.CPU, Task: fromProcess(&r.Task),
 		Cookie: r.Cookie, NetNS: r.NetNS, Local: r.Local, Remote: r.Remote, From: uint8(r.From), To: uint8(r.To),
 		Err: r.Err, Minisock: r.Minisock, TimerLeft: r.TimerLeft,
 	}
@@ -223,7 +228,11 @@ func FromStats(s tracer.Stats) Stats {
 
 func (d *Durations) tracer() (out tracer.Durations) {
 	for _, c := range d.Buckets {
-		out.Histogram.AddTo(c.A, uint64(c.N))
+		low, high := histogram.Bounds(c.A)
+		b := tracer.Bucket{Low: time.Duration(low), High: time.Duration(min(high, math.MaxInt64)), Count: uint64(c.N)}
+		if err := out.AddBucket(b); err != nil {
+			panic(err) // both count in the same buckets
+		}
 	}
 	out.Total, out.Max = time.Duration(d.TotalNs), time.Duration(d.MaxNs)
 	return out
@@ -231,8 +240,8 @@ func (d *Durations) tracer() (out tracer.Durations) {
 
 func fromDurations(state int, d *tracer.Durations) Durations {
 	out := Durations{State: state, TotalNs: int64(d.Total), MaxNs: int64(d.Max)}
-	for i, n := range d.Histogram.All() {
-		out.Buckets = append(out.Buckets, Count{i, 0, int64(n)})
+	for b := range d.Buckets() {
+		out.Buckets = append(out.Buckets, Count{histogram.Index(uint64(b.Low)), 0, int64(b.Count)})
 	}
 	return out
 }

@@ -12,9 +12,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +38,7 @@ func main() {
 	defer stop()
 	// The same seed makes the same choices. Their timing depends on the machine.
 	fmt.Printf("soak: %v, seed %d\n", *duration, *seed)
-	s := &soak{program: *program, seed: *seed, began: time.Now(), verdicts: make(map[string]int)}
+	s := &soak{program: *program, seed: *seed, began: time.Now(), verdicts: make(map[string]int), losses: make(losses)}
 	s.pool = &pool{faults: &s.faults}
 	s.workload = &workload{faults: &s.faults, pool: s.pool}
 	if err := s.run(ctx, *duration); err != nil {
@@ -93,10 +95,10 @@ func (s *soak) run(ctx context.Context, duration time.Duration) error {
 	}
 	// finwait notices a skipped program run when the socket moves again. Every socket has
 	// moved by now, because all namespaces are removed.
-	if s.missing > int64(s.long.Lost.Recursion) {
-		s.faults.add("audits found %d transitions missing, and the long-running trace counted %d as lost to recursion", s.missing, s.long.Lost.Recursion)
+	if s.missing > int64(s.long.Lost[recursion]) {
+		s.faults.add("audits found %d transitions missing, and the long-running trace counted %d as lost to recursion", s.missing, s.long.Lost[recursion])
 	}
-	if s.compared.Load() == 0 || s.records[0].most == s.records[0].first || s.losses.RingFull == 0 {
+	if s.compared.Load() == 0 || s.records[0].most == s.records[0].first || s.losses[ringFull] == 0 {
 		return errors.New("no stream was compared with totals, no minisock was made, or no ring was ever full: this proves nothing, so let it last longer")
 	}
 	return nil
@@ -169,10 +171,11 @@ func (f *faults) count() int {
 func (s *soak) report(w io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, row := range []struct {
+	type row struct {
 		what  string
 		value any
-	}{
+	}
+	rows := []row{
 		{"seed", s.seed},
 		{"took", time.Since(s.began).Round(time.Second)},
 		{"network namespaces made", s.pool.made.Load()},
@@ -184,10 +187,11 @@ func (s *soak) report(w io.Writer) {
 		{"stalls of a reader", s.stalls.Load()},
 		{"long-running trace", s.long},
 		{"lines of JSON checked", s.printed},
-		{"lost: ring full", s.losses.RingFull},
-		{"lost: map full", s.losses.MapFull},
-		{"lost: recursion", s.losses.Recursion},
-		{"lost: unwind", s.losses.Unwind},
+	}
+	for _, cause := range slices.Sorted(maps.Keys(s.losses)) {
+		rows = append(rows, row{"lost: " + cause, s.losses[cause]})
+	}
+	rows = append(rows, []row{
 		{"streams compared with totals", s.compared.Load()},
 		{"counters audited", fmt.Sprintf("%d agree, %d explained, %d disagree", s.verdicts["agrees"], s.verdicts["explained"], s.verdicts["disagrees"])},
 		{"of those not counted in time", s.missing},
@@ -195,7 +199,8 @@ func (s *soak) report(w io.Writer) {
 		{"records of full sockets", s.records[1]},
 		{"peak of a process", fmt.Sprintf("%.1f MB resident, %d descriptors, %d threads", float64(s.peak.rss)/1e6, s.peak.fds, s.peak.threads)},
 		{"faults", s.faults.count()},
-	} {
+	}...)
+	for _, row := range rows {
 		fmt.Fprintf(w, "%-30s %v\n", row.what, row.value)
 	}
 }

@@ -196,7 +196,7 @@ func (p *pair) compare(st *statistic, missing int64) {
 		return
 	}
 	lost := p.stream.summary.Lost
-	if lost.total() > lost.RingFull || st.Lost.total() > 0 || missing > 0 {
+	if lost.total() > lost[ringFull] || st.Lost.total() > 0 || missing > 0 {
 		return // it is unknown which of the two missed a transition
 	}
 	p.soak.compared.Add(1)
@@ -215,7 +215,7 @@ func (p *pair) compare(st *statistic, missing int64) {
 			m = *w
 		}
 		// A full ring loses transitions of the stream, but not of the totals.
-		if lost.RingFull == 0 && m != t || m.Entered > t.Entered || m.Left > t.Left {
+		if lost[ringFull] == 0 && m != t || m.Entered > t.Entered || m.Left > t.Left {
 			f.add("the control namespace: %s was entered and left %v in the stream, %v in the totals; lost: %+v", state, m, t, lost)
 		}
 	}

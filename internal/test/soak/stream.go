@@ -38,21 +38,26 @@ func (s summary) String() string {
 	return fmt.Sprintf("%d seen, %d filtered, %d delivered, %d lost", s.Seen, s.Filtered, s.Delivered, s.Lost.total())
 }
 
-// losses counts lost transitions by cause.
-type losses struct {
-	RingFull  uint64 `json:"ring_full"`
-	MapFull   uint64 `json:"map_full"`
-	Recursion uint64
-	Unwind    uint64
+// losses are transitions that were lost, by the words of the causes, as finwait prints them.
+type losses map[string]uint64
+
+// Causes that are expected, or compared with something.
+const (
+	ringFull  = "ring_full"
+	recursion = "recursion"
+)
+
+func (l losses) total() (sum uint64) {
+	for _, n := range l {
+		sum += n
+	}
+	return sum
 }
 
-func (l losses) total() uint64 { return l.RingFull + l.MapFull + l.Recursion + l.Unwind }
-
-func (l *losses) add(o losses) {
-	l.RingFull += o.RingFull
-	l.MapFull += o.MapFull
-	l.Recursion += o.Recursion
-	l.Unwind += o.Unwind
+func (l losses) add(o losses) {
+	for cause, n := range o {
+		l[cause] += n
+	}
 }
 
 // moves counts how often a state was entered and left.

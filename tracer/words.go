@@ -1,0 +1,179 @@
+package tracer
+
+// The words of every vocabulary but that of State, which stands in state.go.
+// Where a reason comes to need a detail, its vocabulary is one more list here, with
+// the word "" for a transition of which the reason says all; Transition, struct
+// event of bpf/event.h and the JSON of trace then gain one field each.
+
+var reasons = vocabulary[Reason]{
+	words: []string{
+		ReasonNone:             "",
+		ReasonFinReceived:      "fin_received",
+		ReasonExpired:          "expired",
+		ReasonReused:           "reused",
+		ReasonRecycled:         "recycled",
+		ReasonRSTReceived:      "rst_received",
+		ReasonRSTSent:          "rst_sent",
+		ReasonDestroyed:        "destroyed",
+		ReasonNetNSRemoved:     "netns_removed",
+		ReasonKilled:           "killed",
+		ReasonTimeWaitOverflow: "timewait_overflow",
+		ReasonRefused:          "refused",
+		ReasonTimedOut:         "timed_out",
+		ReasonUnreachable:      "unreachable",
+		ReasonNoPort:           "no_port",
+		ReasonReset:            "reset",
+		ReasonAborted:          "aborted",
+		ReasonClosed:           "closed",
+	},
+	unknown: "no reason is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Reasons lists all reasons, ReasonNone first.
+func Reasons() []Reason { return reasons.all() }
+
+// String gives the word, such as "timed_out", and "" for ReasonNone.
+func (r Reason) String() string { return reasons.word(r) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no reason.
+func (r Reason) MarshalText() ([]byte, error) { return reasons.marshal(r) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (r *Reason) UnmarshalText(word []byte) error { return reasons.unmarshal(r, word) }
+
+var roles = vocabulary[Role]{
+	words: []string{
+		RoleUnknown:  "",
+		RoleClient:   "client",
+		RoleServer:   "server",
+		RoleListener: "listener",
+	},
+	unknown: "no role is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Roles lists all roles, RoleUnknown first.
+func Roles() []Role { return roles.all() }
+
+// String gives the word, such as "client", and "" for RoleUnknown.
+func (r Role) String() string { return roles.word(r) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no role.
+func (r Role) MarshalText() ([]byte, error) { return roles.marshal(r) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (r *Role) UnmarshalText(word []byte) error { return roles.unmarshal(r, word) }
+
+var precisions = vocabulary[Precision]{
+	words: []string{
+		PrecisionUnknown: "unknown",
+		PrecisionExact:   "exact",
+		PrecisionJiffy:   "jiffy",
+		PrecisionAtLeast: "at_least",
+	},
+	unknown: "no precision is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Precisions lists all precisions, PrecisionUnknown first.
+func Precisions() []Precision { return precisions.all() }
+
+// String gives the word, such as "at_least".
+func (p Precision) String() string { return precisions.word(p) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no precision.
+func (p Precision) MarshalText() ([]byte, error) { return precisions.marshal(p) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (p *Precision) UnmarshalText(word []byte) error { return precisions.unmarshal(p, word) }
+
+var sources = vocabulary[Source]{
+	words: []string{
+		SourceSocket:   "socket",
+		SourceMinisock: "minisock",
+	},
+	unknown: "no source is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Sources lists all sources.
+func Sources() []Source { return sources.all() }
+
+// String gives the word: "socket" or "minisock".
+func (s Source) String() string { return sources.word(s) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no source.
+func (s Source) MarshalText() ([]byte, error) { return sources.marshal(s) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (s *Source) UnmarshalText(word []byte) error { return sources.unmarshal(s, word) }
+
+var hooks = vocabulary[Hook]{
+	words: []string{
+		HookSetState:    "inet_sock_set_state",
+		HookTimerStart:  "timer_start",
+		HookTimerCancel: "timer_cancel",
+		HookTimerExpire: "timer_expire_entry",
+		HookKfreeSKB:    "kfree_skb",
+		HookTWAlloc:     "inet_twsk_alloc",
+		HookTWSchedule:  "__inet_twsk_schedule",
+		HookTWKill:      "inet_twsk_kill",
+	},
+	unknown: "no hook is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Hooks lists all hooks, of every set.
+func Hooks() []Hook { return hooks.all() }
+
+// String gives the kernel's name for the tracepoint or function.
+func (h Hook) String() string { return hooks.word(h) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no hook.
+func (h Hook) MarshalText() ([]byte, error) { return hooks.marshal(h) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (h *Hook) UnmarshalText(word []byte) error { return hooks.unmarshal(h, word) }
+
+var splits = vocabulary[Split]{
+	words: []string{
+		SplitNone:   "",
+		SplitPort:   "port",
+		SplitRemote: "remote",
+		SplitPID:    "pid",
+		SplitComm:   "comm",
+		SplitNetNS:  "netns",
+		SplitCgroup: "cgroup",
+	},
+	unknown: "totals cannot be split by %q: there are %s", between: ", ", last: ", ",
+}
+
+// Splits lists all that totals can be split by, SplitNone first.
+func Splits() []Split { return splits.all() }
+
+// String gives the word, such as "port", and "" for SplitNone.
+func (s Split) String() string { return splits.word(s) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no split.
+func (s Split) MarshalText() ([]byte, error) { return splits.marshal(s) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (s *Split) UnmarshalText(word []byte) error { return splits.unmarshal(s, word) }
+
+var featureStates = vocabulary[FeatureState]{
+	words: []string{
+		FeatureMissing:   "missing",
+		FeatureInUse:     "in use",
+		FeatureAvailable: "available",
+		FeatureUnclear:   "unclear",
+	},
+	unknown: "no state of a feature is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// FeatureStates lists all states of a feature.
+func FeatureStates() []FeatureState { return featureStates.all() }
+
+// String gives the words, such as "in use".
+func (s FeatureState) String() string { return featureStates.word(s) }
+
+// MarshalText gives the words that String gives. It fails for a number that is no state of a feature.
+func (s FeatureState) MarshalText() ([]byte, error) { return featureStates.marshal(s) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (s *FeatureState) UnmarshalText(word []byte) error { return featureStates.unmarshal(s, word) }
