@@ -1,5 +1,3 @@
-// Package docs holds tests only: they read every Markdown file of the repository,
-// and fail for a line that is too long and for a link or path that leads nowhere.
 package docs
 
 import (
