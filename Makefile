@@ -9,6 +9,8 @@ KERNELS ?=
 BENCHTIME ?= 1s
 DURATION ?= 1m
 SEED    ?= 0
+PREFIX  ?= /usr/local
+DESTDIR ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
@@ -18,6 +20,42 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/finwait, one static binary (no compiler, no headers)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/finwait ./cmd/finwait
+
+BINDIR  = $(DESTDIR)$(PREFIX)/bin
+SHARE   = $(DESTDIR)$(PREFIX)/share
+BASH    = $(SHARE)/bash-completion/completions/finwait
+ZSH     = $(SHARE)/zsh/site-functions/_finwait
+FISH    = $(SHARE)/fish/vendor_completions.d/finwait.fish
+DOC     = $(SHARE)/doc/finwait
+
+# Only if it is not there: "make build && sudo make install" needs no Go in root's PATH.
+bin/finwait:
+	$(MAKE) build
+
+.PHONY: install
+install: bin/finwait ## install the binary, shell completions and licences below PREFIX (/usr/local), in DESTDIR
+	install -D -m 755 bin/finwait $(BINDIR)/finwait
+	install -d $(dir $(BASH)) $(dir $(ZSH)) $(dir $(FISH)) $(DOC)
+	bin/finwait completion bash >$(BASH)
+	bin/finwait completion zsh >$(ZSH)
+	bin/finwait completion fish >$(FISH)
+	chmod 644 $(BASH) $(ZSH) $(FISH)
+	install -m 644 LICENSE $(DOC)/LICENSE
+	install -m 644 bpf/LICENSE $(DOC)/LICENSE.bpf
+
+.PHONY: uninstall
+uninstall: ## remove what install put there; give the same PREFIX and DESTDIR
+	rm -f $(BINDIR)/finwait $(BASH) $(ZSH) $(FISH) $(DOC)/LICENSE $(DOC)/LICENSE.bpf
+	if [ -d $(DOC) ]; then rmdir --ignore-fail-on-non-empty $(DOC); fi
+
+.PHONY: check-install
+check-install: build ## install into an empty directory, run what is there, and fail if uninstall leaves a file
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	$(MAKE) -s install DESTDIR="$$dir" PREFIX=/usr; \
+	"$$dir/usr/bin/finwait" version; \
+	[ "$$(find "$$dir" -type f -size +0 | wc -l)" -eq 6 ]; \
+	$(MAKE) -s uninstall DESTDIR="$$dir" PREFIX=/usr; \
+	left=$$(find "$$dir" ! -type d); [ -z "$$left" ] || { echo "left behind: $$left" >&2; exit 1; }
 
 .PHONY: run
 run: build ## build and trace (root); pass flags with ARGS="--port 80"
@@ -95,6 +133,10 @@ vet: ## go vet, for Linux and for systems that are not
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+
+.PHONY: check-docs
+check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere
+	$(GO) test -count=1 ./internal/test/docs
 
 .PHONY: lint
 lint: ## staticcheck
