@@ -90,6 +90,7 @@ fuzz: ## run each fuzz target for FUZZ (10s)
 	$(GO) test -run '^$$' -fuzz FuzzResolve -fuzztime $(FUZZ) ./tracer
 	$(GO) test -run '^$$' -fuzz FuzzNames -fuzztime $(FUZZ) ./internal/text
 	$(GO) test -run '^$$' -fuzz FuzzNames -fuzztime $(FUZZ) ./internal/jsonl
+	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZ) ./internal/jsonl
 	$(GO) test -run '^$$' -fuzz FuzzModel -fuzztime $(FUZZ) ./internal/test/model
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/sockdiag
 	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram

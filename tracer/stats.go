@@ -74,6 +74,9 @@ func (l Lost) All() iter.Seq2[Loss, uint64] {
 	}
 }
 
+// Add counts n more as lost for a cause. It panics if there is no such cause.
+func (l *Lost) Add(cause Loss, n uint64) { *causes[cause].field(l) += n }
+
 // Total is the sum over all causes.
 func (l Lost) Total() (sum uint64) {
 	for _, n := range l.All() {

@@ -1,0 +1,326 @@
+package jsonl
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/internal/test/saved"
+	"finwait/tracer"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var comparable = []cmp.Option{
+	cmpopts.EquateComparable(netip.AddrPort{}), cmp.AllowUnexported(tracer.Durations{}),
+	cmp.Comparer(func(a, b tracer.Durations) bool { return a == b }),
+}
+
+// write gives the line of a value.
+func write(t testing.TB, value any) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := NewWriter(&out)
+	var err error
+	switch v := value.(type) {
+	case *tracer.Transition:
+		err = w.Transition(v)
+	case *tracer.RawEvent:
+		err = w.Raw(v)
+	case *Summary:
+		err = w.End(v.Stats, v.Hooks)
+	case *tracer.Totals:
+		err = w.Totals(v)
+	default:
+		t.Fatalf("%T", value)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// readBack writes a value and reads it.
+func readBack(t testing.TB, value any) {
+	t.Helper()
+	line := write(t, value)
+	got, err := Read(line)
+	if err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	if diff := cmp.Diff(value, got, comparable...); diff != "" {
+		t.Fatalf("(-written +read)\n%s\n%s", diff, line)
+	}
+}
+
+func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
+
+func number[T ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64](r *rand.Rand) T {
+	// Small numbers, large ones, and 0, which must stay apart from null.
+	return T(pick(r, []uint64{0, 1, 7, r.Uint64() & math.MaxInt64, r.Uint64() % 1000, math.MaxInt64}))
+}
+
+func endpoint(r *rand.Rand) netip.AddrPort {
+	var a16 [16]byte
+	for i := range a16 {
+		a16[i] = byte(r.Uint32())
+	}
+	return netip.AddrPortFrom(pick(r, []netip.Addr{
+		netip.AddrFrom16(a16), netip.AddrFrom4([4]byte(a16[:4])), netip.IPv6Unspecified(), netip.IPv4Unspecified(),
+		netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff, 15: 1}),
+	}), number[uint16](r))
+}
+
+// aProcess is one of any name, of 15 bytes at most, or none.
+func aProcess(r *rand.Rand) (p tracer.Process) {
+	if p.PID = number[uint32](r); p.PID == 0 {
+		return p
+	}
+	for i := range r.IntN(16) {
+		p.Comm[i] = byte(1 + r.IntN(255))
+		if r.IntN(2) == 0 {
+			p.Comm[i] = 'a'
+		}
+	}
+	return p
+}
+
+func aTime(r *rand.Rand) time.Time {
+	return time.Unix(r.Int64N(4e9), pick(r, []int64{0, 1, 999_999_999, r.Int64N(1e9)})).UTC()
+}
+
+func aTransition(r *rand.Rand) *tracer.Transition {
+	t := &tracer.Transition{
+		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
+		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
+		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
+		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()),
+	}
+	if t.Known() {
+		t.Duration = number[time.Duration](r)
+	}
+	if t.Owner.Process = aProcess(r); t.Owner.PID != 0 {
+		t.Owner.UID, t.Owner.CgroupID = number[uint32](r), number[uint64](r)
+	}
+	return t
+}
+
+func aRaw(r *rand.Rand) *tracer.RawEvent {
+	e := &tracer.RawEvent{
+		Time: aTime(r), Ktime: number[time.Duration](r), Hook: pick(r, tracer.Hooks()), CPU: number[uint8](r), Task: aProcess(r),
+		Cookie: number[uint64](r), NetNS: number[uint32](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
+		Minisock: number[uint64](r),
+	}
+	if e.Minisock == 0 {
+		e.To, e.Err = pick(r, tracer.States()), number[uint16](r)
+	} else {
+		e.TimerLeft = number[int32](r)
+	}
+	return e
+}
+
+func aSummary(r *rand.Rand) *Summary {
+	s := &Summary{Hooks: pick(r, tracer.HookSets())}
+	s.Stats.Seen, s.Stats.Filtered, s.Stats.Delivered = number[uint64](r), number[uint64](r), number[uint64](r)
+	for _, cause := range tracer.Losses() {
+		s.Stats.Lost.Add(cause, number[uint64](r))
+	}
+	return s
+}
+
+func someTotals(r *rand.Rand) *tracer.Totals {
+	t := new(tracer.Totals)
+	for range r.IntN(200) {
+		t.Add(aTransition(r))
+	}
+	t.Ungrouped = number[uint64](r)
+	return t
+}
+
+// What is written reads back into an equal value.
+func TestReadBack(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 5000 {
+		readBack(t, aTransition(r))
+		readBack(t, aRaw(r))
+		readBack(t, aSummary(r))
+	}
+	for range 200 {
+		readBack(t, someTotals(r))
+	}
+}
+
+// So does what the kernel reported of every scenario.
+func TestReadSaved(t *testing.T) {
+	all, err := saved.All()
+	if err != nil || len(all) == 0 {
+		t.Fatal(len(all), err)
+	}
+	for _, run := range all {
+		for i := range run.Transitions {
+			tr := run.Transitions[i].Tracer()
+			readBack(t, &tr)
+		}
+		for i := range run.Raws {
+			raw := run.Raws[i].Tracer()
+			readBack(t, &raw)
+		}
+		readBack(t, run.Totals.Tracer())
+		readBack(t, &Summary{Stats: run.Stats.Tracer(), Hooks: tracer.HooksTracepoint})
+	}
+}
+
+// Bytes that are not UTF-8 have a field of their own, and only they.
+func TestCommHex(t *testing.T) {
+	tr := sample()
+	tr.Owner.Comm, tr.Closer.Comm = comm("\xff\xfeb"), comm("naïve")
+	line := string(write(t, &tr))
+	if !strings.Contains(line, `"comm":"`+"\ufffd\ufffd"+`b","comm_hex":"fffe62","uid"`) || strings.Count(line, "comm_hex") != 1 {
+		t.Error(line)
+	}
+	readBack(t, &tr)
+}
+
+// Each exported field of a Transition and a RawEvent changes the JSON: one that is
+// added must be written.
+func TestEveryFieldIsWritten(t *testing.T) {
+	tr := sample()
+	tr.Role = tracer.RoleClient
+	changeEach(t, reflect.ValueOf(&tr).Elem(), "Transition", func() string { return string(write(t, &tr)) })
+	raw := aRaw(rand.New(rand.NewPCG(3, 4)))
+	raw.Task.PID = 1
+	raw.Minisock, raw.To, raw.Err, raw.TimerLeft = 0, tracer.Closed, 1, 0
+	changeEach(t, reflect.ValueOf(raw).Elem(), "RawEvent", func() string { return string(write(t, raw)) }, "RawEvent.TimerLeft")
+	raw.Minisock, raw.To, raw.Err = 1, 0, 0
+	changeEach(t, reflect.ValueOf(raw).Elem(), "RawEvent", func() string { return string(write(t, raw)) }, "RawEvent.To", "RawEvent.Err")
+}
+
+// changeEach changes one field after the other. A raw event has fields of a full
+// socket or of a minisock, but for the others.
+func changeEach(t *testing.T, v reflect.Value, name string, line func() string, but ...string) {
+	for i := range v.NumField() {
+		f, name := v.Field(i), name+"."+v.Type().Field(i).Name
+		old := reflect.New(f.Type()).Elem()
+		old.Set(f)
+		before := line()
+		switch value := f.Interface().(type) {
+		case time.Time:
+			f.Set(reflect.ValueOf(value.Add(1)))
+		case netip.AddrPort:
+			f.Set(reflect.ValueOf(netip.AddrPortFrom(value.Addr().Next(), value.Port())))
+			if line() == before {
+				t.Errorf("the address of %s is not in %s", name, before)
+			}
+			f.Set(reflect.ValueOf(netip.AddrPortFrom(value.Addr(), value.Port()+1)))
+		case tracer.Comm:
+			f.Set(reflect.ValueOf(comm("another")))
+		default:
+			switch {
+			case f.Kind() == reflect.Struct:
+				changeEach(t, f, name, line, but...)
+				continue
+			case f.CanUint():
+				f.SetUint(f.Uint() ^ 1)
+			case f.CanInt():
+				f.SetInt(f.Int() + 1)
+			default:
+				t.Fatalf("%s is a %v", name, f.Type())
+			}
+		}
+		if changed := line() != before; changed == contains(but, name) {
+			t.Errorf("%s changes the JSON: %v, in %s", name, changed, before)
+		}
+		f.Set(old)
+	}
+}
+
+func contains(list []string, name string) bool {
+	for _, n := range list {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// What cannot have been written is refused, and never becomes 0.
+func TestReadRefuses(t *testing.T) {
+	tr := sample()
+	good := string(write(t, &tr))
+	for name, c := range map[string]struct{ old, new string }{
+		"no JSON":              {`{"time"`, `{time`},
+		"cut":                  {`"source":"minisock"}`, ``},
+		"no cookie":            {`"cookie":4098,`, ``},
+		"null cookie":          {`"cookie":4098`, `"cookie":null`},
+		"no precision":         {`"precision":"exact",`, ``},
+		"null duration":        {`"duration_ns":43159000`, `"duration_ns":null`},
+		"unknown, with one":    {`"precision":"exact"`, `"precision":"unknown"`},
+		"a state":              {`"to":"TIME_WAIT"`, `"to":"TIME"`},
+		"a reason":             {`"reason":"fin_received"`, `"reason":"new_reason"`},
+		"a role":               {`"role":"client"`, `"role":""`},
+		"pid 0":                {`"closer":{"pid":11054`, `"closer":{"pid":0`},
+		"no uid":               {`,"uid":0`, ``},
+		"long name":            {`"comm":"python3","uid"`, `"comm":"sixteen bytes...","uid"`},
+		"name with a 0":        {`"comm":"python3","uid"`, `"comm":"py\u0000","uid"`},
+		"hex of UTF-8":         {`"comm":"python3","uid"`, `"comm":"p","comm_hex":"70","uid"`},
+		"no hex":               {`"comm":"python3","uid"`, `"comm":"p","comm_hex":"7","uid"`},
+		"an address":           {`"local_addr":"127.0.0.1"`, `"local_addr":"127.0.0"`},
+		"a port":               {`"local_port":54334`, `"local_port":65536`},
+		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
+		"a time without zone":  {`123456789Z`, `123456789`},
+		"an event of its own":  {`"event":"transition"`, `"event":"raw"`},
+		"an event of nobody's": {`"event":"transition"`, `"event":"stat"`},
+	} {
+		bad := strings.Replace(good, c.old, c.new, 1)
+		if bad == good {
+			t.Fatalf("%s: no %s in %s", name, c.old, good)
+		}
+		if value, err := Read([]byte(bad)); err == nil {
+			t.Errorf("%s: %s became %+v", name, bad, value)
+		}
+	}
+	var unknown *UnknownError
+	if _, err := Read([]byte(`{"event":"connection"}`)); !errors.As(err, &unknown) || unknown.Event != "connection" {
+		t.Errorf("%v", err)
+	}
+	// A field of a later version does no harm.
+	if _, err := Read([]byte(strings.Replace(good, `"cookie"`, `"detail":"","cookie"`, 1))); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever is read can be written, and is then read as the same.
+func FuzzRead(f *testing.F) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20 {
+		f.Add(write(f, aTransition(r)))
+		f.Add(write(f, aRaw(r)))
+		f.Add(write(f, aSummary(r)))
+		f.Add(write(f, someTotals(r)))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		value, err := Read(line)
+		if err != nil {
+			return
+		}
+		readBack(t, value)
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	tr := sample()
+	line := write(b, &tr)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Read(line); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package jsonl
+
+import (
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+)
+
+// Totals writes totals whole, to be read back: what is not 0 of live sockets,
+// transitions, ends and durations. A recording holds them; stat shows a report instead.
+func (w *Writer) Totals(t *tracer.Totals) error {
+	live, edges, ends, durations := zerolog.Dict(), zerolog.Arr(), zerolog.Arr(), zerolog.Arr()
+	for _, s := range tracer.States() {
+		if n := t.Live[s]; n != 0 {
+			live.Int64(s.String(), n)
+		}
+		for _, to := range tracer.States() {
+			if n := t.Edges[s][to]; n > 0 {
+				edges.Dict(zerolog.Dict().Stringer("from", s).Stringer("to", to).Uint64("count", n))
+			}
+		}
+		for _, reason := range tracer.Reasons() {
+			if n := t.Ends[s][reason]; n > 0 {
+				ends.Dict(zerolog.Dict().Stringer("state", s).Str("reason", reason.String()).Uint64("count", n))
+			}
+		}
+		if d := &t.Durations[s]; *d != (tracer.Durations{}) {
+			buckets := zerolog.Arr()
+			for b := range d.Buckets() {
+				Bucket(buckets, b)
+			}
+			durations.Dict(zerolog.Dict().Stringer("state", s).Int64("total_ns", int64(d.Total)).Int64("max_ns", int64(d.Max)).
+				Array("buckets", buckets))
+		}
+	}
+	w.Event().Str("event", "totals").Dict("live", live).Array("edges", edges).Array("ends", ends).Array("durations", durations).
+		Uint64("rearms", t.Rearms).Uint64("ungrouped", t.Ungrouped).Send()
+	return w.Err()
+}
