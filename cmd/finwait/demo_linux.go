@@ -30,15 +30,15 @@ func newDemo(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
 		Short: "Show how TCP connections end, each way made for real",
-		Long: `Show how TCP connections end. Without a name it lists the ways; with one it makes
-such a connection on real sockets, in a network namespace of its own that is
-removed afterwards, and draws what both ends go through as it happens: when, the
-state of each end, how long the state before lasted, and the segment that was
-sent or received. Of a segment that both ends tell of there are two lines: one
-where it leaves, one where it arrives.
+		Long: `Show how TCP connections end. Without a name, demo lists the ways. With a name, it
+makes such a connection on real sockets, in a network namespace of its own, which
+it removes afterwards. While that happens, it draws both ends: the time, the state
+of each end, how long the state before lasted, and the segment that the end sent
+or received. If both ends report a segment, it has two lines: one where it leaves,
+one where it arrives.
 
-A real TIME_WAIT lasts 60 to 65 s, and is waited for; not so with --fast.
-A demonstration that cannot run here says why.`,
+A real TIME_WAIT lasts 60 to 65 s. demo waits for it; with --fast it does not.
+If a demonstration cannot run on this machine, demo says why.`,
 		Args: rejectMoreArgs,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return scenarioNames(), cobra.ShellCompDirectiveNoFileComp

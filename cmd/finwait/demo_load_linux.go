@@ -34,15 +34,16 @@ func newDemoLoad(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Make so many connections, so fast",
-		Long: `Make connections, for something to be traced: at a rate, held for a time, and
-closed by the end that is asked for. Both ends are in a network namespace of
-their own that is removed afterwards, unless --connect names a server.
+		Long: `Make connections, so that there is something to trace: at a rate, each held open
+for a time, and closed by the end that --closer names. Both ends are in a network
+namespace of their own, which is removed afterwards, unless --connect names a
+server.
 
-So many connections are open at a time at most: 256 for each thread that makes
-them, of which there are 4, but no more than CPUs; with --connect 16. Where --hold
-is too long for --rate by that, it is slower, and says so.
+The number of connections that are open at a time has a limit: 256 for each
+thread. There are as many threads as CPUs, at most 4, and 16 with --connect. If
+this limit and --hold do not allow --rate, the load is slower, and says so.
 
-It ends with 1 if not all connections could be made.`,
+The exit code is 1 if not all connections could be made.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// filterFlags are the filters as they are written; a command has those on
-// connections, and those on transitions if it shows transitions.
+// filterFlags are the filters as the user writes them. Every command has those on
+// connections. A command that shows transitions has those on transitions, too.
 type filterFlags struct {
 	ports, localPorts, remotePorts []uint
 	addrs                          []string

@@ -8,6 +8,7 @@ import (
 
 	"finwait/internal/sockets"
 	"finwait/internal/text"
+	"finwait/tracer"
 
 	"github.com/spf13/cobra"
 )
@@ -26,15 +27,15 @@ func newLs(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "Count or list the TCP sockets that there are now",
-		Long: `Count the TCP sockets in each state, or list them, over all network namespaces
-that can be reached. This asks the kernel as ss does, and needs no BPF.
+		Long: `Count the TCP sockets in each state, or list them, in all network namespaces that
+can be reached. ls asks the kernel as ss does, with sock_diag(7). It needs no BPF.
 
-An age is known of TIME_WAIT only, from what remains of its 60 s: ">" says that
-it lasted at least that long, since segments that arrive start the 60 s again.
-A FIN_WAIT_2 that is an orphan is on a timer; one that is held stays until the
-peer closes or the process that holds it does. The kernel keeps no user, cgroup
-or process of a socket in TIME_WAIT, of an orphan in FIN_WAIT_2, or of a
-handshake (NEW_SYN_RECV): a filter on those leaves them out.`,
+Only a TIME_WAIT has a known age: 60 s less what is left of its timer. ">" means:
+at least so long, because a segment that arrives starts the 60 s again. An orphan
+in FIN_WAIT_2 has a timer. A socket in FIN_WAIT_2 that a process holds has none:
+it stays until the peer closes, or the process does. For a socket in TIME_WAIT,
+an orphan in FIN_WAIT_2 and a handshake (NEW_SYN_RECV) the kernel keeps no user,
+no cgroup and no process. A filter on one of these leaves such sockets out.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
@@ -45,6 +46,7 @@ handshake (NEW_SYN_RECV): a filter on those leaves them out.`,
 	fs.Lookup("pid").Usage = "`pid` of the process that holds the socket"
 	fs.Lookup("comm").Usage = "`name` of the process that holds the socket"
 	fs.StringSliceVar(&o.filters.states, "state", nil, "`state` of the socket")
+	complete(cmd, "state", tracer.States())
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	fs.StringVar(&o.sort, "sort", "", "sort the sockets by `field`, -field backwards: "+strings.Join(sockets.SortFields(), ", "))
 	o.out.register(fs)

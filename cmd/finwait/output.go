@@ -37,12 +37,12 @@ func checkFormat(format string) error {
 	return nil
 }
 
-// blockedLimit is how long an output that takes nothing is waited for once a
-// signal has asked for the end.
+// blockedLimit is how long finwait waits for an output that takes no data, after a
+// signal has asked it to end.
 const blockedLimit = 5 * time.Second
 
-// A stdoutWriter waits for its writer without end, such as for a pipe that nobody
-// reads; after ctx is done no longer than blockedLimit.
+// A stdoutWriter waits for its writer, such as a pipe that nobody reads, without a
+// limit; after ctx is done it waits for blockedLimit at most.
 type stdoutWriter struct {
 	io.Writer
 	ctx context.Context

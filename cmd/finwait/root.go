@@ -27,8 +27,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// An exitError ends finwait with the code of a command that it has run for the
-// user: without a word, unless there is an err.
+// An exitError ends finwait with the exit code of the command that it ran for the
+// user. It prints nothing, unless there is an err.
 type exitError struct {
 	code int
 	err  error
@@ -43,16 +43,16 @@ func usage(err error) error {
 	return usageError{err}
 }
 
-// run is the whole program but for the process around it: data goes to stdout,
-// everything else to stderr.
+// run is the whole program without the process around it, so that tests can call it.
+// Data goes to stdout, everything else to stderr.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	// The first signal ends the run in order; a second one, by default, at once:
-	// the output may be blocked.
+	// The first signal ends the run in order. A second one ends the process at once,
+	// as the output may be blocked.
 	context.AfterFunc(ctx, stop)
-	// A closed pipe shows as EPIPE, which ends the output quietly. The signal is
-	// caught, not ignored: that would be passed on to a command.
+	// A write to a closed pipe gives EPIPE, which ends the run quietly. SIGPIPE is
+	// caught and not ignored, because a command would inherit that it is ignored.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	root := newRoot(stderr)

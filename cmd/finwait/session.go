@@ -10,7 +10,7 @@ import (
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 )
 
 // tracingFlags are those of trace and stat: what to follow, and by which hooks.
@@ -19,9 +19,14 @@ type tracingFlags struct {
 	hooks   string
 }
 
-func (f *tracingFlags) register(fs *pflag.FlagSet) {
+func (f *tracingFlags) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	f.filters.register(fs)
-	fs.StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: auto, fentry or tracepoint")
+	fs.StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: "+list(tracer.HookSets()))
+	complete(cmd, "hooks", tracer.HookSets())
+	for _, flag := range []string{"state", "from", "to"} {
+		complete(cmd, flag, tracer.States())
+	}
 }
 
 // config is what these flags make of a tracer's configuration. Each error is the user's.

@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// errAudit: finwait and the kernel have counted differently, and nobody knows why.
+// errAudit: finwait and the kernel count differently, for no known reason.
 var errAudit = errors.New("finwait's totals and the kernel's counters disagree")
 
 type statOptions struct {
@@ -38,14 +38,14 @@ func newStat(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stat [flags] [-- command [args]]",
 		Short: "Count transitions and measure states, exactly, in the kernel",
-		Long: `Count transitions and measure how long states last, in the kernel, until
---duration is over, Ctrl-C, or the command that is given has ended; then print a
-table. The command's exit status is passed on.
+		Long: `Count transitions and measure how long states last, in the kernel. The run ends
+after --duration, with Ctrl-C, or when the given command ends. Then stat prints a
+table. It exits with the command's exit code.
 
-LIVE is how many sockets are in a state now. P50, P90, P99, MAX and TOTAL are of
-those that left it and whose start was seen. Without a filter, the totals are
-compared with the kernel's own counters in every network namespace that can be
-entered.`,
+LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
+TOTAL are about the sockets that left the state and whose start in it was seen.
+Without a filter, stat compares its totals with the kernel's own counters in
+every network namespace that it can enter.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() < 0 || cmd.ArgsLenAtDash() > 0 {
 				if err := rejectArgs(cmd, args); err != nil {
@@ -56,14 +56,15 @@ entered.`,
 		},
 	}
 	fs := cmd.Flags()
-	o.tracing.register(fs)
+	o.tracing.register(cmd)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
-	fs.StringVar(&o.write, "write", "", "write to this `file` instead of stdout, which the command may use")
+	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
-	fs.DurationVar(&o.interval, "interval", 0, "tell what happened in each interval of this length")
-	fs.StringVar(&o.by, "by", "", "split the totals by `what`: port, remote, pid, comm, netns or cgroup")
-	fs.IntVar(&o.top, "top", 10, "of --by, show the busiest `N`; the rest is summed")
-	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one fails")
+	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length")
+	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits()))
+	complete(cmd, "by", tracer.Splits())
+	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
+	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one disagrees")
 	return cmd
 }
 
@@ -89,10 +90,10 @@ func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 
 // A statSink shows reports.
 type statSink interface {
-	// Interval is told of what happened in one interval, if there are any.
+	// Interval is told of each interval.
 	Interval(*meter.Report) error
-	// Report is told of everything in the end; of the last interval in place of
-	// the whole, if there are intervals.
+	// Report is told of the whole run when it ends. If there are intervals, it is
+	// told of the last interval instead.
 	Report(*meter.Report) error
 }
 
@@ -132,13 +133,13 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if o.output == "json" {
 		s = meter.NewJSON(out)
 	}
-	// The command has all that finwait had: it runs already.
+	// The command was started before, so it has all capabilities that finwait had.
 	if err = confine(live, o.need(command, &cfg), log); err == nil {
 		err = o.watch(m, ended, s, out)
 	} else {
 		log.Error().Err(err).Msg("nothing is counted")
 	}
-	code := <-ended.code // whatever is wrong with the output, the command is not left alone
+	code := <-ended.code // wait for the command, even if the output has failed
 	if err == nil {
 		err = o.conclude(m, s, out, log)
 	}
@@ -169,12 +170,12 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 	return cfg, nil
 }
 
-// need is what is still needed while it counts, and at the end.
+// need is what is still needed while it counts, and when it ends.
 func (o *statOptions) need(command []string, cfg *tracer.Config) (n privilege.Need) {
 	if len(command) > 0 {
-		n.Capabilities = append(n.Capabilities, privilege.Kill) // it may have become another user
+		n.Capabilities = append(n.Capabilities, privilege.Kill) // the command may have changed its user
 	}
-	if cfg.Audit { // once more, in the namespaces that there are then
+	if cfg.Audit { // the second reading visits the namespaces that exist then
 		n.Capabilities = append(n.Capabilities, privilege.SysPtrace, privilege.SysAdmin)
 		n.Files = true
 	}
@@ -187,7 +188,7 @@ type ending struct {
 	code <-chan int
 }
 
-// start starts what the measurement lasts as long as.
+// start starts the command, or the timer, that ends the measurement.
 func (o *statOptions) start(ctx context.Context, command []string, log *zerolog.Logger) (*ending, error) {
 	if len(command) > 0 {
 		return startCommand(command)
@@ -208,7 +209,7 @@ func (o *statOptions) start(ctx context.Context, command []string, log *zerolog.
 	return &ending{done: ctx.Done(), code: code}, nil
 }
 
-// watch waits for the end and tells of the intervals until then.
+// watch waits for the end, and shows each interval until then.
 func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufio.Writer) error {
 	if o.interval == 0 {
 		<-ended.done
@@ -235,7 +236,7 @@ func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufi
 	}
 }
 
-// conclude tells of the whole, or of the last interval, and whether it can be believed.
+// conclude shows the whole run, or the last interval, and warns if something was not counted.
 func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
 	r, err := m.Finish(o.interval > 0)
 	if err != nil {

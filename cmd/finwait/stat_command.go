@@ -10,16 +10,15 @@ import (
 	"syscall"
 )
 
-// What a shell says of a command that cannot be run.
+// The exit codes of a shell for a command that cannot be run, or that a signal ended.
 const (
 	exitCannotRun = 126
 	exitNotFound  = 127
 	exitBySignal  = 128 // and the signal's number
 )
 
-// startCommand runs a command as if it had been run without finwait, which it
-// outlives: a SIGINT of the terminal reaches the command by itself, a SIGTERM is
-// passed on.
+// startCommand starts a command as a shell would. finwait waits until it ends. A
+// SIGINT of the terminal reaches the command directly; a SIGTERM is passed on.
 func startCommand(command []string) (*ending, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// hintAfter is how long a quiet host is left uncommented.
+// hintAfter is how long finwait waits for a first transition before it says so.
 const hintAfter = 2 * time.Second
 
 // errEnough ends a run that has shown what --count asked for.
@@ -38,24 +38,25 @@ func newTrace(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Print every transition as it happens",
-		Long: `Print every TCP state transition as it happens: who, from where to where, from
-which state to which, how long the state that was left had lasted, and why it
-was left. Ctrl-C ends it with a summary of what was seen and what was lost.
+		Long: `Print every TCP state transition as it happens: the owner, the two addresses, the
+state that the socket leaves and the state that it enters, how long it was in the
+first, and why that ended. Ctrl-C ends the run and prints how many transitions
+were seen and how many were lost.
 
-A duration of "-" was not seen from its start. ">" before a duration says that
-it lasted at least that long, "~" that it is exact to the kernel's tick only.
-Durations are of the monotonic clock: setting the wall clock does not change
-them, and they leave out the time that the machine is suspended.`,
+The start of a state with the duration "-" was not seen. ">" before a duration
+means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
+Durations are measured with the monotonic clock. If somebody sets the wall
+clock, they do not change. The time that the machine is suspended does not count.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
 		},
 	}
 	fs := cmd.Flags()
-	o.tracing.register(fs)
+	o.tracing.register(cmd)
 	o.out.register(fs)
-	fs.BoolVar(&o.raw, "raw", false, "show the kernel's events as they come, not what they mean")
-	fs.Uint32Var(&o.ring, "ring-bytes", 0, "keep so many `bytes` of events that are not yet written, a power of two; 0: 8 MiB")
+	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
+	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffer in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	return cmd
@@ -137,7 +138,7 @@ func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.S
 	return from.Run(ctx, func(t *tracer.Transition) error { return counted(to.Transition(t)) })
 }
 
-// conclude accounts for every transition.
+// conclude writes the accounts: where every transition went.
 func conclude(from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
 	st, err := from.Stats()
 	if err != nil {

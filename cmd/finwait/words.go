@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding"
+	"fmt"
 	"slices"
+	"strings"
 
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
 )
 
 // parse reads the word of a value of one of the tracer's vocabularies.
@@ -16,6 +19,30 @@ func parse[T any, P interface {
 }](word string) (v T, err error) {
 	err = P(&v).UnmarshalText([]byte(word))
 	return v, err
+}
+
+// list writes words as people do: "auto, fentry or tracepoint". The word "" is left out.
+func list[T fmt.Stringer](values []T) string {
+	var words []string
+	for _, v := range values {
+		if w := v.String(); w != "" {
+			words = append(words, w)
+		}
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// complete offers the words of a vocabulary as values of a flag.
+func complete[T fmt.Stringer](cmd *cobra.Command, flag string, values []T) {
+	var words []string
+	for _, v := range values {
+		if w := v.String(); w != "" {
+			words = append(words, w)
+		}
+	}
+	// It fails only if there is no such flag.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // logLost adds what was lost by each cause, but for those of which the command can lose nothing.
