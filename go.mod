@@ -1,6 +1,6 @@
 module finwait
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/cilium/ebpf/cmd/bpf2go
 

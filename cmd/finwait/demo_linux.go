@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/confine"
 	"finwait/internal/demo"
 	"finwait/internal/privilege"
 	"finwait/internal/scenario"
@@ -109,7 +110,7 @@ func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demo.Si
 	}
 	defer live.Close()
 	namespace := []string{privilege.SysAdmin, privilege.NetAdmin, privilege.NetRaw}
-	if err := confine(live, privilege.Need{Capabilities: namespace, Files: true}, log); err != nil {
+	if err := giveUp(live, confine.Need{Capabilities: namespace, Files: true}, log); err != nil {
 		return err
 	}
 

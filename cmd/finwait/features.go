@@ -5,6 +5,7 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"finwait/internal/confine"
 	"finwait/internal/privilege"
 	"finwait/tracer"
 
@@ -52,7 +53,7 @@ func privileges() (rows []tracer.Feature) {
 		rows = append(rows, f)
 	}
 	landlock := tracer.Feature{Name: "Landlock", Since: "5.13", State: tracer.FeatureInUse, Note: "once attached, trace can open no file, and since 6.7 make no connection"}
-	if !privilege.Landlock() {
+	if !confine.Landlock() {
 		landlock.State = tracer.FeatureMissing
 	}
 	return append(rows, landlock)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"finwait/internal/confine"
 	"finwait/internal/privilege"
 	"finwait/internal/source"
 	"finwait/tracer"
@@ -76,13 +77,13 @@ func missingForTrace(u privilege.Use) string { return u.Without }
 // missingForLs is what ls lacks without it.
 func missingForLs(u privilege.Use) string { return u.Unlisted }
 
-// confine gives up what is not needed once the tracer is attached.
-func confine(live source.Live, need privilege.Need, log *zerolog.Logger) error {
+// giveUp gives up what is not needed once the tracer is attached.
+func giveUp(live source.Live, need confine.Need, log *zerolog.Logger) error {
 	need.Check = func() error {
 		_, err := live.Stats()
 		return err
 	}
-	landlocked, err := privilege.Confine(need)
+	landlocked, err := confine.Confine(need)
 	if err == nil {
 		log.Debug().Bool("landlock", landlocked).Strs("kept", need.Capabilities).Msg("confined")
 	}

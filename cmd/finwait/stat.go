@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/confine"
 	"finwait/internal/meter"
 	"finwait/internal/privilege"
 	"finwait/tracer"
@@ -134,7 +135,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		s = meter.NewJSON(out)
 	}
 	// The command was started before, so it has all capabilities that finwait had.
-	if err = confine(live, o.need(command, &cfg), log); err == nil {
+	if err = giveUp(live, o.need(command, &cfg), log); err == nil {
 		err = o.watch(m, ended, s, out)
 	} else {
 		log.Error().Err(err).Msg("nothing is counted")
@@ -171,7 +172,7 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 }
 
 // need is what is still needed while it counts, and when it ends.
-func (o *statOptions) need(command []string, cfg *tracer.Config) (n privilege.Need) {
+func (o *statOptions) need(command []string, cfg *tracer.Config) (n confine.Need) {
 	if len(command) > 0 {
 		n.Capabilities = append(n.Capabilities, privilege.Kill) // the command may have changed its user
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 	"time"
 
-	"finwait/internal/privilege"
+	"finwait/internal/confine"
 	"finwait/internal/sink"
 	"finwait/internal/source"
 	"finwait/internal/text"
@@ -91,7 +91,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer live.Close()
-	if err := confine(live, privilege.Need{}, log); err != nil {
+	if err := giveUp(live, confine.Need{}, log); err != nil {
 		return err
 	}
 	if o.duration > 0 {

@@ -1,5 +1,5 @@
-// Package privilege says which capabilities finwait makes use of, and gives up
-// those that it does not need any more.
+// Package privilege says which capabilities finwait makes use of, what for, and
+// whether the process has them. Package confine gives them up.
 package privilege
 
 import "strings"

@@ -61,11 +61,11 @@ func userland(arch string) ([]file, error) {
 	defer os.RemoveAll(tmp)
 	files := []file{{"bin", modeDir, nil}, {"modules", modeDir, nil}, {"init", modeExec, initScript}}
 	for name, args := range map[string][]string{
-		"live.test":      {"test", "-c", "./internal/test/live"},
-		"tracer.test":    {"test", "-c", "./tracer"},
-		"finwait.test":   {"test", "-c", "./cmd/finwait"},
-		"privilege.test": {"test", "-c", "./internal/privilege"},
-		"finwait":        {"build", "./cmd/finwait"},
+		"live.test":    {"test", "-c", "./internal/test/live"},
+		"tracer.test":  {"test", "-c", "./tracer"},
+		"finwait.test": {"test", "-c", "./cmd/finwait"},
+		"confine.test": {"test", "-c", "./internal/confine"},
+		"finwait":      {"build", "./cmd/finwait"},
 	} {
 		out := filepath.Join(tmp, name)
 		build := exec.Command("go", append(args[:len(args)-1:len(args)-1], "-ldflags=-s -w", "-o", out, args[len(args)-1])...)

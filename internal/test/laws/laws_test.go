@@ -58,7 +58,7 @@ var foreign = []struct {
 	{"github.com/docker/", internal("kube")},
 	{"github.com/moby/", internal("kube")},
 	{"github.com/spf13/", []string{"cmd/finwait"}}, // cobra, pflag
-	{"github.com/landlock-lsm/", internal("confine privilege")},
+	{"github.com/landlock-lsm/", internal("confine")},
 	{"github.com/mdlayher/netlink", internal("sockdiag")},
 	// jsonl, meter and demo write JSON with it; the others log.
 	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets"), "cmd/finwait", "tracer")},

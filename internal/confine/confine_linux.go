@@ -1,51 +1,21 @@
-package privilege
+// Package confine gives up, for the whole process and for good, what a command does
+// not need any more: capabilities, and, with Landlock, files and connections.
+package confine
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"finwait/internal/kallsyms"
+	"finwait/internal/privilege"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
-
-// Has says whether the process has the capability, or what it is for without:
-// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, and kernel addresses can be
-// open to all, or, with kernel.kptr_restrict=2, to nobody.
-func Has(name string) bool {
-	if name == Syslog {
-		return addressesShown()
-	}
-	set := cap.GetProc()
-	return has(set, cap.Effective, name) || (name == BPF || name == Perfmon) && has(set, cap.Effective, SysAdmin)
-}
-
-// has is false of a capability that the kernel does not know.
-func has(set *cap.Set, flag cap.Flag, name string) bool {
-	v, err := cap.FromName(strings.ToLower(name))
-	if err != nil {
-		return false
-	}
-	on, err := set.GetFlag(flag, v)
-	return err == nil && on
-}
-
-func addressesShown() bool {
-	f, err := os.Open("/proc/kallsyms")
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	_, err = kallsyms.Find(f, nil)
-	return err == nil
-}
 
 // A Need is what is still to be done when a command gives up the rest.
 type Need struct {
@@ -90,9 +60,9 @@ func Landlock() bool {
 
 // drop keeps what is needed. Inheritable and ambient capabilities go as well.
 func (n *Need) drop() error {
-	load := BPF
-	if !has(cap.GetProc(), cap.Permitted, load) {
-		load = SysAdmin
+	load := privilege.BPF
+	if _, ok := permitted(cap.GetProc(), load); !ok {
+		load = privilege.SysAdmin
 	}
 	if n.Check != nil {
 		if err := keep(n.Capabilities, load); err != nil {
@@ -111,12 +81,9 @@ func (n *Need) drop() error {
 func keep(effective []string, reserve ...string) error {
 	had, set := cap.GetProc(), cap.NewSet()
 	for i, name := range slices.Concat(effective, reserve) {
-		if !has(had, cap.Permitted, name) {
+		v, ok := permitted(had, name)
+		if !ok {
 			continue
-		}
-		v, err := cap.FromName(strings.ToLower(name))
-		if err != nil {
-			return err
 		}
 		if err := set.SetFlag(cap.Permitted, true, v); err != nil {
 			return err
@@ -126,4 +93,14 @@ func keep(effective []string, reserve ...string) error {
 		}
 	}
 	return set.SetProc()
+}
+
+// permitted gives a capability, and whether the set permits it. The kernel may not know it.
+func permitted(set *cap.Set, name string) (cap.Value, bool) {
+	v, err := cap.FromName(strings.ToLower(name))
+	if err != nil {
+		return 0, false
+	}
+	on, err := set.GetFlag(cap.Permitted, v)
+	return v, err == nil && on
 }

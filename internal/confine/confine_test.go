@@ -1,6 +1,6 @@
 //go:build linux
 
-package privilege
+package confine
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"finwait/internal/privilege"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,9 +31,9 @@ func TestMain(m *testing.M) {
 }
 
 func confined(how string) int {
-	n := Need{Capabilities: []string{Kill, "CAP_NOBODY_KNOWS"}, Check: func() error {
+	n := Need{Capabilities: []string{privilege.Kill, "CAP_NOBODY_KNOWS"}, Check: func() error {
 		switch {
-		case Has(BPF):
+		case privilege.Has(privilege.BPF):
 			return errors.New("checked with CAP_BPF")
 		case how == "old":
 			return fmt.Errorf("bpf(2): %w", unix.EPERM)
@@ -143,18 +145,4 @@ func version(t *testing.T) int {
 		t.Fatal(errno)
 	}
 	return int(abi)
-}
-
-// Every capability has its words, and the setcap line those that it takes.
-func TestUses(t *testing.T) {
-	for _, u := range Uses() {
-		if u.For == "" || u.Since == "" {
-			t.Errorf("%+v", u)
-		}
-	}
-	const least = "setcap cap_bpf,cap_perfmon,cap_syslog=ep"
-	const all = "setcap cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace,cap_dac_read_search,cap_sys_admin=ep"
-	if a, b := Setcap(false), Setcap(true); a != least || b != all {
-		t.Errorf("%s\n%s", a, b)
-	}
 }

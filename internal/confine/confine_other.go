@@ -1,6 +1,8 @@
 //go:build !linux
 
-package privilege
+// Package confine gives up, for the whole process and for good, what a command does
+// not need any more: capabilities, and, with Landlock, files and connections.
+package confine
 
 import "errors"
 
@@ -10,9 +12,6 @@ type Need struct {
 	Files        bool
 	Check        func() error
 }
-
-// Has is false: only Linux has these capabilities.
-func Has(string) bool { return false }
 
 // Landlock is Linux's.
 func Landlock() bool { return false }
