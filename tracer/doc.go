@@ -1,49 +1,70 @@
-// Package tracer follows every TCP state transition of a Linux host with eBPF. For
-// each it says how long the state that ended had lasted, why it ended, and whose
-// socket it was.
+// Package tracer follows every TCP socket of a Linux host from state to state, in
+// every network namespace, and says how long each state lasted and why it ended.
 //
-// # What it follows
+// The kernel's tracepoint sock:inet_sock_set_state reports full sockets only. A
+// socket that closes is replaced by a small one, a minisock (struct
+// inet_timewait_sock), which holds FIN_WAIT_2 and TIME_WAIT and which that
+// tracepoint does not report. The eBPF programs of this package follow both, so that
+// a connection is one chain of transitions from its first state to CLOSED.
 //
-// The kernel's tracepoint sock:inet_sock_set_state reports full sockets only. When a
-// socket enters TIME_WAIT, or an orphan FIN_WAIT_2, the kernel replaces it by a small
-// timewait socket, the minisock, which no tracepoint reports. The tracer follows the
-// minisock with hooks of its own ([HookSet]), so a connection goes from its first
-// state to its last: FIN_WAIT_1, FIN_WAIT_2, TIME_WAIT, CLOSED. [Transition.Source]
-// says which of the two held the state.
+// # Use
 //
-// [New] loads the programs, attaches them, and looks at the sockets that exist
-// already. There are two ways to read what happens:
+// New loads the programs and attaches them. Run hands over one Transition after the
+// other. Totals reads what the kernel counted: transitions, reasons, and how long
+// states lasted. Close detaches. Config and Filter pick what is traced; a filter is
+// applied in the kernel. The zero Config traces everything.
 //
-//   - [Tracer.Run] hands over each transition, through a ring buffer. If the reader is
-//     too slow, transitions are lost, and counted as lost.
-//   - [Tracer.Totals], [Tracer.Groups] and [Tracer.NetNSTotals] read what the programs
-//     count in the kernel. A full ring buffer does not change totals.
-//     [Config.TotalsOnly] leaves the ring buffer out, [Config.NoTotals] the totals.
+// # Requirements
 //
-// # What is true
+// The kernel must be Linux 5.15 or later (MinimumKernel), with BTF
+// (CONFIG_DEBUG_INFO_BTF) and the BPF JIT. On other systems the package builds, and
+// New fails with ErrNotLinux.
 //
-// What was not seen is unknown, and never 0: see [Precision] for durations, and a PID
-// of 0 for processes. Every transition is accounted for: [Tracer.Stats] says how many
-// were seen, and seen = filtered + delivered + lost. [Lost] has the causes. Durations
-// are differences of CLOCK_MONOTONIC, which stops while the machine is suspended.
+// New needs CAP_BPF and CAP_PERFMON, and CAP_SYSLOG for the addresses in
+// /proc/kallsyms: without these only HooksFentry can be used, and some reasons are
+// ReasonKilled. CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH show the owners of sockets
+// that are older than the tracer, CAP_SYS_ADMIN the older sockets of other network
+// namespaces. Once New has returned no capability is needed, from Linux 5.19 on or
+// with kernel.unprivileged_bpf_disabled=0. The package gives no capability up.
 //
-// # When methods may be called
+// Without a capability that it needs, New fails with a *PermissionError that names
+// it. It fails with an *UnsupportedError for what the kernel lacks, a *HooksError for
+// hooks that the kernel refuses, and a *FilterError for a filter that can never
+// match. Features tells what the kernel has.
 //
-// Run or RunRaw can be called once. While it runs, other goroutines may call Stats,
-// Totals, Groups, NetNS, NetNSTotals, Hooks and Close. Close ends Run. The function
-// that Run calls gets a [Transition] that is valid until it returns: copy what you
-// keep. It may call all these methods, and ends Run by an error. After Close, Stats
-// gives the last accounts and Hooks the set; the other methods fail.
+// # Concurrency
 //
-// # What it needs
+// Run, or RunRaw with Config.Raw, can be called once. The handler and Config.Idle
+// are called by the goroutine that called Run. While Run runs, other goroutines may
+// call Stats, Totals, Groups, NetNS, NetNSTotals, Hooks and Close. Close ends Run,
+// which then returns nil.
 //
-// Linux from [MinimumKernel] on, with BTF (CONFIG_DEBUG_INFO_BTF) and the BPF JIT, on a
-// little-endian machine. CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN; CAP_SYSLOG to read
-// kernel addresses, without which only [HooksFentry] works. Other capabilities show
-// more: see [New]. What is missing is a typed error that names it: [PermissionError],
-// [UnsupportedError], [HooksError] and the variables beside them. [Features] lists what
-// the kernel offers. On other systems everything compiles, and New fails with
-// [ErrNotLinux].
+// A Transition or RawEvent is valid until the handler returns: the next one is
+// written to the same memory. A copy of the struct can be kept; nothing in it points
+// elsewhere. What Totals and Groups return is the caller's.
 //
-// The package logs nothing, unless [Config.Logger] is set.
+// After Close, Stats is what it was when the tracer was closed. The totals are gone:
+// read them before.
+//
+// # Losses
+//
+// Every transition that the programs see is filtered, delivered or lost: Stats.Seen
+// is the sum of Filtered, Delivered and all of Lost. Lost counts by cause. A handler
+// that is too slow fills the ring buffer (LossRingFull); totals have such
+// transitions all the same. Of a transition that is lost for another cause, nothing
+// is known: the socket's next transition can be without a duration. LossRecursion is
+// a lower bound: the kernel does not report every run of a program that it skips.
+//
+// # Precision
+//
+// Transition.Duration is the time spent in the state that was left, by
+// CLOCK_MONOTONIC. Transition.Precision says how far it can be relied upon. It is
+// PrecisionExact if both ends were seen. PrecisionJiffy: the start was worked out
+// from a kernel timer, to the tick. PrecisionAtLeast: the socket was in that state
+// before the tracer first saw it. PrecisionUnknown: the start was not seen, and
+// Duration is 0. Durations has those of the first two.
+//
+// What was not seen is never guessed: an Owner or a Process without a PID and
+// RoleUnknown say that it was not seen, ReasonNone that there is nothing to say, and
+// ReasonKilled that the cause is unknown.
 package tracer
