@@ -84,7 +84,7 @@ struct mini_info {
 	__u32 flags;		/* enum mini_flags */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
 	__u32 netns_slot;
-	__u8 from;		/* the state before TIME_WAIT: FIN_WAIT_2 or CLOSING */
+	__u8 from;		/* the state before TIME_WAIT, FIN_WAIT_2 or CLOSING; not read once TIME_WAIT has begun */
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 time_wait_precision;	/* of time_wait_ns */
 	__u8 role;

@@ -89,7 +89,7 @@ static __always_inline __u64 armed_at(const struct mini *m)
 	return ago > 0 ? m->now - (__u64)ago * (1000000000ull / hz) : m->now;
 }
 
-/* Has the segment that is being dropped armed the timer? A FIN does, for TIME_WAIT. */
+/* True if the segment that is being dropped armed the timer, as a FIN does for TIME_WAIT. */
 static __always_inline bool armed_just_now(const struct mini *m)
 {
 	return m->now - armed_at(m) <= 2 * (1000000000ull / hz);
@@ -147,7 +147,7 @@ static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, _
 
 /*
  * No hook saw the FIN. Its time is computed from the timer that it armed. That is
- * exact to the jiffy only, so it is not let before the start of the state.
+ * exact to the jiffy only, so a time before the start of the state becomes that start.
  */
 static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_info *info)
 {
@@ -199,7 +199,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	info.expires = m->expires;
 	info.netns = t.netns;
 	info.flags = MINI_HANDED_OVER;
-	info.from = m->substate; /* asked for only until TIME_WAIT begins, so in FIN_WAIT_2 */
+	info.from = m->substate; /* not read once TIME_WAIT has begun */
 	if (m->substate == TCP_TIME_WAIT) {
 		info.time_wait_ns = armed_at(m);
 		info.time_wait_precision = PRECISION_AT_LEAST;

@@ -59,7 +59,7 @@ func (e *UnsupportedError) Error() string {
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
 // A HooksError says that the kernel does not let programs be attached to one of
-// its functions, as Fentry asks for.
+// its functions, as HooksFentry asks for.
 type HooksError struct {
 	Function string
 	Err      error // what the kernel said

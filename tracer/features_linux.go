@@ -168,7 +168,7 @@ func recursionGuard(kernel *btf.Spec) Feature {
 	return f
 }
 
-// fentry tries to attach an empty program to each function, which tells whether Auto takes Fentry.
+// fentry tries to attach an empty program to each function, which tells whether HooksAuto takes HooksFentry.
 func fentry(types *btf.Cache) Feature {
 	f := Feature{"fentry", "5.5", FeatureInUse, "minisocks: birth, re-arms, ends, each as it happens"}
 	for _, p := range HooksFentry.set().programs {

@@ -21,7 +21,7 @@ type hookSet struct {
 	needsSymbols bool // a minisock's timer is recognised by the address of its function
 }
 
-// hookSets are in the order in which HooksAuto tries them, which is that of their numbers.
+// hookSets are in the order in which HooksAuto tries them.
 var hookSets = []hookSet{
 	{
 		hooks: HooksFentry,
@@ -54,7 +54,7 @@ var setState = []hookProgram{
 	{name: bpfProgSetStateFourth},
 }
 
-// set is nil for Auto.
+// set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {
 	for i := range hookSets {
 		if hookSets[i].hooks == h {
@@ -66,9 +66,10 @@ func (h HookSet) set() *hookSet {
 
 var hookSetWords = vocabulary[HookSet]{
 	words: func() []string {
-		words := []string{HooksAuto: "auto"}
+		words := make([]string, len(hookSets)+1)
+		words[HooksAuto] = "auto"
 		for _, set := range hookSets {
-			words = append(words, set.word)
+			words[set.hooks] = set.word
 		}
 		return words
 	}(),

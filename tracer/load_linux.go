@@ -36,7 +36,7 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error
 	}
 	syms, err := kernelSymbols()
 	if !set.needsSymbols && errors.Is(err, ErrHiddenSymbols) {
-		syms, err = &symbols{}, nil // without addresses a stack says nothing: its reasons are Killed
+		syms, err = &symbols{}, nil // without addresses a stack says nothing: its reasons are ReasonKilled
 	}
 	if err != nil {
 		return nil, err

@@ -74,7 +74,10 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 	r.Ktime = time.Duration(ev.TimeNs)
 	r.Hook = Hook(ev.Hook)
 	r.CPU = ev.Cpu
-	r.Task = Process{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
+	r.Task = Process{}
+	if ev.Owner.Pid != 0 { // the idle task is nobody
+		r.Task = Process{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
+	}
 	r.Cookie = ev.Cookie
 	r.NetNS = ev.Tuple.Netns
 	r.Local, r.Remote = endpoints(ev)

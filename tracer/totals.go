@@ -63,10 +63,11 @@ func leaves(from, to State) bool {
 	return from != Closed && (from != Listen || to == Closed)
 }
 
-// Add counts one transition as the kernel does (tally() and count_move() of
+// Add counts one transition as the kernel does (tally() and tally_move() of
 // bpf/tally.h). Of all transitions that Run hands over it makes the totals that
 // Totals reads, with these exceptions:
 //
+//   - Ungrouped stays 0.
 //   - What was lost is missing. What the ring buffer had no room for is missing here only.
 //   - Live counts from the first transition on. A socket that was open before is -1
 //     when it leaves its state; Totals knows it.

@@ -49,8 +49,8 @@ type Tracer struct {
 // From then on transitions wait in the ring buffer for Run.
 //
 // New needs Linux 5.15 or later with BTF, CAP_BPF and CAP_PERFMON. To read kernel
-// addresses it needs CAP_SYSLOG: without that only Fentry can be used, and a reason
-// that only the kernel stack shows is Killed. CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH
+// addresses it needs CAP_SYSLOG: without that only HooksFentry can be used, and a reason
+// that only the kernel stack shows is ReasonKilled. CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH
 // shows the owners of existing sockets, CAP_SYS_ADMIN the existing sockets of other
 // network namespaces. Only New needs capabilities, from 5.19 on or with
 // kernel.unprivileged_bpf_disabled=0. After an error nothing stays attached.
@@ -128,7 +128,7 @@ func (t *Tracer) start() (err error) {
 	return nil
 }
 
-// Hooks says which set of hooks follows the minisocks: Fentry or Tracepoint.
+// Hooks says which set of hooks follows the minisocks: HooksFentry or HooksTracepoint.
 func (t *Tracer) Hooks() HookSet { return t.hooks }
 
 // Run passes every transition to handle; those of one socket in the order of the

@@ -22,7 +22,7 @@ type vocabulary[T ~uint8 | ~uint32] struct {
 }
 
 // has reports whether v is a value of the vocabulary.
-func (l *vocabulary[T]) has(v T) bool { return v >= l.first && int(v) < len(l.words) }
+func (l *vocabulary[T]) has(v T) bool { return v >= l.first && uint64(v) < uint64(len(l.words)) }
 
 // word gives the word of v, and "unknown" for what is no value of the vocabulary.
 func (l *vocabulary[T]) word(v T) string {

@@ -30,12 +30,13 @@ func (f *tracingFlags) register(cmd *cobra.Command) {
 	}
 }
 
-// config is what these flags make of a tracer's configuration. Each error is the user's.
-func (f *tracingFlags) config(log *zerolog.Logger) (cfg tracer.Config, err error) {
+// config is what these flags make of a tracer's configuration. check is asked about
+// the filter. Each error is the user's.
+func (f *tracingFlags) config(log *zerolog.Logger, check func(*tracer.Filter) error) (cfg tracer.Config, err error) {
 	if cfg.Filter, err = f.filters.filter(); err != nil {
 		return cfg, usage(err)
 	}
-	if err := cfg.Filter.Check(); err != nil {
+	if err := check(&cfg.Filter); err != nil {
 		return cfg, usage(err)
 	}
 	if cfg.Hooks, err = parse[tracer.HookSet](f.hooks); err != nil {

@@ -155,17 +155,17 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 
 // config is what the flags ask for. Each error is the user's.
 func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Config, error) {
-	cfg, err := o.tracing.config(log)
+	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error { return o.check(command, f) })
 	if err != nil {
 		return cfg, err
-	}
-	if err := o.check(command, &cfg.Filter); err != nil {
-		return cfg, usage(err)
 	}
 	if o.by != "" {
 		if cfg.SplitBy, err = parse[tracer.Split](o.by); err != nil {
 			return cfg, usage(err)
 		}
+	}
+	if err := cfg.Filter.Check(); err != nil {
+		return cfg, usage(err)
 	}
 	cfg.TotalsOnly, cfg.Audit = true, !cfg.Filter.Picks()
 	return cfg, nil

@@ -80,7 +80,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return usage(err)
 	}
 	log := logger(stderr)
-	cfg, err := o.tracing.config(log)
+	cfg, err := o.tracing.config(log, (*tracer.Filter).Check)
 	if err != nil {
 		return err
 	}

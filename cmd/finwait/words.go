@@ -21,28 +21,27 @@ func parse[T any, P interface {
 	return v, err
 }
 
-// list writes words as people do: "auto, fentry or tracepoint". The word "" is left out.
-func list[T fmt.Stringer](values []T) string {
-	var words []string
+// wordsOf are the words of a vocabulary, without "".
+func wordsOf[T fmt.Stringer](values []T) (words []string) {
 	for _, v := range values {
 		if w := v.String(); w != "" {
 			words = append(words, w)
 		}
 	}
+	return words
+}
+
+// list writes them as people do: "auto, fentry or tracepoint".
+func list[T fmt.Stringer](values []T) string {
+	words := wordsOf(values)
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // complete offers the words of a vocabulary as values of a flag.
 func complete[T fmt.Stringer](cmd *cobra.Command, flag string, values []T) {
-	var words []string
-	for _, v := range values {
-		if w := v.String(); w != "" {
-			words = append(words, w)
-		}
-	}
 	// It fails only if there is no such flag.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(wordsOf(values), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // logLost adds what was lost by each cause, but for those of which the command can lose nothing.

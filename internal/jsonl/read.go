@@ -75,16 +75,55 @@ func (m *must[T]) UnmarshalJSON(b []byte) error {
 
 func (m *must[T]) there() bool { return m.set }
 
-// A field is the name of a must, and whether it is there.
-type field struct {
-	name string
-	must interface{ there() bool }
+// A nullable is a field that is always there too, and null where the value is not known.
+type nullable[T any] struct {
+	value *T
+	set   bool
 }
 
-// missing names the first field that is not there.
+func (n *nullable[T]) UnmarshalJSON(b []byte) error {
+	n.set = true
+	return json.Unmarshal(b, &n.value)
+}
+
+func (n *nullable[T]) there() bool { return n.set }
+
+// A state is read in the one spelling in which it is written.
+type state struct{ tracer.State }
+
+func (s *state) UnmarshalText(word []byte) error {
+	if err := s.State.UnmarshalText(word); err != nil {
+		return err
+	}
+	if s.String() != string(word) {
+		return fmt.Errorf("%q is written %v", word, s.State)
+	}
+	return nil
+}
+
+// An addr is an address without a zone, which the kernel's tuples do not have.
+type addr struct{ netip.Addr }
+
+func (a *addr) UnmarshalText(text []byte) error {
+	if err := a.Addr.UnmarshalText(text); err != nil {
+		return err
+	}
+	if !a.IsValid() || a.Zone() != "" {
+		return fmt.Errorf("%q is no address", text)
+	}
+	return nil
+}
+
+// A field is the name of a must or a nullable.
+type field struct {
+	name  string
+	value interface{ there() bool }
+}
+
+// missing is an error that names the first field that is not there.
 func missing(fields []field) error {
 	for _, f := range fields {
-		if !f.must.there() {
+		if !f.value.there() {
 			return fmt.Errorf("no %s", f.name)
 		}
 	}
@@ -93,15 +132,15 @@ func missing(fields []field) error {
 
 // what transitions and raw events have in common.
 type common struct {
-	Time       must[time.Time]    `json:"time"`
-	Ktime      must[int64]        `json:"ktime_ns"`
-	Cookie     must[uint64]       `json:"cookie"`
-	NetNS      must[uint32]       `json:"netns"`
-	LocalAddr  must[netip.Addr]   `json:"local_addr"`
-	LocalPort  must[uint16]       `json:"local_port"`
-	RemoteAddr must[netip.Addr]   `json:"remote_addr"`
-	RemotePort must[uint16]       `json:"remote_port"`
-	From       must[tracer.State] `json:"from"`
+	Time       must[time.Time] `json:"time"`
+	Ktime      must[int64]     `json:"ktime_ns"`
+	Cookie     must[uint64]    `json:"cookie"`
+	NetNS      must[uint32]    `json:"netns"`
+	LocalAddr  must[addr]      `json:"local_addr"`
+	LocalPort  must[uint16]    `json:"local_port"`
+	RemoteAddr must[addr]      `json:"remote_addr"`
+	RemotePort must[uint16]    `json:"remote_port"`
+	From       must[state]     `json:"from"`
 }
 
 func (c *common) fields() []field {
@@ -113,11 +152,11 @@ func (c *common) fields() []field {
 }
 
 func (c *common) local() netip.AddrPort {
-	return netip.AddrPortFrom(c.LocalAddr.value, c.LocalPort.value)
+	return netip.AddrPortFrom(c.LocalAddr.value.Addr, c.LocalPort.value)
 }
 
 func (c *common) remote() netip.AddrPort {
-	return netip.AddrPortFrom(c.RemoteAddr.value, c.RemotePort.value)
+	return netip.AddrPortFrom(c.RemoteAddr.value.Addr, c.RemotePort.value)
 }
 
 type process struct {
@@ -139,8 +178,9 @@ func (p *process) tracer() (out tracer.Process, err error) {
 		if name, err = hex.DecodeString(*p.Hex); err != nil {
 			return out, fmt.Errorf("comm_hex: %w", err)
 		}
-		if utf8.Valid(name) {
-			return out, fmt.Errorf("comm_hex of a name that is UTF-8: %q", name)
+		var shown string // as comm
+		if err := json.Unmarshal(appendString(nil, name), &shown); err != nil || shown != p.Comm.value || utf8.Valid(name) {
+			return out, fmt.Errorf("comm_hex %s does not belong to comm %q", *p.Hex, p.Comm.value)
 		}
 	}
 	switch {
@@ -157,16 +197,16 @@ func (p *process) tracer() (out tracer.Process, err error) {
 func readTransition(line []byte) (*tracer.Transition, error) {
 	var in struct {
 		common
-		To        must[tracer.State]     `json:"to"`
-		Duration  *int64                 `json:"duration_ns"`
+		To        must[state]            `json:"to"`
+		Duration  nullable[int64]        `json:"duration_ns"`
 		Precision must[tracer.Precision] `json:"precision"`
-		Role      *tracer.Role           `json:"role"`
-		Owner     *struct {
+		Role      nullable[tracer.Role]  `json:"role"`
+		Owner     nullable[struct {
 			process
 			UID      must[uint32] `json:"uid"`
 			CgroupID must[uint64] `json:"cgroup_id"`
-		} `json:"owner"`
-		Closer *process            `json:"closer"`
+		}] `json:"owner"`
+		Closer nullable[process]   `json:"closer"`
 		Reason must[tracer.Reason] `json:"reason"`
 		Rearms must[uint32]        `json:"rearms"`
 		Source must[tracer.Source] `json:"source"`
@@ -174,37 +214,38 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
 	}
-	if err := missing(append(in.fields(), field{"to", &in.To}, field{"precision", &in.Precision},
-		field{"reason", &in.Reason}, field{"rearms", &in.Rearms}, field{"source", &in.Source})); err != nil {
+	if err := missing(append(in.fields(), field{"to", &in.To}, field{"duration_ns", &in.Duration}, field{"precision", &in.Precision},
+		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"reason", &in.Reason},
+		field{"rearms", &in.Rearms}, field{"source", &in.Source})); err != nil {
 		return nil, err
 	}
 	t := &tracer.Transition{
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value, NetNS: in.NetNS.value,
-		Local: in.local(), Remote: in.remote(), From: in.From.value, To: in.To.value, Precision: in.Precision.value,
+		Local: in.local(), Remote: in.remote(), From: in.From.value.State, To: in.To.value.State, Precision: in.Precision.value,
 		Reason: in.Reason.value, Rearms: in.Rearms.value, Source: in.Source.value,
 	}
-	if t.Known() != (in.Duration != nil) {
+	if t.Known() != (in.Duration.value != nil) {
 		return nil, fmt.Errorf("duration_ns does not go with precision %q", t.Precision)
 	}
-	if in.Duration != nil {
-		t.Duration = time.Duration(*in.Duration)
+	if in.Duration.value != nil {
+		t.Duration = time.Duration(*in.Duration.value)
 	}
-	if in.Role != nil {
-		if t.Role = *in.Role; t.Role == tracer.RoleUnknown {
+	if in.Role.value != nil {
+		if t.Role = *in.Role.value; t.Role == tracer.RoleUnknown {
 			return nil, errors.New("a role that is not known is null")
 		}
 	}
 	var err error
-	if in.Owner != nil {
-		if t.Owner.Process, err = in.Owner.process.tracer(); err != nil {
+	if owner := in.Owner.value; owner != nil {
+		if t.Owner.Process, err = owner.process.tracer(); err != nil {
 			return nil, fmt.Errorf("owner: %w", err)
 		}
-		if err := missing([]field{{"uid", &in.Owner.UID}, {"cgroup_id", &in.Owner.CgroupID}}); err != nil {
+		if err := missing([]field{{"uid", &owner.UID}, {"cgroup_id", &owner.CgroupID}}); err != nil {
 			return nil, fmt.Errorf("the owner has %w", err)
 		}
-		t.Owner.UID, t.Owner.CgroupID = in.Owner.UID.value, in.Owner.CgroupID.value
+		t.Owner.UID, t.Owner.CgroupID = owner.UID.value, owner.CgroupID.value
 	}
-	if t.Closer, err = in.Closer.tracer(); err != nil {
+	if t.Closer, err = in.Closer.value.tracer(); err != nil {
 		return nil, fmt.Errorf("closer: %w", err)
 	}
 	return t, nil
@@ -213,18 +254,18 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 func readRaw(line []byte) (*tracer.RawEvent, error) {
 	var in struct {
 		common
-		Hook     must[tracer.Hook]  `json:"hook"`
-		CPU      must[uint8]        `json:"cpu"`
-		Task     *process           `json:"task"`
-		To       must[tracer.State] `json:"to"`
-		Err      must[uint16]       `json:"err"`
-		Minisock *string            `json:"minisock"`
-		Left     must[int32]        `json:"timer_left_jiffies"`
+		Hook     must[tracer.Hook] `json:"hook"`
+		CPU      must[uint8]       `json:"cpu"`
+		Task     nullable[process] `json:"task"`
+		To       must[state]       `json:"to"`
+		Err      must[uint16]      `json:"err"`
+		Minisock *string           `json:"minisock"`
+		Left     must[int32]       `json:"timer_left_jiffies"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
 	}
-	fields := append(in.fields(), field{"hook", &in.Hook}, field{"cpu", &in.CPU})
+	fields := append(in.fields(), field{"hook", &in.Hook}, field{"cpu", &in.CPU}, field{"task", &in.Task})
 	if in.Minisock == nil {
 		fields = append(fields, field{"to", &in.To}, field{"err", &in.Err})
 	} else {
@@ -235,20 +276,20 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 	}
 	r := &tracer.RawEvent{
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Hook: in.Hook.value, CPU: in.CPU.value,
-		Cookie: in.Cookie.value, NetNS: in.NetNS.value, Local: in.local(), Remote: in.remote(), From: in.From.value,
+		Cookie: in.Cookie.value, NetNS: in.NetNS.value, Local: in.local(), Remote: in.remote(), From: in.From.value.State,
 	}
 	if in.Minisock == nil {
-		r.To, r.Err = in.To.value, in.Err.value
+		r.To, r.Err = in.To.value.State, in.Err.value
 	} else {
 		digits, ok := strings.CutPrefix(*in.Minisock, "0x")
-		addr, err := strconv.ParseUint(digits, 16, 64)
-		if !ok || err != nil || addr == 0 {
+		address, err := strconv.ParseUint(digits, 16, 64)
+		if !ok || err != nil || address == 0 {
 			return nil, fmt.Errorf("minisock %q is no address", *in.Minisock)
 		}
-		r.Minisock, r.TimerLeft = addr, in.Left.value
+		r.Minisock, r.TimerLeft = address, in.Left.value
 	}
 	var err error
-	if r.Task, err = in.Task.tracer(); err != nil {
+	if r.Task, err = in.Task.value.tracer(); err != nil {
 		return nil, fmt.Errorf("task: %w", err)
 	}
 	return r, nil
@@ -256,11 +297,11 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 
 func readSummary(line []byte) (*Summary, error) {
 	var in struct {
-		Seen      must[uint64]           `json:"seen"`
-		Filtered  must[uint64]           `json:"filtered"`
-		Delivered must[uint64]           `json:"delivered"`
-		Lost      map[tracer.Loss]uint64 `json:"lost"`
-		Hooks     must[tracer.HookSet]   `json:"hooks"`
+		Seen      must[uint64]                 `json:"seen"`
+		Filtered  must[uint64]                 `json:"filtered"`
+		Delivered must[uint64]                 `json:"delivered"`
+		Lost      map[tracer.Loss]must[uint64] `json:"lost"`
+		Hooks     must[tracer.HookSet]         `json:"hooks"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
@@ -271,22 +312,22 @@ func readSummary(line []byte) (*Summary, error) {
 	s := &Summary{Hooks: in.Hooks.value}
 	s.Stats.Seen, s.Stats.Filtered, s.Stats.Delivered = in.Seen.value, in.Filtered.value, in.Delivered.value
 	for cause := range s.Stats.Lost.All() {
-		n, ok := in.Lost[cause]
-		if !ok {
+		n := in.Lost[cause]
+		if !n.set {
 			return nil, fmt.Errorf("no count of what was lost to %v", cause)
 		}
-		s.Stats.Lost.Add(cause, n)
+		s.Stats.Lost.Add(cause, n.value)
 	}
 	return s, nil
 }
 
 func readTotals(line []byte) (*tracer.Totals, error) {
 	type edge struct {
-		From, To must[tracer.State]
+		From, To must[state]
 		Count    must[uint64]
 	}
 	type end struct {
-		State  must[tracer.State]
+		State  must[state]
 		Reason must[tracer.Reason]
 		Count  must[uint64]
 	}
@@ -296,51 +337,59 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 		Count must[uint64]
 	}
 	type durations struct {
-		State   must[tracer.State]
+		State   must[state]
 		Total   must[int64] `json:"total_ns"`
 		Max     must[int64] `json:"max_ns"`
-		Buckets []bucket
+		Buckets must[[]bucket]
 	}
 	var in struct {
-		Live      map[tracer.State]int64
-		Edges     []edge
-		Ends      []end
-		Durations []durations
+		Live      must[map[state]must[int64]]
+		Edges     must[[]edge]
+		Ends      must[[]end]
+		Durations must[[]durations]
 		Rearms    must[uint64]
 		Ungrouped must[uint64]
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
 	}
-	if err := missing([]field{{"rearms", &in.Rearms}, {"ungrouped", &in.Ungrouped}}); err != nil {
+	if err := missing([]field{{"live", &in.Live}, {"edges", &in.Edges}, {"ends", &in.Ends}, {"durations", &in.Durations},
+		{"rearms", &in.Rearms}, {"ungrouped", &in.Ungrouped}}); err != nil {
 		return nil, err
 	}
 	t := &tracer.Totals{Rearms: in.Rearms.value, Ungrouped: in.Ungrouped.value}
-	for state, n := range in.Live {
-		if err := countable(state); err != nil {
-			return nil, err
+	for s, n := range in.Live.value {
+		if !n.set {
+			return nil, fmt.Errorf("no number of sockets in %v", s)
 		}
-		t.Live[state] = n
+		t.Live[s.State] = n.value
 	}
-	for _, e := range in.Edges {
-		if err := errors.Join(missing([]field{{"from", &e.From}, {"to", &e.To}, {"count", &e.Count}}), countable(e.From.value), countable(e.To.value)); err != nil {
-			return nil, fmt.Errorf("an edge: %w", err)
+	for _, e := range in.Edges.value {
+		if err := missing([]field{{"from", &e.From}, {"to", &e.To}, {"count", &e.Count}}); err != nil {
+			return nil, fmt.Errorf("an edge has %w", err)
 		}
-		t.Edges[e.From.value][e.To.value] += e.Count.value
+		if err := put(&t.Edges[e.From.value.State][e.To.value.State], e.Count.value); err != nil {
+			return nil, fmt.Errorf("edge %v to %v: %w", e.From.value, e.To.value, err)
+		}
 	}
-	for _, e := range in.Ends {
-		if err := errors.Join(missing([]field{{"state", &e.State}, {"reason", &e.Reason}, {"count", &e.Count}}), countable(e.State.value)); err != nil {
-			return nil, fmt.Errorf("an end: %w", err)
+	for _, e := range in.Ends.value {
+		if err := missing([]field{{"state", &e.State}, {"reason", &e.Reason}, {"count", &e.Count}}); err != nil {
+			return nil, fmt.Errorf("an end has %w", err)
 		}
-		t.Ends[e.State.value][e.Reason.value] += e.Count.value
+		if err := put(&t.Ends[e.State.value.State][e.Reason.value], e.Count.value); err != nil {
+			return nil, fmt.Errorf("end of %v: %w", e.State.value, err)
+		}
 	}
-	for _, d := range in.Durations {
-		if err := errors.Join(missing([]field{{"state", &d.State}, {"total_ns", &d.Total}, {"max_ns", &d.Max}}), countable(d.State.value)); err != nil {
-			return nil, fmt.Errorf("durations: %w", err)
+	for _, d := range in.Durations.value {
+		if err := missing([]field{{"state", &d.State}, {"total_ns", &d.Total}, {"max_ns", &d.Max}, {"buckets", &d.Buckets}}); err != nil {
+			return nil, fmt.Errorf("durations have %w", err)
 		}
-		to := &t.Durations[d.State.value]
+		to := &t.Durations[d.State.value.State]
+		if *to != (tracer.Durations{}) {
+			return nil, fmt.Errorf("durations of %v twice", d.State.value)
+		}
 		to.Total, to.Max = time.Duration(d.Total.value), time.Duration(d.Max.value)
-		for _, b := range d.Buckets {
+		for _, b := range d.Buckets.value {
 			if err := missing([]field{{"from_ns", &b.From}, {"to_ns", &b.To}, {"count", &b.Count}}); err != nil {
 				return nil, fmt.Errorf("a bucket has %w", err)
 			}
@@ -356,10 +405,11 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 	return t, nil
 }
 
-// countable refuses what totals have no place for, such as STATE_0.
-func countable(s tracer.State) error {
-	if s < tracer.Established || s > tracer.NewSynRecv {
-		return fmt.Errorf("totals do not count %v", s)
+// put sets a count that has not been set.
+func put(to *uint64, n uint64) error {
+	if *to != 0 {
+		return errors.New("twice")
 	}
+	*to = n
 	return nil
 }

@@ -275,6 +275,13 @@ func TestReadRefuses(t *testing.T) {
 		"a port":               {`"local_port":54334`, `"local_port":65536`},
 		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
 		"a time without zone":  {`123456789Z`, `123456789`},
+		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1},`, ``},
+		"no closer":            {`"closer":{"pid":11054,"comm":"python3"},`, ``},
+		"no role":              {`"role":"client",`, ``},
+		"another spelling":     {`"to":"TIME_WAIT"`, `"to":"time-wait"`},
+		"hex of another":       {`"comm":"python3","uid"`, `"comm":"bash","comm_hex":"ff","uid"`},
+		"no address":           {`"local_addr":"127.0.0.1"`, `"local_addr":""`},
+		"an address's zone":    {`"local_addr":"127.0.0.1"`, `"local_addr":"fe80::1%a"`},
 		"an event of its own":  {`"event":"transition"`, `"event":"raw"`},
 		"an event of nobody's": {`"event":"transition"`, `"event":"stat"`},
 	} {
@@ -285,6 +292,26 @@ func TestReadRefuses(t *testing.T) {
 		if value, err := Read([]byte(bad)); err == nil {
 			t.Errorf("%s: %s became %+v", name, bad, value)
 		}
+	}
+	for name, line := range map[string]string{
+		"no edges":       `{"event":"totals","live":{},"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
+		"no live":        `{"event":"totals","edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
+		"null alive":     `{"event":"totals","live":{"LISTEN":null},"edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
+		"an edge twice":  `{"event":"totals","live":{},"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
+		"no buckets":     `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}],"rearms":0,"ungrouped":0}`,
+		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0}`,
+		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
+		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
+		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
+	} {
+		if value, err := Read([]byte(line)); err == nil {
+			t.Errorf("%s: became %+v", name, value)
+		}
+	}
+	var bad tracer.Totals
+	bad.Ends[tracer.Listen][len(bad.Ends[0])-1] = 1
+	if err := NewWriter(new(bytes.Buffer)).Totals(&bad); err == nil {
+		t.Error("an end for a reason without a word was written")
 	}
 	var unknown *UnknownError
 	if _, err := Read([]byte(`{"event":"connection"}`)); !errors.As(err, &unknown) || unknown.Event != "connection" {

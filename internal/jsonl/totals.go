@@ -1,6 +1,8 @@
 package jsonl
 
 import (
+	"fmt"
+
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -19,10 +21,15 @@ func (w *Writer) Totals(t *tracer.Totals) error {
 				edges.Dict(zerolog.Dict().Stringer("from", s).Stringer("to", to).Uint64("count", n))
 			}
 		}
-		for _, reason := range tracer.Reasons() {
-			if n := t.Ends[s][reason]; n > 0 {
-				ends.Dict(zerolog.Dict().Stringer("state", s).Str("reason", reason.String()).Uint64("count", n))
+		for reason, n := range t.Ends[s] {
+			if n == 0 {
+				continue
 			}
+			word, err := tracer.Reason(reason).MarshalText()
+			if err != nil {
+				return fmt.Errorf("write totals: %w", err)
+			}
+			ends.Dict(zerolog.Dict().Stringer("state", s).Bytes("reason", word).Uint64("count", n))
 		}
 		if d := &t.Durations[s]; *d != (tracer.Durations{}) {
 			buckets := zerolog.Arr()
