@@ -241,3 +241,18 @@ func BenchmarkResolve(b *testing.B) {
 		resolve(&ev, clock, &got)
 	}
 }
+
+// The idle task, in whose context a softirq can run, has a name and no pid: it is nobody.
+func TestRawOfTheIdleTask(t *testing.T) {
+	ev := bpfEvent{Owner: bpfOwner{Comm: [16]uint8{'s', 'w', 'a', 'p'}}}
+	var r RawEvent
+	resolveRaw(&ev, ktime.NewClock(func() (int64, int64) { return 0, 0 }), &r)
+	if r.Task != (Process{}) {
+		t.Errorf("task %+v", r.Task)
+	}
+	ev.Owner.Pid = 1
+	resolveRaw(&ev, ktime.NewClock(func() (int64, int64) { return 0, 0 }), &r)
+	if r.Task.PID != 1 || r.Task.Comm.String() != "swap" {
+		t.Errorf("task %+v", r.Task)
+	}
+}
