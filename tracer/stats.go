@@ -94,3 +94,35 @@ func (l Lost) Sub(before Lost) (since Lost) {
 	}
 	return since
 }
+
+// account makes Stats of what the programs counted on each CPU, and of the runs that
+// the kernel skipped: of set_state, and of the programs that see a minisock's birth and end.
+func account(perCPU []bpfAccount, skipped, births, ends uint64) Stats {
+	var sum bpfAccount
+	for _, a := range perCPU {
+		sum.Seen += a.Seen
+		sum.Filtered += a.Filtered
+		sum.Delivered += a.Delivered
+		sum.RingFull += a.RingFull
+		sum.MapFull += a.MapFull
+		sum.Rescued += a.Rescued
+		sum.BirthsRescued += a.BirthsRescued
+		sum.Missed += a.Missed
+		sum.UnwindFailed += a.UnwindFailed
+	}
+	st := Stats{
+		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
+		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
+	}
+	// There are two counts of missed transitions: the runs that the kernel skipped, and
+	// what a later transition showed to be missing. They mostly overlap: the larger
+	// number is closer to the truth.
+	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
+		st.Lost.Recursion = skipped
+		st.Seen += skipped - sum.Missed
+	}
+	lost := ends + births - min(sum.BirthsRescued, births)
+	st.Lost.Recursion += lost
+	st.Seen += lost
+	return st
+}

@@ -304,33 +304,7 @@ func (t *Tracer) stats() (Stats, error) {
 	if err := t.coll.Maps[bpfMapAccounts].Lookup(uint32(0), &perCPU); err != nil {
 		return Stats{}, fmt.Errorf("read accounts: %w", err)
 	}
-	var sum bpfAccount
-	for _, a := range perCPU {
-		sum.Seen += a.Seen
-		sum.Filtered += a.Filtered
-		sum.Delivered += a.Delivered
-		sum.RingFull += a.RingFull
-		sum.MapFull += a.MapFull
-		sum.Rescued += a.Rescued
-		sum.BirthsRescued += a.BirthsRescued
-		sum.Missed += a.Missed
-		sum.UnwindFailed += a.UnwindFailed
-	}
-	st := Stats{
-		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
-		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
-	}
-	// There are two counts of missed transitions: the runs that the kernel skipped, and
-	// what a later transition showed to be missing. They mostly overlap: the larger
-	// number is closer to the truth.
-	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
-		st.Lost.Recursion = skipped
-		st.Seen += skipped - sum.Missed
-	}
-	lost := ends + births - min(sum.BirthsRescued, births)
-	st.Lost.Recursion += lost
-	st.Seen += lost
-	return st, nil
+	return account(perCPU, skipped, births, ends), nil
 }
 
 // skipped is how often the kernel skipped set_state because it was already running on that CPU.
