@@ -1,0 +1,31 @@
+package tracer
+
+import "testing"
+
+// Every program of the object belongs to one set of hooks, follows full sockets, or is
+// the iterator: load() leaves the programs of the other sets out, and start()
+// attaches those of its own.
+func TestEveryProgramHasItsSet(t *testing.T) {
+	uses := map[string]int{bpfProgExisting: 1}
+	for _, p := range setState {
+		uses[p.name]++
+	}
+	for _, set := range hookSets {
+		for _, p := range set.programs {
+			uses[p.name]++
+		}
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range spec.Programs {
+		if uses[name] != 1 {
+			t.Errorf("%s is in %d lists, want one", name, uses[name])
+		}
+		delete(uses, name)
+	}
+	for name := range uses {
+		t.Errorf("there is no program %s", name)
+	}
+}
