@@ -155,6 +155,7 @@ struct exported {
 	enum precision precision;
 	enum role role;
 	enum reason reason;
+	enum detail detail;
 	enum event_flags event_flags;
 	enum caller caller;
 };

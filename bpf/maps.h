@@ -27,11 +27,14 @@ struct sock_info {
 	__u8 untracked;		/* there was no room for a record of its minisock */
 	__u8 deferred_fin;	/* shutdown() came before the end of the handshake: a softirq will send the FIN */
 	__u16 old_port;		/* port of an earlier life, which is still in inet_sport */
-	__u16 err;		/* sk_err at the last transition */
+	__u8 err;		/* sk_err at the last transition */
+	__u8 old_soft_err;	/* sk_err_soft when connect() was called */
 	__u8 lived_before;	/* an earlier life of this socket may have a minisock that still exists */
 	__u8 spilled;		/* the record is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
-	__u32 netns_slot;	/* index of its namespace's totals */
+	__u16 netns_slot;	/* index of its namespace's totals */
+	__u8 restored;		/* TCP_REPAIR: connect() sent no SYN, and SYN_SENT is not told */
+	__u8 pad;
 };
 
 #ifndef SOCKET_SLOTS

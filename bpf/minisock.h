@@ -350,6 +350,7 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	if (e.since_ns)
 		e.precision = waited ? info->time_wait_precision : info->precision;
 	e.reason = reason;
+	e.detail = mini_detail(reason, waited);
 	if (waited)
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
@@ -382,6 +383,7 @@ static __own_frame int found_ended(struct mini *m, __u8 reason)
 		e.precision = PRECISION_AT_LEAST;
 	}
 	e.reason = reason;
+	e.detail = mini_detail(reason, waited);
 	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
 	if (waited && attached_ns && e.since_ns > attached_ns && !minisocks_full) {

@@ -39,7 +39,8 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
 	}
-	t.Reason = Reason(ev.Reason)
+	t.Reason, t.Detail = Reason(ev.Reason), Detail(ev.Detail)
+	t.Errno, t.Retransmits = Errno(ev.Err), ev.Retransmits
 	t.Rearms = ev.Rearms
 	t.Source = SourceSocket
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {

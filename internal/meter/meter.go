@@ -156,25 +156,6 @@ func (r *Report) Edges() (all []Edge) {
 	return all
 }
 
-// An Ending is a state that sockets left for CLOSED, why, and how often.
-type Ending struct {
-	State  tracer.State
-	Reason tracer.Reason
-	Count  uint64
-}
-
-// Ends are the ways in which sockets closed, by state and reason.
-func (r *Report) Ends() (all []Ending) {
-	for _, from := range tracer.States() {
-		for reason, n := range r.Totals.Ends[from] {
-			if n > 0 {
-				all = append(all, Ending{from, tracer.Reason(reason), n})
-			}
-		}
-	}
-	return all
-}
-
 // Disagreements is how many counters differ from the kernel's for no known reason.
 func (r *Report) Disagreements() (n int) {
 	for _, row := range r.Audit {
