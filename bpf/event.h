@@ -25,6 +25,7 @@ enum hook {
 	HOOK_TWSK_ALLOC,
 	HOOK_TWSK_SCHEDULE,
 	HOOK_TWSK_KILL,
+	HOOK_SEND_RESET,
 	HOOK_COUNT,
 };
 
@@ -99,7 +100,7 @@ enum detail {
 	/* REASON_RESET */
 	DETAIL_DATA_UNACKED,	/* the peer had not acknowledged all our data */
 	DETAIL_FIN_UNACKED,	/* the peer had not acknowledged our FIN */
-	/* REASON_EXPIRED */
+	/* REASON_EXPIRED; user space tells it from the state */
 	DETAIL_ORPHAN,		/* in FIN_WAIT_2: the peer's FIN did not come */
 	DETAIL_TIME_WAIT,
 	/* REASON_GIVEN_UP */

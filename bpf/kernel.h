@@ -113,6 +113,9 @@ enum {
 /* include/net/tcp.h: TCP_TIMEWAIT_LEN, in seconds */
 #define TIMEWAIT_LEN	60
 
+/* include/net/tcp.h */
+#define TCPHDR_SYN	2
+
 /* include/net/sock.h */
 #define SEND_SHUTDOWN	2
 #define SHUTDOWN_MASK	3
@@ -297,7 +300,12 @@ struct inet_timewait_sock {
 struct tcp_timewait_sock {
 } __core;
 
-struct sk_buff;
+/* include/linux/skbuff.h */
+struct sk_buff {
+	unsigned int len;
+	__u16 transport_header;
+	unsigned char *head;
+} __core;
 
 /* include/linux/bpf.h: the kernel's side of a map that is an array */
 struct bpf_array {

@@ -227,7 +227,7 @@ static __always_inline struct why orphan_why(const struct event *e, const struct
 	 * gets no minisock. Then its keepalive timer waits for tcp_fin_timeout.
 	 */
 	if (e->from == TCP_FIN_WAIT2 && f->caller == CALLER_KEEPALIVE)
-		return why(REASON_EXPIRED, DETAIL_ORPHAN, 0);
+		return why(REASON_EXPIRED, DETAIL_NONE, 0);
 	/* Data came after close(), be it in the segment that acknowledges the FIN. */
 	if (e->from == TCP_FIN_WAIT2 && f->caller == CALLER_STATE_PROCESS)
 		return why(REASON_RST_SENT, DETAIL_DATA_AFTER_CLOSE, 0);
@@ -308,13 +308,6 @@ static __always_inline __u8 cancel_reason(__u8 substate, struct stack st)
 static __always_inline __u8 kill_reason(__u8 substate, __u32 caller)
 {
 	return caller == CALLER_TIMER ? REASON_EXPIRED : early_reason(substate, caller);
-}
-
-static __always_inline __u8 mini_detail(__u8 reason, bool waited)
-{
-	if (reason == REASON_EXPIRED)
-		return waited ? DETAIL_TIME_WAIT : DETAIL_ORPHAN;
-	return DETAIL_NONE;
 }
 
 /* Why the state before TIME_WAIT ended. An ACK ends CLOSING, which is no reason of its own. */

@@ -35,19 +35,19 @@ struct step {
 enum kind {
 	BEGINS		= 1 << 0,	/* connect(), listen() */
 	ESTABLISHES	= 1 << 1,	/* the passive end */
-	CONNECTED	= 1 << 2,
-	GIVES_UP	= 1 << 3,	/* connect() failed */
-	MAY_HAND_OVER	= 1 << 4,
+	GIVES_UP	= 1 << 2,	/* connect() failed */
+	MAY_HAND_OVER	= 1 << 3,
+	NO_HAND_OVER	= 1 << 4,	/* it had a minisock's record already, and will have no minisock */
 	CLOSES		= 1 << 5,
 	ASKS_CALLER	= 1 << 6,	/* its reason needs the kernel stack, which costs microseconds; asked for rare closes only */
 };
 
 static const volatile __u8 kinds[STATES][STATES] = {
 	[TCP_CLOSE]	  = { [TCP_SYN_SENT] = BEGINS, [TCP_LISTEN] = BEGINS, [TCP_CLOSE] = CLOSES },
-	[TCP_SYN_SENT]	  = { [TCP_CLOSE] = CLOSES | GIVES_UP, [TCP_ESTABLISHED] = CONNECTED },
+	[TCP_SYN_SENT]	  = { [TCP_CLOSE] = CLOSES | GIVES_UP },
 	[TCP_SYN_RECV]	  = { [TCP_ESTABLISHED] = ESTABLISHES, [TCP_CLOSE] = CLOSES | ASKS_CALLER },
 	[TCP_ESTABLISHED] = { [TCP_CLOSE] = CLOSES },
-	[TCP_FIN_WAIT1]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
+	[TCP_FIN_WAIT1]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | NO_HAND_OVER },
 	[TCP_FIN_WAIT2]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
 	[TCP_CLOSING]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
 	[TCP_CLOSE_WAIT]  = { [TCP_CLOSE] = CLOSES },
@@ -366,17 +366,6 @@ static __always_inline void set_aside_old(struct step *s)
 		e->tuple.sport = 0;
 }
 
-/* No program ran for an earlier transition of this socket. */
-static __always_inline void note_missed(const struct sock_info *info)
-{
-	if (raw)
-		return;
-	count(seen);
-	count(missed);
-	if (audit)
-		audit_lost(info->netns_slot);
-}
-
 static __always_inline bool is_birth(__u32 from, __u32 to)
 {
 	return from == TCP_LISTEN && to == TCP_SYN_RECV;
@@ -407,19 +396,20 @@ __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u
 	if (!info)
 		return 0;
 	if (info->state && !same_socket(info, cookie)) {
-		note_missed(info);
+		hand_over_forget(info->cookie);
+		note_missed(info->netns_slot);
 		clear_socket(info);
 		if (split_by)
 			info->counted = 0; /* its group is not known any more */
 	}
 	if (info->state && info->state != from) {
-		note_missed(info);
+		note_missed(info->netns_slot);
 		if (begins || from == TCP_SYN_SENT)
 			clear_socket(info); /* the record is of an earlier life */
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (!info->state && !begins && child && !sockets_full) {
-		note_missed(info);
+		note_missed(info->netns_slot);
 	}
 	/* A cookie means that the socket existed before we first saw it. */
 	if (!info->state)
@@ -452,7 +442,7 @@ static __always_inline void keep_step(struct step *s)
 	s->info->since_ns = s->e.time_ns;
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
-	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING) {
+	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING) {
 		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
 		if (timewait_full(s->sk->__sk_common.skc_net.net))
 			overflow_moved(s->sk, false); /* from where to count on this CPU */
@@ -531,6 +521,8 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 {
 	struct sock_info *info = s->info;
 
+	if (is_a(s, NO_HAND_OVER))
+		hand_over_forget(info->cookie);
 	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
 		drop_socket(info);
 		return;

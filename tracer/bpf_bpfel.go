@@ -190,7 +190,8 @@ const (
 	bpfHookHOOK_TWSK_ALLOC    bpfHook = 5
 	bpfHookHOOK_TWSK_SCHEDULE bpfHook = 6
 	bpfHookHOOK_TWSK_KILL     bpfHook = 7
-	bpfHookHOOK_COUNT         bpfHook = 8
+	bpfHookHOOK_SEND_RESET    bpfHook = 8
+	bpfHookHOOK_COUNT         bpfHook = 9
 )
 
 type bpfMiniInfo struct {
@@ -211,7 +212,8 @@ type bpfMiniInfo struct {
 	Role              uint8
 	Verdict           uint8
 	Spilled           uint8
-	Pad               [2]uint8
+	Answered          uint8
+	Pad               uint8
 	_                 [4]byte
 	Owner             bpfOwner
 	Closer            bpfCloser
@@ -371,6 +373,7 @@ const (
 	bpfMapTotals             = "totals"
 	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
+	bpfProgSendReset         = "send_reset"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
@@ -418,6 +421,7 @@ const (
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
 	bpfVarSeesRearms         = "sees_rearms"
+	bpfVarSeesResets         = "sees_resets"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
@@ -471,6 +475,7 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
@@ -547,6 +552,7 @@ type bpfVariableSpecs struct {
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
+	SeesResets         *ebpf.VariableSpec `ebpf:"sees_resets"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
@@ -658,6 +664,7 @@ type bpfVariables struct {
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
+	SeesResets         *ebpf.Variable `ebpf:"sees_resets"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
@@ -673,6 +680,7 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
+	SendReset        *ebpf.Program `ebpf:"send_reset"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
@@ -689,6 +697,7 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.Existing,
 		p.KfreeSkb,
+		p.SendReset,
 		p.SetState,
 		p.SetStateFourth,
 		p.SetStateNested,

@@ -162,6 +162,7 @@ func (t *Totals) add(o *bpfTotals) {
 		for d := range t.Details[s] {
 			t.Details[s][d] += o.Details[s][d]
 		}
+		t.Details[s][expiredDetail(State(s))] += o.Ends[s][ReasonExpired]
 		t.Live[s] += o.Live[s]
 	}
 	t.Rearms += o.Rearms

@@ -193,4 +193,5 @@ const (
 	HookTWAlloc     Hook = Hook(bpfHookHOOK_TWSK_ALLOC)
 	HookTWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
 	HookTWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
+	HookSendReset   Hook = Hook(bpfHookHOOK_SEND_RESET)
 )

@@ -186,6 +186,7 @@ var hooks = vocabulary[Hook]{
 		HookTWAlloc:     "inet_twsk_alloc",
 		HookTWSchedule:  "__inet_twsk_schedule",
 		HookTWKill:      "inet_twsk_kill",
+		HookSendReset:   "tcp_send_reset",
 	},
 	unknown: "no hook is called %q: there are %s", between: ", ", last: " and ",
 }

@@ -14,12 +14,16 @@
 
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
 #define inet_sport	before_sport_[128], inet_sport
-#define packets_out	before_out_[96], packets_out
+#define packets_out	before_out_[160], packets_out
+#define icsk_retransmits	before_icsk_[144], icsk_retransmits
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
 #undef inet_sport
 #undef packets_out
+#undef icsk_retransmits
+#undef BPF_CORE_READ_BITFIELD
+#define BPF_CORE_READ_BITFIELD(s, field)	((s)->field)
 #undef sysctl_max_tw_buckets
 
 #define CPUS		2
@@ -31,6 +35,7 @@
 union sock_memory {
 	struct sock sk;
 	struct inet_sock inet;
+	struct inet_connection_sock icsk;
 	struct tcp_sock tp;
 };
 _Static_assert(sizeof(struct sock) <= 256 && offsetof(struct tcp_sock, packets_out) >= 256, "fields of a socket overlap");
