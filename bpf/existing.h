@@ -67,7 +67,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
 	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
-	cookie = bpf_get_socket_cookie(sk);
+	cookie = info->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
 	if (info->verdict == VERDICT_PASS &&

@@ -35,6 +35,8 @@ struct sock_info {
 	__u16 netns_slot;	/* index of its namespace's totals */
 	__u8 restored;		/* TCP_REPAIR: connect() sent no SYN, and SYN_SENT is not told */
 	__u8 pad;
+	__u32 write_seq;	/* before the SYN */
+	__u32 pad2;
 };
 
 #ifndef SOCKET_SLOTS

@@ -368,11 +368,11 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 
 /*
  * Was the minisock born after the programs were attached? Its timer was armed for 60 s
- * at the most (tcp_time_wait()), so it was not armed before armed_at().
+ * at the most (tcp_time_wait()), so it was not armed before armed_at(), to the jiffy.
  */
 static __always_inline bool surely_younger(const struct mini *m)
 {
-	return attached_ns && armed_at(m) > attached_ns;
+	return attached_ns && armed_at(m) > attached_ns + 1000000000ull / hz;
 }
 
 /*
@@ -465,6 +465,19 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 }
 
 /*
+ * tcp_v4_rcv() ends a minisock for two reasons, after it has let go of it. If a FIN on
+ * another CPU comes between, FIN_WAIT_2 has become TIME_WAIT: the RST tells the two apart.
+ * Where no program sees that, the reason is not known if the timer was armed just now.
+ * info: NULL without a record.
+ */
+static __always_inline __u8 settle_reason(const struct mini *m, const struct mini_info *info, __u8 reason)
+{
+	if (!sees_resets || !info)
+		return reason == REASON_RECYCLED && armed_just_now(m) ? REASON_KILLED : reason;
+	return info->answered ? REASON_RST_SENT : reason;
+}
+
+/*
  * The end of a minisock without a record: its birth was missed, or the map was full.
  * A full map has been counted already.
  */
@@ -486,7 +499,7 @@ static __own_frame int found_ended(struct mini *m, __u8 reason)
 		e.since_ns = armed_at(m);
 		e.precision = PRECISION_AT_LEAST;
 	}
-	e.reason = reason;
+	e.reason = settle_reason(m, NULL, reason);
 	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
 	if (surely_younger(m) && !minisocks_full)
@@ -505,18 +518,6 @@ static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 		drop_record(kept, m->cookie);
 	if (m->by_address || flags & MINI_ASIDE)
 		drop_spilled(addr);
-}
-
-/*
- * tcp_v4_rcv() ends a minisock for two reasons, after it has let go of it. If a FIN on
- * another CPU comes between, FIN_WAIT_2 has become TIME_WAIT: the RST tells the two apart.
- * Where no program sees that, the reason is not known if the timer was armed just now.
- */
-static __always_inline __u8 settle_reason(const struct mini *m, const struct mini_info *info, __u8 reason)
-{
-	if (!sees_resets)
-		return reason == REASON_RECYCLED && armed_just_now(m) ? REASON_KILLED : reason;
-	return info->answered ? REASON_RST_SENT : reason;
 }
 
 static __own_frame int mini_ended(struct mini *m, __u8 reason)

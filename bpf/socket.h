@@ -68,13 +68,6 @@ static __always_inline __u16 kept_port(struct sock *sk)
 	return inet ? bpf_ntohs(inet->inet_sport) : 0;
 }
 
-static __always_inline bool repairing(struct sock *sk)
-{
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	return tp && BPF_CORE_READ_BITFIELD(tp, repair);
-}
-
 /*
  * connect() and listen() run in the process that owns the socket from now on
  * (tcp_v4_connect(), inet_csk_listen_start()).
@@ -83,6 +76,7 @@ static __always_inline void begin_life(struct step *s)
 {
 	struct sock_info *info = s->info;
 	struct sock *sk = s->sk;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct owner *owner;
 	struct cgroup *cgrp;
 
@@ -90,7 +84,8 @@ static __always_inline void begin_life(struct step *s)
 	info->err = sk->sk_err;
 	info->old_soft_err = sk->sk_err_soft;
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
-	info->restored = s->e.to == TCP_SYN_SENT && repairing(sk);
+	info->write_seq = tp ? tp->write_seq : 0;
+	info->restored = tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
 	if (info->restored)
 		info->role = ROLE_UNKNOWN;
 	if (owners) {
@@ -140,7 +135,9 @@ static __always_inline bool asks_caller(const struct step *s, const struct facts
 		return false;
 	if (is_a(s, GIVES_UP))
 		return f->sent_syn && f->shutdown != SHUTDOWN_MASK;
-	return !f->socket && (s->e.from != TCP_LAST_ACK || f->unacked);
+	if (s->e.from == TCP_LAST_ACK)
+		return f->unacked;
+	return !f->socket;
 }
 
 static __always_inline void read_facts(void *ctx, struct step *s)
@@ -343,15 +340,16 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 }
 
 /*
- * Did connect() send a SYN before it failed? The SYN is one number of the sequence. It is
- * a packet out until it is acknowledged, or until tcp_write_err() or tcp_reset() purges
- * the queue, which they do first.
+ * Did connect() send a SYN before it failed? The SYN is a packet out until it is
+ * acknowledged, or until tcp_write_err() or tcp_reset() purges the queue, which they do
+ * first. It is also one number of the sequence, which stays.
  */
-static __always_inline bool sent_syn(struct sock *sk)
+static __always_inline bool sent_syn(const struct step *s)
 {
+	struct sock *sk = s->sk;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	return !tp || tp->packets_out || tp->write_seq - tp->snd_una == 1;
+	return !tp || tp->packets_out || (s->e.err && tp->write_seq != s->info->write_seq);
 }
 
 /* The port of a connect() that failed may be left over from an earlier life. */
@@ -361,7 +359,7 @@ static __always_inline void set_aside_old(struct step *s)
 
 	if (!is_a(s, GIVES_UP))
 		return;
-	s->sent_syn = sent_syn(s->sk);
+	s->sent_syn = sent_syn(s);
 	if (!s->sent_syn && e->tuple.sport == s->info->old_port)
 		e->tuple.sport = 0;
 }

@@ -325,6 +325,8 @@ type bpfSockInfo struct {
 	NetnsSlot   uint16
 	Restored    uint8
 	Pad         uint8
+	WriteSeq    uint32
+	Pad2        uint32
 }
 
 type bpfSplit uint32
