@@ -214,14 +214,10 @@ static __always_inline __u8 abort_detail(const struct event *e, const struct fac
 /* A socket that no process holds closed without an error: an orphan, or a child that nobody has accepted. */
 static __always_inline struct why orphan_why(const struct event *e, const struct facts *f)
 {
-	bool fin_acked = e->from == TCP_FIN_WAIT2 || e->from == TCP_CLOSING;
-
 	if (e->from == TCP_ESTABLISHED || e->from == TCP_CLOSE_WAIT || e->from == TCP_SYN_RECV)
 		return why(REASON_ABORTED, f->caller == CALLER_LISTEN_STOP ? DETAIL_LISTENER_CLOSED : DETAIL_NONE, 0);
 	if (e->from == TCP_FIN_WAIT2 && f->linger2 < 0)
 		return why(REASON_ABORTED, DETAIL_LINGER2, 0);
-	if (fin_acked && f->caller == CALLER_UNKNOWN)
-		return why(REASON_KILLED, DETAIL_NONE, 0);
 	/*
 	 * If a process had the orphan locked when its FIN was acknowledged, the orphan
 	 * gets no minisock. Then its keepalive timer waits for tcp_fin_timeout.
@@ -255,6 +251,9 @@ static __always_inline struct why close_why(const struct event *e, const struct 
 		return connect_why(e, f);
 	if (f->refused_minisock)
 		return why(REASON_TIME_WAIT_OVERFLOW, DETAIL_NONE, 0);
+	/* Without a stack, an overflow that is the first on this CPU would look like an abort. */
+	if ((e->from == TCP_FIN_WAIT2 || e->from == TCP_CLOSING) && f->caller == CALLER_UNKNOWN && f->linger2 >= 0)
+		return why(REASON_KILLED, DETAIL_NONE, 0);
 	if (f->socket)
 		return why(REASON_ABORTED, abort_detail(e, f), 0);
 	return orphan_why(e, f);

@@ -170,7 +170,7 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 		o.errorf(f, "it ended in TIME_WAIT, shown as %+v", e)
 		return
 	}
-	lost := v.lost && !v.timeWait // the event with the start of TIME_WAIT was lost
+	lost := (v.lost || o.filters()) && !v.timeWait // the event with the start of TIME_WAIT was lost, or filtered
 	if !o.mayBeLate(f, v) || v.lateAt != e.Since && !lost {
 		o.began(f, e, m.twLo-o.overlap(v), twEnd(m, f), m.lastArmed, "TIME_WAIT")
 	}
