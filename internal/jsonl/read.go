@@ -239,11 +239,11 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			return nil, errors.New("no error is null")
 		}
 	}
-	if t.Reason.CountsRetransmits() != (in.Retransmits.value != nil) {
+	switch n := in.Retransmits.value; {
+	case n != nil && (t.Reason.CountsRetransmits() || *n > 0):
+		t.Retransmits = *n
+	case n != nil || t.Reason.CountsRetransmits():
 		return nil, fmt.Errorf("retransmits does not go with reason %q", t.Reason)
-	}
-	if in.Retransmits.value != nil {
-		t.Retransmits = *in.Retransmits.value
 	}
 	if in.Duration.value != nil {
 		t.Duration = time.Duration(*in.Duration.value)

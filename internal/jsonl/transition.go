@@ -56,7 +56,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 		b = append(append(append(b, `","errno":"`...), t.Errno.String()...), '"')
 	}
 	b = append(b, `,"retransmits":`...)
-	if t.Reason.CountsRetransmits() {
+	if t.Reason.CountsRetransmits() || t.Retransmits > 0 {
 		b = strconv.AppendUint(b, uint64(t.Retransmits), 10)
 	} else {
 		b = append(b, null...)

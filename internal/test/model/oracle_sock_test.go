@@ -104,7 +104,9 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		from, since, precision = closed, 0, unknown
 	}
 	if f.silent {
-		o.none(f, events)
+		if !tainted {
+			o.none(f, events)
+		}
 		return
 	}
 	if len(events) == 0 {
