@@ -116,6 +116,13 @@ int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(error_report, struct sock *sk)
+{
+	on_error_report(sk);
+	return 0;
+}
+
 SEC("fexit/inet_twsk_alloc")
 int BPF_PROG(twsk_alloc, struct sock *sk, struct inet_timewait_death_row *dr, int state,
 	     struct inet_timewait_sock *tw)

@@ -76,6 +76,21 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 	return 0;
 }
 
+/*
+ * Like hand_over_finish(), if no program was run for the birth of the minisock: a later
+ * hook finds it.
+ */
+static __own_frame int hand_over_unseen(struct sock_info *sock)
+{
+	struct mini_info *info = find_record(sock->cookie);
+
+	if (!info || info->minisock)
+		return 0;
+	info->counted = xchg(&sock->counted, 0);
+	atomic_or(&info->flags, MINI_HANDED_OVER);
+	return 0;
+}
+
 /* The full socket closes, or is gone: there will be no minisock. */
 static __always_inline void hand_over_forget(__u64 cookie)
 {
@@ -89,16 +104,10 @@ static __always_inline void hand_over_forget(__u64 cookie)
  * The full socket goes from FIN_WAIT_2 or CLOSING to CLOSE. True if a minisock has
  * taken over: then it is the hand-over, and no close.
  */
-static __always_inline bool hand_over_finish(__u64 cookie)
+static __always_inline bool hand_over_finish(struct mini_info *info, __u64 cookie)
 {
-	struct mini_info *info = find_record(cookie);
-
-	if (!info)
+	if (!info->minisock)
 		return false;
-	if (!info->minisock) {
-		drop_record(info, cookie);
-		return false;
-	}
 	if (atomic_or(&info->flags, MINI_HANDED_OVER) & MINI_TOLD)
 		drop_record(info, cookie);
 	return true;

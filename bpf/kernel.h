@@ -176,6 +176,29 @@ typedef struct {
 	struct net *net;
 } __core possible_net_t;
 
+/* include/linux/skbuff.h */
+struct sk_buff {
+	unsigned int len;
+	__u16 transport_header;
+	unsigned char *head;
+	char cb[48];
+} __core;
+
+struct sk_buff_head {
+	struct sk_buff *prev;
+	__u32 qlen;
+} __core;
+
+/* include/uapi/linux/errqueue.h */
+struct sock_extended_err {
+	__u32 ee_errno;
+} __core;
+
+/* include/linux/errqueue.h: the cb of a sk_buff in a socket's error queue */
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
+} __core;
+
 /* include/net/sock.h */
 struct proto {
 	char name[32];
@@ -246,7 +269,7 @@ struct sock {
 	__u8 sk_shutdown;
 	__u16 sk_protocol;
 	int sk_err;
-	int sk_err_soft;
+	struct sk_buff_head sk_error_queue;
 	unsigned long sk_lingertime;
 	kuid_t sk_uid;
 	struct socket *sk_socket;
@@ -298,13 +321,6 @@ struct inet_timewait_sock {
 
 /* include/linux/tcp.h: begins with the inet_timewait_sock */
 struct tcp_timewait_sock {
-} __core;
-
-/* include/linux/skbuff.h */
-struct sk_buff {
-	unsigned int len;
-	__u16 transport_header;
-	unsigned char *head;
 } __core;
 
 /* include/linux/bpf.h: the kernel's side of a map that is an array */

@@ -12,6 +12,9 @@ enum verdict {
 	VERDICT_UNDECIDED,	/* a port is not known yet */
 };
 
+/* A state that a transition was missed on the way to, which has been counted. */
+#define ANY_STATE	15
+
 /* The record of a full socket, from its first transition until it is closed. */
 struct sock_info {
 	__u64 key;		/* socket_key() of its address; 0: the slot is free */
@@ -28,7 +31,7 @@ struct sock_info {
 	__u8 deferred_fin;	/* shutdown() came before the end of the handshake: a softirq will send the FIN */
 	__u16 old_port;		/* port of an earlier life, which is still in inet_sport */
 	__u8 err;		/* sk_err at the last transition */
-	__u8 old_soft_err;	/* sk_err_soft when connect() was called */
+	__u8 soft_err;		/* an ICMP error during connect() */
 	__u8 lived_before;	/* an earlier life of this socket may have a minisock that still exists */
 	__u8 spilled;		/* the record is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */

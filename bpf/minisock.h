@@ -167,10 +167,11 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
  *
  * The live count goes from the one record to the other. If the record has only seen
  * FIN_WAIT_1, then no program was run for the next step, and what preceded TIME_WAIT is
- * not known: that transition is lost, too. At the birth the first loss is not counted
- * here: set_state finds it at the hand-over, which follows.
+ * not known: that transition is lost, too.
+ *
+ * moves: the timer is about to be armed again, so that its expiry is of before.
  */
-static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool born)
+static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool born, bool moves)
 {
 	struct sock_info *sock = find_socket_by(info->expires);
 	bool waits = m->substate == TCP_TIME_WAIT;
@@ -179,7 +180,7 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 
 	if (cmpxchg(&info->minisock, 0, (__u64)m->tw))
 		return 0;
-	info->expires = m->expires;
+	info->expires = moves ? 0 : m->expires;
 	if (audit)
 		audit_mini_born(info->netns_slot);
 	if (sock && sock->cookie != m->cookie)
@@ -189,21 +190,24 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 		info->counted = counted;
 	}
 	if (!born) {
-		if (sock && info->from == TCP_FIN_WAIT1)
-			note_missed(info->netns_slot);
 		if (sock)
 			drop_socket(sock);
 		atomic_or(&info->flags, MINI_HANDED_OVER);
 	}
 	if (info->from != TCP_FIN_WAIT1)
 		return 0;
+	if (sock || born) { /* otherwise the next socket at that address has told it (start_life()) */
+		note_missed(info->netns_slot);
+		if (sock)
+			sock->state = waits ? ANY_STATE : TCP_FIN_WAIT2;
+	}
 	info->from = TCP_FIN_WAIT2;
 	info->since_ns = 0;
 	info->precision = PRECISION_UNKNOWN;
 	if (waits) {
 		note_missed(info->netns_slot);
 		info->time_wait_precision = born ? PRECISION_EXACT : PRECISION_AT_LEAST;
-		info->time_wait_ns = born ? m->now : armed_at(m);
+		info->time_wait_ns = born || moves ? m->now : armed_at(m);
 	}
 	if (!counted)
 		return 0;
@@ -219,13 +223,13 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
  * with a copy: the verifier explores what follows once for each thing that it has
  * learnt of the fields here.
  */
-static __own_frame int mini_seen(const struct mini *m)
+static __own_frame int mini_seen(const struct mini *m, bool moves)
 {
 	struct mini copy = *m;
 	struct mini_info *info = find_mini(&copy, false);
 
 	if (info && !info->minisock)
-		mini_begins(&copy, info, false);
+		mini_begins(&copy, info, false, moves);
 	return 0;
 }
 
@@ -243,7 +247,7 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 
 	if (sees_rearms || m->expires == before)
 		return;
-	if (cmpxchg(&info->expires, before, m->expires) == before && was_time_wait)
+	if (cmpxchg(&info->expires, before, m->expires) == before && before && was_time_wait)
 		note_rearm(info);
 }
 
@@ -353,7 +357,7 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 		return;
 	}
 	if (!info->minisock) {
-		mini_begins(m, info, birth);
+		mini_begins(m, info, birth, false);
 		if (m->substate == TCP_TIME_WAIT)
 			enter_time_wait(m, info, m->now, PRECISION_EXACT);
 		return;
@@ -399,7 +403,7 @@ static __always_inline void mini_segment(struct mini *m)
 {
 	struct mini_info *info;
 
-	mini_seen(m);
+	mini_seen(m, false);
 	info = find_mini(m, false);
 	if (!info) {
 		mini_overlooked(m);
@@ -428,8 +432,8 @@ static __own_frame int mini_moves(struct mini *m)
 {
 	struct mini_info *info = find_mini(m, false);
 
-	if (!info || !info->minisock || m->expires == info->expires)
-		return 0;
+	if (!info || !info->minisock || !info->expires || m->expires == info->expires)
+		return 0; /* an expiry of 0: mini_begins() has just found it */
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
 		enter_time_wait_unseen(m, info);
 		info->expires = m->expires;

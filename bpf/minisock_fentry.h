@@ -80,7 +80,7 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	read_mini(&m, tw, HOOK_TWSK_KILL);
 	if (raw)
 		emit_raw_mini(&m);
-	mini_seen(&m);
+	mini_seen(&m, false);
 	st = find_caller(ctx);
 	caller = st.caller;
 	/* Whoever deletes the timer before it fires clears its function (since 6.11). */

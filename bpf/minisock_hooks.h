@@ -41,6 +41,7 @@ static __own_frame int on_timer_expire(struct timer_list *timer)
 	struct mini m;
 
 	timer_mini(&m, timer, HOOK_TIMER_EXPIRE);
+	mini_seen(&m, false);
 	mini_ended(&m, REASON_EXPIRED);
 	return 0;
 }
@@ -52,8 +53,8 @@ static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 	__u8 reason;
 
 	timer_mini(&m, timer, HOOK_TIMER_CANCEL);
-	mini_seen(&m);
 	st = find_caller(ctx);
+	mini_seen(&m, st.caller == CALLER_REARM);
 	reason = cancel_reason(m.substate, st);
 	if (reason != REASON_NONE)
 		mini_ended(&m, reason);
@@ -88,7 +89,7 @@ static __own_frame int on_send_reset(struct sock *sk, struct sk_buff *skb)
 	read_mini(&m, (struct inet_timewait_sock *)sk, HOOK_SEND_RESET);
 	if (raw)
 		emit_raw_mini(&m);
-	mini_seen(&m);
+	mini_seen(&m, false);
 	info = find_mini(&m, false);
 	at = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
 	if (!info || info->minisock != (__u64)m.tw || bpf_probe_read_kernel(th, sizeof(th), at))

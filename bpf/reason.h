@@ -26,7 +26,7 @@ struct facts {
 	__s32 linger2;		/* TCP_LINGER2; below 0: no FIN_WAIT_2 is wanted */
 	__u32 task_flags;	/* of the current task */
 	__u16 err;		/* sk_err; 0 if it was left over from before */
-	__u16 soft_err;		/* sk_err_soft: an ICMP error that ended nothing; 0 if it was left over from before */
+	__u16 soft_err;		/* an ICMP error that ended nothing */
 	__u16 port;		/* skc_num: set if the program chose it (SOCK_BINDPORT_LOCK) */
 	__u8 shutdown;
 	__u8 retransmits;
@@ -230,6 +230,15 @@ static __always_inline struct why orphan_why(const struct event *e, const struct
 	if (f->netns_gone)
 		return why(REASON_NETNS_REMOVED, DETAIL_NONE, 0);
 	return why(REASON_ABORTED, DETAIL_ORPHAN_LIMIT, 0);
+}
+
+/*
+ * In FIN_WAIT_2 or CLOSING: tcp_rcv_state_process() closes a socket that a process holds
+ * only when a minisock takes over, or was refused.
+ */
+static __always_inline bool surely_hands_over(const struct facts *f)
+{
+	return f->socket && f->caller == CALLER_STATE_PROCESS && !f->err && !f->refused_minisock;
 }
 
 /*

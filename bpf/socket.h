@@ -82,7 +82,7 @@ static __always_inline void begin_life(struct step *s)
 
 	info->old_port = s->e.tuple.sport ? 0 : kept_port(sk);
 	info->err = sk->sk_err;
-	info->old_soft_err = sk->sk_err_soft;
+	info->soft_err = 0;
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
 	info->write_seq = tp ? tp->write_seq : 0;
 	info->restored = tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
@@ -116,14 +116,11 @@ static __always_inline void begin_life(struct step *s)
 static __always_inline void read_errors(const struct step *s, struct facts *f)
 {
 	const struct sock_info *info = s->info;
-	struct sock *sk = s->sk;
 
 	f->err = s->e.err;
 	if (f->err == info->err && !(is_a(s, GIVES_UP) && f->sent_syn))
 		f->err = 0;
-	f->soft_err = sk->sk_err_soft;
-	if (f->soft_err == info->old_soft_err)
-		f->soft_err = 0;
+	f->soft_err = info->soft_err;
 }
 
 /* Does the reason need the kernel stack? */
@@ -400,7 +397,10 @@ __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u
 		if (split_by)
 			info->counted = 0; /* its group is not known any more */
 	}
-	if (info->state && info->state != from) {
+	if (info->state == ANY_STATE) {
+		info->since_ns = 0;
+		info->precision = PRECISION_UNKNOWN;
+	} else if (info->state && info->state != from) {
 		note_missed(info->netns_slot);
 		if (begins || from == TCP_SYN_SENT)
 			clear_socket(info); /* the record is of an earlier life */
@@ -455,8 +455,10 @@ static __always_inline void keep_step(struct step *s)
  */
 static __always_inline bool hand_over_taken(const struct sock_info *info, const struct event *e)
 {
-	if (!info->untracked && hand_over_finish(info->cookie))
-		return true;
+	struct mini_info *mini = info->untracked ? NULL : find_record(info->cookie);
+
+	if (mini)
+		return hand_over_finish(mini, info->cookie);
 	if ((e->err && e->err != info->err) || (!info->untracked && info->since_ns))
 		return false;
 	if (info->untracked && !raw) {
@@ -519,8 +521,6 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 {
 	struct sock_info *info = s->info;
 
-	if (is_a(s, NO_HAND_OVER))
-		hand_over_forget(info->cookie);
 	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
 		drop_socket(info);
 		return;
@@ -540,11 +540,41 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	if (info->deferred_ns)
 		emit_deferred(info, &s->e);
 	read_facts(ctx, s);
+	if (is_a(s, MAY_HAND_OVER) && surely_hands_over(&s->f)) {
+		hand_over_unseen(info);
+		tally_live(info, &s->e, 0);
+		drop_socket(info);
+		return;
+	}
+	if (is_a(s, MAY_HAND_OVER | NO_HAND_OVER))
+		hand_over_forget(info->cookie);
 	tell_step(info, &s->e, &s->f);
 	if (to == TCP_CLOSE)
 		drop_socket(info);
 	else
 		keep_step(s);
+}
+
+/*
+ * tcp_v4_err() has put an ICMP error into the error queue (ip_icmp_error()), and reports
+ * it before it sets sk_err. If the socket is locked, it sets sk_err_soft instead: the
+ * program is told, which clears that, and the kernel goes on trying to connect.
+ */
+static __always_inline void on_error_report(struct sock *sk)
+{
+	struct sock_info *info;
+	struct sk_buff *skb;
+	__u32 err = 0;
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return;
+	skb = BPF_CORE_READ(sk, sk_error_queue.prev);
+	if (!BPF_CORE_READ(sk, sk_error_queue.qlen) || BPF_CORE_READ(sk, sk_err))
+		return;
+	bpf_core_read(&err, sizeof(err), &((struct sock_exterr_skb *)&skb->cb)->ee.ee_errno);
+	info = find_socket(sk);
+	if (info && same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+		info->soft_err = err;
 }
 
 static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, int to)

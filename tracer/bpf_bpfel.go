@@ -318,7 +318,7 @@ type bpfSockInfo struct {
 	DeferredFin uint8
 	OldPort     uint16
 	Err         uint8
-	OldSoftErr  uint8
+	SoftErr     uint8
 	LivedBefore uint8
 	Spilled     uint8
 	Counted     uint32
@@ -373,6 +373,7 @@ const (
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
 	bpfMapTotals             = "totals"
+	bpfProgErrorReport       = "error_report"
 	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
 	bpfProgSendReset         = "send_reset"
@@ -475,6 +476,7 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	ErrorReport      *ebpf.ProgramSpec `ebpf:"error_report"`
 	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
@@ -680,6 +682,7 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	ErrorReport      *ebpf.Program `ebpf:"error_report"`
 	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
 	SendReset        *ebpf.Program `ebpf:"send_reset"`
@@ -697,6 +700,7 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.ErrorReport,
 		p.Existing,
 		p.KfreeSkb,
 		p.SendReset,

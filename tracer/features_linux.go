@@ -117,7 +117,8 @@ func Features() ([]Feature, error) {
 			timers[i].State = FeatureAvailable
 		}
 	}
-	features = append(append(append(features, best), timers...), resets)
+	features = append(append(append(features, best), timers...), resets,
+		tracepoint(kernel, "inet_sk_error_report", "5.14", "ICMP errors that a connect() was told of"))
 	return append(features, kernelFunctions(), iterator(kernel), recursionGuard(kernel), wheel()), nil
 }
 

@@ -54,8 +54,11 @@ var setState = []hookProgram{
 	{name: bpfProgSetStateFourth},
 }
 
-// answers sees what minisocks answer with an RST, with every set of hooks.
-var answers = []hookProgram{{name: bpfProgSendReset}}
+// details see what a reason's detail needs, with every set of hooks, where the kernel has it.
+var detailPrograms = []hookProgram{
+	{name: bpfProgSendReset},
+	{name: bpfProgErrorReport},
+}
 
 // set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {

@@ -10,7 +10,7 @@ import (
 // attaches those of its own.
 func TestEveryProgramHasItsSet(t *testing.T) {
 	uses := map[string]int{bpfProgExisting: 1}
-	for _, p := range slices.Concat(setState, answers) {
+	for _, p := range slices.Concat(setState, detailPrograms) {
 		uses[p.name]++
 	}
 	for _, set := range hookSets {

@@ -74,6 +74,9 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error
 	} else if err := spec.Variables[bpfVarSeesResets].Set(flag(true)); err != nil {
 		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
+	if tracepointArgs(kernel, "inet_sk_error_report") == 0 {
+		delete(spec.Programs, bpfProgErrorReport)
+	}
 	if !tracepointsPreempt() {
 		delete(spec.Programs, bpfProgSetStateThird)
 		delete(spec.Programs, bpfProgSetStateFourth)

@@ -98,7 +98,9 @@ func TestResolve(t *testing.T) {
 				e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3
 				e.Reason = uint8(ReasonExpired)
 			},
-			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason, w.Detail = TimeWait, Closed, 3, ReasonExpired, DetailTimeWait }},
+			func(w *Transition) {
+				w.From, w.To, w.Rearms, w.Reason, w.Detail = TimeWait, Closed, 3, ReasonExpired, DetailTimeWait
+			}},
 		"an orphan that expired": {
 			func(e *bpfEvent) { e.From, e.To, e.Reason = uint8(FinWait2), uint8(Closed), uint8(ReasonExpired) },
 			func(w *Transition) { w.From, w.To, w.Reason, w.Detail = FinWait2, Closed, ReasonExpired, DetailOrphan }},

@@ -33,6 +33,7 @@ const (
 	opTwskKill
 	opExisting
 	opSendReset
+	opErrorReport
 	opAttached
 	opNewSock
 	opFreeSock

@@ -29,7 +29,6 @@ type sock struct {
 	unacked          uint64
 	seq              uint64 // write_seq
 	softErr          uint64 // sk_err_soft
-	oldSoftErr       uint64 // of an earlier life
 	unread           uint64 // bytes, the peer's FIN included
 	lingerZero       bool   // SO_LINGER of 0 s
 	repair           bool   // TCP_REPAIR
@@ -179,7 +178,7 @@ func (k *kernel) sockOp(s *sock) op {
 		Object: aSock, Slot: uint64(s.slot), State: s.state, Family: 2, Sport: s.sport, Dport: s.dport,
 		InetSport: s.inetSport, Protocol: 6, Shutdown: s.shutdown, Err: s.err,
 		PacketsOut: s.packetsOut, Unacked: s.unacked,
-		Seq: s.seq, SoftErr: s.softErr, Unread: s.unread, Retransmits: s.retransmits, Probes: s.probes, UserTimeout: s.userTimeout,
+		Seq: s.seq, Unread: s.unread, Retransmits: s.retransmits, Probes: s.probes, UserTimeout: s.userTimeout,
 	}
 	if s.lingerZero {
 		o.LingerZero = 1

@@ -17,7 +17,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"an edge is counted twice", "tally.h", "	tally_edge(e);", "	tally_edge(e);\n	if (e->reason == REASON_RESET)\n		tally_edge(e);"},
 	{"what the timer tells is called exact", "minisock.h", "at : info->since_ns, PRECISION_JIFFY)", "at : info->since_ns, PRECISION_EXACT)"},
 	{"what was visited is called exact", "existing.h", "info->precision = PRECISION_AT_LEAST", "info->precision = PRECISION_EXACT"},
-	{"a hand-over is taken for a close", "socket.h", "if (!info->untracked && hand_over_finish(info->cookie))", "if (0)"},
+	{"a hand-over is taken for a close", "socket.h", "		return hand_over_finish(mini, info->cookie);", "		return false;"},
 	{"TIME_WAIT begins twice", "minisock.h", "	if (cmpxchg(&info->time_wait_ns, 0, at))\n		return 0;", "	cmpxchg(&info->time_wait_ns, 0, at);"},
 	{"a full ring is not counted", "output.h", "	count(ring_full);", ""},
 	{"a record outlives its socket", "socket.h", "	if (to == TCP_CLOSE)\n		drop_socket(info);\n	else\n		keep_step(s);", "	keep_step(s);"},
@@ -44,7 +44,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a SYN of the life before was sent in this one", "socket.h", "(s->e.err && tp->write_seq != s->info->write_seq)", "s->e.err"},
 	{"an error of the life before ends this one", "socket.h", "	if (f->err == info->err && !(is_a(s, GIVES_UP) && f->sent_syn))\n		f->err = 0;", ""},
 	{"a connect() that was given up was closed", "reason.h", "		return why(REASON_GIVEN_UP, f->task_flags & PF_EXITING ? DETAIL_EXIT : DETAIL_CLOSE, f->soft_err);", "		return why(REASON_CLOSED, DETAIL_NONE, f->soft_err);"},
-	{"an ICMP error is forgotten", "socket.h", "	f->soft_err = sk->sk_err_soft;", "	f->soft_err = 0;"},
+	{"an ICMP error is forgotten", "socket.h", "		info->soft_err = err;", "		;"},
 	{"an unusual errno is not known", "reason.h", "	case ENOPROTOOPT:\n", ""},
 	{"a transparent proxy's takeover is not known", "reason.h", "	case CALLER_TPROXY:\n		return REASON_RECYCLED;\n", ""},
 	{"who called shutdown() is who aborts", "reason.h", "	case DETAIL_UNREAD_DATA:\n	case DETAIL_LINGER_ZERO:\n", "	case DETAIL_LINGER_ZERO:\n"},
@@ -58,8 +58,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"TCP_USER_TIMEOUT is not looked at", "reason.h", "		return DETAIL_USER_TIMEOUT;", "		;"},
 	{"a minisock is found from FIN_WAIT_2 on only", "socket.h", "	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 ||", "	if (s->e.to == TCP_FIN_WAIT2 ||"},
 	{"a minisock's record outlives a socket that has none", "socket.h", "	if (is_a(s, NO_HAND_OVER))\n		hand_over_forget(info->cookie);", ""},
-	{"a birth that was missed is not counted", "minisock.h", "		if (sock && info->from == TCP_FIN_WAIT1)\n			note_missed(info->netns_slot);", ""},
-	{"a socket is live twice", "minisock.h", "		counted = xchg(&sock->counted, 0);", "		counted = sock->counted;"},
+	{"a birth that was missed is not counted", "minisock.h", "		note_missed(info->netns_slot);\n		if (sock)\n			sock->state", "		if (sock)\n			sock->state"},
 	{"details are not counted", "tally.h", "	if (e->detail)\n", "	if (0)\n"},
 }
 

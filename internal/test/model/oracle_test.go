@@ -23,6 +23,9 @@ type oracle struct {
 	stale        [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
 	full         bool           // a socket's record had no room
 	garbage      bool
+	shown        map[uint64]uint64 // the last state that was reported, by cookie
+	lives        map[uint64]int    // how many times a socket of this cookie began
+	gap          string            // transitions that do not fit together
 	edges        [16][16]uint64
 	ends         [16][32]uint64
 	details      [16][32]uint64
@@ -54,7 +57,8 @@ type miniView struct {
 }
 
 func newOracle(k *kernel, set settings, out *outcome) *oracle {
-	return &oracle{k: k, set: set, out: out, socks: make(map[*sock]*sockView), minis: make(map[*mini]*miniView)}
+	return &oracle{k: k, set: set, out: out, socks: make(map[*sock]*sockView), minis: make(map[*mini]*miniView),
+		shown: make(map[uint64]uint64), lives: make(map[uint64]int)}
 }
 
 func (o *oracle) errorf(f *firing, format string, args ...any) {
@@ -63,7 +67,7 @@ func (o *oracle) errorf(f *firing, format string, args ...any) {
 
 func name(f *firing) string {
 	hooks := []string{"nothing", "set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "send_reset"}
+		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "send_reset", "error_report"}
 	s := hooks[f.code]
 	if f.code == opSetState {
 		s += fmt.Sprintf(" %d -> %d", f.from, f.to)
@@ -106,6 +110,11 @@ func (o *oracle) check() []string {
 			o.garbage = true
 		case f.sock != nil && f.code == opSetState:
 			o.setState(f, r, events)
+		case f.sock != nil && f.code == opErrorReport:
+			o.none(f, events)
+			if v := o.view(f.sock); f.missed || f.before {
+				v.tainted = true
+			}
 		case f.sock != nil && f.code == opExisting:
 			o.existingSock(f, events)
 		case f.mini != nil:
@@ -165,6 +174,13 @@ func (o *oracle) identity(f *firing, r *result) {
 
 func (o *oracle) count(events []event) {
 	for _, e := range events {
+		last := o.shown[e.Cookie]
+		if last == 0 || e.From == closed || e.From == listen && e.To == synRecv {
+			o.lives[e.Cookie]++
+		} else if last != closed && last != e.From && o.lives[e.Cookie] == 1 {
+			o.gap = fmt.Sprintf("socket %d is shown to go to %d, and then from %d to %d", e.Cookie, last, e.From, e.To)
+		}
+		o.shown[e.Cookie] = e.To
 		o.edges[e.From&15][e.To&15]++
 		if e.To == closed {
 			o.ends[e.From&15][e.Reason&31]++

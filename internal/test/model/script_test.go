@@ -140,9 +140,7 @@ func (k *kernel) happens(s *sock, what byte, how int) {
 	case 'n':
 		k.unreachable(s, how)
 	case 's':
-		if s.state == synSent {
-			s.softErr = 113 - uint64(how)
-		}
+		k.noteError(s, 113-uint64(how))
 	case 'q':
 		s.repair = !s.repair && s.held
 	case 'm':

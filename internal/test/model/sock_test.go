@@ -21,7 +21,7 @@ func (k *kernel) connect(s *sock, how int) {
 	if s.state != closed || !s.held {
 		return
 	}
-	s.shutdown, s.unread, s.unacked, s.oldSoftErr = 0, 0, 0, s.softErr
+	s.shutdown, s.unread, s.unacked, s.softErr = 0, 0, 0, 0
 	if how == 1 {
 		s.sport, s.bound = 2000+uint64(s.slot), true
 		s.inetSport = s.sport
@@ -54,12 +54,15 @@ func (k *kernel) connect(s *sock, how int) {
 	})
 }
 
-// noted is the ICMP error of this life. One that is the same as in the life before cannot be told from that.
-func (s *sock) noted() uint64 {
-	if s.softErr == s.oldSoftErr {
-		return 0
+// noteError is tcp_v4_err() while the socket is locked. The program is then told of the error, which clears it.
+func (k *kernel) noteError(s *sock, err uint64) {
+	if s.state != synSent {
+		return
 	}
-	return s.softErr
+	s.softErr = err
+	o := k.sockOp(s)
+	o.SoftErr = err
+	k.fire(opErrorReport, o, firing{sock: s, from: s.state})
 }
 
 // connectInUse is tcp_v4_connect() that finds its addresses and ports in use (__inet_check_established()).
@@ -67,7 +70,7 @@ func (k *kernel) connectInUse(s *sock) {
 	if s.state != closed || !s.held || s.repair {
 		return
 	}
-	s.shutdown = 0
+	s.shutdown, s.softErr = 0, 0
 	s.sport, s.bound = 2000+uint64(s.slot), true
 	s.inetSport = s.sport
 	s.role, s.owner = client, k.process(s)
@@ -177,7 +180,7 @@ func (k *kernel) close(s *sock, how int) {
 			if how == 1 {
 				k.exiting, detail = true, byExit
 			}
-			k.setState(s, closed, firing{reason: givenUp, detail: detail, errno: s.noted(), again: max(s.retransmits, s.probes), closer: closer})
+			k.setState(s, closed, firing{reason: givenUp, detail: detail, errno: s.softErr, again: max(s.retransmits, s.probes), closer: closer})
 			k.exiting = false
 		case s.state == closed:
 		case s.state == lastAck && s.unacked == 0:
@@ -394,7 +397,7 @@ func (k *kernel) disconnect(s *sock, how int) {
 		case s.state == lastAck && s.unacked == 0:
 			f = firing{reason: orderlyClosed}
 		case s.state == synSent:
-			f.reason, f.detail, f.errno, f.again = givenUp, byDisconnect, s.noted(), max(s.retransmits, s.probes)
+			f.reason, f.detail, f.errno, f.again = givenUp, byDisconnect, s.softErr, max(s.retransmits, s.probes)
 			if how == 1 {
 				caller, f.detail = callerShutdown, byShutdown
 			}

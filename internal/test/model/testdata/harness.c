@@ -33,6 +33,7 @@ enum code {
 	OP_TWSK_KILL,
 	OP_EXISTING,
 	OP_SEND_RESET,
+	OP_ERROR_REPORT,
 	OP_ATTACHED,
 	OP_NEW_SOCK,	/* memory is given to a socket; of a listener's child, with its storage */
 	OP_FREE_SOCK,
@@ -78,6 +79,7 @@ static struct net nets[NETS];
 /* The kernel's TCPTimeWaitOverflow, as far apart for two CPUs as values of the map that finds a CPU's are. */
 static struct { __u64 count, pad; } overflow_counts[CPUS];
 _Static_assert(sizeof(overflow_counts[0]) == sizeof(struct cpu_slot), "a CPU's counter is not where its slot says");
+static struct sk_buff icmp_error; /* in the error queue of a socket */
 static struct proto tcp_proto = { "TCP" };
 static struct inode inode = { 77 };
 static struct file file = { &inode };
@@ -139,7 +141,9 @@ static void dress_sock(union sock_memory *s, const struct op *op)
 	s->icsk.icsk_retransmits = op->retransmits;
 	s->icsk.icsk_probes_out = op->probes;
 	s->icsk.icsk_user_timeout = op->user_timeout;
-	s->sk.sk_err_soft = op->soft_err;
+	*(__u32 *)icmp_error.cb = op->soft_err;
+	s->sk.sk_error_queue.prev = &icmp_error;
+	s->sk.sk_error_queue.qlen = op->soft_err != 0;
 	s->sk.__sk_common.skc_flags = op->linger_zero << SOCK_LINGER;
 }
 
@@ -245,6 +249,9 @@ static void fire(const struct op *op)
 		break;
 	case OP_TWSK_KILL:
 		RUN(twsk_kill, ARG(tw));
+		break;
+	case OP_ERROR_REPORT:
+		RUN(error_report, ARG(&s->sk));
 		break;
 	case OP_SEND_RESET: {
 		unsigned char th[20] = { [12] = 5 << 4, [13] = op->segment & 255 };
