@@ -86,6 +86,10 @@ static __own_frame int hand_over_unseen(struct sock_info *sock)
 
 	if (!info || info->minisock)
 		return 0;
+	if (info->flags & MINI_LATER_LIFE) { /* find_mini() would not give it to a later hook */
+		drop_record(info, sock->cookie);
+		return 0;
+	}
 	info->counted = xchg(&sock->counted, 0);
 	atomic_or(&info->flags, MINI_HANDED_OVER);
 	return 0;

@@ -186,12 +186,20 @@ func (l *Ladder) still(s tracer.State) {
 	l.t.Cell("", nil, wAfter)
 }
 
-// unsent reports whether a socket that entered SYN_SENT then found no port, and sent
-// no SYN. It left at once: that is held, and not drawn yet.
+// unsent reports whether a socket that entered SYN_SENT then found no port, or its
+// addresses in use, and sent no SYN. It left at once: that is held, and not drawn yet.
 func (l *Ladder) unsent(t *tracer.Transition) bool {
 	return t.To == tracer.SynSent && slices.ContainsFunc(l.held, func(it ladderItem) bool {
-		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.ReasonNoPort
+		return it.tr.Cookie == t.Cookie && (it.tr.Reason == tracer.ReasonNoPort || it.tr.Reason == tracer.ReasonInUse)
 	})
+}
+
+// detailOf is the detail, unless the drawing shows it: the state that a timer ended.
+func detailOf(t *tracer.Transition) string {
+	if t.Reason == tracer.ReasonExpired {
+		return ""
+	}
+	return t.Detail.String()
 }
 
 // segment draws the half of a segment's way at the end that moved, or says what else moved it.
@@ -207,7 +215,7 @@ func (l *Ladder) segment(t *tracer.Transition) {
 	switch {
 	case s.Name == "":
 		if t.To == tracer.Closed {
-			words = t.Reason.String()
+			words = strings.TrimSpace(t.Reason.String() + " " + detailOf(t))
 		}
 	case s.Sent == client:
 		words = "── " + s.Name + " " + strings.Repeat("─", wHalf-5-len(s.Name)) + ">"

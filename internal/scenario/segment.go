@@ -10,7 +10,7 @@ type Segment struct {
 
 // SegmentOf returns the segment that goes with a transition (RFC 9293, figure 5). It knows only
 // the transition. A FIN that is sent may be lost. A SYN is not sent at all if CLOSED with
-// ReasonNoPort follows.
+// ReasonNoPort or ReasonInUse follows.
 func SegmentOf(t *tracer.Transition) Segment {
 	if t.To == tracer.Closed {
 		return closedBy(t)
@@ -53,6 +53,9 @@ func closedBy(t *tracer.Transition) Segment {
 			return Segment{"ACK", false}
 		}
 	case tracer.ReasonAborted:
+		if t.Detail == tracer.DetailCheckpoint {
+			return Segment{}
+		}
 		// tcp_disconnect() sends an RST in these states (tcp_need_reset()).
 		switch t.From {
 		case tracer.Established, tracer.CloseWait, tracer.FinWait1, tracer.FinWait2, tracer.SynRecv:
