@@ -96,7 +96,7 @@ func (b *bench) measure(res *result, r *report) error {
 		return err
 	}
 	r.untraced = append(r.untraced, plain)
-	if err := b.speed(res, plain); err != nil {
+	if err := b.speed(res, plain, r.empty[len(r.empty)-1]); err != nil {
 		return err
 	}
 	if err := b.kernel(res, r); err != nil {
@@ -164,7 +164,7 @@ func (b *bench) idleSpeed(r *report) error {
 }
 
 // speed measures without the kernel's BPF statistics, because these cost more than some tools.
-func (b *bench) speed(res *result, plain float64) error {
+func (b *bench) speed(res *result, plain, empty float64) error {
 	var p *process
 	var spent time.Duration
 	rate, made, err := b.load(func(st *scenario.Stage, load func() error) (err error) {
@@ -182,6 +182,7 @@ func (b *bench) speed(res *result, plain float64) error {
 	}
 	res.rate = append(res.rate, rate)
 	res.share = append(res.share, 100*rate/plain)
+	res.left = append(res.left, 100*rate/empty)
 	res.cpu = append(res.cpu, spent.Seconds()*1e6/float64(made))
 	return res.conclude(p, made)
 }

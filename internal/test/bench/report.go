@@ -43,6 +43,7 @@ type result struct {
 	tool     *tool
 	rate     figures            // connections per second
 	share    figures            // percent of the untraced rate
+	left     figures            // percent of the rate with empty programs, in the same round
 	kernel   figures            // ns per transition, net of the empty programs
 	programs map[string]figures // kernel, by program
 	cpu      figures            // microseconds per transition, or seconds per million
@@ -109,13 +110,13 @@ func (r *report) machine(b *strings.Builder) {
 }
 
 func (r *report) table(b *strings.Builder) {
-	fmt.Fprintf(b, `| | connections/s | of untraced, %% | kernel, ns per transition | reader's CPU, s per million | peak memory, MB | first event, ms |
-|---|---:|---:|---:|---:|---:|---:|
-| untraced | %s | | | | | |
-| empty programs on the tracepoints that finwait uses | %s | %s | | | | |
+	fmt.Fprintf(b, `| | connections/s | of untraced, %% | of empty programs, %% | kernel, ns per transition | reader's CPU, s per million | peak memory, MB | first event, ms |
+|---|---:|---:|---:|---:|---:|---:|---:|
+| untraced | %s | | | | | | |
+| empty programs on the tracepoints that finwait uses | %s | %s | | | | | |
 `, r.untraced.show(0), r.empty.show(0), r.emptyShare.show(1))
 	for _, res := range r.results {
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", res.name(), res.rate.show(0), res.share.show(1),
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", res.name(), res.rate.show(0), res.share.show(1), res.left.show(1),
 			res.kernel.show(0), res.cpu.show(2), res.memory.show(0), res.first.show(0))
 	}
 	fmt.Fprint(b, "\n| all runs together | transitions made | delivered | lost | command |\n|---|---:|---:|---:|---|\n")
@@ -157,7 +158,8 @@ func (r *report) parts(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// targets compares the medians with the targets.
+// targets compares the medians with the budgets. The rates are compared with what empty
+// programs leave in the same round: nothing that finwait does can change that part.
 func (r *report) targets(b *strings.Builder) {
 	b.WriteString("| target | | measured | met |\n|---|---|---:|---|\n")
 	row := func(what string, res *result, got, want float64, unit string, atLeast bool) {
@@ -178,15 +180,15 @@ func (r *report) targets(b *strings.Builder) {
 		}
 		stat, object := strings.Contains(res.tool.name, "stat"), strings.Contains(res.tool.name, "JSON")
 		if stat {
-			row("`set_state`, net of the empty program", res, res.setState(), 250, "ns", false)
-			row("connections/s of untraced", res, res.share.median(), 98, "%", true)
+			row("`set_state`, net of the empty program", res, res.setState(), 200, "ns", false)
+			row("connections/s of what empty programs leave", res, res.left.median(), 92, "%", true)
 		} else {
-			row("`set_state`, net of the empty program", res, res.setState(), 400, "ns", false)
+			row("`set_state`, net of the empty program", res, res.setState(), 320, "ns", false)
 		}
 		row("other programs together, net", res, res.others(), 60, "ns", false)
 		if object {
-			row("connections/s of untraced", res, res.share.median(), 93, "%", true)
-			row("reader's CPU per transition", res, res.cpu.median(), 1, "µs", false)
+			row("connections/s of what empty programs leave", res, res.left.median(), 86, "%", true)
+			row("reader's CPU per transition", res, res.cpu.median(), 0.5, "µs", false)
 		}
 		row("lost", res, float64(res.lost), 0, "transitions", false)
 		row("first event", res, res.first.median(), 250, "ms", false)
