@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // The words of a request and a reply of testdata/harness.c, in the same order.
@@ -230,6 +231,8 @@ func (h *harness) run(set settings, ops []op) (*outcome, error) {
 			return nil, err
 		}
 	}
+	// If the two sides do not agree on the number of words, each waits for the other.
+	defer time.AfterFunc(time.Minute, func() { _ = h.cmd.Process.Kill() }).Stop()
 	sent := make(chan error, 1)
 	go func() {
 		_, err := h.in.Write(req.Bytes())
