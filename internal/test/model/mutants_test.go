@@ -10,7 +10,7 @@ import (
 
 // A mutant is a mistake in bpf/, made on purpose. The model must find each.
 var mutants = []struct{ name, file, old, new string }{
-	{"a start that was missed is kept", "socket.h", "		info->since_ns = 0;\n		info->precision = PRECISION_UNKNOWN;\n	} else", "	} else"},
+	{"a start that was missed is kept", "socket.h", "is of an earlier life */\n		info->since_ns = 0;\n		info->precision = PRECISION_UNKNOWN;", "is of an earlier life */"},
 	{"a record outlives its minisock", "minisock.h", "	if (flags & MINI_HANDED_OVER)\n		forget_mini(m, flags);", ""},
 	{"a record outlives its hand-over", "handover.h", "MINI_HANDED_OVER) & MINI_TOLD)", "MINI_HANDED_OVER) & 0)"},
 	{"what was put aside stays when its minisock ends", "minisock.h", "m->by_address || flags & MINI_ASIDE)", "m->by_address)"},
@@ -57,8 +57,9 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a timeout is always one of retransmissions", "reason.h", "	if (f->probes && !f->retransmits)", "	if (0)"},
 	{"TCP_USER_TIMEOUT is not looked at", "reason.h", "		return DETAIL_USER_TIMEOUT;", "		;"},
 	{"a minisock is found from FIN_WAIT_2 on only", "socket.h", "	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 ||", "	if (s->e.to == TCP_FIN_WAIT2 ||"},
-	{"a minisock's record outlives a socket that has none", "socket.h", "	if (is_a(s, NO_HAND_OVER))\n		hand_over_forget(info->cookie);", ""},
+	{"a minisock's record outlives a socket that has none", "socket.h", "	if (is_a(s, MAY_HAND_OVER | NO_HAND_OVER))\n		hand_over_forget(info->cookie);", ""},
 	{"a birth that was missed is not counted", "minisock.h", "		note_missed(info->netns_slot);\n		if (sock)\n			sock->state", "		if (sock)\n			sock->state"},
+	{"a hand-over that no hook has seen is a close", "socket.h", "	if (is_a(s, MAY_HAND_OVER) && surely_hands_over(&s->f)) {", "	if (0) {"},
 	{"details are not counted", "tally.h", "	if (e->detail)\n", "	if (0)\n"},
 }
 
