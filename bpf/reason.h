@@ -12,23 +12,25 @@
 
 /*
  * What is read of a socket when it closes, to decide why. These are the kernel's values
- * and no answers: the verifier explores both sides of every answer.
+ * and no answers: the verifier explores both sides of every answer. They are on the stack
+ * of set_state, which has little room: until 6.10 each frame below it takes 32 bytes at
+ * the least, of 512 in all.
  */
 struct facts {
-	__u64 flags;		/* sk_flags */
-	__u64 linger_time;	/* sk_lingertime, in jiffies */
-	__u64 socket;		/* 0: no process holds it. It is an orphan, or a child that waits to be accepted */
-	__u32 caller;		/* enum caller; CALLER_UNKNOWN also if the reason does not ask for it */
+	__u32 linger_time;	/* sk_lingertime, in jiffies */
+	__u32 socket;		/* upper half of sk_socket; 0: no process holds it. It is an orphan, or a child that waits to be accepted */
 	__u32 user_timeout;	/* TCP_USER_TIMEOUT in ms; 0: not set */
 	__u32 unacked;		/* bytes that the peer has not acknowledged, sent or not, the FIN included */
 	__u32 in_flight;	/* those of them that were sent */
 	__u32 unread;		/* bytes that came in order and have not been read, the peer's FIN included */
-	__s32 linger2;		/* TCP_LINGER2; below 0: no FIN_WAIT_2 is wanted */
-	__u32 task_flags;	/* of the current task */
 	__u16 err;		/* sk_err; 0 if it was left over from before */
-	__u16 soft_err;		/* an ICMP error that ended nothing */
 	__u16 port;		/* skc_num: set if the program chose it (SOCK_BINDPORT_LOCK) */
+	__u8 soft_err;		/* an ICMP error that ended nothing */
+	__u8 caller;		/* enum caller; CALLER_UNKNOWN also if the reason does not ask for it */
 	__u8 shutdown;
+	__u8 linger;		/* SO_LINGER is on */
+	__u8 lingerless;	/* TCP_LINGER2 is below 0: no FIN_WAIT_2 is wanted */
+	__u8 task_flags;	/* the lowest of the current task's */
 	__u8 retransmits;
 	__u8 probes;
 	__u8 repair;		/* TCP_REPAIR */
@@ -206,7 +208,7 @@ static __always_inline __u8 abort_detail(const struct event *e, const struct fac
 		return DETAIL_CHECKPOINT;
 	if (f->unread > fin)
 		return DETAIL_UNREAD_DATA;
-	if (f->flags >> SOCK_LINGER & 1 && !f->linger_time)
+	if (f->linger && !f->linger_time)
 		return DETAIL_LINGER_ZERO;
 	return DETAIL_NONE;
 }
@@ -216,7 +218,7 @@ static __always_inline struct why orphan_why(const struct event *e, const struct
 {
 	if (e->from == TCP_ESTABLISHED || e->from == TCP_CLOSE_WAIT || e->from == TCP_SYN_RECV)
 		return why(REASON_ABORTED, f->caller == CALLER_LISTEN_STOP ? DETAIL_LISTENER_CLOSED : DETAIL_NONE, 0);
-	if (e->from == TCP_FIN_WAIT2 && f->linger2 < 0)
+	if (e->from == TCP_FIN_WAIT2 && f->lingerless)
 		return why(REASON_ABORTED, DETAIL_LINGER2, 0);
 	/*
 	 * If a process had the orphan locked when its FIN was acknowledged, the orphan
@@ -261,7 +263,7 @@ static __always_inline struct why close_why(const struct event *e, const struct 
 	if (f->refused_minisock)
 		return why(REASON_TIME_WAIT_OVERFLOW, DETAIL_NONE, 0);
 	/* Without a stack, an overflow that is the first on this CPU would look like an abort. */
-	if ((e->from == TCP_FIN_WAIT2 || e->from == TCP_CLOSING) && f->caller == CALLER_UNKNOWN && f->linger2 >= 0)
+	if ((e->from == TCP_FIN_WAIT2 || e->from == TCP_CLOSING) && f->caller == CALLER_UNKNOWN && !f->lingerless)
 		return why(REASON_KILLED, DETAIL_NONE, 0);
 	if (f->socket)
 		return why(REASON_ABORTED, abort_detail(e, f), 0);

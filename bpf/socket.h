@@ -150,14 +150,14 @@ static __always_inline void read_facts(void *ctx, struct step *s)
 	f->sent_syn = s->sent_syn;
 	if (!tp)
 		return;
-	f->flags = sk->__sk_common.skc_flags;
+	f->linger = sk->__sk_common.skc_flags >> SOCK_LINGER & 1;
 	f->linger_time = sk->sk_lingertime;
-	f->socket = (__u64)BPF_CORE_READ(sk, sk_socket);
+	f->socket = (__u64)BPF_CORE_READ(sk, sk_socket) >> 32; /* of a kernel address it is never 0 */
 	f->user_timeout = icsk->icsk_user_timeout;
 	f->unacked = tp->write_seq - tp->snd_una;
 	f->in_flight = tp->snd_nxt - tp->snd_una;
 	f->unread = tp->rcv_nxt - tp->copied_seq;
-	f->linger2 = tp->linger2;
+	f->lingerless = (__u32)tp->linger2 >> 31;
 	f->task_flags = ((struct task_struct *)bpf_get_current_task_btf())->flags;
 	f->port = sk->__sk_common.skc_num;
 	f->retransmits = icsk->icsk_retransmits;
@@ -168,7 +168,7 @@ static __always_inline void read_facts(void *ctx, struct step *s)
 		return;
 	f->caller = find_caller(ctx).caller;
 	if (is_a(s, MAY_HAND_OVER) && timewait_full(sk->__sk_common.skc_net.net))
-		f->refused_minisock = overflow_moved(sk, f->linger2 >= 0 && (f->caller == CALLER_STATE_PROCESS || !f->socket));
+		f->refused_minisock = overflow_moved(sk, !f->lingerless && (f->caller == CALLER_STATE_PROCESS || !f->socket));
 	if (!f->socket && !f->err)
 		f->netns_gone = netns_gone(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
