@@ -195,7 +195,7 @@ static __always_inline void tally_live(struct sock_info *info, struct event *e, 
 		return;
 	if (split_by)
 		name_owner(e, info);
-	__tally_move(e, was, state);
+	tally_move(e, was, state);
 }
 
 static __always_inline void name_netns(struct step *s)

@@ -243,7 +243,7 @@ __verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to
 }
 
 /* Moves a socket between live counts. State 0: it is not counted. */
-static __always_inline int __tally_move(struct event *whose, __u32 from, __u32 to)
+__verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
 {
 	struct group_key key;
 	struct totals *tot;
@@ -262,11 +262,6 @@ static __always_inline int __tally_move(struct event *whose, __u32 from, __u32 t
 		tally_group_live(&key, from, to);
 	}
 	return 0;
-}
-
-__verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
-{
-	return __tally_move(whose, from, to);
 }
 
 static __always_inline void tally(const struct event *e)

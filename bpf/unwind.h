@@ -32,8 +32,8 @@ enum caller {
 };
 
 #define MAX_CALLERS	64
-/* All callers are among the first ten frames. More than 18 do not fit into 512 bytes of stack. */
-#define MAX_FRAMES	18
+/* All callers are among the first ten frames. More than 14 do not fit into 512 bytes of stack until 6.10. */
+#define MAX_FRAMES	14
 
 struct caller_range {
 	__u64 start;
