@@ -7,10 +7,12 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"finwait/internal/meter"
 	"finwait/internal/sink"
+	"finwait/internal/source"
 	"finwait/internal/test/saved"
 	"finwait/tracer"
 
@@ -68,6 +70,98 @@ func TestSavedSourceCount(t *testing.T) {
 	}
 	if n := strings.Count(b.String(), `"event":"transition"`); n != 3 {
 		t.Errorf("%d transitions, want 3:\n%s", n, &b)
+	}
+}
+
+// A standIn is a source whose accounts are as a test wants them.
+type standIn struct {
+	source.Source
+	stats tracer.Stats
+}
+
+func (s *standIn) Stats() (tracer.Stats, error) { return s.stats, nil }
+
+// What --count leaves in the ring buffer is not told as delivered.
+func TestCountIsWhatWasPrinted(t *testing.T) {
+	all, err := saved.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := &standIn{saved.NewSource(all[0]), tracer.Stats{Seen: 215, Filtered: 10, Delivered: 200, Lost: tracer.Lost{MapFull: 5}}}
+	var b, errs bytes.Buffer
+	out := bufio.NewWriter(&b)
+	o := traceOptions{count: 3}
+	if err := o.show(context.Background(), from, sink.New("json", out, false), out, logger(&errs)); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"seen":18,"filtered":10,"delivered":3,"lost":{"ring_full":0,"map_full":5,`; !strings.Contains(b.String(), want) {
+		t.Errorf("no %s in\n%s", want, &b)
+	}
+	if want := "seen=18"; !strings.Contains(errs.String(), want) {
+		t.Errorf("no %s in %s", want, &errs)
+	}
+}
+
+// An idle source has nothing to report until its context is done.
+type idle struct{ standIn }
+
+func (*idle) Run(ctx context.Context, _ func(*tracer.Transition) error) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Within two seconds it says that it waits, and for what: once that there is nothing,
+// and once that nothing matches.
+func TestHint(t *testing.T) {
+	const curl = "curl -s http://localhost"
+	for name, c := range map[string]struct {
+		filtered     bool
+		early, later tracer.Stats // until and after the third second
+		said         [2]string    // by the second second, and after that
+	}{
+		"quiet":                      {false, tracer.Stats{}, tracer.Stats{}, [2]string{"no transition yet; make some with: " + curl, ""}},
+		"quiet, filtered":            {true, tracer.Stats{}, tracer.Stats{}, [2]string{"waiting: no transition of this host yet\n", ""}},
+		"none matches":               {true, tracer.Stats{Seen: 4120, Filtered: 4120}, tracer.Stats{Seen: 9999, Filtered: 9999}, [2]string{"waiting: 4,120 seen, none matches\n", ""}},
+		"none matches, later":        {true, tracer.Stats{}, tracer.Stats{Seen: 7, Filtered: 7}, [2]string{"waiting: no transition of this host yet", "waiting: 7 seen, none matches\n"}},
+		"only losses":                {true, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, [2]string{}},
+		"a match is on its way":      {true, tracer.Stats{Seen: 2, Filtered: 1, Delivered: 1}, tracer.Stats{}, [2]string{}},
+		"other protocols, no filter": {false, tracer.Stats{Seen: 2, Filtered: 2}, tracer.Stats{Seen: 2, Filtered: 2}, [2]string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				all, err := saved.All()
+				if err != nil {
+					t.Fatal(err)
+				}
+				from := &idle{standIn{saved.NewSource(all[0]), c.early}}
+				ctx, cancel := context.WithCancel(t.Context())
+				var errs bytes.Buffer
+				ended := make(chan struct{})
+				o := traceOptions{filtered: c.filtered}
+				go func() {
+					_, _ = o.follow(ctx, from, nil, logger(&errs))
+					close(ended)
+				}()
+				said := func() string {
+					synctest.Wait()
+					_, said, _ := strings.Cut(errs.String(), "Ctrl-C ends it\n")
+					return said
+				}
+				time.Sleep(2 * time.Second)
+				first := said()
+				time.Sleep(time.Second)
+				from.stats = c.later
+				time.Sleep(time.Minute)
+				second := said()[len(first):]
+				cancel()
+				<-ended
+				for i, got := range []string{first, second} {
+					if (got == "") != (c.said[i] == "") || !strings.Contains(got, c.said[i]) || strings.Count(got, "\n") > 1 {
+						t.Errorf("said %q, want %q", got, c.said[i])
+					}
+				}
+			})
+		})
 	}
 }
 

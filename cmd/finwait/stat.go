@@ -32,6 +32,8 @@ type statOptions struct {
 	by       string
 	top      int
 	audit    bool
+
+	filtered bool // not every transition of the host is to be counted
 }
 
 func newStat(stderr io.Writer) *cobra.Command {
@@ -167,7 +169,8 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 	if err := cfg.Filter.Check(); err != nil {
 		return cfg, usage(err)
 	}
-	cfg.TotalsOnly, cfg.Audit = true, !cfg.Filter.Picks()
+	o.filtered = cfg.Filter.Picks()
+	cfg.TotalsOnly, cfg.Audit = true, !o.filtered
 	return cfg, nil
 }
 
@@ -256,7 +259,7 @@ func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, lo
 		return err
 	}
 	if r.Lost.Total() > 0 {
-		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg("transitions were lost: the totals are not all that happened")
+		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg(losses(r.Lost, r.Seen, o.filtered, "counted"))
 	}
 	if r.Totals.Ungrouped > 0 {
 		log.Warn().Uint64("ungrouped", r.Totals.Ungrouped).Msg("there was no room to tell all groups apart")

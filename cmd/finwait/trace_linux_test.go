@@ -139,7 +139,8 @@ func TestTraceCount(t *testing.T) {
 	}
 	sum := lines[7]
 	lost := sum["lost"].(map[string]any)
-	if sum["event"] != "summary" || sum["hooks"] != "tracepoint" ||
+	// Connections are made until finwait has ended, and what it did not print is not counted.
+	if sum["event"] != "summary" || sum["delivered"] != 7.0 || sum["hooks"] != "tracepoint" ||
 		sum["seen"] != sum["filtered"].(float64)+sum["delivered"].(float64)+lost["ring_full"].(float64)+lost["map_full"].(float64)+lost["recursion"].(float64)+lost["unwind"].(float64) {
 		t.Errorf("summary: %v", sum)
 	}
@@ -157,7 +158,7 @@ func TestBareCommandAndDuration(t *testing.T) {
 		t.Error("colours in a pipe")
 	}
 	// A loss may be of any connection of the host's.
-	if sum := p.said(); !strings.Contains(sum, "accounted for") && !strings.Contains(sum, "transitions were lost") {
+	if sum := p.said(); !strings.Contains(sum, "accounted for") && !strings.Contains(sum, "were lost") {
 		t.Errorf("no summary on stderr: %s", sum)
 	}
 }
@@ -172,7 +173,7 @@ func TestRawCount(t *testing.T) {
 	}
 }
 
-// On a quiet host it says that it waits and what to do; SIGINT ends it well.
+// While nothing is shown it says that it waits; SIGINT ends it well.
 func TestQuietHost(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
@@ -184,10 +185,9 @@ func TestQuietHost(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Errorf("SIGINT: %v", err)
 	}
-	for _, want := range []string{"curl", "delivered=0"} {
-		if !strings.Contains(p.said(), want) {
-			t.Errorf("stderr does not say %q: %s", want, p.said())
-		}
+	// A curl from here would not match.
+	if s := p.said(); !strings.Contains(s, "delivered=0") || strings.Contains(s, "curl") {
+		t.Errorf("stderr: %s", s)
 	}
 	if p.stdout.Len() > 0 {
 		t.Errorf("stdout: %s", &p.stdout)

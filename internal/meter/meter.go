@@ -109,7 +109,7 @@ func (m *Meter) between(before, now *moment) *Report {
 	totals.Sub(before.totals)
 	r := &Report{
 		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By,
-		Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
+		Seen: now.stats.Seen - min(before.stats.Seen, now.stats.Seen), Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
 	}
 	r.Split(before.groups, now.groups, m.options.Top)
 	return r
@@ -124,6 +124,7 @@ type Report struct {
 	Groups []*tracer.Group // the busiest first
 	Rest   *tracer.Group   // the sum of the others; nil: there are none
 	Others int             // how many they are
+	Seen   uint64          // transitions of the host; the filters let Totals have less
 	Lost   tracer.Lost
 	Hooks  tracer.HookSet
 	Audit  []audit.Row // nil: there is none

@@ -29,7 +29,7 @@ func sampleReport() *Report {
 	}
 	return &Report{
 		At: time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC), Span: time.Minute, Totals: &tot,
-		Lost: tracer.Lost{Recursion: 1}, Hooks: tracer.HooksTracepoint, Last: true,
+		Seen: 5000, Lost: tracer.Lost{Recursion: 1}, Hooks: tracer.HooksTracepoint, Last: true,
 		Audit: []audit.Row{
 			{NetNS: 4026531840, Counter: "TcpExtTW+TWKilled", Kernel: 3, Finwait: 3, Verdict: audit.Agrees},
 			{NetNS: 4026532000, Verdict: audit.Explained, Cause: "was removed"},
@@ -102,7 +102,7 @@ TIME_WAIT: BAND; started again 4 times
       1.9s to 2.0s               1  ########################################
      60.1s to 61.2s              1  ########################################
 
-1 transitions were lost: map_full 0, recursion 1, unwind 0
+1 transitions of the host were lost of 5000 seen: map_full 0, recursion 1, unwind 0
 
 audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ for a known reason, 0 disagree
        1 network namespaces could not be compared

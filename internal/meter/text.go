@@ -184,7 +184,7 @@ func (t *Text) timeWait(r *Report) {
 
 func (t *Text) lost(r *Report) {
 	if n := r.Lost.Total(); n > 0 {
-		t.printf("\n%d transitions were lost", n)
+		t.printf("\n%d transitions of the host were lost of %d seen", n, r.Seen)
 		separator := ": "
 		for cause, n := range r.Lost.All() {
 			if cause != tracer.LossRingFull { // stat has no stream
