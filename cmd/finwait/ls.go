@@ -45,7 +45,7 @@ no cgroup and no process. A filter on one of these leaves such sockets out.`,
 	o.filters.registerConnections(fs)
 	fs.Lookup("pid").Usage = "`pid` of the process that holds the socket"
 	fs.Lookup("comm").Usage = "`name` of the process that holds the socket"
-	fs.StringSliceVar(&o.filters.states, "state", nil, "`state` of the socket")
+	fs.Var(&o.filters.states, "state", "`state` of the socket")
 	complete(cmd, "state", tracer.States())
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	fs.StringVar(&o.sort, "sort", "", "sort the sockets by `field`, -field backwards: "+strings.Join(sockets.SortFields(), ", "))

@@ -60,7 +60,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(&stdoutWriter{stdout, ctx})
 	root.SetErr(stderr)
 
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var (
 		wrong usageError
 		exit  *exitError
@@ -74,7 +74,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return exit.code
 	case errors.As(err, &wrong):
-		logger(stderr).Error().Msg(err.Error() + "; see finwait --help")
+		logger(stderr).Error().Msg(err.Error() + "; see " + cmd.CommandPath() + " --help")
 		return exitUsage
 	default:
 		logger(stderr).Error().Msg(err.Error())
@@ -93,13 +93,14 @@ long each state lasted and why it ended, and follows what the kernel's
 tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
 
 Without a command it traces.`,
-		Args:          rejectArgs,
-		RunE:          trace.RunE,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:              rejectArgs,
+		PersistentPreRunE: rejectEmpty,
+		RunE:              trace.RunE,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
 	return root
 }

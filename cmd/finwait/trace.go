@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -78,6 +79,8 @@ func (o *traceOptions) check() error {
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
+	case o.ring&(o.ring-1) != 0 || o.ring%uint32(os.Getpagesize()) != 0:
+		return fmt.Errorf("ring buffer of %d bytes: it must be a power of two and a multiple of the page size, %d", o.ring, os.Getpagesize())
 	}
 	return nil
 }
