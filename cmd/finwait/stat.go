@@ -55,6 +55,9 @@ every network namespace that it can enter.`,
 					return err
 				}
 			}
+			if o.by == "" && cmd.Flags().Changed("top") {
+				return usage(errors.New("--top goes with --by: without groups there are none to show"))
+			}
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)
 		},
 	}

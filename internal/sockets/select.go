@@ -33,6 +33,10 @@ func Select(f tracer.Filter) (*Selection, error) {
 			return nil, &tracer.FilterError{Why: "the kernel lists no socket that is CLOSED"}
 		}
 	}
+	if s.states == 1<<tracer.Listen && (len(f.RemotePorts) > 0 || len(f.Ports) > 0 && len(f.LocalPorts) > 0 &&
+		!slices.ContainsFunc(f.Ports, func(p uint16) bool { return slices.Contains(f.LocalPorts, p) })) {
+		return nil, &tracer.FilterError{Why: "a listener has a local port only"}
+	}
 	const ownerless = 1<<tracer.TimeWait | 1<<tracer.NewSynRecv | 1<<tracer.Closed
 	if (s.byOwner() || len(f.Cgroups) > 0) && s.states&^ownerless == 0 {
 		return nil, &tracer.FilterError{Why: fmt.Sprintf("the kernel keeps no process and no cgroup of a socket in %v", f.States)}
