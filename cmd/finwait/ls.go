@@ -68,6 +68,9 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usage(err)
 	}
+	if err := checkProc(); err != nil {
+		return err
+	}
 	filter, err := o.filters.filter()
 	if err != nil {
 		return usage(err)

@@ -158,7 +158,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	return err
 }
 
-// config is what the flags ask for. Each error is the user's.
+// config is what the flags ask for. An error is the user's, or that there is no /proc.
 func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Config, error) {
 	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error { return o.check(command, f) })
 	if err != nil {

@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if errno := os.Getenv(asFiltered); errno != "" {
+		fmt.Fprintln(os.Stderr, filtered(errno))
+		os.Exit(1)
+	}
 	if os.Getenv(asHolder) != "" {
 		os.Exit(hold())
 	}
