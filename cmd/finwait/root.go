@@ -46,14 +46,19 @@ func usage(err error) error {
 // run is the whole program without the process around it, so that tests can call it.
 // Data goes to stdout, everything else to stderr.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endingSignals()...)
 	defer stop()
 	// The first signal ends the run in order. A second one ends the process at once,
-	// as the output may be blocked.
+	// as the output may be blocked. But a terminal that goes away can send SIGHUP twice:
+	// the kernel does, and the shell.
 	context.AfterFunc(ctx, stop)
 	// A write to a closed pipe gives EPIPE, which ends the run quietly. SIGPIPE is
 	// caught and not ignored, because a command would inherit that it is ignored.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	caught := []os.Signal{syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) {
+		caught = append(caught, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), caught...)
 
 	root := newRoot(stderr)
 	root.SetArgs(args)
@@ -80,6 +85,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 		logger(stderr).Error().Msg(err.Error())
 		return exitFailure
 	}
+}
+
+// endingSignals are those that end a run in order. Under nohup(1) SIGHUP is none.
+func endingSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // newRoot builds the command line. The bare command is trace.

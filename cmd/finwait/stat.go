@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -43,7 +44,8 @@ func newStat(stderr io.Writer) *cobra.Command {
 		Short: "Count transitions and measure states, exactly, in the kernel",
 		Long: `Count transitions and measure how long states last, in the kernel. The run ends
 after --duration, with Ctrl-C, or when the given command ends. Then stat prints a
-table. It exits with the command's exit code.
+table. It exits with the command's exit code. SIGTERM and SIGHUP are passed on to
+the command; a signal that comes before its start means that it is not started.
 
 LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
 TOTAL are about the sockets that left the state and whose start in it was seen.
@@ -117,6 +119,11 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		defer func() { err = errors.Join(err, f.Close()) }()
 		stdout = f
 	}
+	signals := make(chan os.Signal, 8)
+	if len(command) > 0 {
+		signal.Notify(signals, endingSignals()...)
+		defer signal.Stop(signals)
+	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
@@ -130,7 +137,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	ended, err := o.start(ctx, command, log)
+	ended, err := o.start(ctx, command, signals, log)
 	if err != nil {
 		return err
 	}
@@ -196,9 +203,9 @@ type ending struct {
 }
 
 // start starts the command, or the timer, that ends the measurement.
-func (o *statOptions) start(ctx context.Context, command []string, log *zerolog.Logger) (*ending, error) {
+func (o *statOptions) start(ctx context.Context, command []string, signals chan os.Signal, log *zerolog.Logger) (*ending, error) {
 	if len(command) > 0 {
-		return startCommand(command)
+		return startCommand(ctx, command, signals)
 	}
 	code := make(chan int, 1)
 	code <- exitOK

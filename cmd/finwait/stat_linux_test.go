@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -295,22 +297,53 @@ func TestStatExitCodes(t *testing.T) {
 	}
 }
 
-// A SIGTERM reaches the command; its end is the end.
-func TestStatPassesSIGTERMOn(t *testing.T) {
+// A SIGTERM and a SIGHUP reach the command; its end is the end.
+func TestStatPassesSignalsOn(t *testing.T) {
 	t.Parallel()
-	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' TERM; echo ready; while :; do sleep 0.1; done`)
+	for s, name := range map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP"} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); passesOn(t, s, name) })
+	}
+}
+
+func passesOn(t *testing.T, s syscall.Signal, name string) {
+	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' `+name+`; echo ready; while :; do sleep 0.1; done`)
 	for deadline := time.Now().Add(time.Minute); !hasChild(t, p.Process.Pid, "sh"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the command does not start: %s", p.said())
 		}
 	}
 	time.Sleep(200 * time.Millisecond) // for the trap to be set
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
 	_ = p.Wait()
-	if code := p.ProcessState.ExitCode(); code != 5 || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
+	if code := p.ProcessState.ExitCode(); code != 5 || !strings.Contains(p.stdout.String(), "STATE ") || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
 		t.Errorf("exit code %d, stdout %s, stderr %s", code, &p.stdout, p.said())
+	}
+}
+
+// A signal that comes while finwait attaches means that the command is not started.
+func TestSignalBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	made := filepath.Join(t.TempDir(), "made")
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	early := make(chan os.Signal, 1)
+	early <- syscall.SIGINT
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		signals chan os.Signal
+	}{"the run is over": {done, nil}, "it is not known yet": {t.Context(), early}} {
+		ended, err := startCommand(c.ctx, []string{"touch", made}, c.signals)
+		if !errors.Is(err, errNotStarted) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if ended != nil {
+			<-ended.code
+		}
+		if _, err := os.Stat(made); err == nil {
+			t.Errorf("%s: the command was started", name)
+		}
 	}
 }
 
@@ -419,19 +452,23 @@ func statIntervalsOnce(t *testing.T) string {
 	return ""
 }
 
-// A duration ends it; so does SIGINT, and the totals are shown all the same.
+// A duration ends it; so do signals, and the totals are shown all the same.
 func TestStatEnds(t *testing.T) {
 	t.Parallel()
 	p := startFinwait(t, "stat", "--duration", "300ms")
 	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
 		t.Errorf("%v: %s%s", err, &p.stdout, p.said())
 	}
-	p = startFinwait(t, "stat", "--duration", "1h")
-	p.awaitSaid(t, "Ctrl-C")
-	if err := p.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
-		t.Errorf("SIGINT: %v: %s", err, &p.stdout)
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		for _, args := range [][]string{{"--duration", "1h"}, {"--interval", "1h"}, nil} {
+			p := startFinwait(t, append([]string{"stat"}, args...)...)
+			p.awaitSaid(t, "Ctrl-C")
+			if err := p.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "hooks: ") {
+				t.Errorf("%v %q: %v: %s", s, args, err, &p.stdout)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -196,6 +197,39 @@ func TestQuietHost(t *testing.T) {
 	if p.stdout.Len() > 0 {
 		t.Errorf("stdout: %s", &p.stdout)
 	}
+}
+
+// A terminal that goes away can send more than one SIGHUP: it ends trace in order, with
+// the accounts. Under nohup(1) it does not end it.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	ns := sandbox.New(t)
+	p := startFinwait(t, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
+	p.awaitSaid(t, "Ctrl-C")
+	for range 20 {
+		if err := p.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), `"event":"summary"`) {
+		t.Errorf("%v: %s%s", err, &p.stdout, p.said())
+	}
+
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newFinwait(t, "-c", `trap "" HUP; exec "$0" "$@"`, self, "--netns", fmt.Sprint(ns.Inode))
+	p.Path = "/bin/sh"
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitSaid(t, "Ctrl-C")
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitSaid(t, "waiting") // it goes on
+	p.finish(t)
 }
 
 // A reader that goes away ends it quietly.
