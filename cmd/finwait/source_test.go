@@ -180,9 +180,12 @@ func TestMeterOfASavedSource(t *testing.T) {
 		if err := src.Run(context.Background(), func(*tracer.Transition) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		report, err := m.Finish(false)
+		rest, report, err := m.Finish()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !rest.At.Equal(report.At) || rest.Totals.Edges != report.Totals.Edges {
+			t.Errorf("%s: without an interval the rest is not the whole", r.Name)
 		}
 		// What the kernel counted of the run is what its transitions come to.
 		kernel := r.Totals.Tracer()

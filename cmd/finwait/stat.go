@@ -68,7 +68,7 @@ every network namespace that it can enter.`,
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
 	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
-	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length")
+	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
 	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits()))
 	complete(cmd, "by", tracer.Splits())
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
@@ -100,8 +100,7 @@ func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 type statSink interface {
 	// Interval is told of each interval.
 	Interval(*meter.Report) error
-	// Report is told of the whole run when it ends. If there are intervals, it is
-	// told of the last interval instead.
+	// Report is told of the whole run when it ends.
 	Report(*meter.Report) error
 }
 
@@ -250,14 +249,14 @@ func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufi
 	}
 }
 
-// conclude shows the whole run, or the last interval, and warns if something was not counted.
+// conclude shows the last interval and the whole run, and warns if something was not counted.
 func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
-	r, err := m.Finish(o.interval > 0)
+	rest, r, err := m.Finish()
 	if err != nil {
 		return err
 	}
 	if o.interval > 0 {
-		err = s.Interval(r)
+		err = s.Interval(rest)
 	}
 	if err == nil {
 		err = s.Report(r)

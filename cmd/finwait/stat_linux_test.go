@@ -399,7 +399,7 @@ func hasChild(t *testing.T, pid int, comm string) bool {
 	return false
 }
 
-// The intervals make up the whole; a group has its name.
+// The intervals make up the whole, which comes last; a group has its name.
 func TestStatIntervals(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, statIntervalsOnce)
@@ -426,7 +426,13 @@ func statIntervalsOnce(t *testing.T) string {
 		why   string
 	)
 	names := make(map[string]bool)
-	for _, o := range all {
+	whole := all[len(all)-1]
+	if whole.Event != "stat_total" {
+		t.Errorf("the last object is %q", whole.Event)
+	}
+	var span int64
+	for _, o := range all[:len(all)-1] {
+		span += o.SpanNS
 		waits += o.entered("TIME_WAIT")
 		why = cmp.Or(why, o.missed())
 		for _, g := range o.Groups {
@@ -441,12 +447,13 @@ func statIntervalsOnce(t *testing.T) string {
 	if why != "" {
 		return why
 	}
-	if waits != many || len(names) != 1 {
-		t.Errorf("%d TIME_WAITs by %v in all intervals, want %d by one", waits, names, many)
+	if waits != many || whole.entered("TIME_WAIT") != many || len(names) != 1 || span != whole.SpanNS {
+		t.Errorf("%d TIME_WAITs by %v in all intervals, %d ns long, want %d by one in %d ns", waits, names, span, many, whole.SpanNS)
 	}
-	// As text, one line each.
+	// As text, one line each, and then the table.
 	stdout, stderr, code = finwaitIn(t, ns, "stat", "--interval", "100ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sleep", "0.5")
-	if lines := strings.Count(stdout, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(stdout, "TIME ") {
+	intervals, table, _ := strings.Cut(stdout, "\n\n")
+	if lines := strings.Count(intervals, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(intervals, "TIME ") || !strings.Contains(table, "STATE ") {
 		t.Errorf("exit code %d, %d lines: %s%s", code, lines, stdout, stderr)
 	}
 	return ""

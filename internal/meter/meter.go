@@ -80,28 +80,22 @@ func (m *Meter) Interval() (*Report, error) {
 	return r, nil
 }
 
-// Finish reports what happened since Start, or, if sinceLast, since the last
-// report. The audit is always of the whole.
-func (m *Meter) Finish(sinceLast bool) (*Report, error) {
+// Finish reports what happened since the last report, and what happened since Start,
+// both until one moment. The whole has the audit.
+func (m *Meter) Finish() (rest, whole *Report, err error) {
 	now, err := m.now()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var rows []audit.Row
+	rest, whole = m.between(m.last, now), m.between(m.first, now)
 	if m.options.Audit != nil {
 		snapshot, err := m.options.Audit()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		rows = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
+		whole.Audit = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
 	}
-	since := m.first
-	if sinceLast {
-		since = m.last
-	}
-	r := m.between(since, now)
-	r.Audit, r.Last = rows, true
-	return r, nil
+	return rest, whole, nil
 }
 
 func (m *Meter) between(before, now *moment) *Report {
@@ -128,7 +122,6 @@ type Report struct {
 	Lost   tracer.Lost
 	Hooks  tracer.HookSet
 	Audit  []audit.Row // nil: there is none
-	Last   bool        // no report follows
 }
 
 // LifeOrder is the order in which a connection passes through the states.
@@ -174,6 +167,27 @@ func (r *Report) Ends() (all []Ending) {
 		}
 	}
 	return all
+}
+
+// Failures are the reasons for which connects failed, the most frequent first.
+func (r *Report) Failures() (all []Ending) {
+	for _, e := range r.Ends() {
+		if e.State == tracer.SynSent {
+			all = append(all, e)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Ending) int { return cmp.Compare(b.Count, a.Count) })
+	return all
+}
+
+// Resets is how many connections the peer reset.
+func (r *Report) Resets() (n uint64) {
+	for _, e := range r.Ends() {
+		if e.State != tracer.SynSent && e.Reason == tracer.ReasonReset {
+			n += e.Count
+		}
+	}
+	return n
 }
 
 // Disagreements is how many counters differ from the kernel's for no known reason.
