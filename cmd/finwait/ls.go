@@ -35,7 +35,8 @@ at least so long, because a segment that arrives starts the 60 s again. An orpha
 in FIN_WAIT_2 has a timer. A socket in FIN_WAIT_2 that a process holds has none:
 it stays until the peer closes, or the process does. For a socket in TIME_WAIT,
 an orphan in FIN_WAIT_2 and a handshake (NEW_SYN_RECV) the kernel keeps no user,
-no cgroup and no process. A filter on one of these leaves such sockets out.`,
+no cgroup and no process. A filter on one of these does not list such sockets. It
+counts them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
