@@ -53,6 +53,8 @@ func TestUsageErrors(t *testing.T) {
 		"namespace went away": {[]string{"--netns", "no-such-namespace"}, "not there"},
 		"stat argument":       {[]string{"stat", "now"}, `"now"`},
 		"stat before --":      {[]string{"stat", "now", "--", "true"}, `"now"`},
+		"no command":          {[]string{"stat", "--"}, "no command after --"},
+		"empty command":       {[]string{"stat", "--", "", "x"}, "no command after --"},
 		"stat output":         {[]string{"stat", "--output", "xml"}, `"xml"`},
 		"stat split":          {[]string{"stat", "--by", "host"}, `"host"`},
 		"stat top":            {[]string{"stat", "--by", "port", "--top", "0"}, "--top 0"},

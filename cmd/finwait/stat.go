@@ -15,6 +15,7 @@ import (
 	"finwait/internal/confine"
 	"finwait/internal/meter"
 	"finwait/internal/privilege"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -56,6 +57,9 @@ every network namespace that it can enter.`,
 				if err := rejectArgs(cmd, args); err != nil {
 					return err
 				}
+			}
+			if cmd.ArgsLenAtDash() == 0 && (len(args) == 0 || args[0] == "") {
+				return usage(errors.New("there is no command after --"))
 			}
 			if o.by == "" && cmd.Flags().Changed("top") {
 				return usage(errors.New("--top goes with --by: without groups there are none to show"))
@@ -269,6 +273,9 @@ func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, lo
 	}
 	if r.Lost.Total() > 0 {
 		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg(losses(r.Lost, r.Seen, o.filtered, "counted"))
+	}
+	if o.filtered && r.Seen > r.Lost.Total() && len(r.Edges()) == 0 {
+		log.Info().Msgf("%s seen, none matches", text.Count(r.Seen-r.Lost.Total()))
 	}
 	if r.Totals.Ungrouped > 0 {
 		log.Warn().Uint64("ungrouped", r.Totals.Ungrouped).Msg("there was no room to tell all groups apart")

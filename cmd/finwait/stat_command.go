@@ -35,7 +35,7 @@ func startCommand(ctx context.Context, command []string, signals chan os.Signal)
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			code = exitNotFound
 		}
-		return nil, &exitError{code, fmt.Errorf("cannot run the command: %w", err)}
+		return nil, &exitError{code, fmt.Errorf("cannot run %q: %w", command[0], plain(err))}
 	}
 	// What came meanwhile, even a SIGINT, may have been too early to reach the command.
 	for len(signals) > 0 {
@@ -60,6 +60,23 @@ func startCommand(ctx context.Context, command []string, signals chan os.Signal)
 		}
 	}()
 	return &ending{done: done, code: code}, nil
+}
+
+// plain is the error without the words of package os/exec.
+func plain(err error) error {
+	var (
+		lookup *exec.Error
+		start  *fs.PathError
+	)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("it is not in PATH")
+	case errors.As(err, &lookup):
+		return lookup.Err
+	case errors.As(err, &start):
+		return start.Err
+	}
+	return err
 }
 
 func exitCodeOf(err error) int {

@@ -283,16 +283,30 @@ func TestStatExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		command []string
 		code    int
+		say     string
 	}{
-		{[]string{"true"}, 0},
-		{[]string{"sh", "-c", "exit 3"}, 3},
-		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + int(syscall.SIGKILL)},
-		{[]string{"/no/such/command"}, 127},
-		{[]string{"no-such-command"}, 127},
-		{[]string{notExecutable}, 126},
+		{[]string{"true"}, 0, ""},
+		{[]string{"sh", "-c", "exit 3"}, 3, ""},
+		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + int(syscall.SIGKILL), ""},
+		{[]string{"/no/such/command"}, 127, `cannot run "/no/such/command": no such file or directory`},
+		{[]string{"no-such-command"}, 127, `cannot run "no-such-command": it is not in PATH`},
+		{[]string{notExecutable}, 126, ": permission denied"},
 	} {
-		if _, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--"}, c.command...)...); code != c.code {
-			t.Errorf("%q: exit code %d, want %d; stderr %s", c.command, code, c.code, stderr)
+		_, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--"}, c.command...)...)
+		if code != c.code || !strings.Contains(stderr, c.say) || strings.Contains(stderr, "exec") {
+			t.Errorf("%q: exit code %d, want %d; stderr %s, want %q", c.command, code, c.code, stderr, c.say)
+		}
+	}
+}
+
+// Who has counted nothing hears why.
+func TestStatNoneMatches(t *testing.T) {
+	t.Parallel()
+	ns := sandbox.New(t)
+	for filter, none := range map[string]bool{"--local-port=1": true, "-4": false} {
+		_, stderr, code := finwaitIn(t, ns, append([]string{"stat", filter, "--"}, clientsCommand(t, 3)...)...)
+		if code != 0 || strings.Contains(stderr, " seen, none matches") != none {
+			t.Errorf("%s: exit code %d, stderr %s", filter, code, stderr)
 		}
 	}
 }
