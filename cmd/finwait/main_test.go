@@ -21,6 +21,7 @@ func TestUsageErrors(t *testing.T) {
 		say  string
 	}{
 		"unknown command":     {[]string{"frobnicate"}, "frobnicate"},
+		"unknown topic":       {[]string{"help", "states-of-mind"}, `"states-of-mind"`},
 		"unknown flag":        {[]string{"trace", "--frobnicate"}, "--frobnicate"},
 		"stray argument":      {[]string{"trace", "now"}, `"now"`},
 		"output":              {[]string{"--output", "xml"}, `"xml"`},
@@ -78,7 +79,7 @@ func TestUsageErrors(t *testing.T) {
 				t.Errorf("stderr does not say %q in one line: %q", c.say, &stderr)
 			}
 			page := "; see finwait --help\n"
-			if word := c.args[0]; word == "trace" || word == "stat" || word == "ls" {
+			if word := c.args[0]; word == "trace" || word == "stat" || word == "ls" || word == "help" {
 				page = "; see finwait " + word + " --help\n"
 			}
 			if !strings.HasSuffix(stderr.String(), page) {
@@ -144,7 +145,9 @@ func TestVersionHelpAndCompletion(t *testing.T) {
 	for args, want := range map[string]string{
 		"version":         "finwait ",
 		"--help":          "finwait watches every TCP state transition",
+		"help":            "finwait watches every TCP state transition",
 		"help trace":      "--min-duration",
+		"help demo load":  "--closer",
 		"completion bash": "__start_finwait",
 	} {
 		var stdout, stderr bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"finwait/internal/text"
@@ -116,6 +117,15 @@ Without a command it traces.`,
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = func(_ *cobra.Command, args []string) error {
+			if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+				return usage(fmt.Errorf("no command and no topic is called %q", strings.Join(args, " ")))
+			}
+			return nil
+		}
+	}
 	return root
 }
 
