@@ -55,7 +55,7 @@ type PermissionError struct {
 
 func (e *PermissionError) Error() string {
 	if len(e.Missing) == 0 {
-		return fmt.Sprintf("the kernel does not permit it although CAP_BPF and CAP_PERFMON are there; a security module such as SELinux can forbid bpf(2): %v", e.Err)
+		return fmt.Sprintf("the kernel does not permit it although CAP_BPF and CAP_PERFMON are there; a security module such as SELinux, or a seccomp filter, can forbid bpf(2): %v", e.Err)
 	}
 	if os.Geteuid() == 0 {
 		return fmt.Sprintf("not permitted without %s, which this root has not got: give them to the container or the unit", strings.Join(e.Missing, " and "))

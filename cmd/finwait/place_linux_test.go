@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,19 +17,25 @@ import (
 )
 
 // asFiltered makes this binary put itself under a seccomp filter that answers bpf(2)
-// with this errno, and then become what its arguments say.
+// with an errno, of commands up to a number, and then become what its arguments say.
 const asFiltered = "FINWAIT_TEST_SECCOMP"
 
-func filtered(errno string) error {
-	var n uint32
-	if _, err := fmt.Sscan(errno, &n); err != nil {
+func seccomp(errno unix.Errno, commands uint32) string {
+	return fmt.Sprintf("%s=%d %d", asFiltered, errno, commands)
+}
+
+func filtered(by string) error {
+	var errno, commands uint32
+	if _, err := fmt.Sscan(by, &errno, &commands); err != nil {
 		return err
 	}
-	load := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS} // the number of the call: seccomp_data.nr
+	const nr, arg0 = 0, 16 // in struct seccomp_data; of the argument its lower half, little-endian
 	program := []unix.SockFilter{
-		load,
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_BPF, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | n},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: nr},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_BPF, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: arg0},
+		{Code: unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K, K: commands, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | errno},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
 	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
@@ -62,6 +69,7 @@ func TestPlaces(t *testing.T) {
 	without := func(dir string) []string {
 		return []string{"unshare", "--mount", "sh", "-c", `mount -t tmpfs none "$0" && exec "$@"`, dir}
 	}
+	const all = 1<<32 - 1
 	for name, c := range map[string]struct {
 		in   []string // the command that finwait is run by
 		env  string
@@ -78,9 +86,11 @@ func TestPlaces(t *testing.T) {
 		"no /sys":                   {without("/sys"), "", "trace", tracer.ErrNoSys},
 		"no BTF":                    {without("/sys/kernel/btf"), "", "trace", tracer.ErrNoBTF},
 		"a user namespace":          {[]string{"unshare", "--user", "--map-root-user"}, "", "trace", tracer.ErrUserNamespace},
-		"seccomp, EPERM":            {nil, fmt.Sprintf("%s=%d", asFiltered, unix.EPERM), "trace", tracer.ErrSeccomp},
-		"seccomp, ENOSYS":           {nil, fmt.Sprintf("%s=%d", asFiltered, unix.ENOSYS), "stat", tracer.ErrSeccomp},
-		"seccomp and no privileges": {[]string{"setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"}, fmt.Sprintf("%s=%d", asFiltered, unix.EPERM), "trace", &tracer.PermissionError{Missing: []string{"CAP_BPF"}}},
+		"seccomp, EPERM":            {nil, seccomp(unix.EPERM, all), "trace", tracer.ErrSeccomp},
+		"seccomp, ENOSYS":           {nil, seccomp(unix.ENOSYS, all), "stat", tracer.ErrSeccomp},
+		"seccomp and no privileges": {[]string{"setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"}, seccomp(unix.EPERM, all), "trace", &tracer.PermissionError{Missing: []string{"CAP_BPF"}}},
+		// The check itself passes, and the memlock limit cannot be raised.
+		"no maps": {[]string{"setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"}, seccomp(unix.EPERM, unix.BPF_MAP_CREATE), "trace --hooks tracepoint", &tracer.PermissionError{Err: errors.New("")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append(append(append([]string{}, c.in...), self), strings.Fields(c.args)...)

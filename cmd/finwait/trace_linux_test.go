@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,8 +22,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if errno := os.Getenv(asFiltered); errno != "" {
-		fmt.Fprintln(os.Stderr, filtered(errno))
+	if by := os.Getenv(asFiltered); by != "" {
+		fmt.Fprintln(os.Stderr, filtered(by))
 		os.Exit(1)
 	}
 	if os.Getenv(asHolder) != "" {
@@ -206,12 +205,22 @@ func TestHangUp(t *testing.T) {
 	ns := sandbox.New(t)
 	p := startFinwait(t, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
 	p.awaitSaid(t, "Ctrl-C")
-	for range 20 {
-		if err := p.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Fatal(err)
+	ended, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.Tick(time.Millisecond); ; <-tick {
+			select {
+			case <-ended:
+				return
+			default:
+				_ = p.Process.Signal(syscall.SIGHUP) // it may have ended
+			}
 		}
-	}
-	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), `"event":"summary"`) {
+	}()
+	err := p.Wait()
+	close(ended)
+	<-stopped
+	if err != nil || !strings.Contains(p.stdout.String(), `"event":"summary"`) {
 		t.Errorf("%v: %s%s", err, &p.stdout, p.said())
 	}
 
