@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -102,30 +103,57 @@ func TestCountIsWhatWasPrinted(t *testing.T) {
 	}
 }
 
-// An idle source has nothing to report until its context is done.
-type idle struct{ standIn }
+// An idle source has nothing to report until its context is done. Its accounts change
+// after three seconds.
+type idle struct {
+	source.Source
+	began        time.Time
+	early, later tracer.Stats
+}
 
 func (*idle) Run(ctx context.Context, _ func(*tracer.Transition) error) error {
 	<-ctx.Done()
 	return nil
 }
 
+func (s *idle) Stats() (tracer.Stats, error) {
+	if time.Since(s.began) < 3*time.Second {
+		return s.early, nil
+	}
+	return s.later, nil
+}
+
+// A stamped writer says when each line was written.
+type stamped struct {
+	bytes.Buffer
+	began time.Time
+}
+
+func (w *stamped) Write(p []byte) (int, error) {
+	fmt.Fprintf(&w.Buffer, "%v %s", time.Since(w.began), p)
+	return len(p), nil
+}
+
 // Within two seconds it says that it waits, and for what: once that there is nothing,
 // and once that nothing matches.
 func TestHint(t *testing.T) {
-	const curl = "curl -s http://localhost"
+	const (
+		quiet = "1.5s INF waiting: no transition yet; make some with: curl -s http://localhost\n"
+		none  = "1.5s INF waiting: no transition of this host yet\n"
+	)
 	for name, c := range map[string]struct {
 		filtered     bool
-		early, later tracer.Stats // until and after the third second
-		said         [2]string    // by the second second, and after that
+		early, later tracer.Stats
+		said         string
 	}{
-		"quiet":                      {false, tracer.Stats{}, tracer.Stats{}, [2]string{"no transition yet; make some with: " + curl, ""}},
-		"quiet, filtered":            {true, tracer.Stats{}, tracer.Stats{}, [2]string{"waiting: no transition of this host yet\n", ""}},
-		"none matches":               {true, tracer.Stats{Seen: 4120, Filtered: 4120}, tracer.Stats{Seen: 9999, Filtered: 9999}, [2]string{"waiting: 4,120 seen, none matches\n", ""}},
-		"none matches, later":        {true, tracer.Stats{}, tracer.Stats{Seen: 7, Filtered: 7}, [2]string{"waiting: no transition of this host yet", "waiting: 7 seen, none matches\n"}},
-		"only losses":                {true, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, [2]string{}},
-		"a match is on its way":      {true, tracer.Stats{Seen: 2, Filtered: 1, Delivered: 1}, tracer.Stats{}, [2]string{}},
-		"other protocols, no filter": {false, tracer.Stats{Seen: 2, Filtered: 2}, tracer.Stats{Seen: 2, Filtered: 2}, [2]string{}},
+		"quiet":               {false, tracer.Stats{}, tracer.Stats{}, quiet},
+		"quiet, filtered":     {true, tracer.Stats{}, tracer.Stats{}, none},
+		"none matches":        {true, tracer.Stats{Seen: 4120, Filtered: 4120}, tracer.Stats{Seen: 9999, Filtered: 9999}, "1.5s INF waiting: 4,120 seen, none matches\n"},
+		"none matches, later": {true, tracer.Stats{}, tracer.Stats{Seen: 7, Filtered: 7}, none + "3.5s INF waiting: 7 seen, none matches\n"},
+		// What is lost may match, what is delivered does, and of no filter there is nothing to say.
+		"only losses":     {true, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, tracer.Stats{Seen: 2, Lost: tracer.Lost{MapFull: 2}}, ""},
+		"on its way":      {true, tracer.Stats{Seen: 2, Filtered: 1, Delivered: 1}, tracer.Stats{}, ""},
+		"other protocols": {false, tracer.Stats{Seen: 2, Filtered: 2}, tracer.Stats{Seen: 2, Filtered: 2}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -133,32 +161,16 @@ func TestHint(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				from := &idle{standIn{saved.NewSource(all[0]), c.early}}
-				ctx, cancel := context.WithCancel(t.Context())
-				var errs bytes.Buffer
-				ended := make(chan struct{})
+				errs := &stamped{began: time.Now()}
+				from := &idle{saved.NewSource(all[0]), time.Now(), c.early, c.later}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
 				o := traceOptions{filtered: c.filtered}
-				go func() {
-					_, _ = o.follow(ctx, from, nil, logger(&errs))
-					close(ended)
-				}()
-				said := func() string {
-					synctest.Wait()
-					_, said, _ := strings.Cut(errs.String(), "Ctrl-C ends it\n")
-					return said
+				if _, err := o.follow(ctx, from, nil, logger(errs)); err != nil {
+					t.Fatal(err)
 				}
-				time.Sleep(2 * time.Second)
-				first := said()
-				time.Sleep(time.Second)
-				from.stats = c.later
-				time.Sleep(time.Minute)
-				second := said()[len(first):]
-				cancel()
-				<-ended
-				for i, got := range []string{first, second} {
-					if (got == "") != (c.said[i] == "") || !strings.Contains(got, c.said[i]) || strings.Count(got, "\n") > 1 {
-						t.Errorf("said %q, want %q", got, c.said[i])
-					}
+				if want := "0s INF tracing TCP transitions; Ctrl-C ends it\n" + c.said; errs.String() != want {
+					t.Errorf("said %q, want %q", errs.String(), want)
 				}
 			})
 		})
