@@ -110,6 +110,9 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err == nil {
 		err = finish()
 	}
+	if n := sel.Unknown(); err == nil && o.sockets && n > 0 {
+		log.Info().Msgf("not listed: %s sockets whose owner is not known, and that match all else", text.Count(n))
+	}
 	if flushed := out.Flush(); flushed != nil { // the first error of writing
 		return flushed
 	}

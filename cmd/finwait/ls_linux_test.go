@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -347,5 +348,25 @@ func TestLsInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	if err := o.run(ctx, &out, io.Discard); !errors.Is(err, errInterrupted) || out.Len() > 0 {
 		t.Errorf("got %v and %q; counts of a part are not to be shown", err, out.String())
+	}
+}
+
+// Who lists what a process holds hears how many sockets might be its own.
+func TestLsSaysWhatItCannotTell(t *testing.T) {
+	n := sandbox.New(t)
+	made := testnet.Fill(t, n, testnet.Loopback()[0])
+	waits := made[uint8(tracer.TimeWait)]
+	for args, want := range map[string]string{
+		"--pid 1 --state TIME_WAIT,LISTEN":             fmt.Sprintf("not listed: %d sockets whose owner is not known", waits),
+		"--pid 1 --state LISTEN":                       "",
+		"--state TIME_WAIT":                            "",
+		"--pid 1 --state TIME_WAIT,LISTEN --port 1":    "",
+		"--comm no-such --state TIME_WAIT,ESTABLISHED": "whose owner is not known",
+	} {
+		var out, errs bytes.Buffer
+		code := run(append([]string{"ls", "--sockets", "--netns", n.Path()}, strings.Fields(args)...), &out, &errs)
+		if code != exitOK || (want == "") != (errs.Len() == 0) || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: exit code %d, said %q, want %q", args, code, &errs, want)
+		}
 	}
 }

@@ -54,6 +54,14 @@ func (s *Selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
 // asksForOwner says whether a filter is on what not every socket has.
 func (s *Selection) asksForOwner() bool { return s.byOwner() || len(s.Cgroups) > 0 }
 
+// Unknown is how many sockets were read that match but for the owner, who is not known.
+func (s *Selection) Unknown() (n uint64) {
+	for _, of := range s.unknown {
+		n += of
+	}
+	return n
+}
+
 // below makes the selection match the cgroups asked for and those below them.
 // tree has the path of each cgroup by its number.
 func (s *Selection) below(tree map[uint64]string) {
