@@ -50,7 +50,7 @@ var (
 // A PermissionError says which capabilities are missing.
 type PermissionError struct {
 	Missing []string // such as CAP_BPF
-	Err     error    // what the kernel said; may be nil
+	Err     error    // what the kernel said, or what else is in the way; may be nil
 }
 
 func (e *PermissionError) Error() string {
@@ -60,7 +60,11 @@ func (e *PermissionError) Error() string {
 	if os.Geteuid() == 0 {
 		return fmt.Sprintf("not permitted without %s, which this root has not got: give them to the container or the unit", strings.Join(e.Missing, " and "))
 	}
-	return fmt.Sprintf("not permitted without %s: run as root, or %s on the binary", strings.Join(e.Missing, " and "), privilege.Setcap(false))
+	out := fmt.Sprintf("not permitted without %s: run as root, or %s on the binary", strings.Join(e.Missing, " and "), privilege.Setcap(false))
+	if e.Err != nil {
+		out += "; " + e.Err.Error()
+	}
+	return out
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }

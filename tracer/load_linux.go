@@ -145,7 +145,7 @@ func prepare() error {
 		return err
 	}
 	if missing := privilege.Missing(); len(missing) > 0 {
-		return &PermissionError{Missing: missing}
+		return &PermissionError{Missing: missing, Err: noNewPrivs()}
 	}
 	if err := mayUseBPF(); err != nil {
 		return err

@@ -54,9 +54,20 @@ func mayUseBPF() error {
 const initialUserNamespace = "user:[4026531837]"
 
 // underSeccomp reports whether a filter judges the system calls of the process (seccomp(2)).
-func underSeccomp() bool {
+func underSeccomp() bool { return statusHas("Seccomp:\t2") }
+
+// noNewPrivs is why the capabilities of finwait's file were not given to the process, if so.
+func noNewPrivs() error {
+	if statusHas("NoNewPrivs:\t1") {
+		return errors.New("no_new_privs is set (allowPrivilegeEscalation: false), under which capabilities of the file do not count")
+	}
+	return nil
+}
+
+// statusHas looks for a line in what the kernel says of the process (proc_pid_status(5)).
+func statusHas(line string) bool {
 	status, err := os.ReadFile("/proc/self/status")
-	return err == nil && strings.Contains(string(status), "\nSeccomp:\t2\n")
+	return err == nil && strings.Contains(string(status), "\n"+line+"\n")
 }
 
 // countsMemlock reports whether the kernel counts BPF maps against RLIMIT_MEMLOCK. Since

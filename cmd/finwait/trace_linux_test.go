@@ -296,7 +296,24 @@ func TestNotPermitted(t *testing.T) {
 	if err := p.Wait(); p.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("exit: %v, want code %d", err, exitFailure)
 	}
-	if s := p.said(); !strings.Contains(s, "CAP_BPF") || !strings.Contains(s, "setcap") || strings.Count(s, "\n") != 1 {
+	if s := p.said(); !strings.Contains(s, "CAP_BPF") || !strings.HasSuffix(s, "setcap cap_bpf,cap_perfmon,cap_syslog=ep on the binary\n") || strings.Count(s, "\n") != 1 {
 		t.Errorf("stderr: %q", s)
+	}
+
+	// Where setcap would not help, that is said.
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newFinwait(t, "--no-new-privs", "/proc/self/fd/3")
+	p.Path, p.SysProcAttr, p.ExtraFiles = path, nobody(), []*os.File{self}
+	_ = p.Run()
+	if s := p.said(); p.ProcessState.ExitCode() != exitFailure || !strings.Contains(s, "no_new_privs is set") || strings.Count(s, "\n") != 1 {
+		t.Errorf("exit code %d, stderr: %q", p.ProcessState.ExitCode(), s)
 	}
 }
