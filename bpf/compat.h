@@ -80,26 +80,41 @@ struct inet_timewait_death_row___5_15 {
 /*
  * inet_twsk_alloc() fails if the namespace holds tcp_max_tw_buckets minisocks. Can
  * that have happened a moment ago? A few minisocks may have ended since, so an
- * eighth of the limit is allowed for.
+ * eighth of the limit is allowed for. net: of a socket whose type the verifier knows.
  */
 static __always_inline bool timewait_full(struct net *net)
 {
 	struct inet_timewait_death_row *row = &net->ipv4.tcp_death_row;
-	int alive = 0, max = 0;
+	int alive = 0, max;
 
 	/* 6.0 had a pointer here, for one release: say no there. */
 	if (bpf_core_field_size(net->ipv4.tcp_death_row) <= sizeof(void *))
 		return false;
 
-	if (bpf_core_field_exists(row->tw_refcount)) {
-		bpf_core_read(&alive, sizeof(alive), &row->tw_refcount.refs.counter);
-		alive--;
-	} else {
-		bpf_core_read(&alive, sizeof(alive),
-			      &((struct inet_timewait_death_row___5_15 *)row)->tw_count.counter);
-	}
-	bpf_core_read(&max, sizeof(max), &row->sysctl_max_tw_buckets);
+	if (bpf_core_field_exists(row->tw_refcount))
+		alive = row->tw_refcount.refs.counter - 1;
+	else
+		alive = ((struct inet_timewait_death_row___5_15 *)row)->tw_count.counter;
+	max = row->sysctl_max_tw_buckets;
 	return alive + (max >> 3) + 1 >= max;
+}
+
+/* The count of references became __ns_ref in 6.18 ("ns: rename to __ns_ref"). */
+struct ns_common___6_18 {
+	refcount_t __ns_ref;
+} __core;
+
+/* Has the last reference to the namespace gone? Then its sockets send nothing any more (check_net()). */
+static __always_inline bool netns_gone(struct net *net)
+{
+	struct ns_common *ns = &net->ns;
+	int refs = 1;
+
+	if (bpf_core_field_exists(((struct ns_common___6_18 *)ns)->__ns_ref))
+		bpf_core_read(&refs, sizeof(refs), &((struct ns_common___6_18 *)ns)->__ns_ref.refs.counter);
+	else if (bpf_core_field_exists(ns->count))
+		bpf_core_read(&refs, sizeof(refs), &ns->count.refs.counter);
+	return !refs;
 }
 
 #endif

@@ -25,6 +25,7 @@ enum hook {
 	HOOK_TWSK_ALLOC,
 	HOOK_TWSK_SCHEDULE,
 	HOOK_TWSK_KILL,
+	HOOK_SEND_RESET,
 	HOOK_COUNT,
 };
 
@@ -54,11 +55,11 @@ enum reason {
 	REASON_REUSED,		/* connect() took the port pair over */
 	REASON_RECYCLED,	/* a SYN from the peer took it over */
 	REASON_RST_RECEIVED,
-	REASON_RST_SENT,	/* data or a SYN met FIN_WAIT_2 */
+	REASON_RST_SENT,	/* a segment came after our close */
 	REASON_DESTROYED,	/* by SOCK_DESTROY, as ss -K sends it */
 	REASON_NETNS_REMOVED,
 	REASON_KILLED,		/* the cause is unknown */
-	REASON_TIMEWAIT_OVERFLOW,	/* tcp_max_tw_buckets reached: no TIME_WAIT was held */
+	REASON_TIME_WAIT_OVERFLOW,	/* tcp_max_tw_buckets reached: no TIME_WAIT was held */
 	/* a full socket ended */
 	REASON_REFUSED,
 	REASON_TIMED_OUT,
@@ -67,7 +68,47 @@ enum reason {
 	REASON_RESET,
 	REASON_ABORTED,		/* our own side gave up, without an orderly close */
 	REASON_CLOSED,
+	REASON_IN_USE,		/* connect(): another socket has these addresses and ports */
+	REASON_GIVEN_UP,	/* the program closed the socket before connect() was done */
 	REASON_COUNT,
+};
+
+/*
+ * Which of the causes that share a reason. Each belongs to one reason, so that the
+ * totals need not count every pair.
+ */
+enum detail {
+	DETAIL_NONE,		/* the reason says all, or the kernel does not let it be seen */
+	/* REASON_ABORTED */
+	DETAIL_UNREAD_DATA,	/* close() while data had not been read */
+	DETAIL_LINGER_ZERO,	/* close() with SO_LINGER of 0 s */
+	DETAIL_DISCONNECTED,	/* connect(AF_UNSPEC) */
+	DETAIL_LINGER2,		/* TCP_LINGER2 below 0: no FIN_WAIT_2 is wanted */
+	DETAIL_LISTENER_CLOSED,	/* the listener was closed before it was accepted */
+	DETAIL_ORPHAN_LIMIT,	/* too many orphans or too little memory (tcp_check_oom()) */
+	DETAIL_CHECKPOINT,	/* close() in TCP_REPAIR mode, which sends nothing */
+	DETAIL_LISTEN_FAILED,	/* listen() got no port */
+	/* REASON_TIMED_OUT */
+	DETAIL_KEEPALIVE,
+	DETAIL_USER_TIMEOUT,	/* TCP_USER_TIMEOUT */
+	DETAIL_RETRANSMISSIONS,
+	DETAIL_ZERO_WINDOW,	/* the peer's window stayed closed, and probes were not answered */
+	/* REASON_RST_SENT */
+	DETAIL_DATA_AFTER_CLOSE,
+	DETAIL_OUT_OF_WINDOW,
+	DETAIL_SYN,
+	/* REASON_RESET */
+	DETAIL_DATA_UNACKED,	/* the peer had not acknowledged all our data */
+	DETAIL_FIN_UNACKED,	/* the peer had not acknowledged our FIN */
+	/* REASON_EXPIRED; user space tells it from the state */
+	DETAIL_ORPHAN,		/* in FIN_WAIT_2: the peer's FIN did not come */
+	DETAIL_TIME_WAIT,
+	/* REASON_GIVEN_UP */
+	DETAIL_CLOSE,
+	DETAIL_SHUTDOWN,
+	DETAIL_DISCONNECT,	/* connect(AF_UNSPEC) */
+	DETAIL_EXIT,		/* the process was ending */
+	DETAIL_COUNT,
 };
 
 enum event_flags {
@@ -116,8 +157,9 @@ struct event {
 	__u8 flags;		/* enum event_flags */
 	__u8 hook;		/* enum hook */
 	__u8 cpu;		/* modulo 256, raw events only */
-	__u16 err;		/* sk_err, a positive errno */
-	__u16 pad;		/* always 0: reserved for a detail of the reason */
+	__u16 err;		/* the errno that goes with the reason; raw events: sk_err. Positive, 0: none */
+	__u8 detail;		/* enum detail */
+	__u8 retransmits;	/* segments and probes that were sent again and not answered, at the end of a full socket */
 	__s32 timer_left;	/* jiffies to the timer's expiry, raw events only */
 };
 

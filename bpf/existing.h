@@ -44,7 +44,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	if (!info)
 		return 0;
 	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
-		note_missed(info);
+		note_missed(info->netns_slot);
 		if (info->counted && !split_by)
 			tally_move(&e, info->counted, 0);
 		clear_socket(info);
@@ -67,7 +67,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	info->netns_slot = netns_slot(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 
 	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
-	cookie = bpf_get_socket_cookie(sk);
+	cookie = info->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
 	if (info->verdict == VERDICT_PASS &&
@@ -76,7 +76,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 		e.role = info->role;
 		tally_move(&e, 0, state);
 	}
-	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
+	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
 		hand_over_prepare(info, cookie, e.tuple.netns, state);
 	return 0;
 }
@@ -92,7 +92,7 @@ static __always_inline void existing_mini(struct sock_common *skc)
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
 	/* A hook may have added a record meanwhile, by address. */
-	if (find_mini(&m))
+	if (find_mini(&m, false))
 		return;
 	found = add_found(&m, m.now);
 	if (found < 0)

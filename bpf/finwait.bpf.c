@@ -109,6 +109,13 @@ int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason, struct 
 	return 0;
 }
 
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(send_reset, struct sock *sk, struct sk_buff *skb)
+{
+	on_send_reset(sk, skb);
+	return 0;
+}
+
 SEC("fexit/inet_twsk_alloc")
 int BPF_PROG(twsk_alloc, struct sock *sk, struct inet_timewait_death_row *dr, int state,
 	     struct inet_timewait_sock *tw)
@@ -155,6 +162,7 @@ struct exported {
 	enum precision precision;
 	enum role role;
 	enum reason reason;
+	enum detail detail;
 	enum event_flags event_flags;
 	enum caller caller;
 };

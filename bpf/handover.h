@@ -11,7 +11,18 @@
 #include "maps.h"
 #include "records.h"
 
-/* The socket may become a minisock with its next step: write the record of that now. */
+/* The socket has gone on from FIN_WAIT_1: bring its minisock's record up to date. */
+static __always_inline void hand_over_update(const struct sock_info *sock, struct mini_info *info, __u8 state)
+{
+	info->since_ns = sock->since_ns;
+	info->precision = sock->precision;
+	info->from = state;
+	info->verdict = sock->verdict;
+	if (owners)
+		info->closer = sock->closer;
+}
+
+/* The socket may become a minisock: write the record of that now. */
 static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
 {
 	struct mini_info info = {
@@ -23,12 +34,19 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 		.from	   = state,
 		.role	   = sock->role,
 		.verdict   = sock->verdict,
-		.counted   = sock->counted,
 		.netns_slot = sock->netns_slot,
+		.expires   = sock->key,
+		.flags	   = sock->lived_before ? MINI_LATER_LIFE : 0,
 	};
-
-	struct mini_info *living = sock->lived_before ? find_record(cookie) : NULL;
+	struct mini_info *living = NULL;
 	long err = 0;
+
+	if (sock->lived_before || state != TCP_FIN_WAIT1)
+		living = find_record(cookie);
+	if (living && !living->minisock && living->expires == sock->key) {
+		hand_over_update(sock, living, state);
+		return 0;
+	}
 
 	/*
 	 * connect(AF_UNSPEC) and then connect() give a socket a new life with the same
@@ -56,6 +74,15 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 	}
 	sock->untracked = err != 0;
 	return 0;
+}
+
+/* The full socket closes, or is gone: there will be no minisock. */
+static __always_inline void hand_over_forget(__u64 cookie)
+{
+	struct mini_info *info = find_record(cookie);
+
+	if (info && !info->minisock)
+		drop_record(info, cookie);
 }
 
 /*

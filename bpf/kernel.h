@@ -56,6 +56,7 @@ enum {
 	BPF_MAP_TYPE_ARRAY	  = 2,
 	BPF_MAP_TYPE_PROG_ARRAY	  = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH	  = 9,
 	BPF_MAP_TYPE_SK_STORAGE	  = 24,
 	BPF_MAP_TYPE_RINGBUF	  = 27,
 
@@ -76,13 +77,21 @@ enum {
 #define IPPROTO_TCP	6
 #define E2BIG		7
 #define ENOMEM		12
+#define EACCES		13
 #define EEXIST		17
 #define EPIPE		32
+#define ENONET		64
+#define EPROTO		71
+#define EMSGSIZE	90
+#define ENOPROTOOPT	92
+#define EOPNOTSUPP	95
+#define EADDRNOTAVAIL	99
 #define ENETUNREACH	101
 #define ECONNABORTED	103
 #define ECONNRESET	104
 #define ETIMEDOUT	110
 #define ECONNREFUSED	111
+#define EHOSTDOWN	112
 #define EHOSTUNREACH	113
 
 /* include/net/tcp_states.h; the numbers are ABI, ss and /proc/net/tcp print them */
@@ -104,9 +113,13 @@ enum {
 /* include/net/tcp.h: TCP_TIMEWAIT_LEN, in seconds */
 #define TIMEWAIT_LEN	60
 
+/* include/net/tcp.h */
+#define TCPHDR_SYN	2
+
 /* include/net/sock.h */
 #define SEND_SHUTDOWN	2
 #define SHUTDOWN_MASK	3
+#define SOCK_LINGER	4	/* a bit of sk_flags, enum sock_flags */
 
 struct in6_addr {
 	__u8 s6_addr[16];
@@ -129,6 +142,7 @@ typedef struct {
 /* include/linux/ns_common.h */
 struct ns_common {
 	__u32 inum;
+	refcount_t count;
 } __core;
 
 /* include/net/inet_timewait_sock.h (until 6.3), include/net/netns/ipv4.h (since) */
@@ -142,10 +156,19 @@ struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
 } __core;
 
+/* include/net/snmp.h: the TcpExt counters, one struct for each CPU */
+struct linux_mib;
+
+/* include/net/netns/mib.h */
+struct netns_mib {
+	struct linux_mib *net_statistics;
+} __core;
+
 /* include/net/net_namespace.h */
 struct net {
 	__u64 net_cookie;
 	struct ns_common ns;
+	struct netns_mib mib;
 	struct netns_ipv4 ipv4;
 } __core;
 
@@ -175,6 +198,7 @@ struct sock_common {
 	};
 	__u16 skc_family;
 	volatile __u8 skc_state;
+	unsigned long skc_flags;
 	struct proto *skc_prot;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
@@ -222,6 +246,8 @@ struct sock {
 	__u8 sk_shutdown;
 	__u16 sk_protocol;
 	int sk_err;
+	int sk_err_soft;
+	unsigned long sk_lingertime;
 	kuid_t sk_uid;
 	struct socket *sk_socket;
 	struct sock_cgroup_data sk_cgrp_data;
@@ -232,12 +258,23 @@ struct inet_sock {
 	__be16 inet_sport;
 } __core;
 
-/* include/linux/tcp.h: begins with a struct sock */
+/* include/net/inet_connection_sock.h: begins with an inet_sock */
+struct inet_connection_sock {
+	__u8 icsk_retransmits;
+	__u8 icsk_probes_out;
+	__u32 icsk_user_timeout;	/* ms */
+} __core;
+
+/* include/linux/tcp.h: begins with an inet_connection_sock */
 struct tcp_sock {
 	__u32 packets_out;
 	__u32 snd_una;
+	__u32 snd_nxt;
 	__u32 write_seq;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
 	int linger2;
+	__u8 repair : 1;
 } __core;
 
 /* include/linux/timer_types.h, include/linux/timer.h before 6.12 */
@@ -263,9 +300,20 @@ struct inet_timewait_sock {
 struct tcp_timewait_sock {
 } __core;
 
-struct sk_buff;
+/* include/linux/skbuff.h */
+struct sk_buff {
+	unsigned int len;
+	__u16 transport_header;
+	unsigned char *head;
+} __core;
+
+/* include/linux/bpf.h: the kernel's side of a map that is an array */
+struct bpf_array {
+	void *pptrs[1];		/* of a per-CPU array: an offset, to be added to that of a CPU */
+} __core;
 
 /* include/linux/sched.h */
+#define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
 
 struct task_struct {

@@ -27,11 +27,16 @@ struct sock_info {
 	__u8 untracked;		/* there was no room for a record of its minisock */
 	__u8 deferred_fin;	/* shutdown() came before the end of the handshake: a softirq will send the FIN */
 	__u16 old_port;		/* port of an earlier life, which is still in inet_sport */
-	__u16 err;		/* sk_err at the last transition */
+	__u8 err;		/* sk_err at the last transition */
+	__u8 old_soft_err;	/* sk_err_soft when connect() was called */
 	__u8 lived_before;	/* an earlier life of this socket may have a minisock that still exists */
 	__u8 spilled;		/* the record is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
-	__u32 netns_slot;	/* index of its namespace's totals */
+	__u16 netns_slot;	/* index of its namespace's totals */
+	__u8 restored;		/* TCP_REPAIR: connect() sent no SYN, and SYN_SENT is not told */
+	__u8 pad;
+	__u32 write_seq;	/* before the SYN */
+	__u32 pad2;
 };
 
 #ifndef SOCKET_SLOTS
@@ -70,27 +75,32 @@ enum mini_flags {
 	MINI_HANDED_OVER = 1 << 1,	/* the full socket has handed over, or there was no full socket */
 	MINI_ENDED	 = 1 << 2,	/* the minisock is gone; the program that set this tells its end */
 	MINI_TOLD	 = 1 << 3,	/* its end has been told, and no program uses the record any more */
+	MINI_LATER_LIFE	 = 1 << 4,	/* an earlier life of the full socket may have a minisock of the same cookie */
 };
 
-/* The record of a minisock. It is made when its socket may become one with the next step. */
+/*
+ * The record of a minisock. It is made when its socket enters FIN_WAIT_1: if no program
+ * is run for the steps from there to the minisock, the cookie finds it.
+ */
 struct mini_info {
 	__u64 cookie;		/* key in the array; 0: the slot is free */
 	__u64 since_ns;		/* when `from` was entered; 0: unknown */
 	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not begun */
 	__u64 minisock;		/* address of the minisock; 0: it is still a full socket */
-	__u64 expires;		/* expiry of its timer in jiffies, as last seen */
+	__u64 expires;		/* expiry of its timer in jiffies, as last seen; key of the full socket's record while minisock is 0 */
 	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
 	__u32 netns_slot;
-	__u8 from;		/* the state before TIME_WAIT, FIN_WAIT_2 or CLOSING; not read once TIME_WAIT has begun */
+	__u8 from;		/* the state before TIME_WAIT, as last seen of the full socket; not read once TIME_WAIT has begun */
 	__u8 precision;		/* enum precision, of since_ns */
 	__u8 time_wait_precision;	/* of time_wait_ns */
 	__u8 role;
 	__u8 verdict;
 	__u8 spilled;		/* the record is in the hash, by cookie */
-	__u8 pad[2];
+	__u8 answered;		/* it has answered a segment with an RST, and is about to end: enum detail says which */
+	__u8 pad;
 	/* Present only if `owners` is set; otherwise user space shortens the map's value to end here. */
 	struct owner owner;
 	struct closer closer;
@@ -98,8 +108,8 @@ struct mini_info {
 };
 
 /*
- * Records of minisocks (records.h). Written when a socket enters FIN_WAIT_2 or
- * CLOSING; dropped when the socket or its minisock is gone. User space sizes both
+ * Records of minisocks (records.h). Written when a socket enters FIN_WAIT_1, FIN_WAIT_2
+ * or CLOSING; dropped when the socket or its minisock is gone. User space sizes both
  * maps from tcp_max_tw_buckets before loading.
  */
 struct {

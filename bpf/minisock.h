@@ -33,6 +33,9 @@ const volatile __u64 tw_timer_handler;
 /* The hooks see every re-arm, and count it there (on_twsk_schedule()). */
 const volatile __u8 sees_rearms;
 
+/* A program runs when a minisock answers with an RST (on_send_reset()). */
+const volatile __u8 sees_resets;
+
 /* When every hook was attached and every existing socket had been visited; 0: not yet. */
 __u64 attached_ns;
 
@@ -63,9 +66,11 @@ static __always_inline void read_mini(struct mini *m, struct inet_timewait_sock 
 /*
  * The key is the cookie. It is the address if the minisock had no cookie when it was
  * found, or if its full socket lives on with the same cookie (hand_over_prepare()).
- * The result may be the record of a full socket that has not become this minisock yet.
+ * The result may be a record that no hook has seen the minisock of yet: then its
+ * minisock is 0, and mini_begins() must follow. born: this is the birth. Otherwise the
+ * record of a later life is not this minisock's.
  */
-static __always_inline struct mini_info *find_mini(struct mini *m)
+static __always_inline struct mini_info *find_mini(struct mini *m, bool born)
 {
 	struct mini_info *info = m->cookie ? find_record(m->cookie) : NULL;
 	__u64 addr = (__u64)m->tw;
@@ -78,7 +83,7 @@ static __always_inline struct mini_info *find_mini(struct mini *m)
 		m->by_address = true;
 		return by_address;
 	}
-	return info && !info->minisock ? info : NULL;
+	return info && !info->minisock && (born || !(info->flags & MINI_LATER_LIFE)) ? info : NULL;
 }
 
 /* When the timer was last armed for TIME_WAIT, to the jiffy: computed from its expiry. */
@@ -154,6 +159,74 @@ static __always_inline void enter_time_wait_unseen(struct mini *m, struct mini_i
 	__u64 at = armed_at(m);
 
 	enter_time_wait(m, info, at > info->since_ns ? at : info->since_ns, PRECISION_JIFFY);
+}
+
+/*
+ * The first hook that sees the minisock of a full socket. born: at its birth. If it is
+ * not, then no program was run for its birth.
+ *
+ * The live count goes from the one record to the other. If the record has only seen
+ * FIN_WAIT_1, then no program was run for the next step, and what preceded TIME_WAIT is
+ * not known: that transition is lost, too. At the birth the first loss is not counted
+ * here: set_state finds it at the hand-over, which follows.
+ */
+static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool born)
+{
+	struct sock_info *sock = find_socket_by(info->expires);
+	bool waits = m->substate == TCP_TIME_WAIT;
+	struct event e = {};
+	__u32 counted = 0;
+
+	if (cmpxchg(&info->minisock, 0, (__u64)m->tw))
+		return 0;
+	info->expires = m->expires;
+	if (audit)
+		audit_mini_born(info->netns_slot);
+	if (sock && sock->cookie != m->cookie)
+		sock = NULL;
+	if (sock) {
+		counted = xchg(&sock->counted, 0);
+		info->counted = counted;
+	}
+	if (!born) {
+		if (sock && info->from == TCP_FIN_WAIT1)
+			note_missed(info->netns_slot);
+		if (sock)
+			drop_socket(sock);
+		atomic_or(&info->flags, MINI_HANDED_OVER);
+	}
+	if (info->from != TCP_FIN_WAIT1)
+		return 0;
+	info->from = TCP_FIN_WAIT2;
+	info->since_ns = 0;
+	info->precision = PRECISION_UNKNOWN;
+	if (waits) {
+		note_missed(info->netns_slot);
+		info->time_wait_precision = born ? PRECISION_EXACT : PRECISION_AT_LEAST;
+		info->time_wait_ns = born ? m->now : armed_at(m);
+	}
+	if (!counted)
+		return 0;
+	info->counted = m->substate;
+	if (split_by)
+		describe_mini(&e, m, info);
+	tally_move(&e, counted, m->substate);
+	return 0;
+}
+
+/*
+ * A hook that is not the birth's has come to a minisock. Called before all else, and
+ * with a copy: the verifier explores what follows once for each thing that it has
+ * learnt of the fields here.
+ */
+static __own_frame int mini_seen(const struct mini *m)
+{
+	struct mini copy = *m;
+	struct mini_info *info = find_mini(&copy, false);
+
+	if (info && !info->minisock)
+		mini_begins(&copy, info, false);
+	return 0;
 }
 
 static __always_inline void note_rearm(struct mini_info *info)
@@ -273,17 +346,14 @@ static __always_inline void mini_found(struct mini *m, bool birth)
  */
 static __always_inline void mini_armed(struct mini *m, bool birth)
 {
-	struct mini_info *info = find_mini(m);
+	struct mini_info *info = find_mini(m, birth);
 
 	if (!info) {
 		mini_found(m, birth);
 		return;
 	}
 	if (!info->minisock) {
-		info->minisock = (__u64)m->tw;
-		info->expires = m->expires;
-		if (audit)
-			audit_mini_born(info->netns_slot);
+		mini_begins(m, info, birth);
 		if (m->substate == TCP_TIME_WAIT)
 			enter_time_wait(m, info, m->now, PRECISION_EXACT);
 		return;
@@ -296,13 +366,47 @@ static __always_inline void mini_armed(struct mini *m, bool birth)
 	note_timer(m, info, m->substate == TCP_TIME_WAIT);
 }
 
+/*
+ * Was the minisock born after the programs were attached? Its timer was armed for 60 s
+ * at the most (tcp_time_wait()), so it was not armed before armed_at(), to the jiffy.
+ */
+static __always_inline bool surely_younger(const struct mini *m)
+{
+	return attached_ns && armed_at(m) > attached_ns + 1000000000ull / hz;
+}
+
+/*
+ * A segment has met a minisock without a record: no program was run for its birth, nor
+ * for the steps before. The segment may also have ended it, and its memory may be used
+ * again already: then its timer is not pending.
+ */
+static __own_frame int mini_overlooked(struct mini *m)
+{
+	struct inet_timewait_sock *tw = m->tw;
+
+	if (!attached_ns || minisocks_full || !BPF_CORE_READ(tw, tw_timer.entry.pprev))
+		return 0;
+	if (m->substate != TCP_FIN_WAIT2 && m->substate != TCP_TIME_WAIT)
+		return 0;
+	if (surely_younger(m) && is_tcp_mini(tw))
+		note_missed(mini_netns_slot(m));
+	mini_found(m, false);
+	return 0;
+}
+
 /* The minisock has handled a segment, which is dropped now. */
 static __always_inline void mini_segment(struct mini *m)
 {
-	struct mini_info *info = find_mini(m);
+	struct mini_info *info;
 
+	mini_seen(m);
+	info = find_mini(m, false);
+	if (!info) {
+		mini_overlooked(m);
+		return;
+	}
 	/* The record may be of an earlier minisock at this address. */
-	if (!info || info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)
+	if (info->minisock != (__u64)m->tw || info->flags & MINI_ENDED)
 		return;
 	if (m->substate == TCP_TIME_WAIT && !info->time_wait_ns) {
 		info->expires = m->expires;
@@ -322,7 +426,7 @@ static __always_inline void mini_segment(struct mini *m)
  */
 static __own_frame int mini_moves(struct mini *m)
 {
-	struct mini_info *info = find_mini(m);
+	struct mini_info *info = find_mini(m, false);
 
 	if (!info || !info->minisock || m->expires == info->expires)
 		return 0;
@@ -350,6 +454,7 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	if (e.since_ns)
 		e.precision = waited ? info->time_wait_precision : info->precision;
 	e.reason = reason;
+	e.detail = info->answered;
 	if (waited)
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
@@ -357,6 +462,19 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	if (counted)
 		tally_move(&e, counted, 0);
 	return 0;
+}
+
+/*
+ * tcp_v4_rcv() ends a minisock for two reasons, after it has let go of it. If a FIN on
+ * another CPU comes between, FIN_WAIT_2 has become TIME_WAIT: the RST tells the two apart.
+ * Where no program sees that, the reason is not known if the timer was armed just now.
+ * info: NULL without a record.
+ */
+static __always_inline __u8 settle_reason(const struct mini *m, const struct mini_info *info, __u8 reason)
+{
+	if (!sees_resets || !info)
+		return reason == REASON_RECYCLED && armed_just_now(m) ? REASON_KILLED : reason;
+	return info->answered ? REASON_RST_SENT : reason;
 }
 
 /*
@@ -381,15 +499,11 @@ static __own_frame int found_ended(struct mini *m, __u8 reason)
 		e.since_ns = armed_at(m);
 		e.precision = PRECISION_AT_LEAST;
 	}
-	e.reason = reason;
+	e.reason = settle_reason(m, NULL, reason);
 	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
-	if (waited && attached_ns && e.since_ns > attached_ns && !minisocks_full) {
-		count(seen);
-		count(missed);
-		if (audit)
-			audit_lost(mini_netns_slot(m));
-	}
+	if (surely_younger(m) && !minisocks_full)
+		note_missed(mini_netns_slot(m));
 	emit_mini(&e, verdict);
 	return 0;
 }
@@ -408,7 +522,7 @@ static __always_inline void forget_mini(const struct mini *m, __u32 flags)
 
 static __own_frame int mini_ended(struct mini *m, __u8 reason)
 {
-	struct mini_info *info = find_mini(m);
+	struct mini_info *info = find_mini(m, false);
 	__u32 flags;
 
 	if (!info || info->minisock != (__u64)m->tw) {
@@ -426,6 +540,7 @@ static __own_frame int mini_ended(struct mini *m, __u8 reason)
 		enter_time_wait_unseen(m, info);
 	else
 		note_timer(m, info, info->time_wait_ns != 0);
+	reason = settle_reason(m, info, reason);
 	tell_end(m, info, reason);
 	if (audit)
 		audit_mini_gone(info->netns_slot, reason, true);
@@ -438,7 +553,7 @@ static __own_frame int mini_ended(struct mini *m, __u8 reason)
 
 static __own_frame int emit_raw_mini(struct mini *m)
 {
-	struct mini_info *info = find_mini(m);
+	struct mini_info *info = find_mini(m, false);
 	struct owner nobody = {};
 	struct event e = {};
 

@@ -52,7 +52,7 @@ static __always_inline void on_twsk_schedule(struct inet_timewait_sock *tw, int 
 	m.expires = bpf_jiffies64() + timeo;
 	if (raw)
 		emit_raw_mini(&m);
-	info = find_mini(&m);
+	info = find_mini(&m, !rearm);
 	/*
 	 * It is also called for a segment that found the minisock just before another
 	 * CPU killed it. Then mod_timer_pending() arms nothing.
@@ -80,6 +80,7 @@ static __always_inline void on_twsk_kill(void *ctx, struct inet_timewait_sock *t
 	read_mini(&m, tw, HOOK_TWSK_KILL);
 	if (raw)
 		emit_raw_mini(&m);
+	mini_seen(&m);
 	st = find_caller(ctx);
 	caller = st.caller;
 	/* Whoever deletes the timer before it fires clears its function (since 6.11). */

@@ -52,6 +52,7 @@ static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 	__u8 reason;
 
 	timer_mini(&m, timer, HOOK_TIMER_CANCEL);
+	mini_seen(&m);
 	st = find_caller(ctx);
 	reason = cancel_reason(m.substate, st);
 	if (reason != REASON_NONE)
@@ -66,6 +67,38 @@ static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 		if (audit)
 			audit_lost(netns_slot(BPF_CORE_READ(tw, __tw_common.skc_net.net)));
 	}
+	return 0;
+}
+
+/*
+ * A minisock answers a segment with an RST, and tcp_v4_rcv() is about to end it
+ * (TCP_TW_RST). What segment it was is written to its record. sk can be NULL, which not
+ * every kernel tells the verifier: it is read with probes.
+ */
+static __own_frame int on_send_reset(struct sock *sk, struct sk_buff *skb)
+{
+	struct mini_info *info;
+	__u8 th[14] = {};	/* struct tcphdr as far as its flags */
+	__u32 len, header;
+	unsigned char *at;
+	struct mini m;
+
+	if (!sk || !skb || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_TIME_WAIT)
+		return 0;
+	read_mini(&m, (struct inet_timewait_sock *)sk, HOOK_SEND_RESET);
+	if (raw)
+		emit_raw_mini(&m);
+	mini_seen(&m);
+	info = find_mini(&m, false);
+	at = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	if (!info || info->minisock != (__u64)m.tw || bpf_probe_read_kernel(th, sizeof(th), at))
+		return 0;
+	len = BPF_CORE_READ(skb, len); /* from the TCP header on (ip_local_deliver_finish()) */
+	header = th[12] >> 4 << 2;
+	if (th[13] & TCPHDR_SYN)
+		info->answered = DETAIL_SYN;
+	else
+		info->answered = len > header ? DETAIL_DATA_AFTER_CLOSE : DETAIL_OUT_OF_WINDOW;
 	return 0;
 }
 

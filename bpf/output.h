@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "event.h"
 #include "tally.h"
+#include "audit.h"
 
 /* Events go to the ring buffer. Without a stream there are only totals. */
 const volatile __u8 stream = 1;
@@ -43,6 +44,17 @@ struct {
 		if (acc_)							\
 			atomic_add(&acc_->field, 1);			\
 	} while (0)
+
+/* No program was run for a transition: a later one, or the minisock, shows that. */
+static __always_inline void note_missed(__u32 netns_slot)
+{
+	if (raw)
+		return;
+	count(seen);
+	count(missed);
+	if (audit)
+		audit_lost(netns_slot);
+}
 
 /* User space sets the size before loading. */
 struct {

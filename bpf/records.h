@@ -39,10 +39,8 @@ static __always_inline struct sock_info *socket_in(__u32 slot)
 	return bpf_map_lookup_elem(&socket_slots, &slot);
 }
 
-/* The record of a full socket, or of an earlier socket at the same address (same_socket()). */
-static __always_inline struct sock_info *find_socket(struct sock *sk)
+static __always_inline struct sock_info *find_socket_by(__u64 key)
 {
-	__u64 key = socket_key(sk);
 	__u32 slot = socket_slot(key);
 	struct sock_info *info;
 
@@ -53,6 +51,12 @@ static __always_inline struct sock_info *find_socket(struct sock *sk)
 	if (info && info->key == key)
 		return info;
 	return sockets_spilled ? bpf_map_lookup_elem(&sockets, &key) : NULL;
+}
+
+/* The record of a full socket, or of an earlier socket at the same address (same_socket()). */
+static __always_inline struct sock_info *find_socket(struct sock *sk)
+{
+	return find_socket_by(socket_key(sk));
 }
 
 /*

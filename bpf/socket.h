@@ -14,6 +14,7 @@
 #include "audit.h"
 #include "output.h"
 #include "reason.h"
+#include "overflow.h"
 #include "records.h"
 #include "handover.h"
 
@@ -22,6 +23,7 @@ struct step {
 	struct sock *sk;
 	struct sock_info *info;
 	__u32 kind;		/* enum kind */
+	bool sent_syn;		/* of a failed connect(); otherwise true */
 	struct event e;
 	struct facts f;
 };
@@ -35,21 +37,21 @@ enum kind {
 	ESTABLISHES	= 1 << 1,	/* the passive end */
 	GIVES_UP	= 1 << 2,	/* connect() failed */
 	MAY_HAND_OVER	= 1 << 3,
-	CLOSES		= 1 << 4,
-	ASKS_SEQUENCE	= 1 << 5,	/* its reason needs the sequence numbers */
+	NO_HAND_OVER	= 1 << 4,	/* it had a minisock's record already, and will have no minisock */
+	CLOSES		= 1 << 5,
 	ASKS_CALLER	= 1 << 6,	/* its reason needs the kernel stack, which costs microseconds; asked for rare closes only */
 };
 
 static const volatile __u8 kinds[STATES][STATES] = {
 	[TCP_CLOSE]	  = { [TCP_SYN_SENT] = BEGINS, [TCP_LISTEN] = BEGINS, [TCP_CLOSE] = CLOSES },
-	[TCP_SYN_SENT]	  = { [TCP_CLOSE] = CLOSES | GIVES_UP | ASKS_SEQUENCE },
-	[TCP_SYN_RECV]	  = { [TCP_ESTABLISHED] = ESTABLISHES, [TCP_CLOSE] = CLOSES },
+	[TCP_SYN_SENT]	  = { [TCP_CLOSE] = CLOSES | GIVES_UP },
+	[TCP_SYN_RECV]	  = { [TCP_ESTABLISHED] = ESTABLISHES, [TCP_CLOSE] = CLOSES | ASKS_CALLER },
 	[TCP_ESTABLISHED] = { [TCP_CLOSE] = CLOSES },
-	[TCP_FIN_WAIT1]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
+	[TCP_FIN_WAIT1]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | NO_HAND_OVER },
 	[TCP_FIN_WAIT2]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
 	[TCP_CLOSING]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER | MAY_HAND_OVER },
 	[TCP_CLOSE_WAIT]  = { [TCP_CLOSE] = CLOSES },
-	[TCP_LAST_ACK]	  = { [TCP_CLOSE] = CLOSES | ASKS_SEQUENCE },
+	[TCP_LAST_ACK]	  = { [TCP_CLOSE] = CLOSES },
 	[TCP_LISTEN]	  = { [TCP_CLOSE] = CLOSES | ASKS_CALLER },
 };
 
@@ -74,11 +76,18 @@ static __always_inline void begin_life(struct step *s)
 {
 	struct sock_info *info = s->info;
 	struct sock *sk = s->sk;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct owner *owner;
 	struct cgroup *cgrp;
 
-	info->old_port = s->e.tuple.sport ? 0 : kept_port(s->sk);
+	info->old_port = s->e.tuple.sport ? 0 : kept_port(sk);
+	info->err = sk->sk_err;
+	info->old_soft_err = sk->sk_err_soft;
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
+	info->write_seq = tp ? tp->write_seq : 0;
+	info->restored = tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
+	if (info->restored)
+		info->role = ROLE_UNKNOWN;
 	if (owners) {
 		info->owner.pid = calling_process(info->owner.comm);
 		info->owner.uid = s->sk->sk_uid.val;
@@ -99,27 +108,72 @@ static __always_inline void begin_life(struct step *s)
 	}
 }
 
+/*
+ * Errors that are left over from before say nothing of this end: sk_err from an earlier
+ * state, and of a connect() that sent no SYN from an earlier life, as only
+ * tcp_connect_init() clears it.
+ */
+static __always_inline void read_errors(const struct step *s, struct facts *f)
+{
+	const struct sock_info *info = s->info;
+	struct sock *sk = s->sk;
+
+	f->err = s->e.err;
+	if (f->err == info->err && !(is_a(s, GIVES_UP) && f->sent_syn))
+		f->err = 0;
+	f->soft_err = sk->sk_err_soft;
+	if (f->soft_err == info->old_soft_err)
+		f->soft_err = 0;
+}
+
+/* Does the reason need the kernel stack? */
+static __always_inline bool asks_caller(const struct step *s, const struct facts *f)
+{
+	if (is_a(s, ASKS_CALLER))
+		return true;
+	if (f->err)
+		return false;
+	if (is_a(s, GIVES_UP))
+		return f->sent_syn && f->shutdown != SHUTDOWN_MASK;
+	if (s->e.from == TCP_LAST_ACK)
+		return f->unacked;
+	return !f->socket;
+}
+
 static __always_inline void read_facts(void *ctx, struct step *s)
 {
 	struct sock *sk = s->sk; /* CO-RE would look for struct step in the kernel */
-	struct tcp_sock *tp = is_a(s, ASKS_SEQUENCE | ASKS_CALLER) ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct tcp_sock *tp = is_a(s, CLOSES) ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 	struct facts *f = &s->f;
 
 	__builtin_memset(f, 0, sizeof(*f));
+	f->caller = CALLER_UNKNOWN;
 	f->shutdown = sk->sk_shutdown;
+	f->sent_syn = s->sent_syn;
 	if (!tp)
 		return;
-	if (is_a(s, ASKS_SEQUENCE)) {
-		f->unacked = tp->snd_una != tp->write_seq;
-		/* A SYN counts as a packet out until it is acknowledged. */
-		f->sent_syn = tp->packets_out != 0;
-	}
-	if (is_a(s, ASKS_CALLER)) {
-		f->caller = find_caller(ctx).caller;
-		f->lingerless = tp->linger2 < 0;
-		f->held = BPF_CORE_READ(sk, sk_socket) != NULL;
-		f->timewait_full = timewait_full(BPF_CORE_READ(sk, __sk_common.skc_net.net));
-	}
+	f->flags = sk->__sk_common.skc_flags;
+	f->linger_time = sk->sk_lingertime;
+	f->socket = (__u64)BPF_CORE_READ(sk, sk_socket);
+	f->user_timeout = icsk->icsk_user_timeout;
+	f->unacked = tp->write_seq - tp->snd_una;
+	f->in_flight = tp->snd_nxt - tp->snd_una;
+	f->unread = tp->rcv_nxt - tp->copied_seq;
+	f->linger2 = tp->linger2;
+	f->task_flags = ((struct task_struct *)bpf_get_current_task_btf())->flags;
+	f->port = sk->__sk_common.skc_num;
+	f->retransmits = icsk->icsk_retransmits;
+	f->probes = icsk->icsk_probes_out;
+	f->repair = BPF_CORE_READ_BITFIELD(tp, repair);
+	read_errors(s, f);
+	if (!asks_caller(s, f))
+		return;
+	f->caller = find_caller(ctx).caller;
+	if (is_a(s, MAY_HAND_OVER) && timewait_full(sk->__sk_common.skc_net.net))
+		f->refused_minisock = overflow_moved(sk, f->linger2 >= 0 && (f->caller == CALLER_STATE_PROCESS || !f->socket));
+	if (!f->socket && !f->err)
+		f->netns_gone = netns_gone(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
 
 static __always_inline void name_owner(struct event *e, const struct sock_info *info)
@@ -157,7 +211,13 @@ static __always_inline void name_netns(struct step *s)
 	s->info->netns_slot = cookie_slot(net->net_cookie, net);
 }
 
-__verified_once int emit_step(struct sock_info *info, struct event *e, bool sent_syn)
+/* How a full socket closed, for the audit. */
+enum how {
+	SENT_NO_SYN	= 1 << 0,
+	FAILED		= 1 << 1,	/* sk_err was set: tcp_done() has ended it */
+};
+
+__verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how)
 {
 	if (!info || !e)
 		return 0;
@@ -177,8 +237,8 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, bool sent
 			return 0;
 		}
 		if (audit) {
-			audit_step(info->netns_slot, e->from, e->to, e->from != TCP_SYN_SENT || sent_syn, e->err != 0);
-			if (e->reason == REASON_TIMEWAIT_OVERFLOW)
+			audit_step(info->netns_slot, e->from, e->to, !(how & SENT_NO_SYN), how & FAILED);
+			if (e->reason == REASON_TIME_WAIT_OVERFLOW)
 				audit_overflow(info->netns_slot);
 		}
 	} else {
@@ -216,7 +276,7 @@ __verified_once int emit_deferred(struct sock_info *info, struct event *e)
 	e->from = child ? TCP_LISTEN : TCP_CLOSE;
 	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
 	e->time_ns = info->deferred_ns;
-	emit_step(info, e, true);
+	emit_step(info, e, 0);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
@@ -229,14 +289,22 @@ __verified_once int emit_deferred(struct sock_info *info, struct event *e)
 /* Adds why the state ended, who closed the socket, and since when it was in that state. */
 __verified_once int tell_step(struct sock_info *info, struct event *e, struct facts *f)
 {
+	struct why why;
+
 	if (!info || !e || !f)
 		return 0;
-	e->reason = step_reason(e, f);
-	if (stream && closed_by_process(e->from, e->to, e->reason, f->shutdown, info->deferred_fin))
+	why = step_why(e, f, info->since_ns ? e->time_ns - info->since_ns : 0);
+	e->reason = why.reason;
+	e->detail = why.detail;
+	if (!raw)
+		e->err = why.err;
+	if (e->reason == REASON_TIMED_OUT || e->reason == REASON_UNREACHABLE || e->reason == REASON_GIVEN_UP)
+		e->retransmits = f->retransmits > f->probes ? f->retransmits : f->probes;
+	if (stream && closed_by_process(e, f->caller, info->deferred_fin))
 		info->closer.pid = calling_process(info->closer.comm);
 	e->since_ns = info->since_ns;
 	e->precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
-	emit_step(info, e, f->sent_syn);
+	emit_step(info, e, (f->sent_syn ? 0 : SENT_NO_SYN) | (f->err ? FAILED : 0));
 	return 0;
 }
 
@@ -256,6 +324,7 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 
 	__builtin_memset(e, 0, sizeof(*e));
 	s->sk = sk;
+	s->sent_syn = true;
 	s->kind = kinds[from & (STATES - 1)][to & (STATES - 1)];
 	e->time_ns = bpf_ktime_get_ns();
 	e->from = from;
@@ -270,27 +339,29 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 		e->tuple.sport = kept_port(sk);
 }
 
-/* sk_err and the port may be left over from an earlier life: ignore them. */
-static __always_inline void set_aside_old(struct step *s)
+/*
+ * Did connect() send a SYN before it failed? The SYN is a packet out until it is
+ * acknowledged, or until tcp_write_err() or tcp_reset() purges the queue, which they do
+ * first. It is also one number of the sequence, which stays.
+ */
+static __always_inline bool sent_syn(const struct step *s)
 {
-	const struct sock_info *info = s->info;
-	struct event *e = &s->e;
+	struct sock *sk = s->sk;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	if (e->err == info->err)
-		e->err = 0;
-	if (is_a(s, GIVES_UP) && e->tuple.sport == info->old_port)
-		e->tuple.sport = 0;
+	return !tp || tp->packets_out || (s->e.err && tp->write_seq != s->info->write_seq);
 }
 
-/* No program ran for an earlier transition of this socket. */
-static __always_inline void note_missed(const struct sock_info *info)
+/* The port of a connect() that failed may be left over from an earlier life. */
+static __always_inline void set_aside_old(struct step *s)
 {
-	if (raw)
+	struct event *e = &s->e;
+
+	if (!is_a(s, GIVES_UP))
 		return;
-	count(seen);
-	count(missed);
-	if (audit)
-		audit_lost(info->netns_slot);
+	s->sent_syn = sent_syn(s);
+	if (!s->sent_syn && e->tuple.sport == s->info->old_port)
+		e->tuple.sport = 0;
 }
 
 static __always_inline bool is_birth(__u32 from, __u32 to)
@@ -323,19 +394,20 @@ __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u
 	if (!info)
 		return 0;
 	if (info->state && !same_socket(info, cookie)) {
-		note_missed(info);
+		hand_over_forget(info->cookie);
+		note_missed(info->netns_slot);
 		clear_socket(info);
 		if (split_by)
 			info->counted = 0; /* its group is not known any more */
 	}
 	if (info->state && info->state != from) {
-		note_missed(info);
+		note_missed(info->netns_slot);
 		if (begins || from == TCP_SYN_SENT)
 			clear_socket(info); /* the record is of an earlier life */
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (!info->state && !begins && child && !sockets_full) {
-		note_missed(info);
+		note_missed(info->netns_slot);
 	}
 	/* A cookie means that the socket existed before we first saw it. */
 	if (!info->state)
@@ -368,8 +440,11 @@ static __always_inline void keep_step(struct step *s)
 	s->info->since_ns = s->e.time_ns;
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
-	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING)
+	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING) {
 		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
+		if (timewait_full(s->sk->__sk_common.skc_net.net))
+			overflow_moved(s->sk, false); /* from where to count on this CPU */
+	}
 }
 
 /*
@@ -382,7 +457,7 @@ static __always_inline bool hand_over_taken(const struct sock_info *info, const 
 {
 	if (!info->untracked && hand_over_finish(info->cookie))
 		return true;
-	if (e->err || (!info->untracked && info->since_ns))
+	if ((e->err && e->err != info->err) || (!info->untracked && info->since_ns))
 		return false;
 	if (info->untracked && !raw) {
 		count(seen);
@@ -399,7 +474,7 @@ __verified_once int hand_over_step(struct sock_info *info, struct event *e)
 	if (!info || !e || !hand_over_taken(info, e))
 		return 0;
 	if (raw)
-		emit_step(info, e, true);
+		emit_step(info, e, 0);
 	else if (info->untracked || !info->since_ns)
 		tally_live(info, e, 0);
 	info->counted = 0;
@@ -422,6 +497,21 @@ static __always_inline void judge_step(struct step *s, int to)
 }
 
 /*
+ * A socket is put back as it was (TCP_REPAIR): connect() sends no SYN, and goes on to
+ * ESTABLISHED at once (tcp_connect()). That is told as one transition, from CLOSED.
+ * Returns 1 if there is nothing to tell.
+ */
+static __always_inline bool restore_step(struct sock_info *info, struct event *e)
+{
+	if (e->to != TCP_ESTABLISHED)
+		return true;
+	info->restored = 0;
+	info->since_ns = 0;
+	e->from = TCP_CLOSE;
+	return false;
+}
+
+/*
  * Decides what the transition is: a hand-over, one that is deferred, or an event. to
  * is s->e.to, in a register: there the verifier keeps track of its value.
  */
@@ -429,8 +519,17 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 {
 	struct sock_info *info = s->info;
 
+	if (is_a(s, NO_HAND_OVER))
+		hand_over_forget(info->cookie);
 	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
 		drop_socket(info);
+		return;
+	}
+	if (info->restored && restore_step(info, &s->e)) {
+		if (to == TCP_CLOSE)
+			drop_socket(info);
+		else
+			keep_step(s);
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
@@ -478,10 +577,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	else
 		start(&s);
 	if (is_a(&s, BEGINS))
-		info->err = sk->sk_err; /* left over from an earlier life */
-	set_aside_old(&s);
-	if (is_a(&s, BEGINS))
 		begin_life(&s);
+	set_aside_old(&s);
 	if (!info->cookie)
 		info->cookie = bpf_get_socket_cookie(sk);
 	if (is_a(&s, ESTABLISHES))

@@ -12,15 +12,18 @@
 #include "filter.h"
 #include "histogram.h"
 
-/* Powers of two above the last state and the last reason: a mask keeps an index in range. */
+/* Powers of two above the last state, reason and detail: a mask keeps an index in range. */
 #define STATES	16
 #define REASONS	32
+#define DETAILS	32
 
 _Static_assert(REASON_COUNT <= REASONS, "a reason has no place in the totals");
+_Static_assert(DETAIL_COUNT <= DETAILS, "a detail has no place in the totals");
 
 struct totals {
 	__u64 edges[STATES][STATES];	/* [from][to] */
 	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
+	__u64 details[STATES][DETAILS];	/* those of them that have a detail */
 	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
 	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
 	__u64 ungrouped;		/* transitions for whose group there was no room */
@@ -101,15 +104,19 @@ static __always_inline struct totals *get_totals(void)
 	return bpf_map_lookup_elem(&totals, &zero);
 }
 
-static __always_inline void tally_edge(__u32 from, __u32 to, __u32 reason)
+static __always_inline void tally_edge(const struct event *e)
 {
 	struct totals *tot = get_totals();
+	__u32 from = e->from & (STATES - 1);
 
 	if (!tot)
 		return;
-	atomic_add(&tot->edges[from & (STATES - 1)][to & (STATES - 1)], 1);
-	if (to == TCP_CLOSE)
-		atomic_add(&tot->ends[from & (STATES - 1)][reason & (REASONS - 1)], 1);
+	atomic_add(&tot->edges[from][e->to & (STATES - 1)], 1);
+	if (e->to != TCP_CLOSE)
+		return;
+	atomic_add(&tot->ends[from][e->reason & (REASONS - 1)], 1);
+	if (e->detail)
+		atomic_add(&tot->details[from][e->detail & (DETAILS - 1)], 1);
 }
 
 static __always_inline void tally_duration(__u32 state, __u64 ns)
@@ -270,7 +277,7 @@ static __always_inline void tally(const struct event *e)
 	struct group_key key;
 	int full = 0;
 
-	tally_edge(e->from, e->to, e->reason);
+	tally_edge(e);
 	if (timed)
 		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)

@@ -23,6 +23,11 @@ enum caller {
 	CALLER_LISTEN,		/* inet_csk_listen_start() */
 	CALLER_VALIDATE,	/* tcp_validate_incoming() */
 	CALLER_STATE_PROCESS,	/* tcp_rcv_state_process() */
+	CALLER_CHECK_REQ,	/* tcp_check_req() */
+	CALLER_LISTEN_STOP,	/* inet_csk_listen_stop() */
+	CALLER_SHUTDOWN,	/* inet_shutdown() */
+	CALLER_DISCONNECT,	/* __inet_stream_connect(), with AF_UNSPEC */
+	CALLER_TPROXY,		/* nf_tproxy_handle_time_wait4(), 6() */
 	CALLER_UNKNOWN,		/* the kernel gave no stack, or hides its addresses */
 };
 

@@ -42,7 +42,12 @@ const (
 	bpfCallerCALLER_LISTEN        bpfCaller = 10
 	bpfCallerCALLER_VALIDATE      bpfCaller = 11
 	bpfCallerCALLER_STATE_PROCESS bpfCaller = 12
-	bpfCallerCALLER_UNKNOWN       bpfCaller = 13
+	bpfCallerCALLER_CHECK_REQ     bpfCaller = 13
+	bpfCallerCALLER_LISTEN_STOP   bpfCaller = 14
+	bpfCallerCALLER_SHUTDOWN      bpfCaller = 15
+	bpfCallerCALLER_DISCONNECT    bpfCaller = 16
+	bpfCallerCALLER_TPROXY        bpfCaller = 17
+	bpfCallerCALLER_UNKNOWN       bpfCaller = 18
 )
 
 type bpfCallerRange struct {
@@ -73,6 +78,42 @@ type bpfCloser struct {
 	Comm [16]uint8
 }
 
+type bpfCpuSlot struct {
+	_       structs.HostLayout
+	Address uint64
+	Map     uint64
+}
+
+type bpfDetail uint32
+
+const (
+	bpfDetailDETAIL_NONE             bpfDetail = 0
+	bpfDetailDETAIL_UNREAD_DATA      bpfDetail = 1
+	bpfDetailDETAIL_LINGER_ZERO      bpfDetail = 2
+	bpfDetailDETAIL_DISCONNECTED     bpfDetail = 3
+	bpfDetailDETAIL_LINGER2          bpfDetail = 4
+	bpfDetailDETAIL_LISTENER_CLOSED  bpfDetail = 5
+	bpfDetailDETAIL_ORPHAN_LIMIT     bpfDetail = 6
+	bpfDetailDETAIL_CHECKPOINT       bpfDetail = 7
+	bpfDetailDETAIL_LISTEN_FAILED    bpfDetail = 8
+	bpfDetailDETAIL_KEEPALIVE        bpfDetail = 9
+	bpfDetailDETAIL_USER_TIMEOUT     bpfDetail = 10
+	bpfDetailDETAIL_RETRANSMISSIONS  bpfDetail = 11
+	bpfDetailDETAIL_ZERO_WINDOW      bpfDetail = 12
+	bpfDetailDETAIL_DATA_AFTER_CLOSE bpfDetail = 13
+	bpfDetailDETAIL_OUT_OF_WINDOW    bpfDetail = 14
+	bpfDetailDETAIL_SYN              bpfDetail = 15
+	bpfDetailDETAIL_DATA_UNACKED     bpfDetail = 16
+	bpfDetailDETAIL_FIN_UNACKED      bpfDetail = 17
+	bpfDetailDETAIL_ORPHAN           bpfDetail = 18
+	bpfDetailDETAIL_TIME_WAIT        bpfDetail = 19
+	bpfDetailDETAIL_CLOSE            bpfDetail = 20
+	bpfDetailDETAIL_SHUTDOWN         bpfDetail = 21
+	bpfDetailDETAIL_DISCONNECT       bpfDetail = 22
+	bpfDetailDETAIL_EXIT             bpfDetail = 23
+	bpfDetailDETAIL_COUNT            bpfDetail = 24
+)
+
 type bpfDurations struct {
 	_       structs.HostLayout
 	TotalNs uint64
@@ -98,19 +139,20 @@ type bpfEvent struct {
 		Family uint16
 		Pad    uint16
 	}
-	Rearms    uint32
-	From      uint8
-	To        uint8
-	Precision uint8
-	Role      uint8
-	Reason    uint8
-	Flags     uint8
-	Hook      uint8
-	Cpu       uint8
-	Err       uint16
-	Pad       uint16
-	TimerLeft int32
-	_         [4]byte
+	Rearms      uint32
+	From        uint8
+	To          uint8
+	Precision   uint8
+	Role        uint8
+	Reason      uint8
+	Flags       uint8
+	Hook        uint8
+	Cpu         uint8
+	Err         uint16
+	Detail      uint8
+	Retransmits uint8
+	TimerLeft   int32
+	_           [4]byte
 }
 
 type bpfEventFlags uint32
@@ -148,7 +190,8 @@ const (
 	bpfHookHOOK_TWSK_ALLOC    bpfHook = 5
 	bpfHookHOOK_TWSK_SCHEDULE bpfHook = 6
 	bpfHookHOOK_TWSK_KILL     bpfHook = 7
-	bpfHookHOOK_COUNT         bpfHook = 8
+	bpfHookHOOK_SEND_RESET    bpfHook = 8
+	bpfHookHOOK_COUNT         bpfHook = 9
 )
 
 type bpfMiniInfo struct {
@@ -169,7 +212,8 @@ type bpfMiniInfo struct {
 	Role              uint8
 	Verdict           uint8
 	Spilled           uint8
-	Pad               [2]uint8
+	Answered          uint8
+	Pad               uint8
 	_                 [4]byte
 	Owner             bpfOwner
 	Closer            bpfCloser
@@ -198,6 +242,12 @@ type bpfNetnsTotals struct {
 	Lost             uint64
 }
 
+type bpfOverflowKey struct {
+	_           structs.HostLayout
+	NetnsCookie uint64
+	Cpu         uint64
+}
+
 type bpfOwner struct {
 	_        structs.HostLayout
 	CgroupId uint64
@@ -219,25 +269,27 @@ const (
 type bpfReason uint32
 
 const (
-	bpfReasonREASON_NONE              bpfReason = 0
-	bpfReasonREASON_FIN_RECEIVED      bpfReason = 1
-	bpfReasonREASON_EXPIRED           bpfReason = 2
-	bpfReasonREASON_REUSED            bpfReason = 3
-	bpfReasonREASON_RECYCLED          bpfReason = 4
-	bpfReasonREASON_RST_RECEIVED      bpfReason = 5
-	bpfReasonREASON_RST_SENT          bpfReason = 6
-	bpfReasonREASON_DESTROYED         bpfReason = 7
-	bpfReasonREASON_NETNS_REMOVED     bpfReason = 8
-	bpfReasonREASON_KILLED            bpfReason = 9
-	bpfReasonREASON_TIMEWAIT_OVERFLOW bpfReason = 10
-	bpfReasonREASON_REFUSED           bpfReason = 11
-	bpfReasonREASON_TIMED_OUT         bpfReason = 12
-	bpfReasonREASON_UNREACHABLE       bpfReason = 13
-	bpfReasonREASON_NO_PORT           bpfReason = 14
-	bpfReasonREASON_RESET             bpfReason = 15
-	bpfReasonREASON_ABORTED           bpfReason = 16
-	bpfReasonREASON_CLOSED            bpfReason = 17
-	bpfReasonREASON_COUNT             bpfReason = 18
+	bpfReasonREASON_NONE               bpfReason = 0
+	bpfReasonREASON_FIN_RECEIVED       bpfReason = 1
+	bpfReasonREASON_EXPIRED            bpfReason = 2
+	bpfReasonREASON_REUSED             bpfReason = 3
+	bpfReasonREASON_RECYCLED           bpfReason = 4
+	bpfReasonREASON_RST_RECEIVED       bpfReason = 5
+	bpfReasonREASON_RST_SENT           bpfReason = 6
+	bpfReasonREASON_DESTROYED          bpfReason = 7
+	bpfReasonREASON_NETNS_REMOVED      bpfReason = 8
+	bpfReasonREASON_KILLED             bpfReason = 9
+	bpfReasonREASON_TIME_WAIT_OVERFLOW bpfReason = 10
+	bpfReasonREASON_REFUSED            bpfReason = 11
+	bpfReasonREASON_TIMED_OUT          bpfReason = 12
+	bpfReasonREASON_UNREACHABLE        bpfReason = 13
+	bpfReasonREASON_NO_PORT            bpfReason = 14
+	bpfReasonREASON_RESET              bpfReason = 15
+	bpfReasonREASON_ABORTED            bpfReason = 16
+	bpfReasonREASON_CLOSED             bpfReason = 17
+	bpfReasonREASON_IN_USE             bpfReason = 18
+	bpfReasonREASON_GIVEN_UP           bpfReason = 19
+	bpfReasonREASON_COUNT              bpfReason = 20
 )
 
 type bpfRole uint32
@@ -265,11 +317,16 @@ type bpfSockInfo struct {
 	Untracked   uint8
 	DeferredFin uint8
 	OldPort     uint16
-	Err         uint16
+	Err         uint8
+	OldSoftErr  uint8
 	LivedBefore uint8
 	Spilled     uint8
 	Counted     uint32
-	NetnsSlot   uint32
+	NetnsSlot   uint16
+	Restored    uint8
+	Pad         uint8
+	WriteSeq    uint32
+	Pad2        uint32
 }
 
 type bpfSplit uint32
@@ -289,6 +346,7 @@ type bpfTotals struct {
 	_         structs.HostLayout
 	Edges     [16][16]uint64
 	Ends      [16][32]uint64
+	Details   [16][32]uint64
 	Live      [16]int64
 	Rearms    uint64
 	Ungrouped uint64
@@ -299,6 +357,7 @@ type bpfTotals struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapAccounts           = "accounts"
+	bpfMapCpuSlots           = "cpu_slots"
 	bpfMapDurations          = "durations"
 	bpfMapEvents             = "events"
 	bpfMapGroups             = "groups"
@@ -309,12 +368,14 @@ const (
 	bpfMapNamespaces         = "namespaces"
 	bpfMapNetnsTotals        = "netns_totals"
 	bpfMapNowhere            = "nowhere"
+	bpfMapOverflows          = "overflows"
 	bpfMapSkipped            = "skipped"
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
 	bpfMapTotals             = "totals"
 	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
+	bpfProgSendReset         = "send_reset"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
@@ -354,6 +415,7 @@ const (
 	bpfVarNetns              = "netns"
 	bpfVarNetnsSlots         = "netns_slots"
 	bpfVarOnlyFamily         = "only_family"
+	bpfVarOverflowMib        = "overflow_mib"
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
 	bpfVarPorts              = "ports"
@@ -361,6 +423,7 @@ const (
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
 	bpfVarSeesRearms         = "sees_rearms"
+	bpfVarSeesResets         = "sees_resets"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
@@ -414,6 +477,7 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
@@ -431,6 +495,7 @@ type bpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
 	Accounts      *ebpf.MapSpec `ebpf:"accounts"`
+	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
 	Durations     *ebpf.MapSpec `ebpf:"durations"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
@@ -441,6 +506,7 @@ type bpfMapSpecs struct {
 	Namespaces    *ebpf.MapSpec `ebpf:"namespaces"`
 	NetnsTotals   *ebpf.MapSpec `ebpf:"netns_totals"`
 	Nowhere       *ebpf.MapSpec `ebpf:"nowhere"`
+	Overflows     *ebpf.MapSpec `ebpf:"overflows"`
 	Skipped       *ebpf.MapSpec `ebpf:"skipped"`
 	SocketSlots   *ebpf.MapSpec `ebpf:"socket_slots"`
 	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
@@ -480,6 +546,7 @@ type bpfVariableSpecs struct {
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
+	OverflowMib        *ebpf.VariableSpec `ebpf:"overflow_mib"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
 	Ports              *ebpf.VariableSpec `ebpf:"ports"`
@@ -487,6 +554,7 @@ type bpfVariableSpecs struct {
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
+	SeesResets         *ebpf.VariableSpec `ebpf:"sees_resets"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
@@ -517,6 +585,7 @@ func (o *bpfObjects) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
 	Accounts      *ebpf.Map `ebpf:"accounts"`
+	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
 	Durations     *ebpf.Map `ebpf:"durations"`
 	Events        *ebpf.Map `ebpf:"events"`
 	Groups        *ebpf.Map `ebpf:"groups"`
@@ -527,6 +596,7 @@ type bpfMaps struct {
 	Namespaces    *ebpf.Map `ebpf:"namespaces"`
 	NetnsTotals   *ebpf.Map `ebpf:"netns_totals"`
 	Nowhere       *ebpf.Map `ebpf:"nowhere"`
+	Overflows     *ebpf.Map `ebpf:"overflows"`
 	Skipped       *ebpf.Map `ebpf:"skipped"`
 	SocketSlots   *ebpf.Map `ebpf:"socket_slots"`
 	Sockets       *ebpf.Map `ebpf:"sockets"`
@@ -536,6 +606,7 @@ type bpfMaps struct {
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Accounts,
+		m.CpuSlots,
 		m.Durations,
 		m.Events,
 		m.Groups,
@@ -546,6 +617,7 @@ func (m *bpfMaps) Close() error {
 		m.Namespaces,
 		m.NetnsTotals,
 		m.Nowhere,
+		m.Overflows,
 		m.Skipped,
 		m.SocketSlots,
 		m.Sockets,
@@ -586,6 +658,7 @@ type bpfVariables struct {
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
+	OverflowMib        *ebpf.Variable `ebpf:"overflow_mib"`
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
 	Ports              *ebpf.Variable `ebpf:"ports"`
@@ -593,6 +666,7 @@ type bpfVariables struct {
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
+	SeesResets         *ebpf.Variable `ebpf:"sees_resets"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
@@ -608,6 +682,7 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
+	SendReset        *ebpf.Program `ebpf:"send_reset"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
@@ -624,6 +699,7 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.Existing,
 		p.KfreeSkb,
+		p.SendReset,
 		p.SetState,
 		p.SetStateFourth,
 		p.SetStateNested,

@@ -14,6 +14,10 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	if err != nil {
 		return err
 	}
+	overflowMIB, err := overflowCounter()
+	if err != nil {
+		return err
+	}
 	var ranges [64]bpfCallerRange // MAX_CALLERS
 	for i := range ranges {
 		ranges[i].Start = math.MaxUint64
@@ -30,6 +34,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarHz, hz)
 	set(bpfVarTwTimerHandler, syms.twTimerHandler)
 	set(bpfVarCallers, ranges)
+	set(bpfVarOverflowMib, overflowMIB)
 	set(bpfVarN_callers, uint32(len(syms.callers)))
 	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
 	set(bpfVarRaw, flag(cfg.Raw))

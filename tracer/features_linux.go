@@ -105,6 +105,10 @@ func Features() ([]Feature, error) {
 		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"),
 		{"rx_sk in kfree_skb", "6.11", FeatureInUse, "the moment that TIME_WAIT begins"},
 	}
+	resets := Feature{"minisocks in tcp_send_reset", "6.11", FeatureInUse, "what segment a minisock answered with an RST"}
+	if !resetsOfMinisocks(kernel) {
+		resets.State, resets.Note = FeatureMissing, "the segment that a minisock answered with an RST is not known"
+	}
 	if rx := &timers[3]; !hasRxSk(kernel) {
 		rx.State, rx.Note = FeatureMissing, "with tracepoints, TIME_WAIT is dated from its timer, to the jiffy"
 	}
@@ -113,7 +117,7 @@ func Features() ([]Feature, error) {
 			timers[i].State = FeatureAvailable
 		}
 	}
-	features = append(append(features, best), timers...)
+	features = append(append(append(features, best), timers...), resets)
 	return append(features, kernelFunctions(), iterator(kernel), recursionGuard(kernel), wheel()), nil
 }
 

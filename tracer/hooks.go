@@ -54,6 +54,9 @@ var setState = []hookProgram{
 	{name: bpfProgSetStateFourth},
 }
 
+// answers sees what minisocks answer with an RST, with every set of hooks.
+var answers = []hookProgram{{name: bpfProgSendReset}}
+
 // set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {
 	for i := range hookSets {

@@ -1,13 +1,16 @@
 package tracer
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // Every program of the object belongs to one set of hooks, follows full sockets, or is
 // the iterator: load() leaves the programs of the other sets out, and start()
 // attaches those of its own.
 func TestEveryProgramHasItsSet(t *testing.T) {
 	uses := map[string]int{bpfProgExisting: 1}
-	for _, p := range setState {
+	for _, p := range slices.Concat(setState, answers) {
 		uses[p.name]++
 	}
 	for _, set := range hookSets {

@@ -69,6 +69,11 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error
 	if !hasRxSk(kernel) {
 		delete(spec.Programs, bpfProgKfreeSkb)
 	}
+	if !resetsOfMinisocks(kernel) {
+		delete(spec.Programs, bpfProgSendReset)
+	} else if err := spec.Variables[bpfVarSeesResets].Set(flag(true)); err != nil {
+		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
 	if !tracepointsPreempt() {
 		delete(spec.Programs, bpfProgSetStateThird)
 		delete(spec.Programs, bpfProgSetStateFourth)
@@ -112,17 +117,33 @@ func emptyFentry(types *btf.Cache, p hookProgram) (*ebpf.Collection, error) {
 // hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped
 // packet was for (c53795d48ee8, "net: add rx_sk to trace_kfree_skb").
 func hasRxSk(kernel *btf.Spec) bool {
+	// void *data, struct sk_buff *, void *location, enum skb_drop_reason, struct sock *rx_sk
+	return tracepointArgs(kernel, "kfree_skb") >= 5
+}
+
+// resetsOfMinisocks: since 6.11 the tcp_send_reset tracepoint fires for minisocks too, and
+// passes a reason (19822a980e19, "trace: tcp: fully support trace_tcp_send_reset").
+func resetsOfMinisocks(kernel *btf.Spec) bool {
+	// void *data, struct sock *, struct sk_buff *, enum sk_rst_reason
+	return tracepointArgs(kernel, "tcp_send_reset") >= 4
+}
+
+// tracepointArgs is how many arguments the kernel passes to the programs of a tracepoint,
+// with the data that comes first; 0 if there is no such tracepoint.
+func tracepointArgs(kernel *btf.Spec, name string) int {
 	var td *btf.Typedef
-	if err := kernel.TypeByName("btf_trace_kfree_skb", &td); err != nil {
-		return false
+	if err := kernel.TypeByName("btf_trace_"+name, &td); err != nil {
+		return 0
 	}
 	ptr, ok := btf.UnderlyingType(td).(*btf.Pointer)
 	if !ok {
-		return false
+		return 0
 	}
 	proto, ok := ptr.Target.(*btf.FuncProto)
-	// void *data, struct sk_buff *, void *location, enum skb_drop_reason, struct sock *rx_sk
-	return ok && len(proto.Params) >= 5
+	if !ok {
+		return 0
+	}
+	return len(proto.Params)
 }
 
 // tracepointsPreempt: from 7.0 on a task can be preempted inside a tracepoint, so that

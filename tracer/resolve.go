@@ -39,7 +39,11 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
 	}
-	t.Reason = Reason(ev.Reason)
+	t.Reason, t.Detail = Reason(ev.Reason), Detail(ev.Detail)
+	if t.Reason == ReasonExpired {
+		t.Detail = expiredDetail(t.From)
+	}
+	t.Errno, t.Retransmits = Errno(ev.Err), ev.Retransmits
 	t.Rearms = ev.Rearms
 	t.Source = SourceSocket
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
@@ -57,6 +61,14 @@ func elapsed(ev *bpfEvent) (time.Duration, Precision) {
 		return 0, PrecisionUnknown
 	}
 	return time.Duration(ev.TimeNs - ev.SinceNs), precision
+}
+
+// expiredDetail tells the detail of ReasonExpired, which the kernel side leaves to user space.
+func expiredDetail(from State) Detail {
+	if from == TimeWait {
+		return DetailTimeWait
+	}
+	return DetailOrphan
 }
 
 func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {

@@ -98,7 +98,17 @@ func TestResolve(t *testing.T) {
 				e.From, e.To, e.Rearms = uint8(TimeWait), uint8(Closed), 3
 				e.Reason = uint8(ReasonExpired)
 			},
-			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason = TimeWait, Closed, 3, ReasonExpired }},
+			func(w *Transition) { w.From, w.To, w.Rearms, w.Reason, w.Detail = TimeWait, Closed, 3, ReasonExpired, DetailTimeWait }},
+		"an orphan that expired": {
+			func(e *bpfEvent) { e.From, e.To, e.Reason = uint8(FinWait2), uint8(Closed), uint8(ReasonExpired) },
+			func(w *Transition) { w.From, w.To, w.Reason, w.Detail = FinWait2, Closed, ReasonExpired, DetailOrphan }},
+		"given up": {
+			func(e *bpfEvent) {
+				e.Reason, e.Detail, e.Err, e.Retransmits = uint8(ReasonGivenUp), uint8(DetailClose), 113, 2
+			},
+			func(w *Transition) {
+				w.Reason, w.Detail, w.Errno, w.Retransmits = ReasonGivenUp, DetailClose, 113, 2
+			}},
 		"full socket": {
 			func(e *bpfEvent) { e.Flags = 0 },
 			func(w *Transition) { w.Source = SourceSocket }},

@@ -5,11 +5,12 @@ import (
 	"strconv"
 )
 
-// numReasons is what the kernel side has room for (REASONS of bpf/tally.h), so
-// that a reason that is added there is counted here.
+// numReasons and numDetails are what the kernel side has room for (bpf/tally.h), so
+// that one that is added there is counted here.
 const (
 	numStates  = int(NewSynRecv) + 1
 	numReasons = len(bpfTotals{}.Ends[0])
+	numDetails = len(bpfTotals{}.Details[0])
 )
 
 // Totals is what happened to all sockets that pass the filter. The kernel side counts
@@ -17,6 +18,7 @@ const (
 type Totals struct {
 	Edges     [numStates][numStates]uint64  // transitions, [from][to]
 	Ends      [numStates][numReasons]uint64 // those to CLOSED, [from][reason]
+	Details   [numStates][numDetails]uint64 // those of them that have a detail, [from][detail]
 	Live      [numStates]int64              // sockets in each state now; not of CLOSED
 	Durations [numStates]Durations          // spent in each state
 	Rearms    uint64                        // of timers of TIME_WAIT
@@ -63,6 +65,37 @@ func leaves(from, to State) bool {
 	return from != Closed && (from != Listen || to == Closed)
 }
 
+// An Ending is a state that sockets left for CLOSED, why, and how often.
+type Ending struct {
+	State  State
+	Reason Reason
+	Detail Detail
+	Count  uint64
+}
+
+// Endings are the ways in which sockets closed, in the order of states, reasons and
+// details. Their counts add up to those of Ends.
+func (t *Totals) Endings() (all []Ending) {
+	for s := range t.Ends {
+		for reason, n := range t.Ends[s] {
+			var detailed []Ending
+			for _, d := range Details() {
+				if c := t.Details[s][d]; c > 0 && d.Reason() == Reason(reason) {
+					// While sockets close, the two counts are not of the same moment.
+					c = min(c, n)
+					n -= c
+					detailed = append(detailed, Ending{State(s), Reason(reason), d, c})
+				}
+			}
+			if n > 0 {
+				all = append(all, Ending{State(s), Reason(reason), DetailNone, n})
+			}
+			all = append(all, detailed...)
+		}
+	}
+	return all
+}
+
 // Add counts one transition as the kernel does (tally() and tally_move() of
 // bpf/tally.h). Of all transitions that Run hands over it makes the totals that
 // Totals reads, with these exceptions:
@@ -83,6 +116,9 @@ func (t *Totals) Add(x *Transition) {
 	t.Edges[x.From][x.To]++
 	if x.To == Closed && int(x.Reason) < numReasons {
 		t.Ends[x.From][x.Reason]++
+	}
+	if x.To == Closed && x.Detail != DetailNone && int(x.Detail) < numDetails {
+		t.Details[x.From][x.Detail]++
 	}
 	// "At least" is no duration.
 	if x.Precision == PrecisionExact || x.Precision == PrecisionJiffy {
@@ -106,6 +142,9 @@ func (t *Totals) Sub(before *Totals) {
 		for r := range t.Ends[s] {
 			t.Ends[s][r] -= before.Ends[s][r]
 		}
+		for d := range t.Details[s] {
+			t.Details[s][d] -= before.Details[s][d]
+		}
 		t.Durations[s].sub(&before.Durations[s])
 	}
 	t.Rearms -= before.Rearms
@@ -120,6 +159,10 @@ func (t *Totals) add(o *bpfTotals) {
 		for r := range t.Ends[s] {
 			t.Ends[s][r] += o.Ends[s][r]
 		}
+		for d := range t.Details[s] {
+			t.Details[s][d] += o.Details[s][d]
+		}
+		t.Details[s][expiredDetail(State(s))] += o.Ends[s][ReasonExpired]
 		t.Live[s] += o.Live[s]
 	}
 	t.Rearms += o.Rearms

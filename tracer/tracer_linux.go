@@ -101,7 +101,7 @@ func (t *Tracer) start() (err error) {
 	}
 	// The hooks of minisocks come first: if only set_state sees a hand-over, it looks
 	// like a close.
-	for _, p := range append(slices.Clone(t.hooks.set().programs), setState...) {
+	for _, p := range slices.Concat(answers, t.hooks.set().programs, setState) {
 		prog := t.coll.Programs[p.name]
 		if prog == nil {
 			continue // load() has left it out: this kernel does not need it

@@ -25,6 +25,18 @@ type Transition struct {
 	Owner  Owner
 	Closer Process
 	Reason Reason
+	Detail Detail
+
+	// Errno is the error of the socket that goes with the Reason, as the program gets
+	// it; 0: none. With ReasonGivenUp it is an ICMP error that the program may have
+	// been told (sk_err_soft), while the kernel went on trying.
+	Errno Errno
+
+	// Retransmits is how many segments and probes in a row were sent again and not
+	// answered, at the end of a connection by ReasonTimedOut, ReasonUnreachable or
+	// ReasonGivenUp.
+	Retransmits uint8
+
 	Rearms uint32 // re-arms of the timewait timer, if From is TIME_WAIT
 	Source Source
 }
@@ -99,22 +111,56 @@ type Reason uint8
 const (
 	ReasonNone             Reason = Reason(bpfReasonREASON_NONE)
 	ReasonFinReceived      Reason = Reason(bpfReasonREASON_FIN_RECEIVED)
-	ReasonExpired          Reason = Reason(bpfReasonREASON_EXPIRED)           // the minisock's timer fired
-	ReasonReused           Reason = Reason(bpfReasonREASON_REUSED)            // connect(2) took the minisock's ports over
-	ReasonRecycled         Reason = Reason(bpfReasonREASON_RECYCLED)          // a SYN from the peer took them over
-	ReasonRSTReceived      Reason = Reason(bpfReasonREASON_RST_RECEIVED)      // a minisock met an RST
-	ReasonRSTSent          Reason = Reason(bpfReasonREASON_RST_SENT)          // data or a SYN came after our close
-	ReasonDestroyed        Reason = Reason(bpfReasonREASON_DESTROYED)         // SOCK_DESTROY: ss -K
-	ReasonNetNSRemoved     Reason = Reason(bpfReasonREASON_NETNS_REMOVED)     // its network namespace went away
-	ReasonKilled           Reason = Reason(bpfReasonREASON_KILLED)            // cause unknown
-	ReasonTimeWaitOverflow Reason = Reason(bpfReasonREASON_TIMEWAIT_OVERFLOW) // tcp_max_tw_buckets reached: no TIME_WAIT
-	ReasonRefused          Reason = Reason(bpfReasonREASON_REFUSED)           // ECONNREFUSED
-	ReasonTimedOut         Reason = Reason(bpfReasonREASON_TIMED_OUT)         // ETIMEDOUT
-	ReasonUnreachable      Reason = Reason(bpfReasonREASON_UNREACHABLE)       // EHOSTUNREACH, ENETUNREACH
-	ReasonNoPort           Reason = Reason(bpfReasonREASON_NO_PORT)           // connect(2) found no free port
-	ReasonReset            Reason = Reason(bpfReasonREASON_RESET)             // a full socket met an RST
-	ReasonAborted          Reason = Reason(bpfReasonREASON_ABORTED)           // given up by our own side: SO_LINGER 0, unread data
+	ReasonExpired          Reason = Reason(bpfReasonREASON_EXPIRED)            // the minisock's timer fired
+	ReasonReused           Reason = Reason(bpfReasonREASON_REUSED)             // connect(2) took the minisock's ports over
+	ReasonRecycled         Reason = Reason(bpfReasonREASON_RECYCLED)           // a SYN from the peer took them over
+	ReasonRSTReceived      Reason = Reason(bpfReasonREASON_RST_RECEIVED)       // a minisock met an RST
+	ReasonRSTSent          Reason = Reason(bpfReasonREASON_RST_SENT)           // a segment came after our close
+	ReasonDestroyed        Reason = Reason(bpfReasonREASON_DESTROYED)          // SOCK_DESTROY: ss -K
+	ReasonNetNSRemoved     Reason = Reason(bpfReasonREASON_NETNS_REMOVED)      // its network namespace went away
+	ReasonKilled           Reason = Reason(bpfReasonREASON_KILLED)             // cause unknown
+	ReasonTimeWaitOverflow Reason = Reason(bpfReasonREASON_TIME_WAIT_OVERFLOW) // tcp_max_tw_buckets reached: no TIME_WAIT
+	ReasonRefused          Reason = Reason(bpfReasonREASON_REFUSED)            // ECONNREFUSED
+	ReasonTimedOut         Reason = Reason(bpfReasonREASON_TIMED_OUT)          // ETIMEDOUT
+	ReasonUnreachable      Reason = Reason(bpfReasonREASON_UNREACHABLE)        // an ICMP error: Errno says which
+	ReasonNoPort           Reason = Reason(bpfReasonREASON_NO_PORT)            // connect(2) found no free port
+	ReasonReset            Reason = Reason(bpfReasonREASON_RESET)              // a full socket met an RST
+	ReasonAborted          Reason = Reason(bpfReasonREASON_ABORTED)            // ended by our own side, without an orderly close
 	ReasonClosed           Reason = Reason(bpfReasonREASON_CLOSED)
+	ReasonInUse            Reason = Reason(bpfReasonREASON_IN_USE)   // connect(2): another socket has these addresses and ports
+	ReasonGivenUp          Reason = Reason(bpfReasonREASON_GIVEN_UP) // the program closed the socket before connect(2) was done
+)
+
+// Detail says which of the causes that share a Reason it was. Each belongs to one
+// Reason. The list may grow.
+type Detail uint8
+
+// The details; where the reason says all, or the kernel does not let the cause be seen, it is DetailNone.
+const (
+	DetailNone            Detail = Detail(bpfDetailDETAIL_NONE)
+	DetailUnreadData      Detail = Detail(bpfDetailDETAIL_UNREAD_DATA)      // aborted: close(2) while data had not been read
+	DetailLingerZero      Detail = Detail(bpfDetailDETAIL_LINGER_ZERO)      // aborted: close(2) with SO_LINGER of 0 s
+	DetailDisconnected    Detail = Detail(bpfDetailDETAIL_DISCONNECTED)     // aborted: connect(2) with AF_UNSPEC
+	DetailLinger2         Detail = Detail(bpfDetailDETAIL_LINGER2)          // aborted: TCP_LINGER2 is below 0, so that no FIN_WAIT_2 is wanted
+	DetailListenerClosed  Detail = Detail(bpfDetailDETAIL_LISTENER_CLOSED)  // aborted: the listener was closed before the connection was accepted
+	DetailOrphanLimit     Detail = Detail(bpfDetailDETAIL_ORPHAN_LIMIT)     // aborted: there were too many orphans, or too little memory for TCP
+	DetailCheckpoint      Detail = Detail(bpfDetailDETAIL_CHECKPOINT)       // aborted: close(2) in TCP_REPAIR mode, which sends nothing
+	DetailListenFailed    Detail = Detail(bpfDetailDETAIL_LISTEN_FAILED)    // aborted: listen(2) got no port
+	DetailKeepalive       Detail = Detail(bpfDetailDETAIL_KEEPALIVE)        // timed_out: keepalive probes were not answered
+	DetailUserTimeout     Detail = Detail(bpfDetailDETAIL_USER_TIMEOUT)     // timed_out: TCP_USER_TIMEOUT had passed
+	DetailRetransmissions Detail = Detail(bpfDetailDETAIL_RETRANSMISSIONS)  // timed_out: what was sent again and again was not acknowledged
+	DetailZeroWindow      Detail = Detail(bpfDetailDETAIL_ZERO_WINDOW)      // timed_out: the peer's window stayed closed, and probes were not answered
+	DetailDataAfterClose  Detail = Detail(bpfDetailDETAIL_DATA_AFTER_CLOSE) // rst_sent: data came after our close
+	DetailOutOfWindow     Detail = Detail(bpfDetailDETAIL_OUT_OF_WINDOW)    // rst_sent: a FIN came that was not the next segment
+	DetailSYN             Detail = Detail(bpfDetailDETAIL_SYN)              // rst_sent: a SYN came
+	DetailDataUnacked     Detail = Detail(bpfDetailDETAIL_DATA_UNACKED)     // reset: the peer had not acknowledged all our data
+	DetailFINUnacked      Detail = Detail(bpfDetailDETAIL_FIN_UNACKED)      // reset: the peer had not acknowledged our FIN
+	DetailOrphan          Detail = Detail(bpfDetailDETAIL_ORPHAN)           // expired: an orphan's FIN_WAIT_2; the peer's FIN did not come
+	DetailTimeWait        Detail = Detail(bpfDetailDETAIL_TIME_WAIT)        // expired: TIME_WAIT
+	DetailClose           Detail = Detail(bpfDetailDETAIL_CLOSE)            // given_up: by close(2)
+	DetailShutdown        Detail = Detail(bpfDetailDETAIL_SHUTDOWN)         // given_up: by shutdown(2)
+	DetailDisconnect      Detail = Detail(bpfDetailDETAIL_DISCONNECT)       // given_up: by connect(2) with AF_UNSPEC
+	DetailExit            Detail = Detail(bpfDetailDETAIL_EXIT)             // given_up: the process was ending
 )
 
 // A RawEvent is one firing of one hook, as it came (--raw). It does not say what that
@@ -129,7 +175,7 @@ type RawEvent struct {
 	NetNS         uint32
 	Local, Remote netip.AddrPort
 	From, To      State  // of a full socket; of a minisock From is its substate and To is 0
-	Err           uint16 // sk_err of a full socket: an errno
+	Err           uint16 // sk_err of a full socket: an errno, perhaps of long ago
 	Minisock      uint64 // address of the minisock; 0: a full socket
 	TimerLeft     int32  // jiffies until the minisock's timer fires
 }
@@ -147,4 +193,5 @@ const (
 	HookTWAlloc     Hook = Hook(bpfHookHOOK_TWSK_ALLOC)
 	HookTWSchedule  Hook = Hook(bpfHookHOOK_TWSK_SCHEDULE)
 	HookTWKill      Hook = Hook(bpfHookHOOK_TWSK_KILL)
+	HookSendReset   Hook = Hook(bpfHookHOOK_SEND_RESET)
 )

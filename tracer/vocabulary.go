@@ -9,7 +9,7 @@ import (
 // A vocabulary is a closed list of values and their words. String, MarshalText,
 // UnmarshalText and the exported list of all values read it, and so do flags, JSON,
 // help and completion: a new value is one line in one list.
-type vocabulary[T ~uint8 | ~uint32] struct {
+type vocabulary[T ~uint8 | ~uint16 | ~uint32] struct {
 	// words has the word of each value from first on, without a gap. The word "" is
 	// that of a value that says nothing, such as ReasonNone.
 	words []string

@@ -1,9 +1,6 @@
 package tracer
 
-// The words of every vocabulary but that of State, which stands in state.go.
-// Where a reason comes to need a detail, its vocabulary is one more list here, with
-// the word "" for a transition of which the reason says all; Transition, struct
-// event of bpf/event.h and the JSON of trace then gain one field each.
+// The words of every vocabulary but those of State (state.go) and Errno (errno.go).
 
 var reasons = vocabulary[Reason]{
 	words: []string{
@@ -17,7 +14,7 @@ var reasons = vocabulary[Reason]{
 		ReasonDestroyed:        "destroyed",
 		ReasonNetNSRemoved:     "netns_removed",
 		ReasonKilled:           "killed",
-		ReasonTimeWaitOverflow: "timewait_overflow",
+		ReasonTimeWaitOverflow: "time_wait_overflow",
 		ReasonRefused:          "refused",
 		ReasonTimedOut:         "timed_out",
 		ReasonUnreachable:      "unreachable",
@@ -25,6 +22,8 @@ var reasons = vocabulary[Reason]{
 		ReasonReset:            "reset",
 		ReasonAborted:          "aborted",
 		ReasonClosed:           "closed",
+		ReasonInUse:            "in_use",
+		ReasonGivenUp:          "given_up",
 	},
 	unknown: "no reason is called %q: there are %s", between: ", ", last: " and ",
 }
@@ -35,11 +34,83 @@ func Reasons() []Reason { return reasons.all() }
 // String gives the word, such as "timed_out", and "" for ReasonNone.
 func (r Reason) String() string { return reasons.word(r) }
 
+// CountsRetransmits reports whether Transition.Retransmits says something about an end for this reason.
+func (r Reason) CountsRetransmits() bool {
+	return r == ReasonTimedOut || r == ReasonUnreachable || r == ReasonGivenUp
+}
+
 // MarshalText gives the word that String gives. It fails for a number that is no reason.
 func (r Reason) MarshalText() ([]byte, error) { return reasons.marshal(r) }
 
 // UnmarshalText takes the words that MarshalText gives.
 func (r *Reason) UnmarshalText(word []byte) error { return reasons.unmarshal(r, word) }
+
+// detailsOf has every detail, its word and the reason that it belongs to.
+var detailsOf = [...]struct {
+	word   string
+	reason Reason
+}{
+	DetailNone: {"", ReasonNone},
+
+	DetailUnreadData:     {"unread_data", ReasonAborted},
+	DetailLingerZero:     {"linger_zero", ReasonAborted},
+	DetailDisconnected:   {"disconnected", ReasonAborted},
+	DetailLinger2:        {"linger2", ReasonAborted},
+	DetailListenerClosed: {"listener_closed", ReasonAborted},
+	DetailOrphanLimit:    {"orphan_limit", ReasonAborted},
+	DetailCheckpoint:     {"checkpoint", ReasonAborted},
+	DetailListenFailed:   {"listen_failed", ReasonAborted},
+
+	DetailKeepalive:       {"keepalive", ReasonTimedOut},
+	DetailUserTimeout:     {"user_timeout", ReasonTimedOut},
+	DetailRetransmissions: {"retransmissions", ReasonTimedOut},
+	DetailZeroWindow:      {"zero_window", ReasonTimedOut},
+
+	DetailDataAfterClose: {"data_after_close", ReasonRSTSent},
+	DetailOutOfWindow:    {"out_of_window", ReasonRSTSent},
+	DetailSYN:            {"syn", ReasonRSTSent},
+
+	DetailDataUnacked: {"data_unacked", ReasonReset},
+	DetailFINUnacked:  {"fin_unacked", ReasonReset},
+
+	DetailOrphan:   {"orphan", ReasonExpired},
+	DetailTimeWait: {"time_wait", ReasonExpired},
+
+	DetailClose:      {"close", ReasonGivenUp},
+	DetailShutdown:   {"shutdown", ReasonGivenUp},
+	DetailDisconnect: {"disconnect", ReasonGivenUp},
+	DetailExit:       {"exit", ReasonGivenUp},
+}
+
+var details = vocabulary[Detail]{
+	words: func() (words []string) {
+		for _, d := range detailsOf {
+			words = append(words, d.word)
+		}
+		return words
+	}(),
+	unknown: "no detail is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// Details lists all details, DetailNone first.
+func Details() []Detail { return details.all() }
+
+// String gives the word, such as "unread_data", and "" for DetailNone.
+func (d Detail) String() string { return details.word(d) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no detail.
+func (d Detail) MarshalText() ([]byte, error) { return details.marshal(d) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (d *Detail) UnmarshalText(word []byte) error { return details.unmarshal(d, word) }
+
+// Reason is the reason that has this detail; ReasonNone for DetailNone and for a number that is no detail.
+func (d Detail) Reason() Reason {
+	if !details.has(d) {
+		return ReasonNone
+	}
+	return detailsOf[d].reason
+}
 
 var roles = vocabulary[Role]{
 	words: []string{
@@ -115,6 +186,7 @@ var hooks = vocabulary[Hook]{
 		HookTWAlloc:     "inet_twsk_alloc",
 		HookTWSchedule:  "__inet_twsk_schedule",
 		HookTWKill:      "inet_twsk_kill",
+		HookSendReset:   "tcp_send_reset",
 	},
 	unknown: "no hook is called %q: there are %s", between: ", ", last: " and ",
 }

@@ -230,6 +230,7 @@ func constantsOf(t *testing.T, typ string) (n int) {
 // need a constant and a word here.
 var enums = map[string]func(n uint8) encoding.TextMarshaler{
 	"bpfReason":    func(n uint8) encoding.TextMarshaler { return Reason(n) },
+	"bpfDetail":    func(n uint8) encoding.TextMarshaler { return Detail(n) },
 	"bpfRole":      func(n uint8) encoding.TextMarshaler { return Role(n) },
 	"bpfPrecision": func(n uint8) encoding.TextMarshaler { return Precision(n) },
 	"bpfHook":      func(n uint8) encoding.TextMarshaler { return Hook(n) },
@@ -292,6 +293,9 @@ func TestBindingsHaveWords(t *testing.T) {
 		if len(generated[typ]) < 2 {
 			t.Errorf("the bindings have %d constants of the enum %s", len(generated[typ]), typ)
 		}
+	}
+	if numDetails < len(generated["bpfDetail"]) {
+		t.Errorf("totals have room for %d details of %d", numDetails, len(generated["bpfDetail"]))
 	}
 	if numReasons < len(generated["bpfReason"]) {
 		t.Errorf("totals have room for %d reasons of %d", numReasons, len(generated["bpfReason"]))

@@ -206,26 +206,44 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			UID      must[uint32] `json:"uid"`
 			CgroupID must[uint64] `json:"cgroup_id"`
 		}] `json:"owner"`
-		Closer nullable[process]   `json:"closer"`
-		Reason must[tracer.Reason] `json:"reason"`
-		Rearms must[uint32]        `json:"rearms"`
-		Source must[tracer.Source] `json:"source"`
+		Closer      nullable[process]      `json:"closer"`
+		Reason      must[tracer.Reason]    `json:"reason"`
+		Detail      must[tracer.Detail]    `json:"detail"`
+		Errno       nullable[tracer.Errno] `json:"errno"`
+		Retransmits nullable[uint8]        `json:"retransmits"`
+		Rearms      must[uint32]           `json:"rearms"`
+		Source      must[tracer.Source]    `json:"source"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
 	}
 	if err := missing(append(in.fields(), field{"to", &in.To}, field{"duration_ns", &in.Duration}, field{"precision", &in.Precision},
 		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"reason", &in.Reason},
+		field{"detail", &in.Detail}, field{"errno", &in.Errno}, field{"retransmits", &in.Retransmits},
 		field{"rearms", &in.Rearms}, field{"source", &in.Source})); err != nil {
 		return nil, err
 	}
 	t := &tracer.Transition{
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value, NetNS: in.NetNS.value,
 		Local: in.local(), Remote: in.remote(), From: in.From.value.State, To: in.To.value.State, Precision: in.Precision.value,
-		Reason: in.Reason.value, Rearms: in.Rearms.value, Source: in.Source.value,
+		Reason: in.Reason.value, Detail: in.Detail.value, Rearms: in.Rearms.value, Source: in.Source.value,
 	}
 	if t.Known() != (in.Duration.value != nil) {
 		return nil, fmt.Errorf("duration_ns does not go with precision %q", t.Precision)
+	}
+	if of := t.Detail.Reason(); t.Detail != tracer.DetailNone && of != t.Reason {
+		return nil, fmt.Errorf("detail %q is one of reason %q", t.Detail, of)
+	}
+	if in.Errno.value != nil {
+		if t.Errno = *in.Errno.value; t.Errno == 0 {
+			return nil, errors.New("no error is null")
+		}
+	}
+	switch n := in.Retransmits.value; {
+	case n != nil && (t.Reason.CountsRetransmits() || *n > 0):
+		t.Retransmits = *n
+	case n != nil || t.Reason.CountsRetransmits():
+		return nil, fmt.Errorf("retransmits does not go with reason %q", t.Reason)
 	}
 	if in.Duration.value != nil {
 		t.Duration = time.Duration(*in.Duration.value)
@@ -329,6 +347,7 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 	type end struct {
 		State  must[state]
 		Reason must[tracer.Reason]
+		Detail must[tracer.Detail]
 		Count  must[uint64]
 	}
 	type bucket struct {
@@ -372,12 +391,23 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 			return nil, fmt.Errorf("edge %v to %v: %w", e.From.value, e.To.value, err)
 		}
 	}
+	ended := make(map[tracer.Ending]bool)
 	for _, e := range in.Ends.value {
-		if err := missing([]field{{"state", &e.State}, {"reason", &e.Reason}, {"count", &e.Count}}); err != nil {
+		if err := missing([]field{{"state", &e.State}, {"reason", &e.Reason}, {"detail", &e.Detail}, {"count", &e.Count}}); err != nil {
 			return nil, fmt.Errorf("an end has %w", err)
 		}
-		if err := put(&t.Ends[e.State.value.State][e.Reason.value], e.Count.value); err != nil {
-			return nil, fmt.Errorf("end of %v: %w", e.State.value, err)
+		s, r, d, n := e.State.value.State, e.Reason.value, e.Detail.value, e.Count.value
+		end := tracer.Ending{State: s, Reason: r, Detail: d}
+		switch {
+		case ended[end]:
+			return nil, fmt.Errorf("end of %v: twice", s)
+		case d != tracer.DetailNone && d.Reason() != r:
+			return nil, fmt.Errorf("end of %v: detail %q is one of reason %q", s, d, d.Reason())
+		}
+		ended[end] = true
+		t.Ends[s][r] += n
+		if d != tracer.DetailNone {
+			t.Details[s][d] = n
 		}
 	}
 	for _, d := range in.Durations.value {

@@ -21,16 +21,6 @@ func (w *Writer) Totals(t *tracer.Totals) error {
 				edges.Dict(zerolog.Dict().Stringer("from", s).Stringer("to", to).Uint64("count", n))
 			}
 		}
-		for reason, n := range t.Ends[s] {
-			if n == 0 {
-				continue
-			}
-			word, err := tracer.Reason(reason).MarshalText()
-			if err != nil {
-				return fmt.Errorf("write totals: %w", err)
-			}
-			ends.Dict(zerolog.Dict().Stringer("state", s).Bytes("reason", word).Uint64("count", n))
-		}
 		if d := &t.Durations[s]; *d != (tracer.Durations{}) {
 			buckets := zerolog.Arr()
 			for b := range d.Buckets() {
@@ -39,6 +29,13 @@ func (w *Writer) Totals(t *tracer.Totals) error {
 			durations.Dict(zerolog.Dict().Stringer("state", s).Int64("total_ns", int64(d.Total)).Int64("max_ns", int64(d.Max)).
 				Array("buckets", buckets))
 		}
+	}
+	for _, e := range t.Endings() {
+		word, err := e.Reason.MarshalText()
+		if err != nil {
+			return fmt.Errorf("write totals: %w", err)
+		}
+		ends.Dict(zerolog.Dict().Stringer("state", e.State).Bytes("reason", word).Stringer("detail", e.Detail).Uint64("count", e.Count))
 	}
 	w.Event().Str("event", "totals").Dict("live", live).Array("edges", edges).Array("ends", ends).Array("durations", durations).
 		Uint64("rearms", t.Rearms).Uint64("ungrouped", t.Ungrouped).Send()

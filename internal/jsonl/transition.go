@@ -49,7 +49,19 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 		b = append(appendProcess(b, &t.Closer), '}')
 	}
 	b = append(append(b, `,"reason":"`...), t.Reason.String()...)
-	b = strconv.AppendUint(append(b, `","rearms":`...), uint64(t.Rearms), 10)
+	b = append(append(b, `","detail":"`...), t.Detail.String()...)
+	if t.Errno == 0 {
+		b = append(b, `","errno":null`...)
+	} else {
+		b = append(append(append(b, `","errno":"`...), t.Errno.String()...), '"')
+	}
+	b = append(b, `,"retransmits":`...)
+	if t.Reason.CountsRetransmits() || t.Retransmits > 0 {
+		b = strconv.AppendUint(b, uint64(t.Retransmits), 10)
+	} else {
+		b = append(b, null...)
+	}
+	b = strconv.AppendUint(append(b, `,"rearms":`...), uint64(t.Rearms), 10)
 	b = append(append(b, `,"source":"`...), t.Source.String()...)
 	w.line = append(b, "\"}\n"...)
 	_, _ = w.w.Write(w.line) // keeps its error

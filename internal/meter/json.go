@@ -43,8 +43,8 @@ func (s *JSON) write(event string, r *Report) error {
 	for _, edge := range r.Edges() {
 		edges.Dict(zerolog.Dict().Stringer("from", edge.From).Stringer("to", edge.To).Uint64("count", edge.Count))
 	}
-	for _, end := range r.Ends() {
-		ends.Dict(zerolog.Dict().Stringer("state", end.State).Str("reason", end.Reason.String()).Uint64("count", end.Count))
+	for _, end := range r.Totals.Endings() {
+		ends.Dict(zerolog.Dict().Stringer("state", end.State).Stringer("reason", end.Reason).Stringer("detail", end.Detail).Uint64("count", end.Count))
 	}
 	e.Array("edges", edges).Array("ends", ends).Dict("time_wait", timeWaitJSON(r))
 	if r.By != tracer.SplitNone {

@@ -150,41 +150,28 @@ func (r *Report) Edges() (all []Edge) {
 	return all
 }
 
-// An Ending is a state that sockets left for CLOSED, why, and how often.
-type Ending struct {
-	State  tracer.State
+// A Failure is a reason for which connects failed, and how often.
+type Failure struct {
 	Reason tracer.Reason
 	Count  uint64
 }
 
-// Ends are the ways in which sockets closed, by state and reason.
-func (r *Report) Ends() (all []Ending) {
-	for _, from := range tracer.States() {
-		for reason, n := range r.Totals.Ends[from] {
-			if n > 0 {
-				all = append(all, Ending{from, tracer.Reason(reason), n})
-			}
-		}
-	}
-	return all
-}
-
 // Failures are the reasons for which connects failed, the most frequent first.
-func (r *Report) Failures() (all []Ending) {
-	for _, e := range r.Ends() {
-		if e.State == tracer.SynSent {
-			all = append(all, e)
+func (r *Report) Failures() (all []Failure) {
+	for reason, n := range r.Totals.Ends[tracer.SynSent] {
+		if n > 0 {
+			all = append(all, Failure{tracer.Reason(reason), n})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Ending) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(all, func(a, b Failure) int { return cmp.Compare(b.Count, a.Count) })
 	return all
 }
 
 // Resets is how many connections the peer reset.
 func (r *Report) Resets() (n uint64) {
-	for _, e := range r.Ends() {
-		if e.State != tracer.SynSent && e.Reason == tracer.ReasonReset {
-			n += e.Count
+	for _, from := range tracer.States() {
+		if from != tracer.SynSent {
+			n += r.Totals.Ends[from][tracer.ReasonReset]
 		}
 	}
 	return n

@@ -21,6 +21,7 @@ func sampleReport() *Report {
 	tot.Edges[tracer.TimeWait][tracer.Closed] = 2
 	tot.Ends[tracer.TimeWait][tracer.ReasonExpired] = 1
 	tot.Ends[tracer.TimeWait][tracer.ReasonReused] = 1
+	tot.Details[tracer.TimeWait][tracer.DetailTimeWait] = 1
 	tot.Live[tracer.TimeWait] = 1
 	tot.Rearms = 4
 	d := &tot.Durations[tracer.TimeWait]
@@ -67,7 +68,7 @@ func TestStatJSON(t *testing.T) {
 		`{"state":"TIME_WAIT","live":1,"entered":3,"left":2,"timed":2,"p50_ns":1946157056,`,
 		`"max_ns":61000000000,"total_ns":63000000000}`,
 		`"edges":[{"from":"FIN_WAIT_2","to":"TIME_WAIT","count":3},{"from":"TIME_WAIT","to":"CLOSED","count":2}],` +
-			`"ends":[{"state":"TIME_WAIT","reason":"expired","count":1},{"state":"TIME_WAIT","reason":"reused","count":1}],` +
+			`"ends":[{"state":"TIME_WAIT","reason":"expired","detail":"time_wait","count":1},{"state":"TIME_WAIT","reason":"reused","detail":"","count":1}],` +
 			`"time_wait":{"rearms":4,"undisturbed_from_ns":60000000000,`,
 		`"durations":[{"from_ns":1879048192,"to_ns":2013265920,"count":1},{"from_ns":60129542144,"to_ns":61203283968,"count":1}]}`,
 		`"audit":[{"netns":4026531840,"counter":"TcpExtTW+TWKilled","kernel":3,"finwait":3,"verdict":"agrees"},` +
@@ -94,9 +95,9 @@ TRANSITION                     COUNT
 FIN_WAIT_2 -> TIME_WAIT            3
 TIME_WAIT -> CLOSED                2
 
-CLOSED FROM, WHY               COUNT
-TIME_WAIT expired                  1
-TIME_WAIT reused                   1
+CLOSED FROM, WHY                           COUNT
+TIME_WAIT expired time_wait                    1
+TIME_WAIT reused                               1
 
 TIME_WAIT: BAND; started again 4 times
       1.9s to 2.0s               1  ########################################
@@ -245,7 +246,7 @@ func TestTotalJSON(t *testing.T) {
 	if d := cmp.Diff([]string{"stat", "stat", "stat_total"}, events); d != "" {
 		t.Error(d)
 	}
-	if want := `{"state":"SYN_SENT","reason":"refused","count":3}`; strings.Count(out.String(), want) != 2 {
+	if want := `{"state":"SYN_SENT","reason":"refused","detail":"","count":3}`; strings.Count(out.String(), want) != 2 {
 		t.Errorf("no %s in the intervals:\n%s", want, &out)
 	}
 }

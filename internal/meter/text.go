@@ -164,13 +164,13 @@ func (t *Text) edges(r *Report) {
 }
 
 func (t *Text) ends(r *Report) {
-	ends := r.Ends()
+	ends := r.Totals.Endings()
 	if len(ends) == 0 {
 		return
 	}
-	t.printf("\n%-26s %9s\n", "CLOSED FROM, WHY", "COUNT")
+	t.printf("\n%-38s %9s\n", "CLOSED FROM, WHY", "COUNT")
 	for _, e := range ends {
-		t.printf("%-26s %9d\n", strings.TrimSpace(fmt.Sprintf("%v %v", e.State, e.Reason)), e.Count)
+		t.printf("%-38s %9d\n", strings.TrimSpace(fmt.Sprintf("%v %v %v", e.State, e.Reason, e.Detail)), e.Count)
 	}
 }
 

@@ -137,6 +137,20 @@ func (s *Sock) TryConnect(to netip.AddrPort) error {
 	return err
 }
 
+// Connecting begins to connect, without waiting for the answer.
+func (s *Sock) Connecting(to netip.AddrPort) *Sock {
+	s.t.Helper()
+	s.must("O_NONBLOCK", unix.SetNonblock(s.fd, true))
+	if err := unix.Connect(s.fd, sockaddr(to)); err != unix.EINPROGRESS {
+		s.t.Fatalf("connect: %v, want %v", err, unix.EINPROGRESS)
+	}
+	s.name()
+	return s
+}
+
+// TryShutdown calls shutdown(2) for both directions, and returns the errno.
+func (s *Sock) TryShutdown() error { return unix.Shutdown(s.fd, unix.SHUT_RDWR) }
+
 // Accept accepts the next connection of a listener.
 func (s *Sock) Accept() *Sock {
 	s.t.Helper()

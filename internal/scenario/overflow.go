@@ -29,7 +29,7 @@ func overflow() Scenario {
 		},
 		Want: []Want{
 			client(opened + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received"),
-			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:timewait_overflow"),
+			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:time_wait_overflow"),
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:closed"),
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset"),
 		},

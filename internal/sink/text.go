@@ -60,6 +60,19 @@ func (s *Text) why(t *tracer.Transition) {
 	}
 	var buf [64]byte
 	b := append(buf[:0], t.Reason.String()...)
+	if t.Detail != tracer.DetailNone {
+		b = append(append(b, ' '), t.Detail.String()...)
+	}
+	switch t.Reason {
+	case tracer.ReasonUnreachable, tracer.ReasonGivenUp, tracer.ReasonKilled: // the others imply it
+		if t.Errno != 0 {
+			b = append(append(b, ' '), t.Errno.String()...)
+		}
+	}
+	if t.Retransmits > 0 {
+		b = append(b, " retransmits="...)
+		b = strconv.AppendUint(b, uint64(t.Retransmits), 10)
+	}
 	if t.Rearms > 0 {
 		b = append(b, " rearmed="...)
 		b = strconv.AppendUint(b, uint64(t.Rearms), 10)

@@ -97,6 +97,21 @@ func (r *recorder) until(cookie uint64, state tracer.State) chain {
 	}
 }
 
+// find waits for a transition that ok accepts, and returns the first.
+func (r *recorder) find(t testing.TB, ok func(*tracer.Transition) bool) tracer.Transition {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for _, x := range r.snapshot() {
+			if ok(&x) {
+				return x
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no such transition in\n%s", r.dump())
+		}
+	}
+}
+
 // timeWait waits until the socket, or its minisock, is in TIME_WAIT. If the tracer reports that
 // late, it asks the kernel.
 func (r *recorder) timeWait(ns *sandbox.NS, s *sandbox.Sock) {

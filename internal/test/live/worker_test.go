@@ -5,9 +5,11 @@ package live_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 const (
 	workerEnv = "FINWAIT_TEST_WORKER"
 	stay      = "stay"
+	connects  = "connect " // and an address: to connect to that
 )
 
 // inhabit starts a process in the namespace, so that /proc leads to the namespace. leave ends the
@@ -54,6 +57,11 @@ func worker(job string) *exec.Cmd {
 func work(job string) int {
 	if job == stay {
 		time.Sleep(time.Hour)
+	}
+	if to, ok := strings.CutPrefix(job, connects); ok {
+		_, err := net.Dial("tcp", to)
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		return 1
 	}
 	n, err := strconv.Atoi(job)
 	if err == nil {

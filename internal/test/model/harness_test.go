@@ -16,7 +16,7 @@ import (
 // The words of a request and a reply of testdata/harness.c, in the same order.
 
 type settings struct {
-	SeesRearms, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
+	SeesRearms, SeesResets, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
 }
 
 type code uint64
@@ -32,6 +32,7 @@ const (
 	opTwskSchedule
 	opTwskKill
 	opExisting
+	opSendReset
 	opAttached
 	opNewSock
 	opFreeSock
@@ -45,22 +46,25 @@ const (
 )
 
 type op struct {
-	Code                               code
-	Object, Slot, Nest                 uint64
-	Now, Jiffies, CPU, FreshCookie     uint64
-	Stack                              [4]uint64
-	Frames                             int64
-	FailUpdates, FailStorage, RingRoom uint64
-	PID, Kthread                       uint64
-	Parent                             uint64
-	ZeroCookie, CopyCookie             uint64
-	From, To, Skip                     uint64
-	State, Family, Sport, Dport        uint64
-	NetNS, TWAlive                     uint64
-	InetSport, Protocol, Shutdown, Err uint64
-	Held, Linger2, PacketsOut, Unacked uint64
-	Substate, Expires, Pending         uint64
-	Timeo, Rearm                       uint64
+	Code                                     code
+	Object, Slot, Nest                       uint64
+	Now, Jiffies, CPU, FreshCookie           uint64
+	Stack                                    [4]uint64
+	Frames                                   int64
+	FailUpdates, FailStorage, RingRoom       uint64
+	PID, Kthread                             uint64
+	Parent                                   uint64
+	ZeroCookie, CopyCookie                   uint64
+	From, To, Skip                           uint64
+	State, Family, Sport, Dport              uint64
+	NetNS, TWAlive                           uint64
+	InetSport, Protocol, Shutdown, Err       uint64
+	Held, Linger2, PacketsOut, Unacked       uint64
+	Seq, SoftErr, Unread, LingerZero, Repair uint64
+	Retransmits, Probes, UserTimeout         uint64
+	Exiting, Overflows, Segment              uint64
+	Substate, Expires, Pending               uint64
+	Timeo, Rearm                             uint64
 }
 
 type account struct {
@@ -80,6 +84,7 @@ type result struct {
 
 type event struct {
 	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
+	Detail, Errno, Retransmits                                    uint64
 	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
 	Saddr, Daddr                                                  uint64 // IPv4
 	OwnerComm, CloserComm                                         [16]byte
@@ -94,6 +99,7 @@ type netnsTotals struct {
 type totals struct {
 	Edges             [16][16]uint64
 	Ends              [16][32]uint64
+	Details           [16][32]uint64
 	Live              [16]int64
 	Rearms, Ungrouped uint64
 	Timed             [16]uint64 // durations counted, by state

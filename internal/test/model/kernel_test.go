@@ -27,6 +27,15 @@ type sock struct {
 	lingerless       bool // TCP_LINGER2 of -1
 	packetsOut       uint64
 	unacked          uint64
+	seq              uint64 // write_seq
+	softErr          uint64 // sk_err_soft
+	oldSoftErr       uint64 // of an earlier life
+	unread           uint64 // bytes, the peer's FIN included
+	lingerZero       bool   // SO_LINGER of 0 s
+	repair           bool   // TCP_REPAIR
+	retransmits      uint64
+	probes           uint64
+	userTimeout      uint64 // ms
 	life             int
 	parent           *sock // the listener that accepted it
 	visible          bool  // the hooks have seen it since its birth
@@ -61,6 +70,11 @@ type firing struct {
 	end       bool   // the mini ends
 	born      bool   // the first op of the mini
 	reason    uint64 // why it closed
+	detail    uint64
+	errno     uint64 // that goes with the reason
+	again     uint64 // what was sent again
+	restored  bool   // SYN_SENT -> ESTABLISHED that is to be told as from CLOSED
+	silent    bool   // nothing is to be told
 	sport     uint64
 	closer    uint64
 	role      uint64
@@ -94,7 +108,9 @@ type kernel struct {
 	pid      uint64 // current
 	stack    []uint64
 	attached bool
-	overflow bool // the namespace has no room for minisocks
+	overflow bool      // the namespace has no room for minisocks
+	refused  [2]uint64 // TCPTimeWaitOverflow, by CPU
+	exiting  bool      // the current process
 	windows  []byte
 	adverse  []adversity
 	gone     int // sockets and minisocks whose memory was freed
@@ -115,6 +131,10 @@ func (k *kernel) jiffies(now uint64) uint64 { return now / jiffy }
 
 func (k *kernel) push(o op) int {
 	o.Now, o.Jiffies, o.CPU = k.now, k.jiffies(k.now), k.cpu
+	o.Overflows = k.refused[k.cpu]
+	if k.exiting {
+		o.Exiting = 1
+	}
 	k.cookies++
 	o.FreshCookie = 1000 + k.cookies
 	o.RingRoom = ^uint64(0)
@@ -159,6 +179,13 @@ func (k *kernel) sockOp(s *sock) op {
 		Object: aSock, Slot: uint64(s.slot), State: s.state, Family: 2, Sport: s.sport, Dport: s.dport,
 		InetSport: s.inetSport, Protocol: 6, Shutdown: s.shutdown, Err: s.err,
 		PacketsOut: s.packetsOut, Unacked: s.unacked,
+		Seq: s.seq, SoftErr: s.softErr, Unread: s.unread, Retransmits: s.retransmits, Probes: s.probes, UserTimeout: s.userTimeout,
+	}
+	if s.lingerZero {
+		o.LingerZero = 1
+	}
+	if s.repair {
+		o.Repair = 1
 	}
 	if s.held {
 		o.Held = 1
@@ -280,7 +307,7 @@ func (k *kernel) newSock(parent *sock) *sock {
 		if k.socks[i] != nil {
 			continue
 		}
-		s := &sock{slot: i, parent: parent, state: closed, held: true, dport: 80, visible: k.attached}
+		s := &sock{slot: i, parent: parent, state: closed, held: true, dport: 80, seq: 1000, visible: k.attached}
 		o := k.sockOp(s)
 		o.Code = opNewSock
 		if parent != nil {

@@ -13,6 +13,7 @@ func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
 	if slot < 0 || k.overflow {
 		was := k.overflow
 		k.overflow = true
+		k.refused[k.cpu]++
 		k.setState(s, closed, firing{reason: timeWaitOverflow})
 		k.overflow = was
 		return
@@ -110,9 +111,26 @@ func (k *kernel) segment(m *mini, what byte) {
 		m.rearms++
 		k.arm(m, minute, true)
 		k.dropped(m, false)
+	case 'B': // tcp_v4_rcv() lets go of the minisock between TCP_TW_RST and its end
+		if m.substate != finWait2 {
+			return
+		}
+		k.answer(m, 1<<8)
+		k.segment(m, 'F')
+		why := firing{reason: rstSent, detail: dataAfterClose}
+		if k.hooks == tracepointsNoRxSk {
+			why = firing{reason: killed}
+		}
+		k.kill(m, receive, why)
+		k.dropped(m, true)
+	case 'T': // nf_tproxy_handle_time_wait4()
+		if m.substate == timeWait {
+			k.kill(m, []uint64{callerDelete, callerTproxy}, k.recycles(m))
+		}
 	case 'D': // data
 		if m.substate == finWait2 {
-			k.kill(m, receive, rstSent)
+			k.answer(m, 1<<8)
+			k.kill(m, receive, k.answered(dataAfterClose))
 			k.dropped(m, true)
 			return
 		}
@@ -122,30 +140,58 @@ func (k *kernel) segment(m *mini, what byte) {
 	case 'O': // a segment without effect
 		k.dropped(m, false)
 	case 'R':
-		k.kill(m, []uint64{callerDelete, callerSegment, callerReceive}, rstReceived)
+		k.kill(m, []uint64{callerDelete, callerSegment, callerReceive}, firing{reason: rstReceived})
 		k.dropped(m, true)
 	case 'Y': // a SYN
 		if m.substate == finWait2 {
-			k.kill(m, receive, rstSent)
+			k.answer(m, 2)
+			k.kill(m, receive, k.answered(synSegment))
 			k.dropped(m, true)
 			return
 		}
-		k.kill(m, receive, recycled)
+		k.kill(m, receive, k.recycles(m))
 	case 'C':
-		k.kill(m, []uint64{callerDelete, callerConnect}, reused)
+		k.kill(m, []uint64{callerDelete, callerConnect}, firing{reason: reused})
 	case 'K':
-		k.kill(m, []uint64{callerDelete, callerAbort}, destroyed)
+		k.kill(m, []uint64{callerDelete, callerAbort}, firing{reason: destroyed})
 	case 'N':
-		k.kill(m, []uint64{callerDelete, callerPurge}, netnsRemoved)
+		k.kill(m, []uint64{callerDelete, callerPurge}, firing{reason: netnsRemoved})
 	case 'U':
-		k.kill(m, []uint64{callerDelete}, killed)
+		k.kill(m, []uint64{callerDelete}, firing{reason: killed})
 	case 'E':
 		k.expire(m)
 	}
 }
 
+// answer is tcp_v4_send_reset() for a segment of these flags, and with data above the lowest byte.
+func (k *kernel) answer(m *mini, segment uint64) {
+	if k.hooks == tracepointsNoRxSk {
+		return // the tracepoint does not fire for minisocks
+	}
+	o := k.miniOp(m)
+	o.Segment = segment
+	k.fire(opSendReset, o, firing{mini: m})
+}
+
+// answered is the end of a minisock that follows.
+func (k *kernel) answered(detail uint64) firing {
+	if k.hooks == tracepointsNoRxSk {
+		detail = noDetail
+	}
+	return firing{reason: rstSent, detail: detail}
+}
+
+// recycles is the end by a SYN. Just after its FIN, that looks like an RST on another CPU.
+func (k *kernel) recycles(m *mini) firing {
+	if k.hooks == tracepointsNoRxSk && k.jiffies(k.now)-k.jiffies(m.lastArmed) <= 2 {
+		return firing{reason: killed}
+	}
+	return firing{reason: recycled}
+}
+
 // kill is inet_twsk_deschedule_put().
-func (k *kernel) kill(m *mini, stack []uint64, why uint64) {
+func (k *kernel) kill(m *mini, stack []uint64, why firing) {
+	why.mini, why.end = m, true
 	m.pending = false
 	m.ended = true
 	k.in(0, stack, func() {
@@ -153,7 +199,7 @@ func (k *kernel) kill(m *mini, stack []uint64, why uint64) {
 		if k.hooks == fentry {
 			c = opTwskKill
 		}
-		k.fire(c, k.miniOp(m), firing{mini: m, end: true, reason: why})
+		k.fire(c, k.miniOp(m), why)
 	})
 	k.minis[m.slot] = nil
 	k.gone++

@@ -54,6 +54,9 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 	if k.hooks == fentry {
 		set.SeesRearms = 1
 	}
+	if k.hooks != tracepointsNoRxSk { // older kernels, with either set of hooks
+		set.SeesResets = 1
+	}
 	if len(s) == 0 || s[0] != '(' { // the programs are attached from the beginning
 		k.push(op{Code: opAttached})
 	}
@@ -155,7 +158,7 @@ func shrink(h *harness, hooks byte, options uint16, s script, said string) scrip
 
 // steps are those of a generated script. A step that is repeated here occurs more often.
 const (
-	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzFFFFFDORYCKNUEttttw"
+	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzunsqmLtFFFFFDORYCKNUEBTttttw"
 	faults = "-^?#!%|S"
 )
 

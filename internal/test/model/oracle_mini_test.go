@@ -49,9 +49,6 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	}
 	if f.end && !f.missed && !f.before && !f.stale {
 		o.complete(f, v)
-		if m.twLo != 0 && !v.timeWait && !v.visited {
-			o.unshown++
-		}
 	}
 }
 
@@ -148,8 +145,12 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 	if e.Time != f.time {
 		o.errorf(f, "it ended at %d, shown as %+v", f.time, e)
 	}
-	if !v.tainted && e.Reason != f.reason || v.tainted && !f.noStack && e.Reason != f.reason {
+	unsure := v.tainted && (f.noStack || f.reason == recycled && e.Reason == killed)
+	if e.Reason != f.reason && !unsure {
 		o.errorf(f, "reason %d, want %d", e.Reason, f.reason)
+	}
+	if !v.tainted && e.Detail != f.detail {
+		o.errorf(f, "detail %d, want %d", e.Detail, f.detail)
 	}
 	most := m.rearms
 	if v.visited && v.raced {
@@ -169,7 +170,7 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 		o.errorf(f, "it ended in TIME_WAIT, shown as %+v", e)
 		return
 	}
-	lost := v.lost && !v.timeWait // the event with the start of TIME_WAIT was lost
+	lost := (v.lost || o.filters()) && !v.timeWait // the event with the start of TIME_WAIT was lost, or filtered
 	if !o.mayBeLate(f, v) || v.lateAt != e.Since && !lost {
 		o.began(f, e, m.twLo-o.overlap(v), twEnd(m, f), m.lastArmed, "TIME_WAIT")
 	}

@@ -3,7 +3,7 @@ package model
 func (o *oracle) setState(f *firing, r *result, events []event) {
 	o.count(events)
 	v := o.view(f.sock)
-	exit := f.to == closed && (f.from == finWait2 || f.from == closing)
+	exit := f.to == closed && (f.from == finWait1 || f.from == finWait2 || f.from == closing)
 	if f.made != nil {
 		mv := o.miniView(f.made)
 		mv.tainted = mv.tainted || v.tainted || f.missed || f.before
@@ -99,6 +99,16 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		}
 	}
 	v.waiting = 0
+	from := f.from
+	if f.restored && !(tainted && len(events) == 1 && events[0].From == f.from) {
+		from, since, precision = closed, 0, unknown
+	}
+	if f.silent {
+		if !tainted {
+			o.none(f, events)
+		}
+		return
+	}
 	if len(events) == 0 {
 		if !tainted && !f.ringFull && !o.filters() && !o.garbage {
 			o.errorf(f, "not shown")
@@ -109,7 +119,7 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		o.errorf(f, "shown %d times: %+v", len(events), events)
 	}
 	e := events[0]
-	if e.From != f.from || e.To != f.to || e.Time != f.time {
+	if e.From != from || e.To != f.to || e.Time != f.time {
 		o.errorf(f, "shown as %+v", e)
 	}
 	if e.Since != since || e.Precision != precision {
@@ -131,8 +141,9 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		}
 		return
 	}
-	if want := f.reason; f.to == closed && e.Reason != want {
-		o.errorf(f, "reason %d, want %d", e.Reason, want)
+	if f.to == closed && (e.Reason != f.reason || e.Detail != f.detail || e.Errno != f.errno || e.Retransmits != f.again) {
+		o.errorf(f, "reason %d, detail %d, errno %d, %d sent again; want %d, %d, %d, %d",
+			e.Reason, e.Detail, e.Errno, e.Retransmits, f.reason, f.detail, f.errno, f.again)
 	}
 	if o.set.LocalPort == 0 && f.closer != 0 && e.Closer != f.closer {
 		o.errorf(f, "closed by %d, want %d", e.Closer, f.closer)

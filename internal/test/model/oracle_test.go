@@ -25,6 +25,7 @@ type oracle struct {
 	garbage      bool
 	edges        [16][16]uint64
 	ends         [16][32]uint64
+	details      [16][32]uint64
 }
 
 // sockView is what finwait can know of a socket.
@@ -62,7 +63,7 @@ func (o *oracle) errorf(f *firing, format string, args ...any) {
 
 func name(f *firing) string {
 	hooks := []string{"nothing", "set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing"}
+		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "send_reset"}
 	s := hooks[f.code]
 	if f.code == opSetState {
 		s += fmt.Sprintf(" %d -> %d", f.from, f.to)
@@ -140,7 +141,7 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Family == 2 && (e.Saddr != 127|1<<24 || e.Daddr != 127|2<<24) {
 		o.errorf(f, "addresses %x, %x: %+v", e.Saddr, e.Daddr, e)
 	}
-	if e.Precision > atLeast || e.Reason > orderlyClosed || e.Role > listener || e.Flags&^2 != 0 || e.Hook > 7 {
+	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^2 != 0 || e.Hook > 8 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }
@@ -167,6 +168,9 @@ func (o *oracle) count(events []event) {
 		o.edges[e.From&15][e.To&15]++
 		if e.To == closed {
 			o.ends[e.From&15][e.Reason&31]++
+			if e.Detail != noDetail {
+				o.details[e.From&15][e.Detail&31]++
+			}
 		}
 	}
 }

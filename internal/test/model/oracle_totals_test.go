@@ -13,6 +13,11 @@ func (o *oracle) finally() {
 	if o.garbage {
 		return
 	}
+	for m, v := range o.minis {
+		if m.twLo != 0 && !v.timeWait {
+			o.unshown++
+		}
+	}
 	if a.Missed > o.missed+o.unshown {
 		o.errorf(f, "%d are said to be missed, %d were", a.Missed, o.missed)
 	}
@@ -59,6 +64,13 @@ func (o *oracle) checkTotals(f *firing, a *account) {
 		for reason, n := range t.Ends[from] {
 			if got := o.ends[from][reason]; got > n || got < n && a.RingFull == 0 {
 				o.errorf(f, "%d ends of %d by %d in the totals, %d shown", n, from, reason, got)
+			}
+		}
+	}
+	for from := range t.Details {
+		for detail, n := range t.Details[from] {
+			if got := o.details[from][detail]; got > n || got < n && a.RingFull == 0 {
+				o.errorf(f, "%d ends of %d with detail %d in the totals, %d shown", n, from, detail, got)
 			}
 		}
 	}

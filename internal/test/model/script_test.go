@@ -8,8 +8,12 @@ import "slices"
 //
 //	sockets: l listen, c connect, e established, y simultaneous open, k accept,
 //	         h shutdown, x close, a their ACK of our FIN, p their FIN, r their RST,
-//	         d data after close, o timeout, v destroyed, i disconnected, z freed
+//	         d data after close, o timeout, v destroyed, i disconnected, z freed,
+//	         u connect with a pair that is in use, n an ICMP error ends it, s an ICMP error
+//	         is noted, q TCP_REPAIR is turned on or off, m too many orphans, L its
+//	         listener is closed before it is accepted, j a RST meets a child of TCP Fast Open
 //	minisocks, counted from the youngest: F FIN, D data, O another segment, R RST, Y SYN,
+//	         B data, and a FIN on another CPU in its midst, T a SYN to a transparent proxy,
 //	         C reused by connect(), K destroyed, N its namespace is removed, U killed by
 //	         something unknown, E expires, S a segment that met it is freed after its end
 //	w and one of those letters: that happens during the next hand-over, on another CPU
@@ -71,11 +75,18 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 		} else {
 			k.connect(s, how)
 		}
-	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z':
+	case 'u':
+		if s == nil {
+			s = k.newSock(nil)
+		}
+		if s != nil {
+			k.connectInUse(s)
+		}
+	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z', 'n', 's', 'q', 'm', 'L', 'j':
 		if s != nil {
 			k.happens(s, what, how)
 		}
-	case 'F', 'D', 'O', 'R', 'Y', 'C', 'K', 'N', 'U', 'E':
+	case 'F', 'D', 'O', 'R', 'Y', 'C', 'K', 'N', 'U', 'E', 'B', 'T':
 		k.segment(k.mini(n), what)
 	case 'S':
 		k.staleSegment(n)
@@ -126,12 +137,26 @@ func (k *kernel) happens(s *sock, what byte, how int) {
 		k.resetSock(s)
 	case 'd':
 		k.dataAfterClose(s)
+	case 'n':
+		k.unreachable(s, how)
+	case 's':
+		if s.state == synSent {
+			s.softErr = 113 - uint64(how)
+		}
+	case 'q':
+		s.repair = !s.repair && s.held
+	case 'm':
+		k.tooManyOrphans(s)
+	case 'L':
+		k.listenerGone(s)
+	case 'j':
+		k.resetFastOpen(s)
 	case 'o':
-		k.expireSock(s)
+		k.expireSock(s, how)
 	case 'v':
 		k.abort(s)
 	case 'i':
-		k.disconnect(s)
+		k.disconnect(s, how)
 	case 'z':
 		if s.state == closed {
 			k.freeSock(s)

@@ -21,17 +21,20 @@ func (k *kernel) connect(s *sock, how int) {
 	if s.state != closed || !s.held {
 		return
 	}
-	s.shutdown, s.err, s.unacked = 0, 0, 0
+	s.shutdown, s.unread, s.unacked, s.oldSoftErr = 0, 0, 0, s.softErr
 	if how == 1 {
 		s.sport, s.bound = 2000+uint64(s.slot), true
 		s.inetSport = s.sport
 	}
 	s.role, s.owner = client, k.process(s)
+	if s.repair {
+		s.role = noRole
+	}
 	s.life++
 	k.in(s.owner, nil, func() {
-		k.setState(s, synSent, firing{})
+		k.setState(s, synSent, firing{silent: s.repair})
 		if how == 2 && !s.bound {
-			k.setState(s, closed, firing{reason: noPort})
+			k.setState(s, closed, firing{reason: noPort, errno: 99, silent: s.repair})
 			return
 		}
 		if how == 3 {
@@ -41,13 +44,46 @@ func (k *kernel) connect(s *sock, how int) {
 			s.sport = 3000 + 2*k.cookies + uint64(s.slot)&1
 			s.inetSport = s.sport
 		}
-		s.packetsOut = 1
+		s.err, s.retransmits, s.probes = 0, 0, 0 // tcp_connect_init()
+		if s.repair {
+			k.setState(s, established, firing{restored: true})
+			return
+		}
+		s.packetsOut, s.unacked = 1, 1
+		s.seq++
+	})
+}
+
+// noted is the ICMP error of this life. One that is the same as in the life before cannot be told from that.
+func (s *sock) noted() uint64 {
+	if s.softErr == s.oldSoftErr {
+		return 0
+	}
+	return s.softErr
+}
+
+// connectInUse is tcp_v4_connect() that finds its addresses and ports in use (__inet_check_established()).
+func (k *kernel) connectInUse(s *sock) {
+	if s.state != closed || !s.held || s.repair {
+		return
+	}
+	s.shutdown = 0
+	s.sport, s.bound = 2000+uint64(s.slot), true
+	s.inetSport = s.sport
+	s.role, s.owner = client, k.process(s)
+	s.life++
+	k.in(s.owner, nil, func() {
+		k.setState(s, synSent, firing{})
+		k.setState(s, closed, firing{reason: inUse, errno: 99})
 	})
 }
 
 func (k *kernel) establish(s *sock) {
 	if s.state == synSent || s.state == synRecv {
 		s.packetsOut = 0
+		if s.state == synSent {
+			s.unacked, s.softErr = 0, 0
+		}
 		k.in(0, []uint64{callerReceive}, func() { k.setState(s, established, firing{}) })
 	}
 }
@@ -94,10 +130,13 @@ func (k *kernel) shut(s *sock) {
 	}
 	s.shutdown |= shutSend
 	s.unacked = 1
-	k.in(k.process(s), nil, func() { k.setState(s, to, firing{closer: k.process(s)}) })
+	s.seq++
+	pid := k.process(s) + 50 // who closes it later is another process
+	k.in(pid, nil, func() { k.setState(s, to, firing{closer: pid}) })
 }
 
-// close is __tcp_close(). how: 1: data was not read; 2: TCP_LINGER2 is -1.
+// close is __tcp_close(). how: 1: data was not read, or, of a connect(), the process is ending;
+// 2: TCP_LINGER2 is -1; 3: SO_LINGER of 0 s.
 func (k *kernel) close(s *sock, how int) {
 	if !s.held {
 		return
@@ -108,36 +147,61 @@ func (k *kernel) close(s *sock, how int) {
 	if s.role == listener {
 		s.shutdown = 0
 	}
-	if how == 2 {
+	switch how {
+	case 1:
+		s.unread++
+	case 2:
 		s.lingerless = true
+	case 3:
+		s.lingerZero = true
+	}
+	fin := uint64(0)
+	if s.state == closeWait || s.state == lastAck || s.state == closing {
+		fin = 1
+	}
+	abort := uint64(noDetail)
+	switch {
+	case s.repair:
+		abort = checkpoint
+	case s.unread > fin:
+		abort = unreadData
+	case s.lingerZero:
+		abort = lingerZero
 	}
 	k.in(pid, nil, func() {
-		switch s.state {
-		case listen:
+		switch {
+		case s.state == listen:
 			k.setState(s, closed, firing{reason: orderlyClosed, closer: closer})
-		case synSent:
-			k.setState(s, closed, firing{reason: orderlyClosed, closer: closer})
-		case established, closeWait:
+		case s.state == synSent:
+			detail := uint64(byClose)
 			if how == 1 {
-				k.setState(s, closed, firing{reason: aborted, closer: closer})
-				break
+				k.exiting, detail = true, byExit
 			}
+			k.setState(s, closed, firing{reason: givenUp, detail: detail, errno: s.noted(), again: max(s.retransmits, s.probes), closer: closer})
+			k.exiting = false
+		case s.state == closed:
+		case s.state == lastAck && s.unacked == 0:
+		case abort != noDetail:
+			k.setState(s, closed, firing{reason: aborted, detail: abort, closer: closer})
+		case s.state == established, s.state == closeWait:
 			to := uint64(finWait1)
 			if s.state == closeWait {
 				to = lastAck
 			}
 			s.unacked = 1
+			s.seq++
 			k.setState(s, to, firing{closer: closer})
-		case synRecv:
+		case s.state == synRecv:
 			s.unacked = 1
+			s.seq++
 			k.setState(s, finWait1, firing{closer: closer})
-		case finWait1, finWait2, closing, lastAck:
+		default:
 			k.setState(s, s.state, firing{}) // tcp_close_state()
 		}
 		s.held = false
 		if s.state == finWait2 {
 			if s.lingerless {
-				k.setState(s, closed, firing{reason: aborted})
+				k.setState(s, closed, firing{reason: aborted, detail: linger2, closer: closer})
 				return
 			}
 			k.timeWaitSock(s, finWait2, minute)
@@ -148,9 +212,9 @@ func (k *kernel) close(s *sock, how int) {
 var inStateProcess = []uint64{callerStateProcess, callerReceive}
 
 // acknowledge is the ACK of our FIN. how: 1: the socket was locked, so that it waits in FIN_WAIT_2
-// itself, with tcp_keepalive_timer(), and not a minisock.
+// itself, with tcp_keepalive_timer(), and not a minisock; 2: it comes with data.
 func (k *kernel) acknowledge(s *sock, how int) {
-	if s.unacked == 0 {
+	if s.unacked == 0 || s.state == synSent {
 		return
 	}
 	k.in(0, inStateProcess, func() {
@@ -158,9 +222,12 @@ func (k *kernel) acknowledge(s *sock, how int) {
 		case finWait1:
 			s.unacked = 0
 			k.setState(s, finWait2, firing{})
-			if !s.held && s.lingerless {
-				k.setState(s, closed, firing{reason: aborted})
-			} else if !s.held && how != 1 {
+			switch {
+			case !s.held && s.lingerless:
+				k.setState(s, closed, firing{reason: aborted, detail: linger2})
+			case !s.held && how == 2:
+				k.setState(s, closed, firing{reason: rstSent, detail: dataAfterClose})
+			case !s.held && how != 1:
 				k.timeWaitSock(s, finWait2, minute)
 			}
 		case closing:
@@ -183,9 +250,11 @@ func (k *kernel) finished(s *sock, how int) {
 		switch s.state {
 		case established, synRecv:
 			s.shutdown |= shutRecv
+			s.unread++
 			k.setState(s, closeWait, firing{})
 		case finWait1:
 			s.shutdown |= shutRecv
+			s.unread++
 			k.setState(s, closing, firing{})
 		case finWait2:
 			s.shutdown |= shutRecv
@@ -194,10 +263,11 @@ func (k *kernel) finished(s *sock, how int) {
 	})
 }
 
-// fail is tcp_done() with an error.
-func (k *kernel) fail(s *sock, err, why uint64, stack ...uint64) {
-	s.err = err
-	k.in(0, stack, func() { k.setState(s, closed, firing{reason: why}) })
+// fail is tcp_done() with an error, after the queue was purged.
+func (k *kernel) fail(s *sock, err uint64, f firing, stack ...uint64) {
+	s.err, s.packetsOut = err, 0
+	f.errno = err
+	k.in(0, stack, func() { k.setState(s, closed, f) })
 }
 
 // resetSock is tcp_reset() for an RST.
@@ -206,29 +276,97 @@ func (k *kernel) resetSock(s *sock) {
 	switch s.state {
 	case closed, listen:
 	case synSent:
-		k.fail(s, 111, refused, callerStateProcess, callerReceive)
+		k.fail(s, 111, firing{reason: refused}, callerStateProcess, callerReceive)
 	case closeWait:
-		k.fail(s, 32, reset, callerValidate, callerReceive)
+		k.fail(s, 32, k.resets(s), callerValidate, callerReceive)
 	default:
-		k.fail(s, 104, reset, stack...)
+		k.fail(s, 104, k.resets(s), stack...)
 	}
+}
+
+// resets is why an RST ends a socket.
+func (k *kernel) resets(s *sock) firing {
+	f := firing{reason: reset}
+	if s.unacked == 0 {
+		return f
+	}
+	switch s.state {
+	case established, closeWait:
+		f.detail = dataUnacked
+	case finWait1, lastAck, closing:
+		f.detail = finUnacked
+	}
+	return f
+}
+
+// resetFastOpen is tcp_check_req() for a child of TCP Fast Open.
+func (k *kernel) resetFastOpen(s *sock) {
+	if s.role == server && s.state == finWait1 {
+		k.fail(s, 104, k.resets(s), callerCheckReq, callerStateProcess, callerReceive)
+	}
+}
+
+// unreachable is tcp_v4_err(): an ICMP error that ends connect().
+func (k *kernel) unreachable(s *sock, how int) {
+	if s.state == synSent {
+		k.fail(s, []uint64{113, 13, 92, 64}[how&3], firing{reason: unreachable, again: max(s.retransmits, s.probes)}, callerReceive)
+	}
+}
+
+// tooManyOrphans is tcp_out_of_resources(), which a timer calls.
+func (k *kernel) tooManyOrphans(s *sock) {
+	switch s.state {
+	case finWait1, closing, lastAck:
+		if !s.held && s.unacked > 0 {
+			k.in(0, []uint64{callerTimer}, func() { k.setState(s, closed, firing{reason: aborted, detail: orphanLimit}) })
+		}
+	}
+}
+
+// listenerGone is inet_csk_listen_stop(), of a child that nobody has accepted.
+func (k *kernel) listenerGone(s *sock) {
+	if s.role != server || s.state != established && s.state != closeWait || s.shutdown&shutSend != 0 || s.err != 0 {
+		return
+	}
+	s.held = false
+	k.in(destroyer, []uint64{callerListenStop}, func() {
+		k.setState(s, closed, firing{reason: aborted, detail: listenerClosed, closer: destroyer})
+	})
 }
 
 // dataAfterClose is tcp_rcv_state_process() for data that no process can read.
 func (k *kernel) dataAfterClose(s *sock) {
 	if (s.state == finWait1 || s.state == finWait2) && !s.held {
-		k.fail(s, 104, rstSent, inStateProcess...)
+		k.fail(s, 104, firing{reason: rstSent, detail: dataAfterClose}, inStateProcess...)
 	}
 }
 
-// expireSock is tcp_write_err(), and tcp_keepalive_timer() for an orphan in FIN_WAIT_2.
-func (k *kernel) expireSock(s *sock) {
+// expireSock is tcp_write_err(), and tcp_keepalive_timer() for an orphan in FIN_WAIT_2. how: 1: keepalive or
+// a closed window, 2: TCP_USER_TIMEOUT.
+func (k *kernel) expireSock(s *sock, how int) {
 	switch {
 	case s.state == closed || s.state == listen:
 	case s.state == finWait2 && !s.held:
-		k.in(0, []uint64{callerKeepalive, callerTimer}, func() { k.setState(s, closed, firing{reason: expired}) })
+		f := firing{reason: expired}
+		if s.lingerless {
+			f = firing{reason: aborted, detail: linger2}
+		}
+		k.in(0, []uint64{callerKeepalive, callerTimer}, func() { k.setState(s, closed, f) })
 	case s.state != finWait2:
-		k.fail(s, 110, timedOut, callerTimer)
+		f := firing{reason: timedOut, detail: retransmissions}
+		s.retransmits, s.probes, s.userTimeout = 4, 0, 0
+		switch {
+		case how == 1 && s.state != synSent:
+			s.retransmits, s.probes = 0, 3
+			f.detail = keepalive
+			if s.unacked > 0 {
+				f.detail = zeroWindow
+			}
+		case how == 2 && s.state != synSent:
+			s.userTimeout, f.detail = 500, userTimeout
+		}
+		f.again = max(s.retransmits, s.probes)
+		k.fail(s, 110, f, callerTimer)
 	}
 }
 
@@ -237,28 +375,33 @@ func (k *kernel) abort(s *sock) {
 	if s.state == listen {
 		k.in(destroyer, []uint64{callerAbort}, func() { k.setState(s, closed, firing{reason: destroyed}) })
 	} else if s.state != closed {
-		k.fail(s, 103, destroyed, callerAbort)
+		k.fail(s, 103, firing{reason: destroyed}, callerAbort)
 	}
 }
 
-// disconnect is tcp_disconnect(), which connect(AF_UNSPEC) calls. The socket can connect again.
-func (k *kernel) disconnect(s *sock) {
+// disconnect is tcp_disconnect(), which connect(AF_UNSPEC) calls, and in SYN_SENT shutdown() (how: 1). The
+// socket can connect again.
+func (k *kernel) disconnect(s *sock, how int) {
 	if !s.held {
 		return
 	}
+	caller := uint64(callerDisconnect)
 	if s.state != closed {
-		why := uint64(aborted)
-		var closer uint64
+		f := firing{reason: aborted, detail: disconnected, closer: k.process(s)}
 		switch {
 		case s.state == listen:
-			why, closer = orderlyClosed, k.process(s)
+			f.reason, f.detail = orderlyClosed, noDetail
 		case s.state == lastAck && s.unacked == 0:
-			why = orderlyClosed
-		case s.state == synSent && s.sport == 0 && s.inetSport == 0:
-			why = noPort
+			f = firing{reason: orderlyClosed}
+		case s.state == synSent:
+			f.reason, f.detail, f.errno, f.again = givenUp, byDisconnect, s.noted(), max(s.retransmits, s.probes)
+			if how == 1 {
+				caller, f.detail = callerShutdown, byShutdown
+			}
 		}
-		k.in(k.process(s), nil, func() { k.setState(s, closed, firing{reason: why, closer: closer}) })
+		k.in(k.process(s), []uint64{caller}, func() { k.setState(s, closed, f) })
 	}
-	s.shutdown, s.err, s.unacked, s.bound, s.sport = 0, 0, 0, false, 0
-	s.inetSport = 0
+	s.shutdown, s.err, s.unacked, s.bound, s.sport, s.packetsOut = 0, 0, 0, false, 0, 0
+	s.inetSport, s.softErr, s.unread = 0, 0, 0
+	s.seq += 1000
 }

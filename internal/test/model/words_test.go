@@ -52,6 +52,38 @@ const (
 	reset
 	aborted
 	orderlyClosed
+	inUse
+	givenUp
+	numReasons
+)
+
+// enum detail of bpf/event.h. What user space adds (of an expiry) is not here.
+const (
+	noDetail = iota
+	unreadData
+	lingerZero
+	disconnected
+	linger2
+	listenerClosed
+	orphanLimit
+	checkpoint
+	_
+	keepalive
+	userTimeout
+	retransmissions
+	zeroWindow
+	dataAfterClose
+	outOfWindow
+	synSegment
+	dataUnacked
+	finUnacked
+	_
+	_
+	byClose
+	byShutdown
+	byDisconnect
+	byExit
+	numDetails
 )
 
 // enum caller of bpf/unwind.h. The harness gives each its own addresses.
@@ -69,6 +101,11 @@ const (
 	callerListen
 	callerValidate
 	callerStateProcess
+	callerCheckReq
+	callerListenStop
+	callerShutdown
+	callerDisconnect
+	callerTproxy
 )
 
 const (

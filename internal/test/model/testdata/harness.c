@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 sees_rearms, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 sees_rearms, sees_resets, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -32,6 +32,7 @@ enum code {
 	OP_TWSK_SCHEDULE,
 	OP_TWSK_KILL,
 	OP_EXISTING,
+	OP_SEND_RESET,
 	OP_ATTACHED,
 	OP_NEW_SOCK,	/* memory is given to a socket; of a listener's child, with its storage */
 	OP_FREE_SOCK,
@@ -55,6 +56,10 @@ struct op {
 	__u64 state, family, sport, dport, netns, tw_alive;
 	/* a socket */
 	__u64 inet_sport, protocol, shutdown, err, held, linger2, packets_out, unacked;
+	__u64 seq, soft_err, unread, linger_zero, repair, retransmits, probes, user_timeout;
+	__u64 exiting;		/* the task */
+	__u64 overflows;	/* of this CPU, counted by the kernel */
+	__u64 segment;		/* that is answered with an RST: its flags, and whether it has data */
 	/* a minisock */
 	__u64 substate, expires, pending, timeo, rearm;
 };
@@ -69,6 +74,10 @@ static size_t n_seen, at_op, n_ops;
 static __u64 countdown;		/* to the point where another CPU runs the next operation; 0: none does */
 
 static struct net nets[NETS];
+
+/* The kernel's TCPTimeWaitOverflow, as far apart for two CPUs as values of the map that finds a CPU's are. */
+static struct { __u64 count, pad; } overflow_counts[CPUS];
+_Static_assert(sizeof(overflow_counts[0]) == sizeof(struct cpu_slot), "a CPU's counter is not where its slot says");
 static struct proto tcp_proto = { "TCP" };
 static struct inode inode = { 77 };
 static struct file file = { &inode };
@@ -102,6 +111,7 @@ static void dress_common(struct sock_common *skc, const struct op *op)
 	skc->skc_v6_rcv_saddr.s6_addr[15] = skc->skc_v6_daddr.s6_addr[15] = 1;
 	skc->skc_net.net = net;
 	skc->skc_prot = &tcp_proto;
+	overflow_counts[op->cpu % CPUS].count = op->overflows;
 	net->ipv4.tcp_death_row.tw_refcount.refs.counter = op->tw_alive + 1;
 	if (op->zero_cookie)
 		skc->skc_cookie.counter = 0;
@@ -121,8 +131,16 @@ static void dress_sock(union sock_memory *s, const struct op *op)
 	s->inet.inet_sport = bpf_htons((__u16)op->inet_sport);
 	s->tp.linger2 = op->linger2 ? -1 : 0;
 	s->tp.packets_out = op->packets_out;
-	s->tp.snd_una = 1000;
-	s->tp.write_seq = 1000 + op->unacked;
+	s->tp.snd_nxt = s->tp.write_seq = op->seq;
+	s->tp.snd_una = op->seq - op->unacked;
+	s->tp.copied_seq = 500;
+	s->tp.rcv_nxt = 500 + op->unread;
+	s->tp.repair = op->repair;
+	s->icsk.icsk_retransmits = op->retransmits;
+	s->icsk.icsk_probes_out = op->probes;
+	s->icsk.icsk_user_timeout = op->user_timeout;
+	s->sk.sk_err_soft = op->soft_err;
+	s->sk.__sk_common.skc_flags = op->linger_zero << SOCK_LINGER;
 }
 
 static void tw_handler(struct timer_list *timer) { (void)timer; }
@@ -155,7 +173,7 @@ static void surround(const struct op *op)
 		.ring_room = op->ring_room,
 	};
 	memcpy(here.stack, op->stack, sizeof(here.stack));
-	current_task.flags = op->kthread ? PF_KTHREAD : 0;
+	current_task.flags = op->kthread ? PF_KTHREAD : op->exiting ? PF_EXITING : 0;
 	current_task.group_leader = &current_leader;
 	current_task.tgid = op->pid;
 	name_task(&current_leader, op->pid);
@@ -228,6 +246,13 @@ static void fire(const struct op *op)
 	case OP_TWSK_KILL:
 		RUN(twsk_kill, ARG(tw));
 		break;
+	case OP_SEND_RESET: {
+		unsigned char th[20] = { [12] = 5 << 4, [13] = op->segment & 255 };
+		struct sk_buff skb = { .len = sizeof(th) + (op->segment >> 8), .head = th };
+
+		RUN(send_reset, ARG(rx_sk), ARG(&skb));
+		break;
+	}
 	case OP_EXISTING: {
 		struct bpf_iter__tcp iter = { rx_sk };
 
@@ -267,7 +292,7 @@ static void put_event(const struct event *e)
 	__u64 comms[4];
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
-		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
+		e->detail, e->err, e->retransmits, e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
 		*(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
 	};
 
@@ -373,6 +398,8 @@ static void forget(void)
 static void load(const struct settings *set)
 {
 	sees_rearms = set->sees_rearms;
+	sees_resets = set->sees_resets;
+	overflow_mib = 0;
 	raw = set->raw;
 	totals_on = !raw && !set->no_totals; /* as tracer/load_linux.go does */
 	stream = set->stream;
@@ -383,7 +410,7 @@ static void load(const struct settings *set)
 	min_duration_ns = set->min_duration_ns;
 	hz = set->hz;
 	tw_timer_handler = (__u64)tw_handler;
-	n_callers = CALLER_STATE_PROCESS;
+	n_callers = CALLER_UNKNOWN - 1;
 	for (__u32 c = 1; c <= n_callers; c++)
 		callers[c - 1] = (struct caller_range){ .start = c << 8, .end = (c << 8) + 255, .caller = c };
 	for (__u32 c = n_callers; c < MAX_CALLERS; c++)
@@ -400,6 +427,7 @@ static void load(const struct settings *set)
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);
 	for (int i = 0; i < NETS; i++) {
+		nets[i].mib.net_statistics = (void *)((__u64)overflow_counts - (__u64)array_slot(MAP(&cpu_slots), 0, 0));
 		nets[i].net_cookie = i + 1;
 		nets[i].ns.inum = 4026531840u + i;
 		nets[i].ipv4.tcp_death_row.sysctl_max_tw_buckets = 1000;

@@ -13,13 +13,17 @@
 #include <string.h>
 
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
-#define inet_sport	before_sport_[128], inet_sport
-#define packets_out	before_out_[96], packets_out
+#define inet_sport	before_sport_[130], inet_sport
+#define packets_out	before_out_[70], packets_out
+#define icsk_retransmits	before_icsk_[264], icsk_retransmits
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
 #undef inet_sport
 #undef packets_out
+#undef icsk_retransmits
+#undef BPF_CORE_READ_BITFIELD
+#define BPF_CORE_READ_BITFIELD(s, field)	((s)->field)
 #undef sysctl_max_tw_buckets
 
 #define CPUS		2
@@ -31,9 +35,12 @@
 union sock_memory {
 	struct sock sk;
 	struct inet_sock inet;
+	struct inet_connection_sock icsk;
 	struct tcp_sock tp;
 };
-_Static_assert(sizeof(struct sock) <= 256 && offsetof(struct tcp_sock, packets_out) >= 256, "fields of a socket overlap");
+_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 280 &&
+	       offsetof(struct inet_sock, inet_sport) >= 256 && offsetof(struct inet_connection_sock, icsk_retransmits) >= 264 &&
+	       offsetof(struct tcp_sock, packets_out) >= 280, "fields of a socket overlap");
 
 static union sock_memory socks[MAX_SOCKS];
 static struct inet_timewait_sock minis[MAX_MINIS];
@@ -97,7 +104,7 @@ static struct map *find_map(const void *id, size_t type, size_t key_size, size_t
 		*m = (struct map){ .id = id, .type = type, .key_size = key_size, .value_size = value_size, .max = max };
 		if (type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY)
 			m->array = calloc(CPUS * max, value_size);
-		else if (type != BPF_MAP_TYPE_HASH)
+		else if (type != BPF_MAP_TYPE_HASH && type != BPF_MAP_TYPE_LRU_HASH)
 			abort();
 		return m;
 	}
