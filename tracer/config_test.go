@@ -17,6 +17,16 @@ func TestFilterCheck(t *testing.T) {
 		"both families":  {Addrs: []netip.Prefix{prefix("fe80::/10"), prefix("10.0.0.0/8")}, IPv4: true},
 		"any address":    {Addrs: []netip.Prefix{prefix("fe80::/10")}},
 		"longest comm":   {Comms: []string{"123456789012345"}},
+		"highest pid":    {PIDs: []uint32{1<<22 - 1}},
+		"either port":    {Ports: []uint16{80, 82}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82, 83}},
+		"local port":     {Ports: []uint16{81}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82}},
+		"other end":      {Ports: []uint16{80}, LocalPorts: []uint16{81}},
+		"listeners":      {Ports: []uint16{80}, LocalPorts: []uint16{80, 81}, To: []State{Listen}},
+		"child of one":   {RemotePorts: []uint16{80}, From: []State{Listen}},
+		"other states":   {RemotePorts: []uint16{80}, From: []State{Listen, SynSent}, To: []State{Closed}},
+		"timed":          {From: []State{Closed, SynSent}, MinDuration: time.Second},
+		"timed listener": {From: []State{Listen}, MinDuration: time.Second},
+		"timed ways in":  {To: []State{SynRecv}, MinDuration: time.Second}, // from SYN_SENT
 	}
 	for name, f := range good {
 		if err := f.Check(); err != nil {
@@ -37,6 +47,16 @@ func TestFilterCheck(t *testing.T) {
 		"empty comm":           {Comms: []string{""}},
 		"pid 0":                {PIDs: []uint32{0}},
 		"port 0":               {LocalPorts: []uint16{0}},
+		"pid too high":         {PIDs: []uint32{1 << 22}},
+		"three ports":          {Ports: []uint16{80}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82}},
+		"untimed":              {From: []State{Closed}, MinDuration: time.Second},
+		"untimed, by the end":  {To: []State{SynSent, Listen}, MinDuration: time.Second},
+		"untimed listener":     {From: []State{Listen}, To: []State{SynRecv}, MinDuration: time.Second},
+		"untimed state":        {States: []State{SynSent}, From: []State{Closed}, MinDuration: time.Second},
+		"no remote port":       {RemotePorts: []uint16{80}, To: []State{Listen}},
+		"closed listener":      {RemotePorts: []uint16{80}, From: []State{Listen}, To: []State{Closed}},
+		"listener's port":      {Ports: []uint16{80}, LocalPorts: []uint16{81}, From: []State{Closed}, To: []State{Listen}},
+		"long LISTEN":          {RemotePorts: []uint16{80}, From: []State{Listen}, MinDuration: time.Second},
 	}
 	for name, f := range never {
 		if err := f.Check(); !errors.As(err, new(*FilterError)) {

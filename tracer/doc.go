@@ -30,7 +30,8 @@
 // Without a capability that it needs, New fails with a *PermissionError that names
 // it. It fails with an *UnsupportedError for what the kernel lacks, a *HooksError for
 // hooks that the kernel refuses, and a *FilterError for a filter that can never
-// match. Features tells what the kernel has.
+// match. ErrNoProc, ErrNoSys, ErrNoBTF, ErrSeccomp and ErrUserNamespace tell apart
+// what a container lacks. Features tells what the kernel has.
 //
 // # Concurrency
 //

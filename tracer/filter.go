@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // FilterMax is how many values one list of a Filter can hold.
 const FilterMax = 16
+
+// pidMax is the highest pid of a 64-bit kernel: PID_MAX_LIMIT - 1 (linux/threads.h).
+const pidMax = 4<<20 - 1
 
 const (
 	familyIPv4 = 2  // AF_INET
@@ -115,8 +119,46 @@ func (f *Filter) Check() error {
 	if f.MinDuration < 0 {
 		return fmt.Errorf("minimum duration %v is negative", f.MinDuration)
 	}
-	_, err := f.edges()
-	return err
+	mask, err := f.edges()
+	if err != nil {
+		return err
+	}
+	return f.checkEdges(&mask)
+}
+
+// checkEdges says if the other fields let none of these transitions pass. What does not
+// end a socket's time in a state has no duration.
+func (f *Filter) checkEdges(mask *[16]uint16) error {
+	const timed, listeners = "timed", "listeners"
+	refused := make(map[string]bool)
+	for from, list := range next {
+		for _, to := range list {
+			switch {
+			case mask[from]&(1<<to) == 0:
+			case f.MinDuration > 0 && !leaves(from, to):
+				refused[timed] = true
+			case (from == Listen && to == Closed || to == Listen) && !f.canMatchListener():
+				refused[listeners] = true
+			default:
+				return nil
+			}
+		}
+	}
+	if refused[listeners] {
+		return &FilterError{"a listener has a local port only"}
+	}
+	return &FilterError{"nothing is timed in CLOSED, nor in LISTEN until the listener is closed: leave the minimum duration out"}
+}
+
+// canMatchListener reports whether a listener, which has no remote port, can have the
+// ports asked for.
+func (f *Filter) canMatchListener() bool {
+	return len(f.RemotePorts) == 0 && (len(f.Ports) == 0 || len(f.LocalPorts) == 0 || share(f.Ports, f.LocalPorts))
+}
+
+// share reports whether two lists have a value in common.
+func share(a, b []uint16) bool {
+	return slices.ContainsFunc(a, func(p uint16) bool { return slices.Contains(b, p) })
 }
 
 // CheckConnections is like Check, for the fields that pick connections only: a caller
@@ -157,6 +199,9 @@ func (f *Filter) CheckConnections() error {
 		if p == 0 {
 			return &FilterError{"no process has pid 0"}
 		}
+		if p > pidMax {
+			return &FilterError{fmt.Sprintf("no process has pid %d: the highest is %d", p, pidMax)}
+		}
 	}
 	for _, list := range [][]uint16{f.Ports, f.LocalPorts, f.RemotePorts} {
 		for _, p := range list {
@@ -165,7 +210,21 @@ func (f *Filter) CheckConnections() error {
 			}
 		}
 	}
+	if len(f.Ports) > 0 && len(f.LocalPorts) > 0 && len(f.RemotePorts) > 0 &&
+		!share(f.Ports, f.LocalPorts) && !share(f.Ports, f.RemotePorts) {
+		return &FilterError{fmt.Sprintf("a connection has two ports: with local port %s and remote port %s it has no port %s",
+			oneOf(f.LocalPorts), oneOf(f.RemotePorts), oneOf(f.Ports))}
+	}
 	return nil
+}
+
+// oneOf writes ports for a sentence: "80 or 443".
+func oneOf(ports []uint16) string {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = strconv.Itoa(int(p))
+	}
+	return strings.Join(words, " or ")
 }
 
 // edges gives, for each state that is left, a bit for each state that may be entered.

@@ -165,8 +165,14 @@ func tracepointsPreempt() bool {
 
 // prepare finds early what the kernel would refuse with an errno, and says it in words.
 func prepare() error {
+	if err := checkPlace(); err != nil {
+		return err
+	}
 	if missing := privilege.Missing(); len(missing) > 0 {
-		return &PermissionError{Missing: missing}
+		return &PermissionError{Missing: missing, Err: noNewPrivs()}
+	}
+	if err := mayUseBPF(); err != nil {
+		return err
 	}
 	if lockdown() == "confidentiality" {
 		return ErrLockdown
@@ -178,7 +184,8 @@ func prepare() error {
 	if err := ktime.Check(); err != nil {
 		return err
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
+	// It finds out by an EPERM whether memory counts, and takes any other EPERM for that.
+	if err := rlimit.RemoveMemlock(); err != nil && countsMemlock() {
 		return fmt.Errorf("%w (%v)", ErrMemlock, err)
 	}
 	return nil

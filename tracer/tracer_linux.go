@@ -267,7 +267,7 @@ func (t *Tracer) warn() {
 		for cause, n := range st.Lost.All() {
 			e.Uint64(cause.String(), n)
 		}
-		e.Msg("transitions are being lost")
+		e.Msg("transitions of the host are being lost")
 		t.warnedN = n
 	}
 }

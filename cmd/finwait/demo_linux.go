@@ -94,6 +94,9 @@ func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.
 
 // play runs one scenario and shows it.
 func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demo.Sink, log *zerolog.Logger) error {
+	if err := checkProc(); err != nil {
+		return err
+	}
 	st, err := scenario.Open()
 	if err != nil {
 		return err

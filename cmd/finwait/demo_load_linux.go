@@ -123,6 +123,9 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usage(err)
 	}
+	if err := checkProc(); err != nil {
+		return err
+	}
 	var st *scenario.Stage
 	if o.connect == "" {
 		if st, err = scenario.Open(); err != nil {

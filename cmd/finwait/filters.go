@@ -15,32 +15,31 @@ import (
 // filterFlags are the filters as the user writes them. Every command has those on
 // connections. A command that shows transitions has those on transitions, too.
 type filterFlags struct {
-	ports, localPorts, remotePorts []uint
-	addrs                          []string
-	pids                           []uint
-	comms, netns, cgroups          []string
-	states, from, to               []string
+	ports, localPorts, remotePorts values
+	addrs, pids, comms             values
+	netns, cgroups                 values
+	states, from, to               values
 	minDuration                    time.Duration
 	ipv4, ipv6                     bool
 }
 
 func (f *filterFlags) register(fs *pflag.FlagSet) {
 	f.registerConnections(fs)
-	fs.StringSliceVar(&f.states, "state", nil, "`state` left or entered")
-	fs.StringSliceVar(&f.from, "from", nil, "`state` left")
-	fs.StringSliceVar(&f.to, "to", nil, "`state` entered")
+	fs.Var(&f.states, "state", "`state` left or entered")
+	fs.Var(&f.from, "from", "`state` left")
+	fs.Var(&f.to, "to", "`state` entered")
 	fs.DurationVar(&f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
 }
 
 func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
-	fs.UintSliceVar(&f.ports, "port", nil, "local or remote `port`")
-	fs.UintSliceVar(&f.localPorts, "local-port", nil, "local `port`")
-	fs.UintSliceVar(&f.remotePorts, "remote-port", nil, "remote `port`")
-	fs.StringSliceVar(&f.addrs, "addr", nil, "local or remote address or `CIDR`")
-	fs.UintSliceVar(&f.pids, "pid", nil, "`pid` of the owner: the process that connected or listened")
-	fs.StringSliceVar(&f.comms, "comm", nil, "`name` of the owner")
-	fs.StringSliceVar(&f.netns, "netns", nil, "network namespace: `name`, path, inode number, or self")
-	fs.StringSliceVar(&f.cgroups, "cgroup", nil, "cgroup v2 `directory` and those below it")
+	fs.Var(&f.ports, "port", "local or remote `port`")
+	fs.Var(&f.localPorts, "local-port", "local `port`")
+	fs.Var(&f.remotePorts, "remote-port", "remote `port`")
+	fs.Var(&f.addrs, "addr", "local or remote address or `CIDR`")
+	fs.Var(&f.pids, "pid", "`pid` of the owner: the process that connected or listened")
+	fs.Var(&f.comms, "comm", "`name` of the owner")
+	fs.Var(&f.netns, "netns", "network namespace: `name`, path, inode number, or self")
+	fs.Var(&f.cgroups, "cgroup", "cgroup v2 `directory` and those below it")
 	fs.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only, v4-mapped addresses included")
 	fs.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 }
@@ -83,16 +82,18 @@ func each[A, B any](in []A, convert func(A) (B, error), errs *[]error) []B {
 	return out
 }
 
-func port(n uint) (uint16, error) {
-	if n > 65535 {
-		return 0, fmt.Errorf("port %d: the highest is 65535", n)
+func port(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("port %q: not a number from 1 to 65535", s)
 	}
 	return uint16(n), nil
 }
 
-func pid(n uint) (uint32, error) {
-	if n > 1<<31-1 {
-		return 0, fmt.Errorf("pid %d is too large", n)
+func pid(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("pid %q: not the number of a process", s)
 	}
 	return uint32(n), nil
 }

@@ -58,3 +58,22 @@ func TestEveryLossIsShown(t *testing.T) {
 		}
 	}
 }
+
+// A filtered run does not say that something is missing from it, unless that is known.
+func TestLossesOfAFilteredRun(t *testing.T) {
+	const share = "12 transitions of the host were lost of 4,120 seen (0.29 %)"
+	for _, c := range []struct {
+		lost     tracer.Lost
+		filtered bool
+		want     string
+	}{
+		{tracer.Lost{Recursion: 12}, false, share + ": what was shown is not all that happened"},
+		{tracer.Lost{RingFull: 12}, false, share + ": what was shown is not all that happened"},
+		{tracer.Lost{Recursion: 11, MapFull: 1}, true, share + "; some may belong to what is shown"},
+		{tracer.Lost{Recursion: 9, RingFull: 3}, true, share + "; 3 of them match: what was shown is not all"},
+	} {
+		if got := losses(c.lost, 4120, c.filtered, "shown"); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.lost, got, c.want)
+		}
+	}
+}

@@ -35,7 +35,8 @@ at least so long, because a segment that arrives starts the 60 s again. An orpha
 in FIN_WAIT_2 has a timer. A socket in FIN_WAIT_2 that a process holds has none:
 it stays until the peer closes, or the process does. For a socket in TIME_WAIT,
 an orphan in FIN_WAIT_2 and a handshake (NEW_SYN_RECV) the kernel keeps no user,
-no cgroup and no process. A filter on one of these leaves such sockets out.`,
+no cgroup and no process. A filter on one of these does not list such sockets. It
+counts them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
@@ -45,7 +46,7 @@ no cgroup and no process. A filter on one of these leaves such sockets out.`,
 	o.filters.registerConnections(fs)
 	fs.Lookup("pid").Usage = "`pid` of the process that holds the socket"
 	fs.Lookup("comm").Usage = "`name` of the process that holds the socket"
-	fs.StringSliceVar(&o.filters.states, "state", nil, "`state` of the socket")
+	fs.Var(&o.filters.states, "state", "`state` of the socket")
 	complete(cmd, "state", tracer.States())
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	fs.StringVar(&o.sort, "sort", "", "sort the sockets by `field`, -field backwards: "+strings.Join(sockets.SortFields(), ", "))
@@ -67,6 +68,9 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	order, err := sockets.Order(o.sort)
 	if err != nil {
 		return usage(err)
+	}
+	if err := checkProc(); err != nil {
+		return err
 	}
 	filter, err := o.filters.filter()
 	if err != nil {
@@ -105,6 +109,9 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	})
 	if err == nil {
 		err = finish()
+	}
+	if n := sel.Unknown(); err == nil && o.sockets && n > 0 {
+		log.Info().Msgf("not listed: %s sockets whose owner is not known, and that match all else", text.Count(n))
 	}
 	if flushed := out.Flush(); flushed != nil { // the first error of writing
 		return flushed

@@ -8,20 +8,23 @@ import (
 
 func TestLsUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"--output xml":                    "text and json",
-		"--color blue":                    "always",
-		"--sort age":                      "--sort needs --sockets",
-		"--sockets --sort colour":         "netns, state, local",
-		"--from FIN_WAIT_2":               "unknown flag: --from",
-		"--to TIME_WAIT":                  "unknown flag: --to",
-		"--min-duration 1s":               "unknown flag: --min-duration",
-		"--state CLOSED":                  "can never match",
-		"--state TIME_WAIT --pid 4":       "can never match",
-		"--state NEW_SYN_RECV --comm foo": "can never match",
-		"--port 0":                        "can never match",
-		"-4 -6":                           "can never match",
-		"--state NO_STATE":                "no TCP state is called",
-		"extra":                           "unknown command or argument",
+		"--output xml":                                  "text and json",
+		"--color blue":                                  "always",
+		"--sort age":                                    "--sort needs --sockets",
+		"--sockets --sort colour":                       "netns, state, local",
+		"--from FIN_WAIT_2":                             "unknown flag: --from",
+		"--to TIME_WAIT":                                "unknown flag: --to",
+		"--min-duration 1s":                             "unknown flag: --min-duration",
+		"--state CLOSED":                                "can never match",
+		"--state TIME_WAIT --pid 4":                     "can never match",
+		"--state NEW_SYN_RECV --comm foo":               "can never match",
+		"--port 0":                                      "can never match",
+		"--state LISTEN --remote-port 80":               "a listener has a local port only",
+		"--state LISTEN --port 80 --local-port 81":      "a listener has a local port only",
+		"--port 80 --local-port 81 --remote-port 82,83": "with local port 81 and remote port 82 or 83 it has no port 80",
+		"-4 -6":            "can never match",
+		"--state NO_STATE": "no TCP state is called",
+		"extra":            "unknown command or argument",
 	} {
 		var out, errs bytes.Buffer
 		if code := run(append([]string{"ls"}, strings.Fields(line)...), &out, &errs); code != exitUsage {

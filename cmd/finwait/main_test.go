@@ -3,10 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Mistakes on the command line end with 2, one sentence on stderr and nothing on stdout.
@@ -16,6 +21,7 @@ func TestUsageErrors(t *testing.T) {
 		say  string
 	}{
 		"unknown command":     {[]string{"frobnicate"}, "frobnicate"},
+		"unknown topic":       {[]string{"help", "states-of-mind"}, `"states-of-mind"`},
 		"unknown flag":        {[]string{"trace", "--frobnicate"}, "--frobnicate"},
 		"stray argument":      {[]string{"trace", "now"}, `"now"`},
 		"output":              {[]string{"--output", "xml"}, `"xml"`},
@@ -25,6 +31,14 @@ func TestUsageErrors(t *testing.T) {
 		"no duration":         {[]string{"--duration", "soon"}, "soon"},
 		"state":               {[]string{"--state", "half-open"}, "half-open"},
 		"port":                {[]string{"--port", "65536"}, "65536"},
+		"number":              {[]string{"--count", "many"}, `--count "many": not a whole number of 0 or more`},
+		"negative number":     {[]string{"stat", "--top", "few"}, `--top "few": not a whole number`},
+		"large number":        {[]string{"--count", "18446744073709551616"}, "out of range"},
+		"switch":              {[]string{"stat", "--audit=maybe"}, "true and false"},
+		"unit of a duration":  {[]string{"stat", "--interval", "1"}, `--interval "1": not a duration such as 500ms`},
+		"pid":                 {[]string{"ls", "--pid", "init"}, `pid "init"`},
+		"two lines":           {[]string{"ls", "--comm", "a\nb"}, "double quotes"},
+		"ring":                {[]string{"--ring-bytes", "3"}, "power of two"},
 		"port name":           {[]string{"--port", "http"}, "http"},
 		"address":             {[]string{"--addr", "10.0.0.0/33"}, "10.0.0.0/33"},
 		"negative minimum":    {[]string{"--min-duration=-1s"}, "-1s"},
@@ -32,10 +46,16 @@ func TestUsageErrors(t *testing.T) {
 		"raw transitions":     {[]string{"--raw", "--from", "LISTEN"}, "--raw"},
 		"never: edge":         {[]string{"--from", "TIME_WAIT", "--to", "ESTABLISHED"}, "never goes from TIME_WAIT to ESTABLISHED"},
 		"never: families":     {[]string{"-4", "-6"}, "can never match"},
+		"never: ports":        {[]string{"--port", "80", "--local-port", "81", "--remote-port", "82"}, "it has no port 80"},
+		"never: timed":        {[]string{"stat", "--from", "CLOSED", "--min-duration", "1s"}, "nothing is timed in CLOSED"},
+		"never: listener":     {[]string{"--to", "LISTEN", "--remote-port", "80"}, "a listener has a local port only"},
+		"top without groups":  {[]string{"stat", "--top", "3"}, "--top goes with --by"},
 		"never: comm":         {[]string{"--comm", "a-name-of-16-byt"}, "15 bytes"},
 		"namespace went away": {[]string{"--netns", "no-such-namespace"}, "not there"},
 		"stat argument":       {[]string{"stat", "now"}, `"now"`},
 		"stat before --":      {[]string{"stat", "now", "--", "true"}, `"now"`},
+		"no command":          {[]string{"stat", "--"}, "no command after --"},
+		"empty command":       {[]string{"stat", "--", "", "x"}, "no command after --"},
 		"stat output":         {[]string{"stat", "--output", "xml"}, `"xml"`},
 		"stat split":          {[]string{"stat", "--by", "host"}, `"host"`},
 		"stat top":            {[]string{"stat", "--by", "port", "--top", "0"}, "--top 0"},
@@ -58,7 +78,66 @@ func TestUsageErrors(t *testing.T) {
 			if !strings.Contains(stderr.String(), c.say) || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("stderr does not say %q in one line: %q", c.say, &stderr)
 			}
+			page := "; see finwait --help\n"
+			if word := c.args[0]; word == "trace" || word == "stat" || word == "ls" || word == "help" {
+				page = "; see finwait " + word + " --help\n"
+			}
+			if !strings.HasSuffix(stderr.String(), page) {
+				t.Errorf("stderr does not end in %q: %q", page, &stderr)
+			}
+			for _, inside := range []string{"strconv", "parsing", "syntax", "time:", "csv", "parse error"} {
+				if strings.Contains(stderr.String(), inside) {
+					t.Errorf("stderr speaks of %q: %q", inside, &stderr)
+				}
+			}
 		})
+	}
+}
+
+// An empty value is a mistake, of every flag of every command that takes a value.
+func TestEmptyValues(t *testing.T) {
+	refused := func(page string, args ...string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		code := run(args, &stdout, &stderr)
+		if said := stderr.String(); code != exitUsage || stdout.Len() > 0 ||
+			!strings.Contains(said, "an empty value") || !strings.HasSuffix(said, "; see "+page+" --help\n") {
+			t.Errorf("finwait %q: exit code %d, stdout %q, stderr %q", args, code, &stdout, said)
+		}
+	}
+	flags := 0
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.NoOptDefVal == "" { // it takes a value
+				flags++
+				refused(cmd.CommandPath(), append(strings.Fields(cmd.CommandPath())[1:], "--"+f.Name, "")...)
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(io.Discard))
+	if flags < 50 {
+		t.Errorf("only %d flags", flags)
+	}
+	for _, list := range []string{"nginx,", ",nginx", "nginx,,curl", ","} {
+		refused("finwait ls", "ls", "--comm", list)
+	}
+	refused("finwait", "--comm", "nginx", "--comm", "")
+}
+
+// Values are given one by one or separated by commas; quotes are for a comma.
+func TestValues(t *testing.T) {
+	var v values
+	for _, s := range []string{"a,b", `"c,d"`, `e"f`, " g"} {
+		if err := v.Set(s); err != nil {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+	if want := (values{"a", "b", "c,d", `e"f`, " g"}); !slices.Equal(v, want) {
+		t.Errorf("%q, want %q", v, want)
 	}
 }
 
@@ -66,7 +145,9 @@ func TestVersionHelpAndCompletion(t *testing.T) {
 	for args, want := range map[string]string{
 		"version":         "finwait ",
 		"--help":          "finwait watches every TCP state transition",
+		"help":            "finwait watches every TCP state transition",
 		"help trace":      "--min-duration",
+		"help demo load":  "--closer",
 		"completion bash": "__start_finwait",
 	} {
 		var stdout, stderr bytes.Buffer

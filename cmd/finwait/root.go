@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"finwait/internal/text"
@@ -46,21 +47,26 @@ func usage(err error) error {
 // run is the whole program without the process around it, so that tests can call it.
 // Data goes to stdout, everything else to stderr.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endingSignals()...)
 	defer stop()
 	// The first signal ends the run in order. A second one ends the process at once,
-	// as the output may be blocked.
+	// as the output may be blocked. But a terminal that goes away can send SIGHUP twice:
+	// the kernel does, and the shell.
 	context.AfterFunc(ctx, stop)
 	// A write to a closed pipe gives EPIPE, which ends the run quietly. SIGPIPE is
 	// caught and not ignored, because a command would inherit that it is ignored.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	caught := []os.Signal{syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) {
+		caught = append(caught, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), caught...)
 
 	root := newRoot(stderr)
 	root.SetArgs(args)
 	root.SetOut(&stdoutWriter{stdout, ctx})
 	root.SetErr(stderr)
 
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var (
 		wrong usageError
 		exit  *exitError
@@ -74,12 +80,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return exit.code
 	case errors.As(err, &wrong):
-		logger(stderr).Error().Msg(err.Error() + "; see finwait --help")
+		logger(stderr).Error().Msg(err.Error() + "; see " + cmd.CommandPath() + " --help")
 		return exitUsage
 	default:
 		logger(stderr).Error().Msg(err.Error())
 		return exitFailure
 	}
+}
+
+// endingSignals are those that end a run in order. Under nohup(1) SIGHUP is none.
+func endingSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // newRoot builds the command line. The bare command is trace.
@@ -93,14 +108,24 @@ long each state lasted and why it ended, and follows what the kernel's
 tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
 
 Without a command it traces.`,
-		Args:          rejectArgs,
-		RunE:          trace.RunE,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:              rejectArgs,
+		PersistentPreRunE: rejectEmpty,
+		RunE:              trace.RunE,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = func(_ *cobra.Command, args []string) error {
+			if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+				return usage(fmt.Errorf("no command and no topic is called %q", strings.Join(args, " ")))
+			}
+			return nil
+		}
+	}
 	return root
 }
 

@@ -92,7 +92,7 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 
 	report := &meter.Report{
 		At: time.Unix(0, r.Wall+r.SpanNs).UTC(), Span: time.Duration(r.SpanNs), Totals: r.Totals.Tracer(), By: tracer.SplitPort,
-		Lost: r.Stats.Tracer().Lost, Hooks: hooks, Last: true,
+		Seen: r.Stats.Tracer().Seen, Lost: r.Stats.Tracer().Lost, Hooks: hooks,
 	}
 	report.Split(nil, r.TracerGroups(), 2)
 	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, false).Report(report) })

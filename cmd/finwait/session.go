@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io"
+	"os"
+	"runtime"
 	"strings"
 
 	"finwait/internal/confine"
@@ -31,8 +34,11 @@ func (f *tracingFlags) register(cmd *cobra.Command) {
 }
 
 // config is what these flags make of a tracer's configuration. check is asked about
-// the filter. Each error is the user's.
+// the filter. An error is the user's, or that there is no /proc.
 func (f *tracingFlags) config(log *zerolog.Logger, check func(*tracer.Filter) error) (cfg tracer.Config, err error) {
+	if err := checkProc(); err != nil {
+		return cfg, err
+	}
 	if cfg.Filter, err = f.filters.filter(); err != nil {
 		return cfg, usage(err)
 	}
@@ -44,6 +50,14 @@ func (f *tracingFlags) config(log *zerolog.Logger, check func(*tracer.Filter) er
 	}
 	cfg.Logger = *log
 	return cfg, nil
+}
+
+// checkProc says so where all commands would fail one way or another, each with words of its own.
+func checkProc() error {
+	if _, err := os.Stat("/proc/self/ns"); runtime.GOOS == "linux" && errors.Is(err, os.ErrNotExist) {
+		return tracer.ErrNoProc
+	}
+	return nil
 }
 
 // newOutput buffers stdout: a write for each transition would cost more than the rest.

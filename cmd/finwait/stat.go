@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"finwait/internal/confine"
 	"finwait/internal/meter"
 	"finwait/internal/privilege"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -32,6 +34,8 @@ type statOptions struct {
 	by       string
 	top      int
 	audit    bool
+
+	filtered bool // not every transition of the host is to be counted
 }
 
 func newStat(stderr io.Writer) *cobra.Command {
@@ -41,7 +45,8 @@ func newStat(stderr io.Writer) *cobra.Command {
 		Short: "Count transitions and measure states, exactly, in the kernel",
 		Long: `Count transitions and measure how long states last, in the kernel. The run ends
 after --duration, with Ctrl-C, or when the given command ends. Then stat prints a
-table. It exits with the command's exit code.
+table. It exits with the command's exit code. SIGTERM and SIGHUP are passed on to
+the command; a signal that comes before its start means that it is not started.
 
 LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
 TOTAL are about the sockets that left the state and whose start in it was seen.
@@ -53,6 +58,12 @@ every network namespace that it can enter.`,
 					return err
 				}
 			}
+			if cmd.ArgsLenAtDash() == 0 && (len(args) == 0 || args[0] == "") {
+				return usage(errors.New("there is no command after --"))
+			}
+			if o.by == "" && cmd.Flags().Changed("top") {
+				return usage(errors.New("--top goes with --by: without groups there are none to show"))
+			}
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)
 		},
 	}
@@ -61,7 +72,7 @@ every network namespace that it can enter.`,
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
 	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
-	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length")
+	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
 	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits()))
 	complete(cmd, "by", tracer.Splits())
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
@@ -93,8 +104,7 @@ func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 type statSink interface {
 	// Interval is told of each interval.
 	Interval(*meter.Report) error
-	// Report is told of the whole run when it ends. If there are intervals, it is
-	// told of the last interval instead.
+	// Report is told of the whole run when it ends.
 	Report(*meter.Report) error
 }
 
@@ -112,6 +122,11 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		defer func() { err = errors.Join(err, f.Close()) }()
 		stdout = f
 	}
+	signals := make(chan os.Signal, 8)
+	if len(command) > 0 {
+		signal.Notify(signals, endingSignals()...)
+		defer signal.Stop(signals)
+	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
@@ -125,7 +140,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	ended, err := o.start(ctx, command, log)
+	ended, err := o.start(ctx, command, signals, log)
 	if err != nil {
 		return err
 	}
@@ -153,7 +168,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	return err
 }
 
-// config is what the flags ask for. Each error is the user's.
+// config is what the flags ask for. An error is the user's, or that there is no /proc.
 func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Config, error) {
 	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error { return o.check(command, f) })
 	if err != nil {
@@ -167,7 +182,8 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 	if err := cfg.Filter.Check(); err != nil {
 		return cfg, usage(err)
 	}
-	cfg.TotalsOnly, cfg.Audit = true, !cfg.Filter.Picks()
+	o.filtered = cfg.Filter.Picks()
+	cfg.TotalsOnly, cfg.Audit = true, !o.filtered
 	return cfg, nil
 }
 
@@ -190,9 +206,9 @@ type ending struct {
 }
 
 // start starts the command, or the timer, that ends the measurement.
-func (o *statOptions) start(ctx context.Context, command []string, log *zerolog.Logger) (*ending, error) {
+func (o *statOptions) start(ctx context.Context, command []string, signals chan os.Signal, log *zerolog.Logger) (*ending, error) {
 	if len(command) > 0 {
-		return startCommand(command)
+		return startCommand(ctx, command, signals)
 	}
 	code := make(chan int, 1)
 	code <- exitOK
@@ -237,14 +253,14 @@ func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufi
 	}
 }
 
-// conclude shows the whole run, or the last interval, and warns if something was not counted.
+// conclude shows the last interval and the whole run, and warns if something was not counted.
 func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, log *zerolog.Logger) error {
-	r, err := m.Finish(o.interval > 0)
+	rest, r, err := m.Finish()
 	if err != nil {
 		return err
 	}
 	if o.interval > 0 {
-		err = s.Interval(r)
+		err = s.Interval(rest)
 	}
 	if err == nil {
 		err = s.Report(r)
@@ -256,7 +272,10 @@ func (o *statOptions) conclude(m *meter.Meter, s statSink, out *bufio.Writer, lo
 		return err
 	}
 	if r.Lost.Total() > 0 {
-		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg("transitions were lost: the totals are not all that happened")
+		logLost(log.Warn(), r.Lost, tracer.LossRingFull).Msg(losses(r.Lost, r.Seen, o.filtered, "counted"))
+	}
+	if o.filtered && r.Seen > r.Lost.Total() && len(r.Edges()) == 0 {
+		log.Info().Msgf("%s seen, none matches", text.Count(r.Seen-r.Lost.Total()))
 	}
 	if r.Totals.Ungrouped > 0 {
 		log.Warn().Uint64("ungrouped", r.Totals.Ungrouped).Msg("there was no room to tell all groups apart")

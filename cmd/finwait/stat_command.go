@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,25 +18,33 @@ const (
 	exitBySignal  = 128 // and the signal's number
 )
 
-// startCommand starts a command as a shell would. finwait waits until it ends. A
-// SIGINT of the terminal reaches the command directly; a SIGTERM is passed on.
-func startCommand(command []string) (*ending, error) {
+// errNotStarted: who ends finwait while it attaches does not want the command any more.
+var errNotStarted = errors.New("interrupted: the command was not started")
+
+// startCommand starts a command as a shell would, unless a signal has come before.
+// finwait waits until it ends. A SIGINT of the terminal reaches the command directly;
+// other signals are passed on.
+func startCommand(ctx context.Context, command []string, signals chan os.Signal) (*ending, error) {
+	if ctx.Err() != nil || len(signals) > 0 {
+		return nil, errNotStarted
+	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
-		signal.Stop(signals)
 		code := exitCannotRun
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			code = exitNotFound
 		}
-		return nil, &exitError{code, fmt.Errorf("cannot run the command: %w", err)}
+		return nil, &exitError{code, fmt.Errorf("cannot run %q: %w", command[0], plain(err))}
+	}
+	// What came meanwhile, even a SIGINT, may have been too early to reach the command.
+	for len(signals) > 0 {
+		_ = cmd.Process.Signal(<-signals) // it may have ended
 	}
 	done, code := make(chan struct{}), make(chan int, 1)
 	go func() {
 		code <- exitCodeOf(cmd.Wait())
-		signal.Stop(signals)
+		signal.Stop(signals) // a second one now ends finwait
 		close(done)
 	}()
 	go func() {
@@ -44,13 +53,30 @@ func startCommand(command []string) (*ending, error) {
 			case <-done:
 				return
 			case s := <-signals:
-				if s == syscall.SIGTERM {
+				if s != syscall.SIGINT {
 					_ = cmd.Process.Signal(s) // it may have ended
 				}
 			}
 		}
 	}()
 	return &ending{done: done, code: code}, nil
+}
+
+// plain is the error without the words of package os/exec.
+func plain(err error) error {
+	var (
+		lookup *exec.Error
+		start  *fs.PathError
+	)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("it is not in PATH")
+	case errors.As(err, &lookup):
+		return lookup.Err
+	case errors.As(err, &start):
+		return start.Err
+	}
+	return err
 }
 
 func exitCodeOf(err error) int {

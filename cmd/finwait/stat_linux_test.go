@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -254,7 +256,7 @@ func miscountOnce(t *testing.T, bin string) string {
 	t.Helper()
 	ns := sandbox.New(t)
 	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--audit", "--"}, clientsCommand(t, 997)...)...)
-	if strings.Contains(stderr, "transitions were lost") && !strings.Contains(stderr, "recursion=0") {
+	if strings.Contains(stderr, "were lost") && !strings.Contains(stderr, "recursion=0") {
 		return stderr
 	}
 	if code != exitFailure || !strings.Contains(stderr, errAudit.Error()) {
@@ -281,36 +283,81 @@ func TestStatExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		command []string
 		code    int
+		say     string
 	}{
-		{[]string{"true"}, 0},
-		{[]string{"sh", "-c", "exit 3"}, 3},
-		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + int(syscall.SIGKILL)},
-		{[]string{"/no/such/command"}, 127},
-		{[]string{"no-such-command"}, 127},
-		{[]string{notExecutable}, 126},
+		{[]string{"true"}, 0, ""},
+		{[]string{"sh", "-c", "exit 3"}, 3, ""},
+		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + int(syscall.SIGKILL), ""},
+		{[]string{"/no/such/command"}, 127, `cannot run "/no/such/command": no such file or directory`},
+		{[]string{"no-such-command"}, 127, `cannot run "no-such-command": it is not in PATH`},
+		{[]string{notExecutable}, 126, ": permission denied"},
 	} {
-		if _, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--"}, c.command...)...); code != c.code {
-			t.Errorf("%q: exit code %d, want %d; stderr %s", c.command, code, c.code, stderr)
+		_, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--"}, c.command...)...)
+		if code != c.code || !strings.Contains(stderr, c.say) || strings.Contains(stderr, "exec") {
+			t.Errorf("%q: exit code %d, want %d; stderr %s, want %q", c.command, code, c.code, stderr, c.say)
 		}
 	}
 }
 
-// A SIGTERM reaches the command; its end is the end.
-func TestStatPassesSIGTERMOn(t *testing.T) {
+// Who has counted nothing hears why.
+func TestStatNoneMatches(t *testing.T) {
 	t.Parallel()
-	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' TERM; echo ready; while :; do sleep 0.1; done`)
+	ns := sandbox.New(t)
+	for filter, none := range map[string]bool{"--local-port=1": true, "-4": false} {
+		_, stderr, code := finwaitIn(t, ns, append([]string{"stat", filter, "--"}, clientsCommand(t, 3)...)...)
+		if code != 0 || strings.Contains(stderr, " seen, none matches") != none {
+			t.Errorf("%s: exit code %d, stderr %s", filter, code, stderr)
+		}
+	}
+}
+
+// A SIGTERM and a SIGHUP reach the command; its end is the end.
+func TestStatPassesSignalsOn(t *testing.T) {
+	t.Parallel()
+	for s, name := range map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP"} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); passesOn(t, s, name) })
+	}
+}
+
+func passesOn(t *testing.T, s syscall.Signal, name string) {
+	p := startFinwait(t, "stat", "--", "sh", "-c", `trap 'echo terminated; exit 5' `+name+`; echo ready; while :; do sleep 0.1; done`)
 	for deadline := time.Now().Add(time.Minute); !hasChild(t, p.Process.Pid, "sh"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the command does not start: %s", p.said())
 		}
 	}
 	time.Sleep(200 * time.Millisecond) // for the trap to be set
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
 	_ = p.Wait()
-	if code := p.ProcessState.ExitCode(); code != 5 || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
+	if code := p.ProcessState.ExitCode(); code != 5 || !strings.Contains(p.stdout.String(), "STATE ") || !strings.HasPrefix(p.stdout.String(), "ready\nterminated\n") {
 		t.Errorf("exit code %d, stdout %s, stderr %s", code, &p.stdout, p.said())
+	}
+}
+
+// A signal that comes while finwait attaches means that the command is not started.
+func TestSignalBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	made := filepath.Join(t.TempDir(), "made")
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	early := make(chan os.Signal, 1)
+	early <- syscall.SIGINT
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		signals chan os.Signal
+	}{"the run is over": {done, nil}, "it is not known yet": {t.Context(), early}} {
+		ended, err := startCommand(c.ctx, []string{"touch", made}, c.signals)
+		if !errors.Is(err, errNotStarted) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if ended != nil {
+			<-ended.code
+		}
+		if _, err := os.Stat(made); err == nil {
+			t.Errorf("%s: the command was started", name)
+		}
 	}
 }
 
@@ -366,7 +413,7 @@ func hasChild(t *testing.T, pid int, comm string) bool {
 	return false
 }
 
-// The intervals make up the whole; a group has its name.
+// The intervals make up the whole, which comes last; a group has its name.
 func TestStatIntervals(t *testing.T) {
 	t.Parallel()
 	testnet.Attempts(t, statIntervalsOnce)
@@ -393,7 +440,13 @@ func statIntervalsOnce(t *testing.T) string {
 		why   string
 	)
 	names := make(map[string]bool)
-	for _, o := range all {
+	whole := all[len(all)-1]
+	if whole.Event != "stat_total" {
+		t.Errorf("the last object is %q", whole.Event)
+	}
+	var span int64
+	for _, o := range all[:len(all)-1] {
+		span += o.SpanNS
 		waits += o.entered("TIME_WAIT")
 		why = cmp.Or(why, o.missed())
 		for _, g := range o.Groups {
@@ -408,30 +461,35 @@ func statIntervalsOnce(t *testing.T) string {
 	if why != "" {
 		return why
 	}
-	if waits != many || len(names) != 1 {
-		t.Errorf("%d TIME_WAITs by %v in all intervals, want %d by one", waits, names, many)
+	if waits != many || whole.entered("TIME_WAIT") != many || len(names) != 1 || span != whole.SpanNS {
+		t.Errorf("%d TIME_WAITs by %v in all intervals, %d ns long, want %d by one in %d ns", waits, names, span, many, whole.SpanNS)
 	}
-	// As text, one line each.
+	// As text, one line each, and then the table.
 	stdout, stderr, code = finwaitIn(t, ns, "stat", "--interval", "100ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sleep", "0.5")
-	if lines := strings.Count(stdout, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(stdout, "TIME ") {
+	intervals, table, _ := strings.Cut(stdout, "\n\n")
+	if lines := strings.Count(intervals, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(intervals, "TIME ") || !strings.Contains(table, "STATE ") {
 		t.Errorf("exit code %d, %d lines: %s%s", code, lines, stdout, stderr)
 	}
 	return ""
 }
 
-// A duration ends it; so does SIGINT, and the totals are shown all the same.
+// A duration ends it; so do signals, and the totals are shown all the same.
 func TestStatEnds(t *testing.T) {
 	t.Parallel()
 	p := startFinwait(t, "stat", "--duration", "300ms")
 	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
 		t.Errorf("%v: %s%s", err, &p.stdout, p.said())
 	}
-	p = startFinwait(t, "stat", "--duration", "1h")
-	p.awaitSaid(t, "Ctrl-C")
-	if err := p.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "STATE ") {
-		t.Errorf("SIGINT: %v: %s", err, &p.stdout)
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		for _, args := range [][]string{{"--duration", "1h"}, {"--interval", "1h"}, nil} {
+			p := startFinwait(t, append([]string{"stat"}, args...)...)
+			p.awaitSaid(t, "Ctrl-C")
+			if err := p.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Wait(); err != nil || !strings.Contains(p.stdout.String(), "hooks: ") {
+				t.Errorf("%v %q: %v: %s", s, args, err, &p.stdout)
+			}
+		}
 	}
 }

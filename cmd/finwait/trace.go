@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync"
 	"time"
 
 	"finwait/internal/confine"
@@ -18,8 +20,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// hintAfter is how long finwait waits for a first transition before it says so.
-const hintAfter = 2 * time.Second
+// When finwait says that it waits for a first transition, and then looks how many
+// were seen meanwhile: a filter that matches nothing is known within two seconds.
+const (
+	hintAfter = 1500 * time.Millisecond
+	hintEvery = time.Second
+)
 
 // errEnough ends a run that has shown what --count asked for.
 var errEnough = errors.New("enough transitions")
@@ -31,6 +37,8 @@ type traceOptions struct {
 	ring     uint32
 	count    uint64
 	duration time.Duration
+
+	filtered bool // not every transition of the host is to be shown
 }
 
 func newTrace(stderr io.Writer) *cobra.Command {
@@ -71,6 +79,8 @@ func (o *traceOptions) check() error {
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
+	case o.ring&(o.ring-1) != 0 || o.ring%uint32(os.Getpagesize()) != 0:
+		return fmt.Errorf("ring buffer of %d bytes: it must be a power of two and a multiple of the page size, %d", o.ring, os.Getpagesize())
 	}
 	return nil
 }
@@ -84,6 +94,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
+	o.filtered = cfg.Filter.Picks()
 	out := newOutput(stdout)
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
 	live, err := attach(cfg, missingForTrace)
@@ -104,28 +115,35 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 
 // show shows everything that comes from a source, and accounts for it.
 func (o *traceOptions) show(ctx context.Context, from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
-	err := o.follow(ctx, from, to, log)
+	shown, err := o.follow(ctx, from, to, log)
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
 	if err := from.Close(); err != nil {
 		return err
 	}
-	return conclude(from, to, out, log)
+	st, err := from.Stats()
+	if err != nil {
+		return err
+	}
+	// What came after --count was delivered to finwait, but not by it. The run ended before.
+	st.Seen -= st.Delivered - shown
+	st.Delivered = shown
+	return o.conclude(st, from.Hooks(), to, out, log)
 }
 
-// follow hands everything that the source reports to the sink.
-func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.Sink, log *zerolog.Logger) error {
+// follow hands everything that the source reports to the sink, and says how much that was.
+func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.Sink, log *zerolog.Logger) (shown uint64, err error) {
 	log.Info().Msg("tracing TCP transitions; Ctrl-C ends it")
-	hint := time.AfterFunc(hintAfter, func() {
-		log.Info().Msg("waiting: no transition yet; make some with: curl -s http://localhost")
-	})
-	defer hint.Stop()
+	came := make(chan struct{})
+	hinted := make(chan struct{})
+	go func() { o.hint(from, came, log); close(hinted) }()
+	first := sync.OnceFunc(func() { close(came) })
+	defer func() { first(); <-hinted }()
 
-	var shown uint64
 	counted := func(err error) error {
 		if shown++; shown == 1 {
-			hint.Stop()
+			first()
 		}
 		if err == nil && shown == o.count {
 			return errEnough
@@ -133,18 +151,44 @@ func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.S
 		return err
 	}
 	if o.raw {
-		return from.RunRaw(ctx, func(r *tracer.RawEvent) error { return counted(to.Raw(r)) })
+		err = from.RunRaw(ctx, func(r *tracer.RawEvent) error { return counted(to.Raw(r)) })
+	} else {
+		err = from.Run(ctx, func(t *tracer.Transition) error { return counted(to.Transition(t)) })
 	}
-	return from.Run(ctx, func(t *tracer.Transition) error { return counted(to.Transition(t)) })
+	return shown, err
+}
+
+// hint says that nothing is shown, until something comes: once that nothing happens,
+// and once that nothing which happens matches.
+func (o *traceOptions) hint(from source.Source, came <-chan struct{}, log *zerolog.Logger) {
+	quiet := false
+	for wait := hintAfter; ; wait = hintEvery {
+		select {
+		case <-came:
+			return
+		case <-time.After(wait):
+		}
+		st, err := from.Stats()
+		switch {
+		case err != nil || st.Delivered > 0:
+			return
+		case o.filtered && st.Filtered > 0:
+			log.Info().Msgf("waiting: %s seen, none matches", text.Count(st.Filtered))
+			return
+		case st.Seen > 0 || quiet: // what was lost may match
+		case o.filtered:
+			log.Info().Msg("waiting: no transition of this host yet")
+			quiet = true
+		default:
+			log.Info().Msg("waiting: no transition yet; make some with: curl -s http://localhost")
+			quiet = true
+		}
+	}
 }
 
 // conclude writes the accounts: where every transition went.
-func conclude(from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
-	st, err := from.Stats()
-	if err != nil {
-		return err
-	}
-	if err := to.End(st, from.Hooks()); err != nil {
+func (o *traceOptions) conclude(st tracer.Stats, hooks tracer.HookSet, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
+	if err := to.End(st, hooks); err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
@@ -153,9 +197,9 @@ func conclude(from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.
 	e := log.Info()
 	msg := "every transition is accounted for"
 	if st.Lost.Total() > 0 {
-		e, msg = log.Warn(), "transitions were lost: what was shown is not all that happened"
+		e, msg = log.Warn(), losses(st.Lost, st.Seen, o.filtered, "shown")
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
-	logLost(e, st.Lost).Stringer("hooks", from.Hooks()).Msg(msg)
+	logLost(e, st.Lost).Stringer("hooks", hooks).Msg(msg)
 	return nil
 }

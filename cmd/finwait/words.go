@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -42,6 +43,20 @@ func list[T fmt.Stringer](values []T) string {
 func complete[T fmt.Stringer](cmd *cobra.Command, flag string, values []T) {
 	// It fails only if there is no such flag.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(wordsOf(values), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// losses says what losses mean for what was shown or counted, as done says. A filter
+// is asked before the ring buffer: what that has no room for matches. Any other loss
+// can be of a connection that does not.
+func losses(lost tracer.Lost, seen uint64, filtered bool, done string) string {
+	share := fmt.Sprintf("%s transitions of the host were lost of %s seen (%s)", text.Count(lost.Total()), text.Count(seen), text.Share(lost.Total(), seen))
+	switch {
+	case !filtered:
+		return share + ": what was " + done + " is not all that happened"
+	case lost.RingFull > 0:
+		return share + fmt.Sprintf("; %s of them match: what was %s is not all", text.Count(lost.RingFull), done)
+	}
+	return share + "; some may belong to what is " + done
 }
 
 // logLost adds what was lost by each cause, but for those of which the command can lose nothing.

@@ -11,23 +11,32 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// JSON writes one object for each interval, or for the whole. The last has the audit.
-type JSON struct{ w *jsonl.Writer }
-
-// NewJSON writes to w.
-func NewJSON(w io.Writer) *JSON { return &JSON{jsonl.NewWriter(w)} }
-
-// Interval leaves the last one to Report, which has more to say.
-func (s *JSON) Interval(r *Report) error {
-	if r.Last {
-		return nil
-	}
-	return s.Report(r)
+// JSON writes one object for each interval, and one for the whole.
+type JSON struct {
+	w         *jsonl.Writer
+	intervals bool // there was one
 }
 
-// Report writes one object.
+// NewJSON writes to w.
+func NewJSON(w io.Writer) *JSON { return &JSON{w: jsonl.NewWriter(w)} }
+
+// Interval writes an object "stat".
+func (s *JSON) Interval(r *Report) error {
+	s.intervals = true
+	return s.write("stat", r)
+}
+
+// Report writes an object "stat" too, or, after intervals, "stat_total": who adds the
+// objects "stat" up counts nothing twice.
 func (s *JSON) Report(r *Report) error {
-	e := s.w.Event().Str("time", r.At.UTC().Format(jsonl.TimeFormat)).Str("event", "stat").Int64("span_ns", int64(r.Span))
+	if s.intervals {
+		return s.write("stat_total", r)
+	}
+	return s.write("stat", r)
+}
+
+func (s *JSON) write(event string, r *Report) error {
+	e := s.w.Event().Str("time", r.At.UTC().Format(jsonl.TimeFormat)).Str("event", event).Int64("span_ns", int64(r.Span))
 	e.Array("states", statesJSON(r.Totals.State))
 
 	edges, ends := zerolog.Arr(), zerolog.Arr()

@@ -80,28 +80,22 @@ func (m *Meter) Interval() (*Report, error) {
 	return r, nil
 }
 
-// Finish reports what happened since Start, or, if sinceLast, since the last
-// report. The audit is always of the whole.
-func (m *Meter) Finish(sinceLast bool) (*Report, error) {
+// Finish reports what happened since the last report, and what happened since Start,
+// both until one moment. The whole has the audit.
+func (m *Meter) Finish() (rest, whole *Report, err error) {
 	now, err := m.now()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var rows []audit.Row
+	rest, whole = m.between(m.last, now), m.between(m.first, now)
 	if m.options.Audit != nil {
 		snapshot, err := m.options.Audit()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		rows = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
+		whole.Audit = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
 	}
-	since := m.first
-	if sinceLast {
-		since = m.last
-	}
-	r := m.between(since, now)
-	r.Audit, r.Last = rows, true
-	return r, nil
+	return rest, whole, nil
 }
 
 func (m *Meter) between(before, now *moment) *Report {
@@ -109,7 +103,7 @@ func (m *Meter) between(before, now *moment) *Report {
 	totals.Sub(before.totals)
 	r := &Report{
 		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By,
-		Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
+		Seen: now.stats.Seen - min(before.stats.Seen, now.stats.Seen), Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
 	}
 	r.Split(before.groups, now.groups, m.options.Top)
 	return r
@@ -124,10 +118,10 @@ type Report struct {
 	Groups []*tracer.Group // the busiest first
 	Rest   *tracer.Group   // the sum of the others; nil: there are none
 	Others int             // how many they are
+	Seen   uint64          // transitions of the host; the filters let Totals have less
 	Lost   tracer.Lost
 	Hooks  tracer.HookSet
 	Audit  []audit.Row // nil: there is none
-	Last   bool        // no report follows
 }
 
 // LifeOrder is the order in which a connection passes through the states.
@@ -154,6 +148,33 @@ func (r *Report) Edges() (all []Edge) {
 		}
 	}
 	return all
+}
+
+// A Failure is a reason for which connects failed, and how often.
+type Failure struct {
+	Reason tracer.Reason
+	Count  uint64
+}
+
+// Failures are the reasons for which connects failed, the most frequent first.
+func (r *Report) Failures() (all []Failure) {
+	for reason, n := range r.Totals.Ends[tracer.SynSent] {
+		if n > 0 {
+			all = append(all, Failure{tracer.Reason(reason), n})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Failure) int { return cmp.Compare(b.Count, a.Count) })
+	return all
+}
+
+// Resets is how many connections the peer reset.
+func (r *Report) Resets() (n uint64) {
+	for _, from := range tracer.States() {
+		if from != tracer.SynSent {
+			n += r.Totals.Ends[from][tracer.ReasonReset]
+		}
+	}
+	return n
 }
 
 // Disagreements is how many counters differ from the kernel's for no known reason.

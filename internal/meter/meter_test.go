@@ -30,7 +30,7 @@ func sampleReport() *Report {
 	}
 	return &Report{
 		At: time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC), Span: time.Minute, Totals: &tot,
-		Lost: tracer.Lost{Recursion: 1}, Hooks: tracer.HooksTracepoint, Last: true,
+		Seen: 5000, Lost: tracer.Lost{Recursion: 1}, Hooks: tracer.HooksTracepoint,
 		Audit: []audit.Row{
 			{NetNS: 4026531840, Counter: "TcpExtTW+TWKilled", Kernel: 3, Finwait: 3, Verdict: audit.Agrees},
 			{NetNS: 4026532000, Verdict: audit.Explained, Cause: "was removed"},
@@ -103,7 +103,7 @@ TIME_WAIT: BAND; started again 4 times
       1.9s to 2.0s               1  ########################################
      60.1s to 61.2s              1  ########################################
 
-1 transitions were lost: map_full 0, recursion 1, unwind 0
+1 transitions of the host were lost of 5000 seen: map_full 0, recursion 1, unwind 0
 
 audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ for a known reason, 0 disagree
        1 network namespaces could not be compared
@@ -163,5 +163,90 @@ func TestStatGroups(t *testing.T) {
 	got := reportJSON(t, r)
 	if !strings.Contains(got, `"by":"comm","groups":[{"name":null,"states":[`) || !strings.Contains(got, `"ungrouped":0,"others":{"groups":2,"states":[`) {
 		t.Errorf("JSON: %s", got)
+	}
+}
+
+// failing is an interval in which connects failed and connections were reset.
+func failing(at time.Time, by tracer.Split) *Report {
+	var tot tracer.Totals
+	tot.Edges[tracer.Closed][tracer.SynSent] = 9
+	tot.Ends[tracer.SynSent][tracer.ReasonTimedOut] = 1
+	tot.Ends[tracer.SynSent][tracer.ReasonRefused] = 3
+	tot.Ends[tracer.SynSent][tracer.ReasonReset] = 1    // of a connect, and no connection
+	tot.Ends[tracer.SynRecv][tracer.ReasonTimedOut] = 5 // of no connect
+	tot.Ends[tracer.Established][tracer.ReasonReset] = 4
+	tot.Ends[tracer.CloseWait][tracer.ReasonReset] = 2
+	tot.Ends[tracer.Established][tracer.ReasonTimedOut] = 8
+	r := &Report{At: at, Span: time.Second, Totals: &tot, By: by, Hooks: tracer.HooksFentry}
+	if by != tracer.SplitNone {
+		r.Groups = []*tracer.Group{{Name: "curl", States: map[tracer.State]*tracer.StateTotals{tracer.SynSent: {Entered: 9, Left: 9}}}}
+	}
+	return r
+}
+
+// Failures are told by reason, resets beside them; of a group neither is known.
+func TestIntervalText(t *testing.T) {
+	at := time.Date(2026, 11, 22, 10, 24, 1, 0, time.UTC)
+	for by, want := range map[tracer.Split]string{
+		tracer.SplitNone: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  WHY_FAILED
+10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  refused 3, timed_out 1, reset 1
+10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0
+`,
+		tracer.SplitComm: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  COMM             WHY_FAILED
+10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  all              refused 3, timed_out 1, reset 1
+10:24:01.000       9        0      -      -       0          0          0          0         0        0        0          -         curl
+10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0  all
+`,
+	} {
+		var out bytes.Buffer
+		s := NewText(bufio.NewWriter(&out), false)
+		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by}} {
+			if err := s.Interval(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := cmp.Diff(want, out.String()); d != "" {
+			t.Error(d)
+		}
+		// The whole run comes below the intervals, apart.
+		before := out.Len()
+		if err := s.Report(sampleReport()); err != nil {
+			t.Fatal(err)
+		}
+		if whole := out.String()[before:]; !strings.HasPrefix(whole, "\n60.000 s of TCP\n") || !strings.Contains(whole, "CLOSED FROM, WHY") {
+			t.Errorf("after intervals: %s", whole)
+		}
+	}
+}
+
+// Only after intervals is the whole an object of another name.
+func TestTotalJSON(t *testing.T) {
+	var out bytes.Buffer
+	s := NewJSON(&out)
+	at := time.Date(2026, 11, 22, 10, 24, 1, 0, time.UTC)
+	for _, err := range []error{s.Interval(failing(at, tracer.SplitNone)), s.Interval(failing(at, tracer.SplitNone)), s.Report(sampleReport())} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var events []string
+	for line := range strings.Lines(out.String()) {
+		var o struct {
+			Event string
+			Audit []any
+		}
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, o.Event)
+		if (o.Audit != nil) != (o.Event == "stat_total") {
+			t.Errorf("the audit is of the whole: %s", line)
+		}
+	}
+	if d := cmp.Diff([]string{"stat", "stat", "stat_total"}, events); d != "" {
+		t.Error(d)
+	}
+	if want := `{"state":"SYN_SENT","reason":"refused","detail":"","count":3}`; strings.Count(out.String(), want) != 2 {
+		t.Errorf("no %s in the intervals:\n%s", want, &out)
 	}
 }

@@ -15,8 +15,13 @@ type JSON struct{ w *jsonl.Writer }
 func NewJSON(w io.Writer) *JSON { return &JSON{jsonl.NewWriter(w)} }
 
 // Count writes how many sockets are in a state.
-func (j *JSON) Count(state tracer.State, n uint64) error {
-	j.w.Event().Stringer("state", state).Uint64("live", n).Send()
+func (j *JSON) Count(c *StateCount) error {
+	e := j.w.Event().Stringer("state", c.State)
+	jsonl.Known(e, "live", c.Known, c.Count)
+	if c.Owners {
+		e.Uint64("owner_unknown", c.Unsure)
+	}
+	e.Send()
 	return j.w.Err()
 }
 

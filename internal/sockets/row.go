@@ -41,7 +41,16 @@ func (r *Row) Age() (d time.Duration, known bool) {
 // A Sink shows sockets or their number.
 type Sink interface {
 	Socket(*Row) error
-	Count(tracer.State, uint64) error
+	Count(*StateCount) error
+}
+
+// A StateCount is how many sockets that a Selection matches are in a state.
+type StateCount struct {
+	State  tracer.State
+	Known  bool // false: of those that there are, no owner can be known
+	Count  uint64
+	Owners bool   // the Selection asks for owners
+	Unsure uint64 // what else it may match: their owners are not known
 }
 
 // Count counts sockets by state. It hands the numbers to s when finish is called;
@@ -57,7 +66,12 @@ func Count(sel *Selection, s Sink) (show func(*Row) error, finish func() error) 
 			if sel.states&(1<<state) == 0 || state == tracer.Closed {
 				continue
 			}
-			if err := s.Count(state, n[state]); err != nil {
+			c := &StateCount{State: state, Known: true, Count: n[state]}
+			if sel.asksForOwner() {
+				c.Owners, c.Unsure = true, sel.unknown[state]
+				c.Known = ownerless&(1<<state) == 0 && (c.Count > 0 || c.Unsure == 0)
+			}
+			if err := s.Count(c); err != nil {
 				return err
 			}
 		}

@@ -16,7 +16,12 @@ type Selection struct {
 	tracer.Filter
 	states  uint32          // bit n: state number n
 	cgroups map[uint64]bool // those asked for and all below
+
+	unknown [tracer.NewSynRecv + 1]uint64 // what Matches could not tell, by state
 }
+
+// ownerless are the states whose sockets the kernel keeps no process and no cgroup of.
+const ownerless = 1<<tracer.TimeWait | 1<<tracer.NewSynRecv | 1<<tracer.Closed
 
 // Select makes one. A filter that can never match is a *tracer.FilterError.
 func Select(f tracer.Filter) (*Selection, error) {
@@ -33,8 +38,11 @@ func Select(f tracer.Filter) (*Selection, error) {
 			return nil, &tracer.FilterError{Why: "the kernel lists no socket that is CLOSED"}
 		}
 	}
-	const ownerless = 1<<tracer.TimeWait | 1<<tracer.NewSynRecv | 1<<tracer.Closed
-	if (s.byOwner() || len(f.Cgroups) > 0) && s.states&^ownerless == 0 {
+	if s.states == 1<<tracer.Listen && (len(f.RemotePorts) > 0 || len(f.Ports) > 0 && len(f.LocalPorts) > 0 &&
+		!slices.ContainsFunc(f.Ports, func(p uint16) bool { return slices.Contains(f.LocalPorts, p) })) {
+		return nil, &tracer.FilterError{Why: "a listener has a local port only"}
+	}
+	if s.asksForOwner() && s.states&^ownerless == 0 {
 		return nil, &tracer.FilterError{Why: fmt.Sprintf("the kernel keeps no process and no cgroup of a socket in %v", f.States)}
 	}
 	return s, nil
@@ -42,6 +50,17 @@ func Select(f tracer.Filter) (*Selection, error) {
 
 // byOwner says whether it takes to know who holds a socket.
 func (s *Selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
+
+// asksForOwner says whether a filter is on what not every socket has.
+func (s *Selection) asksForOwner() bool { return s.byOwner() || len(s.Cgroups) > 0 }
+
+// Unknown is how many sockets were read that match but for the owner, who is not known.
+func (s *Selection) Unknown() (n uint64) {
+	for _, of := range s.unknown {
+		n += of
+	}
+	return n
+}
 
 // below makes the selection match the cgroups asked for and those below them.
 // tree has the path of each cgroup by its number.
@@ -60,7 +79,8 @@ func (s *Selection) below(tree map[uint64]string) {
 	}
 }
 
-// Matches leaves network namespaces to the one who visits them.
+// Matches leaves network namespaces to the one who visits them. A socket whose owner is
+// asked for and not known does not match, and is counted.
 func (s *Selection) Matches(r *Row) bool {
 	local, remote := r.Local, r.Remote
 	switch {
@@ -71,9 +91,12 @@ func (s *Selection) Matches(r *Row) bool {
 		!oneOf(s.RemotePorts, remote.Port()),
 		!oneOf(s.Ports, local.Port()) && !oneOf(s.Ports, remote.Port()),
 		!contains(s.Addrs, local.Addr()) && !contains(s.Addrs, remote.Addr()),
-		!oneOf(s.PIDs, r.Owner.PID),
-		len(s.Comms) > 0 && (r.Owner.PID == 0 || !slices.Contains(s.Comms, r.Owner.Comm.String())),
-		len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
+		// What is known of the owner rules it out.
+		r.Owner.PID != 0 && (!oneOf(s.PIDs, r.Owner.PID) || !oneOf(s.Comms, r.Owner.Comm.String())),
+		r.CgroupID != 0 && len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
+		return false
+	case r.Owner.PID == 0 && s.byOwner(), r.CgroupID == 0 && len(s.Cgroups) > 0:
+		s.unknown[r.State]++
 		return false
 	}
 	return true

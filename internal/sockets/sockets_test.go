@@ -72,8 +72,13 @@ func TestLsJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Count(tracer.TimeWait, 997); err != nil {
-		t.Fatal(err)
+	for _, c := range []StateCount{
+		{State: tracer.TimeWait, Known: true, Count: 997}, {State: tracer.TimeWait, Owners: true, Unsure: 997},
+		{State: tracer.FinWait2, Known: true, Count: 6, Owners: true, Unsure: 3},
+	} {
+		if err := s.Count(&c); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const want = `{"netns":4026531840,"cookie":3,"family":"ipv6","local_addr":"::","local_port":443,"remote_addr":"::","remote_port":0,"state":"LISTEN","owner":{"pid":17,"comm":"ngi\u001bx"},"uid":0,"cgroup_id":88,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
 {"netns":4026531840,"cookie":4098,"family":"ipv4","local_addr":"10.0.0.1","local_port":50000,"remote_addr":"192.0.2.9","remote_port":443,"state":"TIME_WAIT","owner":null,"uid":null,"cgroup_id":null,"timer":"timewait","timer_left_ms":16841,"age_ms":43159,"precision":"at_least","orphan":null}
@@ -81,6 +86,8 @@ func TestLsJSON(t *testing.T) {
 {"netns":7,"cookie":4100,"family":"ipv4","local_addr":"10.0.0.1","local_port":50002,"remote_addr":"192.0.2.9","remote_port":443,"state":"FIN_WAIT_2","owner":{"pid":18,"comm":"curl"},"uid":1000,"cgroup_id":89,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
 {"netns":7,"cookie":5,"family":"ipv6","local_addr":"2001:db8::1","local_port":443,"remote_addr":"2001:db8::2","remote_port":5,"state":"NEW_SYN_RECV","owner":null,"uid":null,"cgroup_id":null,"timer":"retransmit","timer_left_ms":0,"age_ms":null,"precision":"unknown","orphan":null}
 {"state":"TIME_WAIT","live":997}
+{"state":"TIME_WAIT","live":null,"owner_unknown":997}
+{"state":"FIN_WAIT_2","live":6,"owner_unknown":3}
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Error(d)
@@ -153,7 +160,7 @@ func (c cookieSink) Socket(r *Row) error {
 	return nil
 }
 
-func (cookieSink) Count(tracer.State, uint64) error { return nil }
+func (cookieSink) Count(*StateCount) error { return nil }
 
 func TestSelection(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -188,6 +195,68 @@ func TestSelection(t *testing.T) {
 			}
 		}
 		if d := cmp.Diff(tc.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+// What cannot be known is not counted as none.
+func TestCountByOwner(t *testing.T) {
+	for name, c := range map[string]struct {
+		filter tracer.Filter
+		want   string
+	}{
+		"nothing asked": {tracer.Filter{States: []tracer.State{tracer.FinWait2, tracer.TimeWait}}, `STATE        COUNT
+FIN_WAIT_2   2
+TIME_WAIT    1
+`},
+		"held": {tracer.Filter{PIDs: []uint32{18}}, `STATE        COUNT     OWNER_UNKNOWN
+ESTABLISHED  0         0
+SYN_SENT     0         0
+SYN_RECV     0         0
+FIN_WAIT_1   0         0
+FIN_WAIT_2   1         1
+TIME_WAIT    -         1
+CLOSE_WAIT   0         0
+LAST_ACK     0         0
+LISTEN       0         0
+CLOSING      0         0
+NEW_SYN_RECV -         1
+`},
+		"held by no such process": {tracer.Filter{Comms: []string{"nobody"}, States: []tracer.State{tracer.FinWait2, tracer.Listen}}, `STATE        COUNT     OWNER_UNKNOWN
+FIN_WAIT_2   -         1
+LISTEN       0         0
+`},
+		"another port": {tracer.Filter{PIDs: []uint32{18}, LocalPorts: []uint16{50002}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait}}, `STATE        COUNT     OWNER_UNKNOWN
+FIN_WAIT_2   1         0
+TIME_WAIT    -         0
+`},
+		"in a cgroup": {tracer.Filter{Cgroups: []tracer.Cgroup{{ID: 89}}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait, tracer.Listen}}, `STATE        COUNT     OWNER_UNKNOWN
+FIN_WAIT_2   1         1
+TIME_WAIT    -         1
+LISTEN       0         0
+`},
+	} {
+		sel, err := Select(c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sel.below(map[uint64]string{88: "/web", 89: "/curl"})
+		var b bytes.Buffer
+		out := bufio.NewWriter(&b)
+		show, finish := Count(sel, NewText(out, false, nil))
+		for _, r := range rows() {
+			if sel.Matches(&r) {
+				if err := show(&r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := finish(); err != nil {
+			t.Fatal(err)
+		}
+		out.Flush()
+		if d := cmp.Diff(c.want, b.String()); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	}

@@ -18,6 +18,7 @@ const (
 	leftWidth  = 8
 	ageWidth   = 8
 	heldWidth  = 6
+	countWidth = 9
 )
 
 // Text writes aligned lines for people.
@@ -33,18 +34,25 @@ func NewText(w *bufio.Writer, colour bool, cgroupPath func(uint64) (string, bool
 }
 
 // Count writes how many sockets are in a state.
-func (t *Text) Count(state tracer.State, n uint64) error {
+func (t *Text) Count(c *StateCount) error {
 	l := t.line
 	if !t.begun {
 		t.begun = true
-		if err := l.Head("STATE", stateWidth, "COUNT", 0); err != nil {
+		head := []any{"STATE", stateWidth, "COUNT", countWidth}
+		if c.Owners {
+			head = append(head, "OWNER_UNKNOWN", 0)
+		}
+		if err := l.Head(head...); err != nil {
 			return err
 		}
 	}
 	l.Begin()
 	var buf [64]byte
-	l.State(state, stateWidth)
-	l.Cell("", strconv.AppendUint(buf[:0], n, 10), 0)
+	l.State(c.State, stateWidth)
+	l.Known(c.Known, strconv.AppendUint(buf[:0], c.Count, 10), countWidth)
+	if c.Owners {
+		l.Cell("", strconv.AppendUint(buf[:0], c.Unsure, 10), 0)
+	}
 	return l.End()
 }
 

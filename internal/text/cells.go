@@ -105,6 +105,32 @@ func Span(d time.Duration) string {
 	}
 }
 
+// Count writes a number for a sentence: "4,120".
+func Count(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Share writes n of all for a sentence, as per cent with two digits that say
+// something: "0.29 %". What is not 0 is not written as 0, and what is not all not as 100.
+func Share(n, all uint64) string {
+	if n >= all {
+		return "100 %"
+	}
+	share := 100 * float64(n) / float64(all)
+	decimals := 0
+	for limit := 10.0; n > 0 && share < limit && decimals < 18; limit /= 10 {
+		decimals++
+	}
+	if share > 99 {
+		return "more than 99 %"
+	}
+	return strconv.FormatFloat(share, 'f', decimals, 64) + " %"
+}
+
 // Wrap writes words in lines of at most width runes. A longer word has a line of its own.
 func Wrap(w *bufio.Writer, words string, width int) {
 	n := 0

@@ -48,6 +48,28 @@ func TestRough(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 4120: "4,120", 120000: "120,000", 1234567: "1,234,567"} {
+		if got := Count(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestShare(t *testing.T) {
+	for _, c := range []struct {
+		n, all uint64
+		want   string
+	}{
+		{12, 4120, "0.29 %"}, {1, 1_000_000, "0.00010 %"}, {1, 3, "33 %"}, {5, 5, "100 %"}, {0, 5, "0 %"},
+		{999, 1000, "more than 99 %"}, {1, 1 << 63, "0.000000000000000011 %"},
+	} {
+		if got := Share(c.n, c.all); got != c.want {
+			t.Errorf("%d of %d: %q, want %q", c.n, c.all, got, c.want)
+		}
+	}
+}
+
 // harmless: nothing in it but what is printed, and it is UTF-8.
 func harmless(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
