@@ -140,7 +140,7 @@ func TestTraceCount(t *testing.T) {
 	sum := lines[7]
 	lost := sum["lost"].(map[string]any)
 	if sum["event"] != "summary" || sum["hooks"] != "tracepoint" ||
-		sum["seen"] != sum["filtered"].(float64)+sum["delivered"].(float64)+lost["ring_full"].(float64)+lost["map_full"].(float64)+lost["recursion"].(float64)+lost["unwind"].(float64) {
+		sum["seen"] != sum["filtered"].(float64)+sum["delivered"].(float64)+lost["ring_full"].(float64)+lost["map_full"].(float64)+lost["missed"].(float64)+lost["unwind"].(float64) {
 		t.Errorf("summary: %v", sum)
 	}
 }

@@ -300,8 +300,8 @@ func TestReadRefuses(t *testing.T) {
 		"an edge twice":  `{"event":"totals","live":{},"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
 		"no buckets":     `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}],"rearms":0,"ungrouped":0}`,
 		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0}`,
-		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
-		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
+		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
+		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
 		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {
