@@ -25,6 +25,7 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 		.verdict   = sock->verdict,
 		.counted   = sock->counted,
 		.netns_slot = sock->netns_slot,
+		.group	   = sock->group,
 	};
 
 	struct mini_info *living = sock->lived_before ? find_record(cookie) : NULL;

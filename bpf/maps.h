@@ -12,6 +12,12 @@ enum verdict {
 	VERDICT_UNDECIDED,	/* a port is not known yet */
 };
 
+/* What tells one group from another (tally.h). All zero: the group's value is unknown. */
+struct group_name {
+	__u8 bytes[16];		/* address, comm */
+	__u64 id;		/* port, pid, inode number; for an address its family */
+};
+
 /* The record of a full socket, from its first transition until it is closed. */
 struct sock_info {
 	__u64 key;		/* socket_key() of its address; 0: the slot is free */
@@ -32,6 +38,7 @@ struct sock_info {
 	__u8 spilled;		/* the record is in the hash */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
 	__u32 netns_slot;	/* index of its namespace's totals */
+	struct group_name group;	/* whose live count it is in, if the totals are split */
 };
 
 #ifndef SOCKET_SLOTS
@@ -70,6 +77,8 @@ enum mini_flags {
 	MINI_HANDED_OVER = 1 << 1,	/* the full socket has handed over, or there was no full socket */
 	MINI_ENDED	 = 1 << 2,	/* the minisock is gone; the program that set this tells its end */
 	MINI_TOLD	 = 1 << 3,	/* its end has been told, and no program uses the record any more */
+	MINI_SUSPECT	 = 1 << 4,	/* a sweep has found it gone: the next one is sure (sweep.h) */
+	MINI_NO_STACK	 = 1 << 5,	/* its timer was cancelled, perhaps for its end: that has been counted as lost */
 };
 
 /* The record of a minisock. It is made when its socket may become one with the next step. */
@@ -91,10 +100,12 @@ struct mini_info {
 	__u8 verdict;
 	__u8 spilled;		/* the record is in the hash, by cookie */
 	__u8 pad[2];
-	/* Present only if `owners` is set; otherwise user space shortens the map's value to end here. */
+	/* User space shortens the map's value to end here if neither `owners` nor `split_by` is set. */
 	struct owner owner;
 	struct closer closer;
 	__u32 pad2;
+	/* It ends here if `split_by` is not set. */
+	struct group_name group;	/* whose live count it is in */
 };
 
 /*

@@ -142,9 +142,13 @@ static __always_inline void tally_live(struct sock_info *info, struct event *e, 
 	was = xchg(&info->counted, state);
 	if (!was && !state)
 		return;
-	if (split_by)
+	if (!split_by || was)
+		__tally_move(&info->group, was, split_by ? 0 : state);
+	if (split_by && state) { /* the group may be another one now */
 		name_owner(e, info);
-	__tally_move(e, was, state);
+		name_group(&info->group, e);
+		__tally_move(&info->group, 0, state);
+	}
 }
 
 static __always_inline void name_netns(struct step *s)
@@ -282,15 +286,32 @@ static __always_inline void set_aside_old(struct step *s)
 		e->tuple.sport = 0;
 }
 
-/* No program ran for an earlier transition of this socket. */
-static __always_inline void note_missed(const struct sock_info *info)
+/* No program ran for an earlier transition of this socket, which was in state `to` before this one. */
+static __always_inline void note_missed(const struct sock_info *info, __u32 to)
 {
 	if (raw)
 		return;
 	count(seen);
 	count(missed);
 	if (audit)
-		audit_lost(info->netns_slot);
+		audit_missed(info->netns_slot, info->state, to);
+}
+
+/*
+ * The socket of this record is gone, and no program was run for its last transition.
+ * If that was the hand-over, nothing is missed: then its minisock is or was live.
+ */
+static __always_inline void lost_socket(struct sock_info *info, __u64 cookie)
+{
+	__u32 counted = info->counted;
+
+	info->counted = 0;
+	if ((info->state == TCP_FIN_WAIT2 || info->state == TCP_CLOSING) && !info->untracked &&
+	    cookie && hand_over_finish(cookie))
+		return;
+	note_missed(info, TCP_CLOSE);
+	if (counted)
+		tally_move(&info->group, counted, 0);
 }
 
 static __always_inline bool is_birth(__u32 from, __u32 to)
@@ -319,23 +340,27 @@ __verified_once int may_be_child(__u32 from, __u32 to, __u32 known)
 __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
 {
 	bool begins = from == TCP_CLOSE || is_birth(from, to);
+	__u64 was;
 
 	if (!info)
 		return 0;
 	if (info->state && !same_socket(info, cookie)) {
-		note_missed(info);
+		was = xchg(&info->cookie, 0);
+		if (was) /* otherwise it is being swept */
+			lost_socket(info, was);
 		clear_socket(info);
-		if (split_by)
-			info->counted = 0; /* its group is not known any more */
 	}
 	if (info->state && info->state != from) {
-		note_missed(info);
-		if (begins || from == TCP_SYN_SENT)
-			clear_socket(info); /* the record is of an earlier life */
+		if (begins || from == TCP_SYN_SENT) { /* the record is of an earlier life */
+			lost_socket(info, info->cookie);
+			clear_socket(info);
+		}
+		if (!begins)
+			note_missed(info, from);
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (!info->state && !begins && child && !sockets_full) {
-		note_missed(info);
+		note_missed(info, from);
 	}
 	/* A cookie means that the socket existed before we first saw it. */
 	if (!info->state)
@@ -461,6 +486,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 
 	/* close() after shutdown() sets the same state again (tcp_close_state()). */
 	if (from == to && !raw)
+		return;
+	if (is_skipped(sk->__sk_common.skc_net.net, from, to))
 		return;
 
 	read_step(&s, sk, from, to);

@@ -174,6 +174,11 @@ type bpfMiniInfo struct {
 	Owner             bpfOwner
 	Closer            bpfCloser
 	Pad2              uint32
+	Group             struct {
+		_     structs.HostLayout
+		Bytes [16]uint8
+		Id    uint64
+	}
 }
 
 type bpfNetnsId struct {
@@ -270,6 +275,11 @@ type bpfSockInfo struct {
 	Spilled     uint8
 	Counted     uint32
 	NetnsSlot   uint32
+	Group       struct {
+		_     structs.HostLayout
+		Bytes [16]uint8
+		Id    uint64
+	}
 }
 
 type bpfSplit uint32
@@ -319,6 +329,8 @@ const (
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
 	bpfProgSetStateThird     = "set_state_third"
+	bpfProgSweepMinisocks    = "sweep_minisocks"
+	bpfProgSweepSockets      = "sweep_sockets"
 	bpfProgTimerCancel       = "timer_cancel"
 	bpfProgTimerExpireEntry  = "timer_expire_entry"
 	bpfProgTimerStart        = "timer_start"
@@ -340,6 +352,7 @@ const (
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
 	bpfVarMinisocksFull      = "minisocks_full"
+	bpfVarMinisocksRecorded  = "minisocks_recorded"
 	bpfVarMinisocksSpilled   = "minisocks_spilled"
 	bpfVarN_callers          = "n_callers"
 	bpfVarN_cgroups          = "n_cgroups"
@@ -354,6 +367,7 @@ const (
 	bpfVarNetns              = "netns"
 	bpfVarNetnsSlots         = "netns_slots"
 	bpfVarOnlyFamily         = "only_family"
+	bpfVarOverdueAfter       = "overdue_after"
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
 	bpfVarPorts              = "ports"
@@ -361,6 +375,9 @@ const (
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
 	bpfVarSeesRearms         = "sees_rearms"
+	bpfVarSkipFrom           = "skip_from"
+	bpfVarSkipNetns          = "skip_netns"
+	bpfVarSkipTo             = "skip_to"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
@@ -418,6 +435,8 @@ type bpfProgramSpecs struct {
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.ProgramSpec `ebpf:"set_state_third"`
+	SweepMinisocks   *ebpf.ProgramSpec `ebpf:"sweep_minisocks"`
+	SweepSockets     *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.ProgramSpec `ebpf:"timer_start"`
@@ -466,6 +485,7 @@ type bpfVariableSpecs struct {
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.VariableSpec `ebpf:"minisocks_full"`
+	MinisocksRecorded  *ebpf.VariableSpec `ebpf:"minisocks_recorded"`
 	MinisocksSpilled   *ebpf.VariableSpec `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.VariableSpec `ebpf:"n_callers"`
 	N_cgroups          *ebpf.VariableSpec `ebpf:"n_cgroups"`
@@ -480,6 +500,7 @@ type bpfVariableSpecs struct {
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
+	OverdueAfter       *ebpf.VariableSpec `ebpf:"overdue_after"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
 	Ports              *ebpf.VariableSpec `ebpf:"ports"`
@@ -487,6 +508,9 @@ type bpfVariableSpecs struct {
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
+	SkipFrom           *ebpf.VariableSpec `ebpf:"skip_from"`
+	SkipNetns          *ebpf.VariableSpec `ebpf:"skip_netns"`
+	SkipTo             *ebpf.VariableSpec `ebpf:"skip_to"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
@@ -572,6 +596,7 @@ type bpfVariables struct {
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.Variable `ebpf:"minisocks_full"`
+	MinisocksRecorded  *ebpf.Variable `ebpf:"minisocks_recorded"`
 	MinisocksSpilled   *ebpf.Variable `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.Variable `ebpf:"n_callers"`
 	N_cgroups          *ebpf.Variable `ebpf:"n_cgroups"`
@@ -586,6 +611,7 @@ type bpfVariables struct {
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
+	OverdueAfter       *ebpf.Variable `ebpf:"overdue_after"`
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
 	Ports              *ebpf.Variable `ebpf:"ports"`
@@ -593,6 +619,9 @@ type bpfVariables struct {
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
+	SkipFrom           *ebpf.Variable `ebpf:"skip_from"`
+	SkipNetns          *ebpf.Variable `ebpf:"skip_netns"`
+	SkipTo             *ebpf.Variable `ebpf:"skip_to"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
@@ -612,6 +641,8 @@ type bpfPrograms struct {
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.Program `ebpf:"set_state_third"`
+	SweepMinisocks   *ebpf.Program `ebpf:"sweep_minisocks"`
+	SweepSockets     *ebpf.Program `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.Program `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.Program `ebpf:"timer_start"`
@@ -628,6 +659,8 @@ func (p *bpfPrograms) Close() error {
 		p.SetStateFourth,
 		p.SetStateNested,
 		p.SetStateThird,
+		p.SweepMinisocks,
+		p.SweepSockets,
 		p.TimerCancel,
 		p.TimerExpireEntry,
 		p.TimerStart,

@@ -36,6 +36,7 @@ const (
 	opNewSock
 	opFreeSock
 	opNewMini
+	opSweep
 )
 
 const (

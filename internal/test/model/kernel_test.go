@@ -97,7 +97,8 @@ type kernel struct {
 	overflow bool // the namespace has no room for minisocks
 	windows  []byte
 	adverse  []adversity
-	gone     int // sockets and minisocks whose memory was freed
+	swept    bool // everything was closed, and then the records were swept
+	gone     int  // sockets and minisocks whose memory was freed
 }
 
 // An adversity happens to the hook that fires after a number of others.
@@ -134,7 +135,7 @@ func (k *kernel) push(o op) int {
 // canNest reports whether inner can fire while the program of outer runs. Two CPUs never have the
 // same socket or the same timer, and no time passes in between.
 func (k *kernel) canNest(outer, inner *op) bool {
-	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting }
+	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting || o.Code == opSweep }
 	if k.pushed == k.action && outer.CPU == inner.CPU {
 		return false // both belong to one action on one CPU
 	}
@@ -144,7 +145,7 @@ func (k *kernel) canNest(outer, inner *op) bool {
 	if outer.Object != inner.Object || outer.Slot != inner.Slot {
 		return true
 	}
-	if outer.Object == aSock {
+	if outer.Object == aSock || outer.Code == opSweep {
 		return false
 	}
 	// With one minisock, the hooks of a segment can meet those of another segment, or of the end.
@@ -229,7 +230,7 @@ func (k *kernel) fire(c code, o op, f firing) {
 func befall(a adversity, o *op, f *firing) {
 	switch a.kind {
 	case 'g': // gap
-		f.missed = f.code != opExisting
+		f.missed = f.code != opExisting && f.code != opSweep
 	case 'r': // recursion: the next program on the tracepoint takes over
 		o.Skip = 1
 	case 's': // no stack

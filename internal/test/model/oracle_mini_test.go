@@ -19,6 +19,9 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	if f.end && (f.missed || f.noStack) {
 		o.stale[m.slot] = true
 	}
+	if f.missed && f.end && !v.tainted {
+		o.endsMissed++
+	}
 	if f.missed || f.before || r.FailedUpdates > 0 {
 		v.tainted = true
 	}
@@ -49,7 +52,7 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	}
 	if f.end && !f.missed && !f.before && !f.stale {
 		o.complete(f, v)
-		if m.twLo != 0 && !v.timeWait && !v.visited {
+		if m.twLo != 0 && !v.timeWait && (!v.visited || v.tainted) {
 			o.unshown++
 		}
 	}

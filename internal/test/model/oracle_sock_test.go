@@ -20,8 +20,8 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 			if exit {
 				o.exitsMissed++
 			}
-			if f.to == closed {
-				o.closesMissed++
+			if f.missed && f.to == closed && f.made == nil && v.state == f.from && !v.tainted {
+				o.endsMissed++
 			}
 			v.tainted = true
 		}

@@ -14,17 +14,17 @@ type oracle struct {
 	errs  []string
 
 	// The losses of the script, each with its possible consequences.
-	missed       uint64 // transitions for which no program was run
-	noStack      uint64
-	failures     uint64         // of map updates
-	exitsMissed  uint64         // missed ends that can leave the record of a minisock behind
-	closesMissed uint64         // closes of sockets for which no program was run
-	unshown      uint64         // minisocks whose TIME_WAIT was not reported, after a loss or because they are older
-	stale        [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
-	full         bool           // a socket's record had no room
-	garbage      bool
-	edges        [16][16]uint64
-	ends         [16][32]uint64
+	missed      uint64 // transitions for which no program was run
+	noStack     uint64
+	failures    uint64         // of map updates
+	exitsMissed uint64         // missed ends that can leave the record of a minisock behind
+	endsMissed  uint64         // last transitions of sockets and minisocks that were known until then
+	unshown     uint64         // minisocks whose TIME_WAIT was not reported, after a loss or because they are older
+	stale       [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
+	full        bool           // a socket's record had no room
+	garbage     bool
+	edges       [16][16]uint64
+	ends        [16][32]uint64
 }
 
 // sockView is what finwait can know of a socket.
@@ -62,7 +62,7 @@ func (o *oracle) errorf(f *firing, format string, args ...any) {
 
 func name(f *firing) string {
 	hooks := []string{"nothing", "set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing"}
+		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "", "", "", "", "sweep"}
 	s := hooks[f.code]
 	if f.code == opSetState {
 		s += fmt.Sprintf(" %d -> %d", f.from, f.to)

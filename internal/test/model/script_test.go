@@ -16,6 +16,7 @@ import "slices"
 //	t time passes: 1 us, 1 ms, 5 ms, 3 s or 61 s, by the digit
 //	( no program is attached yet, ) the programs are attached; > the iterator visits an older
 //	         socket, < a minisock; . it has visited all
+//	W user space sweeps the records
 //	f toggles whether the namespace has no room for another minisock
 //	adversities of the hook that fires after as many others as the digit says:
 //	         - no program is run; ^ the next program takes over; ? no stack;
@@ -49,6 +50,11 @@ func (k *kernel) run(s script, endAll bool) {
 	}
 	k.action++
 	k.pass(200e9)
+	for range 2 {
+		k.action++
+		k.sweep()
+	}
+	k.swept = true
 }
 
 // maxOps is what fits into a request of the harness, less what one step and the end may add.
@@ -89,6 +95,8 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 		k.attached = true
 	case '>', '<', '.':
 		k.visit(what, n)
+	case 'W':
+		k.sweep()
 	case 'f':
 		k.overflow = !k.overflow
 	case '-', '^', '?', '#', '!', '%':
@@ -168,6 +176,9 @@ func (k *kernel) staleSegment(n int) {
 		k.fire(opKfreeSKB, o, firing{mini: m, stale: m == nil})
 	}
 }
+
+// sweep looks for what is gone although no program was run for its end.
+func (k *kernel) sweep() { k.fire(opSweep, op{}, firing{}) }
 
 // visit is a visit of the iterator. It locks sockets, but not minisocks.
 func (k *kernel) visit(what byte, n int) {
