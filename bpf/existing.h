@@ -66,7 +66,8 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	info->cookie = cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
-	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
+	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup),
+			      state == TCP_SYN_SENT && !e.tuple.sport);
 	if (info->verdict == VERDICT_PASS &&
 	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;

@@ -159,6 +159,13 @@ int sweep_sockets(void *ctx)
 	return 0;
 }
 
+SEC("raw_tp/settle_ports")
+int settle_ports(void *ctx)
+{
+	on_settle_ports();
+	return 0;
+}
+
 /* bpf2go exports a type only if something uses it. */
 struct exported {
 	struct event event;

@@ -18,12 +18,15 @@ struct group_name {
 	__u64 id;		/* port, pid, inode number; for an address its family */
 };
 
+/* In deferred_ns: user space has run a program, which is sending the event of that transition. */
+#define SETTLING	1
+
 /* The record of a full socket, from its first transition until it is closed. */
 struct sock_info {
 	__u64 key;		/* socket_key() of its address; 0: the slot is free */
 	__u64 since_ns;		/* when `state` was entered; 0: unknown */
 	__u64 cookie;		/* 0: not read yet, or the kernel will still change it */
-	__u64 deferred_ns;	/* time of a first transition that waits until a port is known; 0: none waits */
+	__u64 deferred_ns;	/* time of a first transition that waits until a port is known; 0: none waits; or SETTLING */
 	struct owner owner;
 	struct closer closer;
 	__u8 state;		/* the last state that a hook saw it enter */

@@ -19,6 +19,9 @@ __u32 minisocks_spilled;
 /* 0: there has been no record of a minisock since a sweep began that found none (sweep.h). */
 __u32 minisocks_recorded;
 
+/* 0: no socket has waited for a port since a run of settle_ports began that found none waiting. */
+__u32 ports_pending;
+
 /* Since the start, the hash had no room for some socket. */
 __u32 sockets_full;
 

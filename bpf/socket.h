@@ -194,40 +194,68 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, bool sent
 }
 
 /*
- * The first transition was deferred until more is known: for a child its addresses
- * and its cookie, for a client its local port if there is a filter on that. Its
- * event is sent now, before the event of this transition.
+ * The time of a first transition whose event this program has to send now; 0: there is
+ * none. If another CPU is sending it (sweep.h), this waits, so that the events stay in
+ * order. A softirq that has interrupted that program waits in vain: hence the bound.
  */
-__verified_once int emit_deferred(struct sock_info *info, struct event *e)
+__verified_once __u64 take_deferred(struct sock_info *info)
+{
+	volatile __u64 *deferred;
+	__u64 at;
+
+	if (!info)
+		return 0;
+	deferred = &info->deferred_ns;
+	at = *deferred;
+	if (at > SETTLING && cmpxchg(&info->deferred_ns, at, 0) == at)
+		return at;
+	for (__u32 i = 0; i < 1000 && *deferred == SETTLING; i++)
+		;
+	return 0;
+}
+
+/*
+ * The first transition was deferred until more is known: for a child its addresses
+ * and its cookie, for a client or a listener its local port if something asks for
+ * that. Its event is sent now. at: its time.
+ */
+__verified_once int emit_deferred(struct sock_info *info, struct event *e, __u64 at)
 {
 	__u16 sport, err;
 	__u8 from, to;
 	__u64 now;
-	bool child;
+	__u8 role;
 
 	if (!info || !e)
 		return 0;
-	child = info->role == ROLE_SERVER;
+	role = info->role;
 	sport = e->tuple.sport;
 	err = e->err;
 	from = e->from;
 	to = e->to;
 	now = e->time_ns;
 	/* The stack has no room for a second event: this one is changed, and changed back. */
-	if (!child)
+	if (role == ROLE_CLIENT)
 		e->tuple.sport = 0;
 	e->err = 0;
-	e->from = child ? TCP_LISTEN : TCP_CLOSE;
-	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
-	e->time_ns = info->deferred_ns;
+	e->from = role == ROLE_SERVER ? TCP_LISTEN : TCP_CLOSE;
+	e->to = role == ROLE_SERVER ? TCP_SYN_RECV : role == ROLE_LISTENER ? TCP_LISTEN : TCP_SYN_SENT;
+	e->time_ns = at;
 	emit_step(info, e, true);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
 	e->to = to;
 	e->time_ns = now;
-	info->deferred_ns = 0;
 	return 0;
+}
+
+/* Before the event of the next transition. */
+__verified_once int tell_deferred(struct sock_info *info, struct event *e)
+{
+	__u64 at = take_deferred(info);
+
+	return at ? emit_deferred(info, e, at) : 0;
 }
 
 /* Adds why the state ended, who closed the socket, and since when it was in that state. */
@@ -431,9 +459,14 @@ __verified_once int hand_over_step(struct sock_info *info, struct event *e)
 	return 1;
 }
 
-/* Asks the connection filters, unless they have answered before. */
-static __always_inline void judge_step(struct step *s, int to)
+/*
+ * Asks the connection filters, unless they have answered before. connect() chooses a
+ * local port, and listen() without bind(), just after the kernel has reported the state
+ * (tcp_v4_connect(), inet_csk_listen_start()).
+ */
+static __always_inline void judge_step(struct step *s)
 {
+	bool port_pending = is_a(s, BEGINS) && !s->e.tuple.sport;
 	struct sock_info *info = s->info;
 	struct sock *sk = s->sk;
 
@@ -442,7 +475,10 @@ static __always_inline void judge_step(struct step *s, int to)
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
 		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      to == TCP_SYN_SENT);
+				      port_pending);
+		/* The group of a listener is its port. */
+		if (split_by == SPLIT_PORT && s->e.to == TCP_LISTEN && port_pending && info->verdict == VERDICT_PASS)
+			info->verdict = VERDICT_UNDECIDED;
 	}
 }
 
@@ -459,12 +495,13 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
-		info->deferred_ns = s->e.time_ns;
 		keep_step(s);
+		info->deferred_ns = s->e.time_ns;
+		ports_pending = 1;
 		return;
 	}
 	if (info->deferred_ns)
-		emit_deferred(info, &s->e);
+		tell_deferred(info, &s->e);
 	read_facts(ctx, s);
 	tell_step(info, &s->e, &s->f);
 	if (to == TCP_CLOSE)
@@ -514,7 +551,7 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	if (is_a(&s, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
-	judge_step(&s, to);
+	judge_step(&s);
 	settle_step(ctx, &s, to);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Records whose socket or minisock is gone, although no program was run for its end.
- * User space runs these programs every few seconds: no hook fires for what is gone.
+ * What no hook fires for. User space runs these programs every few seconds, or every
+ * second: they go over the records. A socket or a minisock may be gone, although no
+ * program was run for its end. Or it has got its port since its first transition.
  *
  * They read the socket at the address in the record. Its memory may have been freed or
  * given to another socket: then the cookie differs. Hooks run meanwhile on other CPUs.
@@ -31,7 +32,7 @@ struct sweep {
 	__u64 origin;		/* what socket_key() takes from an address */
 	__u64 now;		/* ns */
 	int suspects;		/* minisocks that seem to be gone */
-	bool found;		/* a record of a minisock */
+	bool found;		/* a record of a minisock, or a socket that waits for its port */
 };
 
 #define SECOND	1000000000ull
@@ -165,18 +166,72 @@ static long sweep_socket(struct bpf_map *map, void *key_or_slot, struct sock_inf
 	return 0;
 }
 
+/* connect() or listen() has chosen the port: now the filters and the groups know what to do. */
+static __own_frame int settle_port(struct sock_info *info, struct sock *sk, __u64 at)
+{
+	struct sock_common *skc = &sk->__sk_common;
+	__u8 state = info->role == ROLE_LISTENER ? TCP_LISTEN : TCP_SYN_SENT;
+	__u64 key = info->key;
+	struct event e = {};
+
+	read_tuple(&e.tuple, skc);
+	if (!e.tuple.sport || cmpxchg(&info->deferred_ns, at, SETTLING) != at)
+		return 0;
+	/* From here on a program for the next transition waits. It may have come first. */
+	if (BPF_CORE_READ(skc, skc_state) == state && info->state == state && info->key == key &&
+	    (__u64)BPF_CORE_READ(skc, skc_cookie.counter) == info->cookie) {
+		info->verdict = judge(&e.tuple, &info->owner, n_cgroups ? BPF_CORE_READ(sk, sk_cgrp_data.cgroup) : NULL, false);
+		e.hook = HOOK_SET_STATE;
+		emit_deferred(info, &e, at);
+		at = 0;
+	}
+	cmpxchg(&info->deferred_ns, SETTLING, at);
+	return 0;
+}
+
+static long settle_socket(struct bpf_map *map, void *key_or_slot, struct sock_info *info, struct sweep *s)
+{
+	__u64 at = info->deferred_ns;
+
+	/* A child waits for its next transition only. */
+	if (!info->key || at <= SETTLING || info->role == ROLE_SERVER)
+		return 0;
+	s->found = true;
+	settle_port(info, (struct sock *)(info->key + s->origin), at);
+	return 0;
+}
+
 /* socket_key() takes the address of a global away. Written and read again, it is a number. */
 static volatile __u64 origin;
 
+static __always_inline void begin_sweep(struct sweep *s)
+{
+	origin = (__u64)&sockets_spilled;
+	s->origin = origin;
+	s->now = bpf_ktime_get_ns();
+}
+
 static __always_inline void on_sweep_sockets(void)
 {
-	struct sweep s = { .now = bpf_ktime_get_ns() };
+	struct sweep s = {};
 
-	origin = (__u64)&sockets_spilled;
-	s.origin = origin;
+	begin_sweep(&s);
 	bpf_for_each_map_elem(&socket_slots, sweep_socket, &s, 0);
 	if (sockets_spilled)
 		bpf_for_each_map_elem(&sockets, sweep_socket, &s, 0);
+}
+
+static __always_inline void on_settle_ports(void)
+{
+	struct sweep s = {};
+
+	begin_sweep(&s);
+	ports_pending = 0;
+	bpf_for_each_map_elem(&socket_slots, settle_socket, &s, 0);
+	if (sockets_spilled)
+		bpf_for_each_map_elem(&sockets, settle_socket, &s, 0);
+	if (s.found)
+		ports_pending = 1;
 }
 
 #endif

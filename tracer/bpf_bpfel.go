@@ -329,6 +329,7 @@ const (
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
 	bpfProgSetStateThird     = "set_state_third"
+	bpfProgSettlePorts       = "settle_ports"
 	bpfProgSweepMinisocks    = "sweep_minisocks"
 	bpfProgSweepSockets      = "sweep_sockets"
 	bpfProgTimerCancel       = "timer_cancel"
@@ -371,6 +372,7 @@ const (
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
 	bpfVarPorts              = "ports"
+	bpfVarPortsPending       = "ports_pending"
 	bpfVarRaw                = "raw"
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
@@ -435,6 +437,7 @@ type bpfProgramSpecs struct {
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.ProgramSpec `ebpf:"set_state_third"`
+	SettlePorts      *ebpf.ProgramSpec `ebpf:"settle_ports"`
 	SweepMinisocks   *ebpf.ProgramSpec `ebpf:"sweep_minisocks"`
 	SweepSockets     *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
@@ -504,6 +507,7 @@ type bpfVariableSpecs struct {
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
 	Ports              *ebpf.VariableSpec `ebpf:"ports"`
+	PortsPending       *ebpf.VariableSpec `ebpf:"ports_pending"`
 	Raw                *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
@@ -615,6 +619,7 @@ type bpfVariables struct {
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
 	Ports              *ebpf.Variable `ebpf:"ports"`
+	PortsPending       *ebpf.Variable `ebpf:"ports_pending"`
 	Raw                *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
@@ -641,6 +646,7 @@ type bpfPrograms struct {
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.Program `ebpf:"set_state_third"`
+	SettlePorts      *ebpf.Program `ebpf:"settle_ports"`
 	SweepMinisocks   *ebpf.Program `ebpf:"sweep_minisocks"`
 	SweepSockets     *ebpf.Program `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
@@ -659,6 +665,7 @@ func (p *bpfPrograms) Close() error {
 		p.SetStateFourth,
 		p.SetStateNested,
 		p.SetStateThird,
+		p.SettlePorts,
 		p.SweepMinisocks,
 		p.SweepSockets,
 		p.TimerCancel,

@@ -6,7 +6,7 @@ import "testing"
 // iterator, or is run by user space: load() leaves the programs of the other sets out, and start()
 // attaches those of its own.
 func TestEveryProgramHasItsSet(t *testing.T) {
-	uses := map[string]int{bpfProgExisting: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1}
+	uses := map[string]int{bpfProgExisting: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1, bpfProgSettlePorts: 1}
 	for _, p := range setState {
 		uses[p.name]++
 	}

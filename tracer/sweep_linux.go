@@ -25,6 +25,10 @@ func overdueAfter(hz uint32) time.Duration {
 // sweepEvery is how often the records of minisocks are looked at: every 7.1 s at 250 Hz.
 func sweepEvery(hz uint32) time.Duration { return noticedWithin - overdueAfter(hz) - makeSure }
 
+// settleEvery is how often finwait looks for sockets that have got their local port since their
+// first transition, if something asks for that port.
+const settleEvery = time.Second
+
 // makeSure is how long after one look another one is sure that a minisock is gone. The program for
 // its end may have been running.
 const makeSure = 100 * time.Millisecond
@@ -44,7 +48,7 @@ func (t *Tracer) sweep() {
 	if err != nil || t.cfg.Raw {
 		return
 	}
-	for _, name := range []string{bpfProgSweepMinisocks, bpfProgSweepSockets} {
+	for _, name := range []string{bpfProgSweepMinisocks, bpfProgSweepSockets, bpfProgSettlePorts} {
 		if _, ok := t.runOnce(t.coll.Programs[name]); !ok {
 			return
 		}
@@ -57,18 +61,24 @@ func (t *Tracer) keepSweeping(s *sweeper, every time.Duration) {
 	defer close(s.done)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	var ports <-chan time.Time
+	if t.cfg.asksForPort() {
+		settle := time.NewTicker(settleEvery)
+		defer settle.Stop()
+		ports = settle.C
+	}
+	for n, ok := 1, true; ok; {
 		select {
 		case <-s.stop:
 			return
+		case <-ports:
+			ok = t.settlePorts()
 		case <-tick.C:
-		}
-		ok := t.sweepMinisocks()
-		if ok && n%sweepsPerSockets == 0 {
-			_, ok = t.runOnce(t.coll.Programs[bpfProgSweepSockets])
-		}
-		if !ok {
-			return
+			ok = t.sweepMinisocks()
+			if ok && n%sweepsPerSockets == 0 {
+				_, ok = t.runOnce(t.coll.Programs[bpfProgSweepSockets])
+			}
+			n++
 		}
 	}
 }
@@ -84,6 +94,24 @@ func (t *Tracer) sweepMinisocks() (ok bool) {
 		_, ok = t.runOnce(p)
 	}
 	return ok
+}
+
+// settlePorts tells the first transitions of sockets that have got their local port since.
+func (t *Tracer) settlePorts() (ok bool) {
+	if !t.cfg.asksForPort() || t.variable(bpfVarPortsPending) == 0 {
+		return true
+	}
+	_, ok = t.runOnce(t.coll.Programs[bpfProgSettlePorts])
+	return ok
+}
+
+// settleBeforeRead is settlePorts before the totals are read.
+func (t *Tracer) settleBeforeRead() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.links != nil {
+		t.settlePorts()
+	}
 }
 
 // variable reads a global variable of the programs, without a system call where the kernel maps

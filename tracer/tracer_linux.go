@@ -348,6 +348,7 @@ func (t *Tracer) detach() {
 	}
 	t.links = nil
 	settle()
+	t.settlePorts()
 	t.detached.Store(true)
 }
 

@@ -57,7 +57,8 @@ type firing struct {
 	from, to  uint64
 	fromSince uint64 // when from was entered
 	time      uint64
-	made      *mini  // the minisock of a hand-over
+	made      *mini // the minisock of a hand-over
+	settled   []settled
 	end       bool   // the mini ends
 	born      bool   // the first op of the mini
 	reason    uint64 // why it closed
@@ -75,6 +76,13 @@ type firing struct {
 	stale     bool // the mini does not exist any more
 	garbage   bool // no kernel does this
 	action    int
+}
+
+// settled is a socket that has got its port since its first transition, and has had no other.
+type settled struct {
+	sock         *sock
+	state, sport uint64
+	role, owner  uint64
 }
 
 type kernel struct {

@@ -43,6 +43,9 @@ var mutants = []struct{ name, file, old, new string }{
 	{"the first look is trusted", "sweep.h", "	if (!(atomic_or(&info->flags, MINI_SUSPECT) & MINI_SUSPECT))\n		return 1;\n", ""},
 	{"a socket that begins is taken for one that is gone", "sweep.h", "info->since_ns && info->since_ns + SECOND < s->now", "1"},
 	{"a hand-over that was missed is a close", "socket.h", " &&\n	    cookie && hand_over_finish(cookie))", " && 0)"},
+	{"a connect() that hangs is not shown", "sweep.h", "	settle_port(info, (struct sock *)(info->key + s->origin), at);", ""},
+	{"a first transition is sent by two programs", "sweep.h", "cmpxchg(&info->deferred_ns, at, SETTLING) != at)", "0)"},
+	{"a listener's port is not waited for", "socket.h", "is_a(s, BEGINS) && !s->e.tuple.sport;", "s->e.to == TCP_SYN_SENT && !s->e.tuple.sport;"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

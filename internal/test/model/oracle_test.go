@@ -34,6 +34,7 @@ type sockView struct {
 	precision uint64
 	tainted   bool   // a transition of it was missed
 	waiting   uint64 // time of its first transition, which is deferred until its port is known
+	cookie    uint64
 	life      int
 	mistaken  bool // it is taken for an earlier life of the socket
 }
@@ -109,6 +110,8 @@ func (o *oracle) check() []string {
 			o.existingSock(f, events)
 		case f.mini != nil:
 			o.mini(f, r, events)
+		case f.code == opSweep:
+			o.settle(f, events)
 		case len(events) > 0:
 			o.errorf(f, "%d events of a minisock that is gone: %+v", len(events), events[0])
 		}

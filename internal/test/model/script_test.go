@@ -73,7 +73,7 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 			}
 		}
 		if what == 'l' {
-			k.listen(s)
+			k.listen(s, how)
 		} else {
 			k.connect(s, how)
 		}
@@ -177,8 +177,23 @@ func (k *kernel) staleSegment(n int) {
 	}
 }
 
-// sweep looks for what is gone although no program was run for its end.
-func (k *kernel) sweep() { k.fire(opSweep, op{}, firing{}) }
+// sweep looks for what is gone although no program was run for its end, and for sockets that have
+// got their port. If another program is running, no memory changes before.
+func (k *kernel) sweep() {
+	var all []settled
+	if n := len(k.ops); n == 0 || k.ops[n-1].Nest == 0 {
+		for _, s := range k.socks {
+			if s == nil {
+				continue
+			}
+			k.push(k.sockOp(s))
+			if (s.state == synSent || s.state == listen && s.role == listener) && s.sport != 0 {
+				all = append(all, settled{s, s.state, s.sport, s.role, s.owner})
+			}
+		}
+	}
+	k.fire(opSweep, op{}, firing{settled: all})
+}
 
 // visit is a visit of the iterator. It locks sockets, but not minisocks.
 func (k *kernel) visit(what byte, n int) {

@@ -243,6 +243,7 @@ static void fire(const struct op *op)
 			break;
 		sweep_minisocks(NULL);
 		sweep_sockets(NULL);
+		settle_ports(NULL);
 	}
 	if (op->object == A_SOCK && op->to) /* whether or not a program has run */
 		s->sk.__sk_common.skc_state = op->to;
