@@ -62,6 +62,9 @@ func TestMissedEnd(t *testing.T) {
 			continue
 		}
 		for _, by := range []tracer.Split{tracer.SplitNone, tracer.SplitNetNS} {
+			if testing.Short() && by != tracer.SplitNone {
+				continue // loading is slow on an emulated machine
+			}
 			t.Run(strings.TrimSuffix(fmt.Sprint(c.from, " by ", by), " by "), func(t *testing.T) {
 				t.Parallel()
 				ns := sandbox.New(t)
