@@ -115,14 +115,13 @@ func account(perCPU []bpfAccount, skipped, births, ends uint64) Stats {
 		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Missed: sum.Missed, Unwind: sum.UnwindFailed},
 	}
 	// There are two counts of missed transitions: the runs that the kernel skipped, and
-	// what a later transition showed to be missing. They mostly overlap: the larger
-	// number is closer to the truth.
-	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
+	// what a later transition, or a sweep, showed to be missing. They mostly overlap: the
+	// larger number is closer to the truth.
+	skipped -= min(sum.Rescued, skipped)
+	skipped += ends + births - min(sum.BirthsRescued, births)
+	if skipped > sum.Missed {
 		st.Lost.Missed = skipped
 		st.Seen += skipped - sum.Missed
 	}
-	lost := ends + births - min(sum.BirthsRescued, births)
-	st.Lost.Missed += lost
-	st.Seen += lost
 	return st
 }
