@@ -339,7 +339,7 @@ static __always_inline void lost_socket(struct sock_info *info, __u64 cookie)
 		return;
 	note_missed(info, TCP_CLOSE);
 	if (counted)
-		tally_move(&info->group, counted, 0);
+		tally_gone(&info->group, counted);
 }
 
 static __always_inline bool is_birth(__u32 from, __u32 to)

@@ -82,7 +82,7 @@ static __own_frame int mini_overdue(struct mini_info *info, __u64 key, bool spil
 	}
 	counted = xchg(&info->counted, 0);
 	if (counted)
-		tally_move(group_of(info), counted, 0);
+		tally_gone(group_of(info), counted);
 	if (audit) {
 		if (lost)
 			audit_lost(info->netns_slot);

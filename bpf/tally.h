@@ -24,6 +24,7 @@ struct totals {
 	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
 	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
 	__u64 ungrouped;		/* transitions for whose group there was no room */
+	__u64 gone[STATES];		/* live sockets whose end no program was run for */
 };
 
 /* How long sockets stayed in one state, if a hook saw it begin. */
@@ -261,6 +262,16 @@ static __always_inline int __tally_move(struct group_name *group, __u32 from, __
 __verified_once int tally_move(struct group_name *group, __u32 from, __u32 to)
 {
 	return __tally_move(group, from, to);
+}
+
+/* A socket that was counted as live in this state is gone, and no program was run for that. */
+__verified_once int tally_gone(struct group_name *group, __u32 state)
+{
+	struct totals *tot = totals_on ? get_totals() : NULL;
+
+	if (tot)
+		atomic_add(&tot->gone[state & (STATES - 1)], 1);
+	return __tally_move(group, state, 0);
 }
 
 static __always_inline void tally(const struct event *e)

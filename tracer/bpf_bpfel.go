@@ -302,6 +302,7 @@ type bpfTotals struct {
 	Live      [16]int64
 	Rearms    uint64
 	Ungrouped uint64
+	Gone      [16]uint64
 }
 
 // Names of all BPF objects in the ELF.

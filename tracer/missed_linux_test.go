@@ -120,6 +120,13 @@ func TestMissedEnd(t *testing.T) {
 				if n.Lost != c.lost {
 					t.Errorf("%d transitions of the namespace were lost, want %d", n.Lost, c.lost)
 				}
+				tot, err := tr.Totals()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tot.Gone[c.from] < uint64(c.lost) {
+					t.Errorf("%d sockets are said to be gone in %v, want %d at least", tot.Gone[c.from], c.from, c.lost)
+				}
 				if by == tracer.SplitNetNS {
 					groups, err := tr.Groups()
 					if err != nil {

@@ -46,6 +46,7 @@ func (s *JSON) Report(r *Report) error {
 	} else {
 		e.Array("audit", auditJSON(r.Audit))
 	}
+	e.Dict("gone", jsonl.Gone(r.Totals))
 	jsonl.Lost(e, r.Lost).Str("hooks", r.Hooks.String()).Send()
 	return s.w.Err()
 }

@@ -23,6 +23,7 @@ func sampleReport() *Report {
 	tot.Ends[tracer.TimeWait][tracer.ReasonReused] = 1
 	tot.Live[tracer.TimeWait] = 1
 	tot.Rearms = 4
+	tot.Gone[tracer.TimeWait] = 1
 	d := &tot.Durations[tracer.TimeWait]
 	for _, ns := range []time.Duration{2 * time.Second, 61 * time.Second} {
 		d.Add(ns)
@@ -72,7 +73,7 @@ func TestStatJSON(t *testing.T) {
 		`"durations":[{"from_ns":1879048192,"to_ns":2013265920,"count":1},{"from_ns":60129542144,"to_ns":61203283968,"count":1}]}`,
 		`"audit":[{"netns":4026531840,"counter":"TcpExtTW+TWKilled","kernel":3,"finwait":3,"verdict":"agrees"},` +
 			`{"netns":4026532000,"counter":null,"kernel":null,"finwait":null,"verdict":"explained","cause":"was removed"}],` +
-			`"lost":{"ring_full":0,"map_full":0,"missed":1,"unwind":0},"hooks":"tracepoint"}` + "\n",
+			`"gone":{"TIME_WAIT":1},"lost":{"ring_full":0,"map_full":0,"missed":1,"unwind":0},"hooks":"tracepoint"}` + "\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no\n%s in\n%s", want, got)
@@ -102,7 +103,7 @@ TIME_WAIT: BAND; started again 4 times
       1.9s to 2.0s               1  ########################################
      60.1s to 61.2s              1  ########################################
 
-1 transitions were lost: map_full 0, missed 1, unwind 0
+1 transitions were lost: map_full 0, missed 1, unwind 0; sockets that were gone: TIME_WAIT 1
 
 audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ for a known reason, 0 disagree
        1 network namespaces could not be compared
