@@ -94,6 +94,18 @@ static __always_inline struct netns_totals *get_netns(__u32 slot)
 	return bpf_map_lookup_elem(&netns_totals, &slot);
 }
 
+static __always_inline void audit_held(struct netns_totals *n, __u32 from, __u32 to)
+{
+	if (from == TCP_ESTABLISHED)
+		atomic_add(&n->established, -1);
+	if (to == TCP_ESTABLISHED)
+		atomic_add(&n->established, 1);
+	if (from == TCP_CLOSE_WAIT)
+		atomic_add(&n->close_wait, -1);
+	if (to == TCP_CLOSE_WAIT)
+		atomic_add(&n->close_wait, 1);
+}
+
 /*
  * sent_syn: a failed connect() reached tcp_connect(), which counts ActiveOpens.
  * err: sk_err was set, so tcp_done() ended the socket, which counts AttemptFails;
@@ -109,14 +121,7 @@ static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sen
 		atomic_add(&n->syn_sent, 1);
 	if (from == TCP_LISTEN && to == TCP_SYN_RECV)
 		atomic_add(&n->passive_opens, 1);
-	if (from == TCP_ESTABLISHED)
-		atomic_add(&n->established, -1);
-	if (to == TCP_ESTABLISHED)
-		atomic_add(&n->established, 1);
-	if (from == TCP_CLOSE_WAIT)
-		atomic_add(&n->close_wait, -1);
-	if (to == TCP_CLOSE_WAIT)
-		atomic_add(&n->close_wait, 1);
+	audit_held(n, from, to);
 	if (to != TCP_CLOSE)
 		return 0;
 	if (from == TCP_SYN_SENT && !sent_syn && !err)
@@ -143,6 +148,18 @@ __verified_once int audit_lost(__u32 slot)
 
 	if (n)
 		atomic_add(&n->lost, 1);
+	return 0;
+}
+
+/* No program was run for a transition, or several, from one state to the other. */
+__verified_once int audit_missed(__u32 slot, __u32 from, __u32 to)
+{
+	struct netns_totals *n = get_netns(slot);
+
+	if (!n)
+		return 0;
+	atomic_add(&n->lost, 1);
+	audit_held(n, from, to);
 	return 0;
 }
 

@@ -44,11 +44,8 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	if (!info)
 		return 0;
 	if (!same_socket(info, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
-		note_missed(info->netns_slot);
-		if (info->counted && !split_by)
-			tally_move(&e, info->counted, 0);
+		lost_socket(info, info->cookie);
 		clear_socket(info);
-		info->counted = 0;
 	}
 	if (!info->owner.pid) {
 		find_holder(sk, &info->owner);
@@ -69,12 +66,15 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	cookie = info->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
-	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup), state == TCP_SYN_SENT);
+	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup),
+			      state == TCP_SYN_SENT && !e.tuple.sport);
 	if (info->verdict == VERDICT_PASS &&
 	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;
 		e.role = info->role;
-		tally_move(&e, 0, state);
+		if (split_by)
+			name_group(&info->group, &e);
+		tally_move(&info->group, 0, state);
 	}
 	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
 		hand_over_prepare(info, cookie, e.tuple.netns, state);
@@ -84,31 +84,15 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 static __always_inline void existing_mini(struct sock_common *skc)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
-	struct mini_info *kept;
 	struct mini m;
-	__u32 counted;
-	long found;
 
 	bpf_get_socket_cookie(skc);
 	read_mini(&m, tw, HOOK_SET_STATE);
 	/* A hook may have added a record meanwhile, by address. */
 	if (find_mini(&m, false))
 		return;
-	found = add_found(&m, m.now);
-	if (found < 0)
-		return;
-	if (found)
-		tally_found(&m, 0, m.substate);
-	/* It may have ended meanwhile: a timer that is not pending shows no end. */
-	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
-		return;
-	kept = find_record(m.cookie);
-	if (!kept)
-		return;
-	counted = xchg(&kept->counted, 0);
-	if (counted)
-		tally_found(&m, counted, 0);
-	drop_record(kept, m.cookie);
+	if (!add_found(&m, m.now))
+		forget_ended(&m);
 }
 
 static __always_inline void on_existing(struct sock_common *skc)

@@ -50,6 +50,18 @@ const volatile __u64 min_duration_ns;
 /* Something needs to know who created or closed a socket. */
 const volatile __u8 owners = 1;
 
+/* enum split (tally.h) */
+const volatile __u32 split_by;
+
+/* Set by tests only: as if the kernel ran no program for this transition in this namespace. */
+const volatile __u32 skip_netns;
+const volatile __u8 skip_from, skip_to;
+
+static __always_inline bool is_skipped(struct net *net, __u8 from, __u8 to)
+{
+	return skip_netns && from == skip_from && to == skip_to && BPF_CORE_READ(net, ns.inum) == skip_netns;
+}
+
 #define DEFINE_PORT_LIST(list)							\
 static __always_inline bool in_##list(__u16 port)				\
 {										\

@@ -20,6 +20,7 @@
 #include "socket.h"
 #include "existing.h"
 #include "nested.h"
+#include "sweep.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -152,6 +153,30 @@ int existing(struct bpf_iter__tcp *ctx)
 
 	if (skc)
 		on_existing(skc);
+	return 0;
+}
+
+/*
+ * No hook runs these, but user space (BPF_PROG_TEST_RUN). Raw tracepoints can be run so
+ * since 5.10; programs of type syscall could not use such hash maps before 6.1.
+ */
+SEC("raw_tp/sweep_minisocks")
+int sweep_minisocks(void *ctx)
+{
+	return on_sweep_minisocks();
+}
+
+SEC("raw_tp/sweep_sockets")
+int sweep_sockets(void *ctx)
+{
+	on_sweep_sockets();
+	return 0;
+}
+
+SEC("raw_tp/settle_ports")
+int settle_ports(void *ctx)
+{
+	on_settle_ports();
 	return 0;
 }
 

@@ -37,6 +37,7 @@ static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, _
 		.netns_slot = sock->netns_slot,
 		.expires   = sock->key,
 		.flags	   = sock->lived_before ? MINI_LATER_LIFE : 0,
+		.group	   = sock->group,
 	};
 	struct mini_info *living = NULL;
 	long err = 0;
@@ -92,6 +93,24 @@ static __own_frame int hand_over_unseen(struct sock_info *sock)
 	}
 	info->counted = xchg(&sock->counted, 0);
 	atomic_or(&info->flags, MINI_HANDED_OVER);
+	return 0;
+}
+
+/*
+ * A new life of a socket begins. If an earlier one has handed over, and no hook has seen
+ * its minisock, then that is given up: the cookie is this life's now.
+ */
+static __own_frame int hand_over_give_up(__u64 cookie)
+{
+	struct mini_info *info = find_record(cookie);
+	__u32 counted;
+
+	if (!info || info->minisock)
+		return 0;
+	counted = xchg(&info->counted, 0);
+	if (counted)
+		tally_gone(group_of(info), counted);
+	drop_record(info, cookie);
 	return 0;
 }
 

@@ -14,13 +14,21 @@ enum verdict {
 
 /* A state that a transition was missed on the way to, which has been counted. */
 #define ANY_STATE	15
+/* What tells one group from another (tally.h). All zero: the group's value is unknown. */
+struct group_name {
+	__u8 bytes[16];		/* address, comm */
+	__u64 id;		/* port, pid, inode number; for an address its family */
+};
+
+/* In deferred_ns: user space has run a program, which is sending the event of that transition. */
+#define SETTLING	1
 
 /* The record of a full socket, from its first transition until it is closed. */
 struct sock_info {
 	__u64 key;		/* socket_key() of its address; 0: the slot is free */
 	__u64 since_ns;		/* when `state` was entered; 0: unknown */
 	__u64 cookie;		/* 0: not read yet, or the kernel will still change it */
-	__u64 deferred_ns;	/* time of a first transition that waits until a port is known; 0: none waits */
+	__u64 deferred_ns;	/* time of a first transition that waits until a port is known; 0: none waits; or SETTLING */
 	struct owner owner;
 	struct closer closer;
 	__u8 state;		/* the last state that a hook saw it enter */
@@ -40,6 +48,7 @@ struct sock_info {
 	__u8 pad;
 	__u32 write_seq;	/* before the SYN */
 	__u32 pad2;
+	struct group_name group;	/* whose live count it is in, if the totals are split */
 };
 
 #ifndef SOCKET_SLOTS
@@ -78,7 +87,9 @@ enum mini_flags {
 	MINI_HANDED_OVER = 1 << 1,	/* the full socket has handed over, or there was no full socket */
 	MINI_ENDED	 = 1 << 2,	/* the minisock is gone; the program that set this tells its end */
 	MINI_TOLD	 = 1 << 3,	/* its end has been told, and no program uses the record any more */
-	MINI_LATER_LIFE	 = 1 << 4,	/* an earlier life of the full socket may have a minisock of the same cookie */
+	MINI_SUSPECT	 = 1 << 4,	/* a sweep has found it gone: the next one is sure (sweep.h) */
+	MINI_NO_STACK	 = 1 << 5,	/* its timer was cancelled, perhaps for its end: that has been counted as lost */
+	MINI_LATER_LIFE	 = 1 << 6,	/* an earlier life of the full socket may have a minisock of the same cookie */
 };
 
 /*
@@ -104,10 +115,12 @@ struct mini_info {
 	__u8 spilled;		/* the record is in the hash, by cookie */
 	__u8 answered;		/* it has answered a segment with an RST, and is about to end: enum detail says which */
 	__u8 pad;
-	/* Present only if `owners` is set; otherwise user space shortens the map's value to end here. */
+	/* User space shortens the map's value to end here if neither `owners` nor `split_by` is set. */
 	struct owner owner;
 	struct closer closer;
 	__u32 pad2;
+	/* It ends here if `split_by` is not set. */
+	struct group_name group;	/* whose live count it is in */
 };
 
 /*

@@ -145,7 +145,7 @@ static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, _
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = time_wait_reason(e.from);
 	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
-		tally_move(&e, info->from, TCP_TIME_WAIT);
+		tally_move(group_of(info), info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);
 	return 0;
 }
@@ -175,12 +175,11 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 {
 	struct sock_info *sock = find_socket_by(info->expires);
 	bool waits = m->substate == TCP_TIME_WAIT;
-	struct event e = {};
 	__u32 counted = 0;
 
+	info->expires = moves ? 0 : m->expires; /* before minisock, for sweep_mini_slot() */
 	if (cmpxchg(&info->minisock, 0, (__u64)m->tw))
 		return 0;
-	info->expires = moves ? 0 : m->expires;
 	if (audit)
 		audit_mini_born(info->netns_slot);
 	if (sock && sock->cookie != m->cookie)
@@ -197,7 +196,7 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 	if (info->from != TCP_FIN_WAIT1)
 		return 0;
 	if (sock || born) { /* otherwise the next socket at that address has told it (start_life()) */
-		note_missed(info->netns_slot);
+		note_missed(info->netns_slot, TCP_FIN_WAIT1, TCP_FIN_WAIT2);
 		if (sock)
 			sock->state = waits ? ANY_STATE : TCP_FIN_WAIT2;
 	}
@@ -205,16 +204,14 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 	info->since_ns = 0;
 	info->precision = PRECISION_UNKNOWN;
 	if (waits) {
-		note_missed(info->netns_slot);
+		note_missed(info->netns_slot, TCP_FIN_WAIT2, TCP_TIME_WAIT);
 		info->time_wait_precision = born ? PRECISION_EXACT : PRECISION_AT_LEAST;
 		info->time_wait_ns = born || moves ? m->now : armed_at(m);
 	}
 	if (!counted)
 		return 0;
 	info->counted = m->substate;
-	if (split_by)
-		describe_mini(&e, m, info);
-	tally_move(&e, counted, m->substate);
+	tally_move(group_of(info), counted, m->substate);
 	return 0;
 }
 
@@ -245,8 +242,12 @@ static __always_inline void note_timer(const struct mini *m, struct mini_info *i
 {
 	__u64 before = info->expires;
 
-	if (sees_rearms || m->expires == before)
+	if (m->expires == before)
 		return;
+	if (sees_rearms) {
+		info->expires = m->expires;
+		return;
+	}
 	if (cmpxchg(&info->expires, before, m->expires) == before && before && was_time_wait)
 		note_rearm(info);
 }
@@ -260,21 +261,20 @@ static __always_inline __u32 mini_netns_slot(const struct mini *m)
 
 /*
  * Adds a record for a minisock whose birth was not seen. Its owner is unknown.
- * since_ns: time found, or 0. Returns 1 if the minisock passes the filters, 0 if
- * not, or -errno.
+ * since_ns: time found, or 0. Returns 0 or -errno.
  */
 static __own_frame long add_found(struct mini *m, __u64 since_ns)
 {
 	struct inet_timewait_sock *tw = m->tw;
 	__u64 addr = (__u64)tw;
 	struct mini_info info = {};
-	struct tuple t;
+	struct event e = {};
 	long err;
 
-	read_tuple(&t, m->skc);
+	read_tuple(&e.tuple, m->skc);
 	info.minisock = addr;
 	info.expires = m->expires;
-	info.netns = t.netns;
+	info.netns = e.tuple.netns;
 	info.flags = MINI_HANDED_OVER;
 	info.from = m->substate; /* not read once TIME_WAIT has begun */
 	if (m->substate == TCP_TIME_WAIT) {
@@ -284,9 +284,11 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 		info.since_ns = since_ns;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	info.verdict = judge(&t, &info.owner, NULL, false); /* the owner is empty */
+	info.verdict = judge(&e.tuple, &info.owner, NULL, false); /* the owner is empty */
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
+	if (split_by)
+		name_group(&info.group, &e);
 	info.netns_slot = mini_netns_slot(m);
 	if (m->by_address)
 		err = spill(addr, &info);
@@ -297,20 +299,9 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 		drop_spilled(addr);
 		return -EEXIST;
 	}
-	return err ?: info.verdict == VERDICT_PASS;
-}
-
-/* Moves a minisock without a known owner between live counts. State 0: it is not counted. */
-static __own_frame int tally_found(struct mini *m, __u32 from, __u32 to)
-{
-	struct event e = {};
-
-	if (!totals_on)
-		return 0;
-	if (split_by)
-		read_tuple(&e.tuple, m->skc);
-	tally_move(&e, from, to);
-	return 0;
+	if (!err && info.counted)
+		tally_move(&info.group, 0, info.counted);
+	return err;
 }
 
 /* Until 6.16 DCCP had minisocks with the same timer. */
@@ -323,6 +314,40 @@ static __always_inline bool is_tcp_mini(struct inet_timewait_sock *tw)
 	return name[0] == 'T' && name[1] == 'C' && name[2] == 'P';
 }
 
+/* Deletes its record. The cookie may have the record of the socket's next life by now: that stays. */
+static __always_inline void forget_mini(const struct mini *m, __u32 flags)
+{
+	__u64 addr = (__u64)m->tw;
+	struct mini_info *kept = m->by_address ? NULL : find_record(m->cookie);
+
+	if (kept && kept->minisock == addr)
+		drop_record(kept, m->cookie);
+	if (m->by_address || flags & MINI_ASIDE)
+		drop_spilled(addr);
+}
+
+/*
+ * A record was added for a minisock that may have ended meanwhile, on another CPU. Its
+ * timer is not pending then, and its end has been told.
+ */
+static __own_frame int forget_ended(struct mini *m)
+{
+	struct inet_timewait_sock *tw = m->tw;
+	struct mini_info *info;
+	__u32 counted;
+
+	if (BPF_CORE_READ(tw, tw_timer.entry.pprev))
+		return 0;
+	info = find_mini(m, false);
+	if (!info || info->minisock != (__u64)tw || atomic_or(&info->flags, MINI_ENDED) & MINI_ENDED)
+		return 0;
+	counted = xchg(&info->counted, 0);
+	if (counted)
+		tally_move(group_of(info), counted, 0);
+	forget_mini(m, 0);
+	return 0;
+}
+
 /* A timer was started for a minisock without a record. */
 static __always_inline void mini_found(struct mini *m, bool birth)
 {
@@ -331,8 +356,8 @@ static __always_inline void mini_found(struct mini *m, bool birth)
 	if (!is_tcp_mini(m->tw))
 		return;
 	found = add_found(m, 0);
-	if (found > 0)
-		tally_found(m, 0, m->substate);
+	if (!found && !birth)
+		forget_ended(m);
 	/* If it has a cookie, there was no room for its full socket either: hand_over_taken() counts that. */
 	if (found < 0 && found != -EEXIST && !m->cookie && !raw) {
 		count(seen);
@@ -340,7 +365,7 @@ static __always_inline void mini_found(struct mini *m, bool birth)
 		if (audit)
 			audit_lost(mini_netns_slot(m));
 	}
-	if (found >= 0 && audit && birth && attached_ns)
+	if (!found && audit && birth && attached_ns)
 		audit_mini_born(mini_netns_slot(m));
 }
 
@@ -393,7 +418,7 @@ static __own_frame int mini_overlooked(struct mini *m)
 	if (m->substate != TCP_FIN_WAIT2 && m->substate != TCP_TIME_WAIT)
 		return 0;
 	if (surely_younger(m) && is_tcp_mini(tw))
-		note_missed(mini_netns_slot(m));
+		note_missed(mini_netns_slot(m), 0, m->substate);
 	mini_found(m, false);
 	return 0;
 }
@@ -464,7 +489,7 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	emit_mini(&e, info->verdict);
 	counted = xchg(&info->counted, 0);
 	if (counted)
-		tally_move(&e, counted, 0);
+		tally_move(group_of(info), counted, 0);
 	return 0;
 }
 
@@ -507,28 +532,20 @@ static __own_frame int found_ended(struct mini *m, __u8 reason)
 	e.flags = EVENT_MINISOCK;
 	e.hook = m->hook;
 	if (surely_younger(m) && !minisocks_full)
-		note_missed(mini_netns_slot(m));
+		note_missed(mini_netns_slot(m), 0, m->substate);
 	emit_mini(&e, verdict);
 	return 0;
 }
 
-/* Deletes its record. The cookie may have the record of the socket's next life by now: that stays. */
-static __always_inline void forget_mini(const struct mini *m, __u32 flags)
-{
-	__u64 addr = (__u64)m->tw;
-	struct mini_info *kept = m->by_address ? NULL : find_record(m->cookie);
-
-	if (kept && kept->minisock == addr)
-		drop_record(kept, m->cookie);
-	if (m->by_address || flags & MINI_ASIDE)
-		drop_spilled(addr);
-}
-
 static __own_frame int mini_ended(struct mini *m, __u8 reason)
 {
-	struct mini_info *info = find_mini(m, false);
+	struct inet_timewait_sock *tw = m->tw;
+	struct mini_info *info;
 	__u32 flags;
 
+	if (skip_netns && is_skipped(BPF_CORE_READ(tw, __tw_common.skc_net.net), m->substate, TCP_CLOSE))
+		return 0;
+	info = find_mini(m, false);
 	if (!info || info->minisock != (__u64)m->tw) {
 		if (!is_tcp_mini(m->tw))
 			return 0;

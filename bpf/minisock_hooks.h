@@ -62,7 +62,10 @@ static __own_frame int on_timer_cancel(void *ctx, struct timer_list *timer)
 		mini_moves(&m);
 	else if ((st.caller == CALLER_NONE || st.caller == CALLER_UNKNOWN) && !raw) {
 		struct inet_timewait_sock *tw = m.tw;
+		struct mini_info *info = find_mini(&m, false);
 
+		if (info && info->minisock == (__u64)tw)
+			atomic_or(&info->flags, MINI_NO_STACK);
 		count(seen); /* it may have been an end */
 		count(unwind_failed);
 		if (audit)

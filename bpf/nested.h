@@ -10,6 +10,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "filter.h"
 #include "records.h"
 
 /*
@@ -22,7 +23,7 @@ static __always_inline bool set_state_was_skipped(struct sock *sk, int from, int
 {
 	struct sock_info *info;
 
-	if (sk->sk_protocol != IPPROTO_TCP || from == to)
+	if (sk->sk_protocol != IPPROTO_TCP || from == to || is_skipped(sk->__sk_common.skc_net.net, from, to))
 		return false;
 	info = find_socket(sk);
 	if (info)

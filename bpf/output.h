@@ -45,15 +45,15 @@ struct {
 			atomic_add(&acc_->field, 1);			\
 	} while (0)
 
-/* No program was run for a transition: a later one, or the minisock, shows that. */
-static __always_inline void note_missed(__u32 netns_slot)
+/* No program was run for a transition, or several: a later one, or the minisock, shows that. from 0: not known. */
+static __always_inline void note_missed(__u32 netns_slot, __u32 from, __u32 to)
 {
 	if (raw)
 		return;
 	count(seen);
 	count(missed);
 	if (audit)
-		audit_lost(netns_slot);
+		audit_missed(netns_slot, from, to);
 }
 
 /* User space sets the size before loading. */

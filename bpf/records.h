@@ -16,6 +16,12 @@
 __u32 sockets_spilled;
 __u32 minisocks_spilled;
 
+/* 0: there has been no record of a minisock since a sweep began that found none (sweep.h). */
+__u32 minisocks_recorded;
+
+/* 0: no socket has waited for a port since a run of settle_ports began that found none waiting. */
+__u32 ports_pending;
+
 /* Since the start, the hash had no room for some socket. */
 __u32 sockets_full;
 
@@ -69,7 +75,7 @@ static __always_inline bool same_socket(const struct sock_info *info, __u64 cook
 }
 
 /*
- * Clears everything but the live count. The key stays: a key of 0 would let another
+ * Clears everything but the live count and its group. The key stays: a key of 0 would let another
  * CPU take the slot.
  */
 static __always_inline void clear_socket(struct sock_info *info)
@@ -77,7 +83,7 @@ static __always_inline void clear_socket(struct sock_info *info)
 	__u32 counted = info->counted;
 	bool spilled = info->spilled;
 
-	__builtin_memset(&info->since_ns, 0, sizeof(*info) - __builtin_offsetof(struct sock_info, since_ns));
+	__builtin_memset(&info->since_ns, 0, __builtin_offsetof(struct sock_info, group) - __builtin_offsetof(struct sock_info, since_ns));
 	info->counted = counted;
 	info->spilled = spilled;
 }
@@ -134,10 +140,11 @@ static __always_inline struct sock_info *add_socket(struct sock *sk)
 static __always_inline void drop_socket(struct sock_info *info)
 {
 	__u64 key = info->key;
+	bool spilled = info->spilled;
 
-	if (!info->spilled)
-		xchg(&info->key, 0);
-	else if (!bpf_map_delete_elem(&sockets, &key))
+	/* First: sweep_socket() recognises a dropped record by this. */
+	xchg(&info->key, 0);
+	if (spilled && !bpf_map_delete_elem(&sockets, &key))
 		atomic_add(&sockets_spilled, -1);
 }
 
@@ -204,6 +211,8 @@ static __always_inline long add_record(__u64 cookie, struct mini_info *info, boo
 	struct mini_info *slot = mini_in(mini_slot(cookie));
 	__u64 holds;
 
+	if (!minisocks_recorded)
+		minisocks_recorded = 1;
 	info->spilled = 1;
 	if (!slot || elsewhere)
 		return spill(cookie, info);
@@ -216,6 +225,8 @@ static __always_inline long add_record(__u64 cookie, struct mini_info *info, boo
 		slot->owner = info->owner;
 		slot->closer = info->closer;
 	}
+	if (split_by)
+		slot->group = info->group;
 	return 0;
 }
 

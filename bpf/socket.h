@@ -193,9 +193,13 @@ static __always_inline void tally_live(struct sock_info *info, struct event *e, 
 	was = xchg(&info->counted, state);
 	if (!was && !state)
 		return;
-	if (split_by)
+	if (!split_by || was)
+		tally_move(&info->group, was, split_by ? 0 : state);
+	if (split_by && state) { /* the group may be another one now */
 		name_owner(e, info);
-	tally_move(e, was, state);
+		name_group(&info->group, e);
+		tally_move(&info->group, 0, state);
+	}
 }
 
 static __always_inline void name_netns(struct step *s)
@@ -247,40 +251,68 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how
 }
 
 /*
- * The first transition was deferred until more is known: for a child its addresses
- * and its cookie, for a client its local port if there is a filter on that. Its
- * event is sent now, before the event of this transition.
+ * The time of a first transition whose event this program has to send now; 0: there is
+ * none. If another CPU is sending it (sweep.h), this waits, so that the events stay in
+ * order. A softirq that has interrupted that program waits in vain: hence the bound.
  */
-__verified_once int emit_deferred(struct sock_info *info, struct event *e)
+__verified_once __u64 take_deferred(struct sock_info *info)
+{
+	volatile __u64 *deferred;
+	__u64 at;
+
+	if (!info)
+		return 0;
+	deferred = &info->deferred_ns;
+	at = *deferred;
+	if (at > SETTLING && cmpxchg(&info->deferred_ns, at, 0) == at)
+		return at;
+	for (__u32 i = 0; i < 1000 && *deferred == SETTLING; i++)
+		;
+	return 0;
+}
+
+/*
+ * The first transition was deferred until more is known: for a child its addresses
+ * and its cookie, for a client or a listener its local port if something asks for
+ * that. Its event is sent now. at: its time.
+ */
+__verified_once int emit_deferred(struct sock_info *info, struct event *e, __u64 at)
 {
 	__u16 sport, err;
 	__u8 from, to;
 	__u64 now;
-	bool child;
+	__u8 role;
 
 	if (!info || !e)
 		return 0;
-	child = info->role == ROLE_SERVER;
+	role = info->role;
 	sport = e->tuple.sport;
 	err = e->err;
 	from = e->from;
 	to = e->to;
 	now = e->time_ns;
 	/* The stack has no room for a second event: this one is changed, and changed back. */
-	if (!child)
+	if (role == ROLE_CLIENT)
 		e->tuple.sport = 0;
 	e->err = 0;
-	e->from = child ? TCP_LISTEN : TCP_CLOSE;
-	e->to = child ? TCP_SYN_RECV : TCP_SYN_SENT;
-	e->time_ns = info->deferred_ns;
+	e->from = role == ROLE_SERVER ? TCP_LISTEN : TCP_CLOSE;
+	e->to = role == ROLE_SERVER ? TCP_SYN_RECV : role == ROLE_LISTENER ? TCP_LISTEN : TCP_SYN_SENT;
+	e->time_ns = at;
 	emit_step(info, e, 0);
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;
 	e->to = to;
 	e->time_ns = now;
-	info->deferred_ns = 0;
 	return 0;
+}
+
+/* Before the event of the next transition. */
+__verified_once int tell_deferred(struct sock_info *info, struct event *e)
+{
+	__u64 at = take_deferred(info);
+
+	return at ? emit_deferred(info, e, at) : 0;
 }
 
 /* Adds why the state ended, who closed the socket, and since when it was in that state. */
@@ -361,6 +393,30 @@ static __always_inline void set_aside_old(struct step *s)
 		e->tuple.sport = 0;
 }
 
+/*
+ * The socket of this record is gone, and no program was run for its last transition.
+ * If that was the hand-over, nothing is missed: then its minisock is or was live.
+ */
+static __always_inline void lost_socket(struct sock_info *info, __u64 cookie)
+{
+	__u32 state = info->state, counted = info->counted;
+	struct mini_info *mini = NULL;
+
+	info->counted = 0;
+	if ((state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == ANY_STATE) &&
+	    !info->untracked && cookie)
+		mini = find_record(cookie);
+	if (mini && hand_over_finish(mini, cookie))
+		return;
+	if (mini && state == TCP_FIN_WAIT1)
+		atomic_or(&mini->flags, MINI_HANDED_OVER); /* its minisock may exist: mini_begins() */
+	else if (mini)
+		drop_record(mini, cookie);
+	note_missed(info->netns_slot, state, TCP_CLOSE);
+	if (counted)
+		tally_gone(&info->group, counted);
+}
+
 static __always_inline bool is_birth(__u32 from, __u32 to)
 {
 	return from == TCP_LISTEN && to == TCP_SYN_RECV;
@@ -387,27 +443,30 @@ __verified_once int may_be_child(__u32 from, __u32 to, __u32 known)
 __verified_once int start_life(struct sock_info *info, __u32 from, __u32 to, __u64 cookie, bool child)
 {
 	bool begins = from == TCP_CLOSE || is_birth(from, to);
+	__u64 was;
 
 	if (!info)
 		return 0;
 	if (info->state && !same_socket(info, cookie)) {
-		hand_over_forget(info->cookie);
-		note_missed(info->netns_slot);
+		was = xchg(&info->cookie, 0);
+		if (was) /* otherwise it is being swept */
+			lost_socket(info, was);
 		clear_socket(info);
-		if (split_by)
-			info->counted = 0; /* its group is not known any more */
 	}
 	if (info->state == ANY_STATE) {
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (info->state && info->state != from) {
-		note_missed(info->netns_slot);
-		if (begins || from == TCP_SYN_SENT)
-			clear_socket(info); /* the record is of an earlier life */
+		if (begins || from == TCP_SYN_SENT) { /* the record is of an earlier life */
+			lost_socket(info, info->cookie);
+			clear_socket(info);
+		}
+		if (!begins)
+			note_missed(info->netns_slot, info->state, from);
 		info->since_ns = 0;
 		info->precision = PRECISION_UNKNOWN;
 	} else if (!info->state && !begins && child && !sockets_full) {
-		note_missed(info->netns_slot);
+		note_missed(info->netns_slot, info->state, from);
 	}
 	/* A cookie means that the socket existed before we first saw it. */
 	if (!info->state)
@@ -483,9 +542,14 @@ __verified_once int hand_over_step(struct sock_info *info, struct event *e)
 	return 1;
 }
 
-/* Asks the connection filters, unless they have answered before. */
-static __always_inline void judge_step(struct step *s, int to)
+/*
+ * Asks the connection filters, unless they have answered before. connect() chooses a
+ * local port, and listen() without bind(), just after the kernel has reported the state
+ * (tcp_v4_connect(), inet_csk_listen_start()).
+ */
+static __always_inline void judge_step(struct step *s)
 {
+	bool port_pending = is_a(s, BEGINS) && !s->e.tuple.sport;
 	struct sock_info *info = s->info;
 	struct sock *sk = s->sk;
 
@@ -494,7 +558,10 @@ static __always_inline void judge_step(struct step *s, int to)
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
 		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      to == TCP_SYN_SENT);
+				      port_pending);
+		/* The group of a listener is its port. */
+		if (split_by == SPLIT_PORT && s->e.to == TCP_LISTEN && port_pending && info->verdict == VERDICT_PASS)
+			info->verdict = VERDICT_UNDECIDED;
 	}
 }
 
@@ -505,9 +572,11 @@ static __always_inline void judge_step(struct step *s, int to)
  */
 static __always_inline bool restore_step(struct sock_info *info, struct event *e)
 {
-	if (e->to != TCP_ESTABLISHED)
+	if (e->to == TCP_SYN_SENT || (e->from == TCP_SYN_SENT && e->to == TCP_CLOSE))
 		return true;
 	info->restored = 0;
+	if (e->from != TCP_SYN_SENT) /* no program was run for that */
+		return false;
 	info->since_ns = 0;
 	e->from = TCP_CLOSE;
 	return false;
@@ -533,12 +602,13 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 		return;
 	}
 	if (info->verdict == VERDICT_UNDECIDED) {
-		info->deferred_ns = s->e.time_ns;
 		keep_step(s);
+		info->deferred_ns = s->e.time_ns;
+		ports_pending = 1;
 		return;
 	}
 	if (info->deferred_ns)
-		emit_deferred(info, &s->e);
+		tell_deferred(info, &s->e);
 	read_facts(ctx, s);
 	if (is_a(s, MAY_HAND_OVER) && surely_hands_over(&s->f)) {
 		hand_over_unseen(info);
@@ -591,6 +661,8 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	/* close() after shutdown() sets the same state again (tcp_close_state()). */
 	if (from == to && !raw)
 		return;
+	if (is_skipped(sk->__sk_common.skc_net.net, from, to))
+		return;
 
 	read_step(&s, sk, from, to);
 	info = find_socket(sk) ?: add_socket(sk);
@@ -611,10 +683,12 @@ static __always_inline void on_set_state(void *ctx, struct sock *sk, int from, i
 	set_aside_old(&s);
 	if (!info->cookie)
 		info->cookie = bpf_get_socket_cookie(sk);
+	if (is_a(&s, BEGINS) && info->lived_before)
+		hand_over_give_up(info->cookie);
 	if (is_a(&s, ESTABLISHES))
 		info->deferred_fin = sk->sk_shutdown & SEND_SHUTDOWN;
 
-	judge_step(&s, to);
+	judge_step(&s);
 	settle_step(ctx, &s, to);
 }
 

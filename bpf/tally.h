@@ -27,6 +27,7 @@ struct totals {
 	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
 	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
 	__u64 ungrouped;		/* transitions for whose group there was no room */
+	__u64 gone[STATES];		/* live sockets whose end no program was run for */
 };
 
 /* How long sockets stayed in one state, if a hook saw it begin. */
@@ -62,10 +63,10 @@ enum split {
 	SPLIT_COUNT,
 };
 
-/* All zero except state: the group's value is unknown. */
+/* A name, and one of the states. */
 struct group_key {
-	__u8 bytes[16];		/* address, comm */
-	__u64 id;		/* port, pid, inode number; for an address its family */
+	__u8 bytes[16];
+	__u64 id;
 	__u32 state;
 	__u32 pad;
 };
@@ -89,10 +90,11 @@ struct {
 	__type(value, struct group);
 } groups SEC(".maps");
 
-const volatile __u32 split_by;
-
 /* Totals are kept. User space turns them off if nobody asks for them, and in raw mode. */
 const volatile __u8 totals_on = 1;
+
+/* The group in a record, which has it only if the totals are split. */
+#define group_of(info) (split_by ? &(info)->group : NULL)
 
 /* An empty group; too large for the stack. */
 static const struct group no_group;
@@ -149,30 +151,30 @@ __verified_once int tally_ungrouped(void)
 	return 0;
 }
 
-static __always_inline void name_group(struct group_key *key, const struct event *e)
+static __always_inline void name_group(struct group_name *name, const struct event *e)
 {
-	__builtin_memset(key, 0, sizeof(*key));
+	__builtin_memset(name, 0, sizeof(*name));
 	switch (split_by) {
 	case SPLIT_PORT:
 		if (e->role != ROLE_UNKNOWN)
-			key->id = e->role == ROLE_CLIENT ? e->tuple.dport : e->tuple.sport;
+			name->id = e->role == ROLE_CLIENT ? e->tuple.dport : e->tuple.sport;
 		break;
 	case SPLIT_REMOTE:
-		__builtin_memcpy(key->bytes, e->tuple.daddr, 16);
-		key->id = e->tuple.family;
+		__builtin_memcpy(name->bytes, e->tuple.daddr, 16);
+		name->id = e->tuple.family;
 		break;
 	case SPLIT_PID:
-		key->id = e->owner.pid;
+		name->id = e->owner.pid;
 		break;
 	case SPLIT_COMM:
 		if (e->owner.pid)
-			__builtin_memcpy(key->bytes, e->owner.comm, COMM_LEN);
+			__builtin_memcpy(name->bytes, e->owner.comm, COMM_LEN);
 		break;
 	case SPLIT_NETNS:
-		key->id = e->tuple.netns;
+		name->id = e->tuple.netns;
 		break;
 	case SPLIT_CGROUP:
-		key->id = e->owner.cgroup_id;
+		name->id = e->owner.cgroup_id;
 		break;
 	}
 }
@@ -181,12 +183,12 @@ static __always_inline void name_group(struct group_key *key, const struct event
  * Finds or adds one state of a group. NULL if there is no room. Until 6.2 the key of
  * a map had to lie in the function's own frame, so it is copied.
  */
-static __always_inline struct group *find_group(const struct group_key *of, __u32 state)
+static __always_inline struct group *find_group(const struct group_name *of, __u32 state)
 {
-	struct group_key key = *of;
+	struct group_key key = { .id = of->id, .state = state };
 	struct group *g;
 
-	key.state = state;
+	__builtin_memcpy(key.bytes, of->bytes, sizeof(key.bytes));
 	g = bpf_map_lookup_elem(&groups, &key);
 	if (g)
 		return g;
@@ -195,9 +197,9 @@ static __always_inline struct group *find_group(const struct group_key *of, __u3
 }
 
 /* Returns 1 if there was no room. */
-__verified_once int tally_group_entered(struct group_key *key, __u32 state)
+__verified_once int tally_group_entered(struct group_name *name, __u32 state)
 {
-	struct group *g = key ? find_group(key, state) : NULL;
+	struct group *g = name ? find_group(name, state) : NULL;
 
 	if (!g)
 		return 1;
@@ -206,9 +208,9 @@ __verified_once int tally_group_entered(struct group_key *key, __u32 state)
 }
 
 /* Returns 1 if there was no room. */
-__verified_once int tally_group_left(struct group_key *key, __u32 state, __u64 ns, bool timed)
+__verified_once int tally_group_left(struct group_name *name, __u32 state, __u64 ns, bool timed)
 {
-	struct group *g = key ? find_group(key, state) : NULL;
+	struct group *g = name ? find_group(name, state) : NULL;
 	__u32 i;
 
 	if (!g)
@@ -225,30 +227,32 @@ __verified_once int tally_group_left(struct group_key *key, __u32 state, __u64 n
 	return 0;
 }
 
-__verified_once int tally_group_live(struct group_key *key, __u32 from, __u32 to)
+__verified_once int tally_group_live(struct group_name *name, __u32 from, __u32 to)
 {
 	struct group *g;
 
-	if (key && from) {
-		g = find_group(key, from);
+	if (name && from) {
+		g = find_group(name, from);
 		if (g)
 			atomic_add(&g->live, -1);
 	}
-	if (key && to) {
-		g = find_group(key, to);
+	if (name && to) {
+		g = find_group(name, to);
 		if (g)
 			atomic_add(&g->live, 1);
 	}
 	return 0;
 }
 
-/* Moves a socket between live counts. State 0: it is not counted. */
-__verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
+/*
+ * Moves a socket between live counts. State 0: it is not counted. group: NULL if
+ * the totals are not split.
+ */
+__verified_once int tally_move(struct group_name *group, __u32 from, __u32 to)
 {
-	struct group_key key;
 	struct totals *tot;
 
-	if (!totals_on || !whose)
+	if (!totals_on)
 		return 0;
 	tot = get_totals();
 	if (!tot)
@@ -257,11 +261,19 @@ __verified_once int tally_move(struct event *whose, __u32 from, __u32 to)
 		atomic_add(&tot->live[from & (STATES - 1)], -1);
 	if (to)
 		atomic_add(&tot->live[to & (STATES - 1)], 1);
-	if (split_by) {
-		name_group(&key, whose);
-		tally_group_live(&key, from, to);
-	}
+	if (split_by)
+		tally_group_live(group, from, to);
 	return 0;
+}
+
+/* A socket that was counted as live in this state is gone, and no program was run for that. */
+__verified_once int tally_gone(struct group_name *group, __u32 state)
+{
+	struct totals *tot = totals_on ? get_totals() : NULL;
+
+	if (tot)
+		atomic_add(&tot->gone[state & (STATES - 1)], 1);
+	return tally_move(group, state, 0);
 }
 
 static __always_inline void tally(const struct event *e)
@@ -269,7 +281,7 @@ static __always_inline void tally(const struct event *e)
 	/* PRECISION_AT_LEAST gives no duration. */
 	bool timed = e->since_ns && e->since_ns <= e->time_ns &&
 		     (e->precision == PRECISION_EXACT || e->precision == PRECISION_JIFFY);
-	struct group_key key;
+	struct group_name name;
 	int full = 0;
 
 	tally_edge(e);
@@ -277,12 +289,12 @@ static __always_inline void tally(const struct event *e)
 		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
-	name_group(&key, e);
+	name_group(&name, e);
 	if (e->to != TCP_CLOSE)
-		full = tally_group_entered(&key, e->to);
+		full = tally_group_entered(&name, e->to);
 	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */
 	if (e->from != TCP_CLOSE && (e->from != TCP_LISTEN || e->to == TCP_CLOSE))
-		full |= tally_group_left(&key, e->from, e->time_ns - e->since_ns, timed);
+		full |= tally_group_left(&name, e->from, e->time_ns - e->since_ns, timed);
 	if (full)
 		tally_ungrouped();
 }

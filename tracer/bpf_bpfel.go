@@ -218,6 +218,11 @@ type bpfMiniInfo struct {
 	Owner             bpfOwner
 	Closer            bpfCloser
 	Pad2              uint32
+	Group             struct {
+		_     structs.HostLayout
+		Bytes [16]uint8
+		Id    uint64
+	}
 }
 
 type bpfNetnsId struct {
@@ -327,6 +332,11 @@ type bpfSockInfo struct {
 	Pad         uint8
 	WriteSeq    uint32
 	Pad2        uint32
+	Group       struct {
+		_     structs.HostLayout
+		Bytes [16]uint8
+		Id    uint64
+	}
 }
 
 type bpfSplit uint32
@@ -350,6 +360,7 @@ type bpfTotals struct {
 	Live      [16]int64
 	Rearms    uint64
 	Ungrouped uint64
+	Gone      [16]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -381,6 +392,9 @@ const (
 	bpfProgSetStateFourth    = "set_state_fourth"
 	bpfProgSetStateNested    = "set_state_nested"
 	bpfProgSetStateThird     = "set_state_third"
+	bpfProgSettlePorts       = "settle_ports"
+	bpfProgSweepMinisocks    = "sweep_minisocks"
+	bpfProgSweepSockets      = "sweep_sockets"
 	bpfProgTimerCancel       = "timer_cancel"
 	bpfProgTimerExpireEntry  = "timer_expire_entry"
 	bpfProgTimerStart        = "timer_start"
@@ -402,6 +416,7 @@ const (
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
 	bpfVarMinisocksFull      = "minisocks_full"
+	bpfVarMinisocksRecorded  = "minisocks_recorded"
 	bpfVarMinisocksSpilled   = "minisocks_spilled"
 	bpfVarN_callers          = "n_callers"
 	bpfVarN_cgroups          = "n_cgroups"
@@ -416,15 +431,20 @@ const (
 	bpfVarNetns              = "netns"
 	bpfVarNetnsSlots         = "netns_slots"
 	bpfVarOnlyFamily         = "only_family"
+	bpfVarOverdueAfter       = "overdue_after"
 	bpfVarOverflowMib        = "overflow_mib"
 	bpfVarOwners             = "owners"
 	bpfVarPids               = "pids"
 	bpfVarPorts              = "ports"
+	bpfVarPortsPending       = "ports_pending"
 	bpfVarRaw                = "raw"
 	bpfVarReaderSleeps       = "reader_sleeps"
 	bpfVarRemotePorts        = "remote_ports"
 	bpfVarSeesRearms         = "sees_rearms"
 	bpfVarSeesResets         = "sees_resets"
+	bpfVarSkipFrom           = "skip_from"
+	bpfVarSkipNetns          = "skip_netns"
+	bpfVarSkipTo             = "skip_to"
 	bpfVarSocketsFull        = "sockets_full"
 	bpfVarSocketsSpilled     = "sockets_spilled"
 	bpfVarSplitBy            = "split_by"
@@ -484,6 +504,9 @@ type bpfProgramSpecs struct {
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.ProgramSpec `ebpf:"set_state_third"`
+	SettlePorts      *ebpf.ProgramSpec `ebpf:"settle_ports"`
+	SweepMinisocks   *ebpf.ProgramSpec `ebpf:"sweep_minisocks"`
+	SweepSockets     *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.ProgramSpec `ebpf:"timer_start"`
@@ -534,6 +557,7 @@ type bpfVariableSpecs struct {
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.VariableSpec `ebpf:"minisocks_full"`
+	MinisocksRecorded  *ebpf.VariableSpec `ebpf:"minisocks_recorded"`
 	MinisocksSpilled   *ebpf.VariableSpec `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.VariableSpec `ebpf:"n_callers"`
 	N_cgroups          *ebpf.VariableSpec `ebpf:"n_cgroups"`
@@ -548,15 +572,20 @@ type bpfVariableSpecs struct {
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
+	OverdueAfter       *ebpf.VariableSpec `ebpf:"overdue_after"`
 	OverflowMib        *ebpf.VariableSpec `ebpf:"overflow_mib"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
 	Pids               *ebpf.VariableSpec `ebpf:"pids"`
 	Ports              *ebpf.VariableSpec `ebpf:"ports"`
+	PortsPending       *ebpf.VariableSpec `ebpf:"ports_pending"`
 	Raw                *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.VariableSpec `ebpf:"sees_resets"`
+	SkipFrom           *ebpf.VariableSpec `ebpf:"skip_from"`
+	SkipNetns          *ebpf.VariableSpec `ebpf:"skip_netns"`
+	SkipTo             *ebpf.VariableSpec `ebpf:"skip_to"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
@@ -646,6 +675,7 @@ type bpfVariables struct {
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.Variable `ebpf:"minisocks_full"`
+	MinisocksRecorded  *ebpf.Variable `ebpf:"minisocks_recorded"`
 	MinisocksSpilled   *ebpf.Variable `ebpf:"minisocks_spilled"`
 	N_callers          *ebpf.Variable `ebpf:"n_callers"`
 	N_cgroups          *ebpf.Variable `ebpf:"n_cgroups"`
@@ -660,15 +690,20 @@ type bpfVariables struct {
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
+	OverdueAfter       *ebpf.Variable `ebpf:"overdue_after"`
 	OverflowMib        *ebpf.Variable `ebpf:"overflow_mib"`
 	Owners             *ebpf.Variable `ebpf:"owners"`
 	Pids               *ebpf.Variable `ebpf:"pids"`
 	Ports              *ebpf.Variable `ebpf:"ports"`
+	PortsPending       *ebpf.Variable `ebpf:"ports_pending"`
 	Raw                *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.Variable `ebpf:"sees_resets"`
+	SkipFrom           *ebpf.Variable `ebpf:"skip_from"`
+	SkipNetns          *ebpf.Variable `ebpf:"skip_netns"`
+	SkipTo             *ebpf.Variable `ebpf:"skip_to"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
@@ -690,6 +725,9 @@ type bpfPrograms struct {
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
 	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
 	SetStateThird    *ebpf.Program `ebpf:"set_state_third"`
+	SettlePorts      *ebpf.Program `ebpf:"settle_ports"`
+	SweepMinisocks   *ebpf.Program `ebpf:"sweep_minisocks"`
+	SweepSockets     *ebpf.Program `ebpf:"sweep_sockets"`
 	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
 	TimerExpireEntry *ebpf.Program `ebpf:"timer_expire_entry"`
 	TimerStart       *ebpf.Program `ebpf:"timer_start"`
@@ -708,6 +746,9 @@ func (p *bpfPrograms) Close() error {
 		p.SetStateFourth,
 		p.SetStateNested,
 		p.SetStateThird,
+		p.SettlePorts,
+		p.SweepMinisocks,
+		p.SweepSockets,
 		p.TimerCancel,
 		p.TimerExpireEntry,
 		p.TimerStart,

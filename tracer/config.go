@@ -92,6 +92,11 @@ func (cfg *Config) needsOwners() bool {
 		cfg.SplitBy == SplitPID || cfg.SplitBy == SplitComm || cfg.SplitBy == SplitCgroup
 }
 
+// asksForPort: for some sockets the first transition cannot be told before the local port is known.
+func (cfg *Config) asksForPort() bool {
+	return !cfg.Raw && (len(cfg.Filter.Ports)+len(cfg.Filter.LocalPorts) > 0 || cfg.SplitBy == SplitPort)
+}
+
 // Split says what makes transitions belong together.
 type Split uint32
 

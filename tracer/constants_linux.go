@@ -32,6 +32,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 		}
 	}
 	set(bpfVarHz, hz)
+	set(bpfVarOverdueAfter, uint32(overdueAfter(hz).Seconds()*float64(hz)))
 	set(bpfVarTwTimerHandler, syms.twTimerHandler)
 	set(bpfVarCallers, ranges)
 	set(bpfVarOverflowMib, overflowMIB)

@@ -53,7 +53,7 @@
 // is the sum of Filtered, Delivered and all of Lost. Lost counts by cause. A handler
 // that is too slow fills the ring buffer (LossRingFull); totals have such
 // transitions all the same. Of a transition that is lost for another cause, nothing
-// is known: the socket's next transition can be without a duration. LossRecursion is
+// is known: the socket's next transition can be without a duration. LossMissed is
 // a lower bound: the kernel does not report every run of a program that it skips.
 //
 // # Precision

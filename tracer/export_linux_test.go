@@ -7,6 +7,12 @@ import (
 	"finwait/internal/ktime"
 )
 
+// NewSkipping is New, but the programs pass over one kind of transition in one network namespace,
+// as if the kernel had run none of them.
+func NewSkipping(cfg Config, netNS uint32, from, to State) (*Tracer, error) {
+	return newTracer(cfg, map[string]any{bpfVarSkipNetns: netNS, bpfVarSkipFrom: uint8(from), bpfVarSkipTo: uint8(to)})
+}
+
 // ReadSamples is Run, but hands over the records of the ring buffer as they are.
 func (t *Tracer) ReadSamples(ctx context.Context, handle func([]byte) error) error {
 	return t.read(ctx, func(ev *bpfEvent) error {

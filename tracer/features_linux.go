@@ -158,7 +158,7 @@ func iterator(kernel *btf.Spec) Feature {
 // recursionGuard: since 05b24ff9b2cf (6.1) the kernel skips a program on a raw tracepoint
 // if a softirq interrupts the same program, and counts that in misses.
 func recursionGuard(kernel *btf.Spec) Feature {
-	f := Feature{"skipped runs are counted", "5.12", FeatureInUse, "lost.recursion"}
+	f := Feature{"skipped runs are counted", "5.12", FeatureInUse, "lost.missed"}
 	var s *btf.Struct
 	if err := kernel.TypeByName("bpf_prog_stats", &s); err != nil {
 		f.State, f.Note = FeatureUnclear, firstLine(err)

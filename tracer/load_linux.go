@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load loads the programs of one set of hooks, and the maps, into the kernel.
-func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error) {
+// load loads the programs of one set of hooks, and the maps, into the kernel. more: further
+// constants, of a test.
+func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*ebpf.Collection, error) {
 	kernel, err := kernelTypes(types)
 	if err != nil {
 		return nil, err
@@ -57,6 +58,11 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache) (*ebpf.Collection, error
 	}
 	if err := spec.Variables[bpfVarSeesRearms].Set(flag(set.seesRearms)); err != nil {
 		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
+	for name, value := range more {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
+		}
 	}
 	for _, other := range hookSets {
 		if other.hooks == hooks {

@@ -48,9 +48,13 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	if err := spec.Variables[bpfVarN_minisockSlots].Set(slots); err != nil {
 		return fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
-	if !cfg.needsOwners() {
+	if cfg.SplitBy == SplitNone {
+		rest := "group"
+		if !cfg.needsOwners() {
+			rest = "owner"
+		}
 		for _, m := range []string{bpfMapMinisocks, bpfMapMinisockSlots} {
-			if err := leaveOut(spec.Maps[m], "owner"); err != nil {
+			if err := leaveOut(spec.Maps[m], rest); err != nil {
 				return err
 			}
 		}

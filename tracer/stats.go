@@ -12,10 +12,10 @@ type Stats struct {
 
 // Lost counts the transitions that never reached Run, by cause.
 type Lost struct {
-	RingFull  uint64 // the reader did not keep up
-	MapFull   uint64 // there was no memory or no room for the record of the socket
-	Recursion uint64 // the kernel ran no program: at least so many, as not every one can be found out
-	Unwind    uint64 // a minisock's timer was cancelled, and the kernel gave no stack that says why
+	RingFull uint64 // the reader did not keep up
+	MapFull  uint64 // there was no memory or no room for the record of the socket
+	Missed   uint64 // no program was run for it, whatever the cause: at least so many, as not every one can be found out
+	Unwind   uint64 // a minisock's timer was cancelled, and the kernel gave no stack that says why
 }
 
 // Loss is a cause for which a transition is lost. Each is a field of Lost, which says what it means.
@@ -25,7 +25,7 @@ type Loss uint8
 const (
 	LossRingFull Loss = iota
 	LossMapFull
-	LossRecursion
+	LossMissed
 	LossUnwind
 )
 
@@ -35,10 +35,10 @@ var causes = [...]struct {
 	word  string
 	field func(*Lost) *uint64
 }{
-	LossRingFull:  {"ring_full", func(l *Lost) *uint64 { return &l.RingFull }},
-	LossMapFull:   {"map_full", func(l *Lost) *uint64 { return &l.MapFull }},
-	LossRecursion: {"recursion", func(l *Lost) *uint64 { return &l.Recursion }},
-	LossUnwind:    {"unwind", func(l *Lost) *uint64 { return &l.Unwind }},
+	LossRingFull: {"ring_full", func(l *Lost) *uint64 { return &l.RingFull }},
+	LossMapFull:  {"map_full", func(l *Lost) *uint64 { return &l.MapFull }},
+	LossMissed:   {"missed", func(l *Lost) *uint64 { return &l.Missed }},
+	LossUnwind:   {"unwind", func(l *Lost) *uint64 { return &l.Unwind }},
 }
 
 var losses = vocabulary[Loss]{
@@ -112,17 +112,16 @@ func account(perCPU []bpfAccount, skipped, births, ends uint64) Stats {
 	}
 	st := Stats{
 		Seen: sum.Seen, Filtered: sum.Filtered, Delivered: sum.Delivered,
-		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Recursion: sum.Missed, Unwind: sum.UnwindFailed},
+		Lost: Lost{RingFull: sum.RingFull, MapFull: sum.MapFull, Missed: sum.Missed, Unwind: sum.UnwindFailed},
 	}
 	// There are two counts of missed transitions: the runs that the kernel skipped, and
-	// what a later transition showed to be missing. They mostly overlap: the larger
-	// number is closer to the truth.
-	if skipped -= min(sum.Rescued, skipped); skipped > sum.Missed {
-		st.Lost.Recursion = skipped
+	// what a later transition, or a sweep, showed to be missing. They mostly overlap: the
+	// larger number is closer to the truth.
+	skipped -= min(sum.Rescued, skipped)
+	skipped += ends + births - min(sum.BirthsRescued, births)
+	if skipped > sum.Missed {
+		st.Lost.Missed = skipped
 		st.Seen += skipped - sum.Missed
 	}
-	lost := ends + births - min(sum.BirthsRescued, births)
-	st.Lost.Recursion += lost
-	st.Seen += lost
 	return st
 }

@@ -23,6 +23,7 @@ type Totals struct {
 	Durations [numStates]Durations          // spent in each state
 	Rearms    uint64                        // of timers of TIME_WAIT
 	Ungrouped uint64                        // transitions for whose group there was no room
+	Gone      [numStates]uint64             // live sockets of each state whose end was missed: LossMissed
 }
 
 // StateTotals is what happened to one state.
@@ -100,7 +101,7 @@ func (t *Totals) Endings() (all []Ending) {
 // bpf/tally.h). Of all transitions that Run hands over it makes the totals that
 // Totals reads, with these exceptions:
 //
-//   - Ungrouped stays 0.
+//   - Ungrouped and Gone stay 0.
 //   - What was lost is missing. What the ring buffer had no room for is missing here only.
 //   - Live counts from the first transition on. A socket that was open before is -1
 //     when it leaves its state; Totals knows it.
@@ -147,6 +148,9 @@ func (t *Totals) Sub(before *Totals) {
 		}
 		t.Durations[s].sub(&before.Durations[s])
 	}
+	for s := range t.Gone {
+		t.Gone[s] -= before.Gone[s]
+	}
 	t.Rearms -= before.Rearms
 	t.Ungrouped -= before.Ungrouped
 }
@@ -164,6 +168,7 @@ func (t *Totals) add(o *bpfTotals) {
 		}
 		t.Details[s][expiredDetail(State(s))] += o.Ends[s][ReasonExpired]
 		t.Live[s] += o.Live[s]
+		t.Gone[s] += o.Gone[s]
 	}
 	t.Rearms += o.Rearms
 	t.Ungrouped += o.Ungrouped

@@ -17,6 +17,7 @@ func (t *Tracer) Totals() (*Totals, error) {
 	if t.cfg.NoTotals || t.cfg.Raw {
 		return nil, errNoTotals
 	}
+	t.settleBeforeRead()
 	if err := t.lookup(bpfMapTotals, uint32(0), &perCPU); err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
 	}
@@ -37,6 +38,7 @@ func (t *Tracer) Totals() (*Totals, error) {
 
 // Groups reads the parts of the totals that Config.SplitBy asks for, by name.
 func (t *Tracer) Groups() (map[string]*Group, error) {
+	t.settleBeforeRead()
 	groups := make(map[string]*Group)
 	err := t.iterate(bpfMapGroups, func(entries *ebpf.MapIterator) {
 		var (

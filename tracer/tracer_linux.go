@@ -32,9 +32,10 @@ type Tracer struct {
 	ran      atomic.Bool
 	detached atomic.Bool // the programs are detached, and none runs any more
 
-	mu    sync.Mutex
-	links []link.Link // kept: a link without a reference detaches by itself
-	final *Stats      // set by Close
+	mu      sync.Mutex
+	sweeper *sweeper    // nil: nothing is swept
+	links   []link.Link // kept: a link without a reference detaches by itself
+	final   *Stats      // set by Close
 
 	// How many runs of set_state the kernel had skipped when all programs were
 	// attached, and when they were detached. Each run in between was taken over by
@@ -54,7 +55,10 @@ type Tracer struct {
 // shows the owners of existing sockets, CAP_SYS_ADMIN the existing sockets of other
 // network namespaces. Only New needs capabilities, from 5.19 on or with
 // kernel.unprivileged_bpf_disabled=0. After an error nothing stays attached.
-func New(cfg Config) (*Tracer, error) {
+func New(cfg Config) (*Tracer, error) { return newTracer(cfg, nil) }
+
+// newTracer is New with more constants of the BPF object, for tests.
+func newTracer(cfg Config, more map[string]any) (*Tracer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -66,11 +70,11 @@ func New(cfg Config) (*Tracer, error) {
 	go func() { _, _ = kernelSymbols() }()
 	types := kernelTypesCache()
 	if cfg.Hooks != HooksAuto {
-		return open(cfg, cfg.Hooks, types)
+		return open(cfg, cfg.Hooks, types, more)
 	}
 	var last error
 	for _, set := range hookSets {
-		t, err := open(cfg, set.hooks, types)
+		t, err := open(cfg, set.hooks, types, more)
 		if err == nil {
 			return t, nil
 		}
@@ -81,8 +85,8 @@ func New(cfg Config) (*Tracer, error) {
 	return nil, last
 }
 
-func open(cfg Config, hooks HookSet, types *btf.Cache) (*Tracer, error) {
-	coll, err := load(&cfg, hooks, types)
+func open(cfg Config, hooks HookSet, types *btf.Cache, more map[string]any) (*Tracer, error) {
+	coll, err := load(&cfg, hooks, types, more)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +129,7 @@ func (t *Tracer) start() (err error) {
 	if err := t.coll.Variables[bpfVarAttachedNs].Set(uint64(now)); err != nil {
 		return fmt.Errorf("tell the programs that all is attached: %w", err)
 	}
+	t.sweep()
 	return nil
 }
 
@@ -333,6 +338,8 @@ func (t *Tracer) detach() {
 	if t.links == nil {
 		return
 	}
+	t.sweeper.end()
+	t.sweeper = nil
 	// skipped fails only if the program is not loaded.
 	t.skippedUntil, _ = t.skipped()
 	for _, l := range slices.Backward(t.links) {
@@ -341,6 +348,7 @@ func (t *Tracer) detach() {
 	}
 	t.links = nil
 	settle()
+	t.settlePorts()
 	t.detached.Store(true)
 }
 

@@ -55,7 +55,7 @@ func TestVerifierCost(t *testing.T) {
 		if testing.Short() && c.long {
 			continue
 		}
-		coll, err := load(&c.cfg, c.hooks, types)
+		coll, err := load(&c.cfg, c.hooks, types, nil)
 		if refused := new(HooksError); c.hooks == HooksFentry && errors.As(err, &refused) && errors.Is(err, unix.EPERM) {
 			t.Logf("not verified: %v", err) // some machines forbid it, whatever the kernel can do
 			continue

@@ -163,7 +163,7 @@ func TestEveryLossHasACause(t *testing.T) {
 		t.Errorf("the total is %d, want %d", l.Total(), sum)
 	}
 	// A skipped run that another program has made up for since.
-	if since := (Lost{Recursion: 1}).Sub(Lost{Recursion: 2}); since != (Lost{}) {
+	if since := (Lost{Missed: 1}).Sub(Lost{Missed: 2}); since != (Lost{}) {
 		t.Errorf("what has become less since is %+v", since)
 	}
 }

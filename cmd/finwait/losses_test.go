@@ -67,10 +67,10 @@ func TestLossesOfAFilteredRun(t *testing.T) {
 		filtered bool
 		want     string
 	}{
-		{tracer.Lost{Recursion: 12}, false, share + ": what was shown is not all that happened"},
+		{tracer.Lost{Missed: 12}, false, share + ": what was shown is not all that happened"},
 		{tracer.Lost{RingFull: 12}, false, share + ": what was shown is not all that happened"},
-		{tracer.Lost{Recursion: 11, MapFull: 1}, true, share + "; some may belong to what is shown"},
-		{tracer.Lost{Recursion: 9, RingFull: 3}, true, share + "; 3 of them match: what was shown is not all"},
+		{tracer.Lost{Missed: 11, MapFull: 1}, true, share + "; some may belong to what is shown"},
+		{tracer.Lost{Missed: 9, RingFull: 3}, true, share + "; 3 of them match: what was shown is not all"},
 	} {
 		if got := losses(c.lost, 4120, c.filtered, "shown"); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.lost, got, c.want)

@@ -52,6 +52,25 @@ func TestPrivilegeAudit(t *testing.T) {
 	}
 }
 
+// What trace keeps is enough to look for sockets whose end was missed, as long as it runs.
+func TestPrivilegeSweep(t *testing.T) {
+	inFull(t)
+	ns := sandbox.New(t)
+	p := newFinwait(t, "trace", "--hooks", "auto", "--duration", "25s", "--netns", strconv.Itoa(int(ns.Inode)))
+	p.SysProcAttr = nobody(least...)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitConfined(t)
+	ns.Pair(sandbox.Families[0]).Client.Orphan()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v: %s", err, p.said())
+	}
+	if strings.Contains(p.said(), "cannot look") || !strings.Contains(p.stdout.String(), "FIN_WAIT_2") {
+		t.Errorf("%s%s", p.stdout.String(), p.said())
+	}
+}
+
 // openDir is a directory that others can reach, as those of a test cannot be.
 func openDir(t *testing.T, mode os.FileMode) string {
 	t.Helper()

@@ -156,7 +156,7 @@ func (o *statObject) entered(state string) (n uint64) {
 // missed says that no program was run for a transition, if so: see testnet.Attempts.
 // Any other loss shows in what is compared.
 func (o *statObject) missed() string {
-	if n := o.Lost["recursion"]; n > 0 {
+	if n := o.Lost["missed"]; n > 0 {
 		return fmt.Sprintf("%d transitions were lost", n)
 	}
 	return ""
@@ -256,7 +256,7 @@ func miscountOnce(t *testing.T, bin string) string {
 	t.Helper()
 	ns := sandbox.New(t)
 	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--audit", "--"}, clientsCommand(t, 997)...)...)
-	if strings.Contains(stderr, "were lost") && !strings.Contains(stderr, "recursion=0") {
+	if strings.Contains(stderr, "were lost") && !strings.Contains(stderr, "missed=0") {
 		return stderr
 	}
 	if code != exitFailure || !strings.Contains(stderr, errAudit.Error()) {

@@ -368,12 +368,13 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 		Durations must[[]durations]
 		Rearms    must[uint64]
 		Ungrouped must[uint64]
+		Gone      must[map[state]must[uint64]]
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
 	}
 	if err := missing([]field{{"live", &in.Live}, {"edges", &in.Edges}, {"ends", &in.Ends}, {"durations", &in.Durations},
-		{"rearms", &in.Rearms}, {"ungrouped", &in.Ungrouped}}); err != nil {
+		{"rearms", &in.Rearms}, {"ungrouped", &in.Ungrouped}, {"gone", &in.Gone}}); err != nil {
 		return nil, err
 	}
 	t := &tracer.Totals{Rearms: in.Rearms.value, Ungrouped: in.Ungrouped.value}
@@ -382,6 +383,12 @@ func readTotals(line []byte) (*tracer.Totals, error) {
 			return nil, fmt.Errorf("no number of sockets in %v", s)
 		}
 		t.Live[s.State] = n.value
+	}
+	for s, n := range in.Gone.value {
+		if !n.set {
+			return nil, fmt.Errorf("no number of sockets that are gone in %v", s)
+		}
+		t.Gone[s.State] = n.value
 	}
 	for _, e := range in.Edges.value {
 		if err := missing([]field{{"from", &e.From}, {"to", &e.To}, {"count", &e.Count}}); err != nil {

@@ -141,6 +141,7 @@ func someTotals(r *rand.Rand) *tracer.Totals {
 		t.Add(aTransition(r))
 	}
 	t.Ungrouped = number[uint64](r)
+	t.Gone[pick(r, tracer.States())] = number[uint64](r)
 	return t
 }
 
@@ -294,14 +295,14 @@ func TestReadRefuses(t *testing.T) {
 		}
 	}
 	for name, line := range map[string]string{
-		"no edges":       `{"event":"totals","live":{},"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
-		"no live":        `{"event":"totals","edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
-		"null alive":     `{"event":"totals","live":{"LISTEN":null},"edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
-		"an edge twice":  `{"event":"totals","live":{},"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[],"durations":[],"rearms":0,"ungrouped":0}`,
-		"no buckets":     `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}],"rearms":0,"ungrouped":0}`,
-		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0}`,
-		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
-		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
+		"no edges":       `{"event":"totals","live":{},"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"no live":        `{"event":"totals","edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"null alive":     `{"event":"totals","live":{"LISTEN":null},"edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"an edge twice":  `{"event":"totals","live":{},"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"no buckets":     `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0,"gone":{}}`,
+		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
+		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
 		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {

@@ -38,6 +38,17 @@ func (w *Writer) Totals(t *tracer.Totals) error {
 		ends.Dict(zerolog.Dict().Stringer("state", e.State).Bytes("reason", word).Stringer("detail", e.Detail).Uint64("count", e.Count))
 	}
 	w.Event().Str("event", "totals").Dict("live", live).Array("edges", edges).Array("ends", ends).Array("durations", durations).
-		Uint64("rearms", t.Rearms).Uint64("ungrouped", t.Ungrouped).Send()
+		Uint64("rearms", t.Rearms).Uint64("ungrouped", t.Ungrouped).Dict("gone", Gone(t)).Send()
 	return w.Err()
+}
+
+// Gone has the live sockets whose end was missed, by their last state, of states that have any.
+func Gone(t *tracer.Totals) *zerolog.Event {
+	gone := zerolog.Dict()
+	for _, s := range tracer.States() {
+		if n := t.Gone[s]; n > 0 {
+			gone.Uint64(s.String(), n)
+		}
+	}
+	return gone
 }

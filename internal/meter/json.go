@@ -55,6 +55,7 @@ func (s *JSON) write(event string, r *Report) error {
 	} else {
 		e.Array("audit", auditJSON(r.Audit))
 	}
+	e.Dict("gone", jsonl.Gone(r.Totals))
 	jsonl.Lost(e, r.Lost).Str("hooks", r.Hooks.String()).Send()
 	return s.w.Err()
 }

@@ -24,13 +24,14 @@ func sampleReport() *Report {
 	tot.Details[tracer.TimeWait][tracer.DetailTimeWait] = 1
 	tot.Live[tracer.TimeWait] = 1
 	tot.Rearms = 4
+	tot.Gone[tracer.TimeWait] = 1
 	d := &tot.Durations[tracer.TimeWait]
 	for _, ns := range []time.Duration{2 * time.Second, 61 * time.Second} {
 		d.Add(ns)
 	}
 	return &Report{
 		At: time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC), Span: time.Minute, Totals: &tot,
-		Seen: 5000, Lost: tracer.Lost{Recursion: 1}, Hooks: tracer.HooksTracepoint,
+		Seen: 5000, Lost: tracer.Lost{Missed: 1}, Hooks: tracer.HooksTracepoint,
 		Audit: []audit.Row{
 			{NetNS: 4026531840, Counter: "TcpExtTW+TWKilled", Kernel: 3, Finwait: 3, Verdict: audit.Agrees},
 			{NetNS: 4026532000, Verdict: audit.Explained, Cause: "was removed"},
@@ -73,7 +74,7 @@ func TestStatJSON(t *testing.T) {
 		`"durations":[{"from_ns":1879048192,"to_ns":2013265920,"count":1},{"from_ns":60129542144,"to_ns":61203283968,"count":1}]}`,
 		`"audit":[{"netns":4026531840,"counter":"TcpExtTW+TWKilled","kernel":3,"finwait":3,"verdict":"agrees"},` +
 			`{"netns":4026532000,"counter":null,"kernel":null,"finwait":null,"verdict":"explained","cause":"was removed"}],` +
-			`"lost":{"ring_full":0,"map_full":0,"recursion":1,"unwind":0},"hooks":"tracepoint"}` + "\n",
+			`"gone":{"TIME_WAIT":1},"lost":{"ring_full":0,"map_full":0,"missed":1,"unwind":0},"hooks":"tracepoint"}` + "\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no\n%s in\n%s", want, got)
@@ -103,7 +104,7 @@ TIME_WAIT: BAND; started again 4 times
       1.9s to 2.0s               1  ########################################
      60.1s to 61.2s              1  ########################################
 
-1 transitions of the host were lost of 5000 seen: map_full 0, recursion 1, unwind 0
+1 transitions of the host were lost of 5000 seen: map_full 0, missed 1, unwind 0; sockets that were gone: TIME_WAIT 1
 
 audit: 1 counters in 1 network namespaces: 1 agree with the kernel's, 0 differ for a known reason, 0 disagree
        1 network namespaces could not be compared

@@ -205,6 +205,13 @@ func (t *Text) lost(r *Report) {
 				separator = ", "
 			}
 		}
+		separator = "; sockets that were gone: "
+		for _, s := range LifeOrder() {
+			if n := r.Totals.Gone[s]; n > 0 {
+				t.printf("%s%v %d", separator, s, n)
+				separator = ", "
+			}
+		}
 		t.printf("\n")
 	}
 }

@@ -29,10 +29,10 @@ func TestAccounts(t *testing.T) {
 		want           accounts
 	}{
 		"stat": {statAccounts,
-			`{"event":"stat","states":[{"state":"CLOSED","live":0}],"edges":[{"from":"CLOSED","to":"SYN_SENT","count":3},{"from":"SYN_SENT","to":"CLOSED","count":2}],"lost":{"ring_full":0,"map_full":0,"recursion":1,"unwind":0}}`,
+			`{"event":"stat","states":[{"state":"CLOSED","live":0}],"edges":[{"from":"CLOSED","to":"SYN_SENT","count":3},{"from":"SYN_SENT","to":"CLOSED","count":2}],"lost":{"ring_full":0,"map_full":0,"missed":1,"unwind":0}}`,
 			"INF counting TCP transitions; Ctrl-C ends it and shows the totals\n", accounts{6, 5, 1}},
 		"trace": {traceAccounts, "",
-			"INF tracing TCP transitions; Ctrl-C ends it\nWRN 3 transitions of the host were lost of 6 seen (50 %): what was shown is not all that happened delivered=3 filtered=0 hooks=tracepoint map_full=1 recursion=1 ring_full=1 seen=6 unwind=0\n",
+			"INF tracing TCP transitions; Ctrl-C ends it\nWRN 3 transitions of the host were lost of 6 seen (50 %): what was shown is not all that happened delivered=3 filtered=0 hooks=tracepoint map_full=1 missed=1 ring_full=1 seen=6 unwind=0\n",
 			accounts{6, 3, 3}},
 		"tcpstates": {lineAccounts,
 			"SKADDR           PID     COMM       LADDR           LPORT RADDR           RPORT OLDSTATE    -> NEWSTATE    MS\n" +

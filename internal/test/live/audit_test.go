@@ -85,7 +85,7 @@ func auditOnce(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := st.Lost.Recursion; n > 0 {
+	if n := st.Lost.Missed; n > 0 {
 		return fmt.Sprintf("%d transitions were lost", n)
 	}
 	for name, ns := range map[string]*sandbox.NS{"stays": stays, "changes": changes} {

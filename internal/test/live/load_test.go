@@ -68,18 +68,18 @@ func loadOnce(t *testing.T) string {
 	tr.stop(t)
 
 	st := tr.stats(t)
-	lost := int(st.Lost.Recursion)
+	lost := int(st.Lost.Missed)
 	if n := uint64(len(kept.snapshot())); n != st.Delivered {
 		t.Errorf("%d transitions were handed over, %d delivered", n, st.Delivered)
 	}
 	if st.Lost.RingFull+st.Lost.MapFull != 0 {
 		t.Errorf("lost: %+v", st.Lost)
 	}
-	if st.Lost.Recursion > allowed(st) {
+	if st.Lost.Missed > allowed(st) {
 		t.Errorf("lost: %+v", st.Lost)
 	}
 	if lost > 0 && !testing.Short() {
-		return fmt.Sprintf("%d transitions were lost to recursion", lost)
+		return fmt.Sprintf("%d transitions were missed", lost)
 	}
 	if lives == nil {
 		t.Error("a socket was not seen to the end, and no loss was counted")
@@ -154,7 +154,7 @@ func TestRingFull(t *testing.T) {
 				want = &all[got.Cookie][i]
 			}
 		}
-		if all[got.Cookie].broken() || got.Precision != tracer.PrecisionExact && st.Lost.Recursion > 0 {
+		if all[got.Cookie].broken() || got.Precision != tracer.PrecisionExact && st.Lost.Missed > 0 {
 			continue // one of the tracers missed a transition
 		}
 		if want == nil {
@@ -192,7 +192,7 @@ func (r *recorder) lives(t *testing.T, pids map[uint32]bool, tr *tracer.Tracer) 
 			t.Fatal(err)
 		}
 		late := time.Since(began) > 10*time.Second
-		if closed >= sockets || late && closed+int(st.Lost.Recursion) >= sockets {
+		if closed >= sockets || late && closed+int(st.Lost.Missed) >= sockets {
 			return lives
 		}
 		if time.Since(began) > time.Minute {

@@ -87,8 +87,8 @@ func runTests(m *testing.M) int {
 	}
 	st, err := tr.Stats()
 	lost := st.Lost.Total()
-	if st.Lost.Recursion <= allowed(st) {
-		lost -= st.Lost.Recursion
+	if st.Lost.Missed <= allowed(st) {
+		lost -= st.Lost.Missed
 	}
 	if testing.Short() && st.Lost.Unwind == 1 { // docs/limitations.md
 		lost--
@@ -163,7 +163,7 @@ func older(release, than string) bool {
 	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
 }
 
-// allowed is how many transitions may be lost to recursion. On a real machine there are next to
+// allowed is how many transitions may be missed. On a real machine there are next to
 // none. The CPUs of an emulator can stop for milliseconds within an instruction, and then a
 // program is sometimes interrupted by itself. Short mode is for emulators.
 func allowed(st tracer.Stats) uint64 {

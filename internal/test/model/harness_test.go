@@ -39,6 +39,7 @@ const (
 	opNewSock
 	opFreeSock
 	opNewMini
+	opSweep
 )
 
 const (

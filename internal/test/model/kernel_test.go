@@ -65,7 +65,8 @@ type firing struct {
 	from, to  uint64
 	fromSince uint64 // when from was entered
 	time      uint64
-	made      *mini  // the minisock of a hand-over
+	made      *mini // the minisock of a hand-over
+	settled   []settled
 	end       bool   // the mini ends
 	born      bool   // the first op of the mini
 	reason    uint64 // why it closed
@@ -90,6 +91,13 @@ type firing struct {
 	action    int
 }
 
+// settled is a socket that has got its port since its first transition, and has had no other.
+type settled struct {
+	sock         *sock
+	state, sport uint64
+	role, owner  uint64
+}
+
 type kernel struct {
 	hooks    hookSet
 	halfMade bool   // children are reported before they have a peer (until 6.14)
@@ -112,7 +120,8 @@ type kernel struct {
 	exiting  bool      // the current process
 	windows  []byte
 	adverse  []adversity
-	gone     int // sockets and minisocks whose memory was freed
+	swept    bool // everything was closed, and then the records were swept
+	gone     int  // sockets and minisocks whose memory was freed
 }
 
 // An adversity happens to the hook that fires after a number of others.
@@ -153,7 +162,7 @@ func (k *kernel) push(o op) int {
 // canNest reports whether inner can fire while the program of outer runs. Two CPUs never have the
 // same socket or the same timer, and no time passes in between.
 func (k *kernel) canNest(outer, inner *op) bool {
-	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting }
+	isHook := func(o *op) bool { return o.Code >= opSetState && o.Code <= opExisting || o.Code == opSweep }
 	if k.pushed == k.action && outer.CPU == inner.CPU {
 		return false // both belong to one action on one CPU
 	}
@@ -163,7 +172,7 @@ func (k *kernel) canNest(outer, inner *op) bool {
 	if outer.Object != inner.Object || outer.Slot != inner.Slot {
 		return true
 	}
-	if outer.Object == aSock {
+	if outer.Object == aSock || outer.Code == opSweep {
 		return false
 	}
 	// With one minisock, the hooks of a segment can meet those of another segment, or of the end.
@@ -255,7 +264,7 @@ func (k *kernel) fire(c code, o op, f firing) {
 func befall(a adversity, o *op, f *firing) {
 	switch a.kind {
 	case 'g': // gap
-		f.missed = f.code != opExisting
+		f.missed = f.code != opExisting && f.code != opSweep
 	case 'r': // recursion: the next program on the tracepoint takes over
 		o.Skip = 1
 	case 's': // no stack

@@ -19,6 +19,9 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 	if f.end && (f.missed || f.noStack) {
 		o.stale[m.slot] = true
 	}
+	if f.missed && f.end && !v.tainted {
+		o.endsMissed++
+	}
 	if f.missed || f.before || r.FailedUpdates > 0 {
 		v.tainted = true
 	}

@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 func (o *oracle) setState(f *firing, r *result, events []event) {
 	o.count(events)
 	v := o.view(f.sock)
@@ -20,8 +22,8 @@ func (o *oracle) setState(f *firing, r *result, events []event) {
 			if exit {
 				o.exitsMissed++
 			}
-			if f.to == closed {
-				o.closesMissed++
+			if f.missed && f.to == closed && f.made == nil && v.state == f.from && !v.tainted {
+				o.endsMissed++
 			}
 			v.tainted = true
 		}
@@ -91,9 +93,9 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 	if v.waiting != 0 && len(events) > 0 && events[0].Time == v.waiting && events[0].Since == 0 && len(events) == 2 {
 		events = events[1:]
 	}
-	held := f.to == synSent && o.set.LocalPort != 0 || f.halfMade
+	held := (f.to == synSent || f.to == listen) && o.set.LocalPort != 0 || f.halfMade
 	if held {
-		v.waiting = f.time
+		v.waiting, v.cookie = f.time, o.out.results[f.op].Cookie
 		if len(events) == 0 {
 			return
 		}
@@ -157,6 +159,33 @@ func (o *oracle) who(f *firing, e *event, tainted bool) {
 	}
 	if e.Owner != owner && (!tainted || e.Owner != 0) {
 		o.errorf(f, "owner %d, want %d", e.Owner, owner)
+	}
+}
+
+// settle checks a run of settle_ports: it sends the first transitions that wait for a port.
+func (o *oracle) settle(f *firing, events []event) {
+	o.count(events)
+	for i := range events {
+		e := &events[i]
+		if !slices.ContainsFunc(f.settled, func(s settled) bool {
+			v := o.view(s.sock)
+			told := v.waiting != 0 && v.waiting == e.Time && v.cookie == e.Cookie && e.From == closed && e.To == s.state && e.Since == 0
+			if told {
+				v.waiting = 0
+				of := *f
+				of.role, of.owner = s.role, s.owner
+				o.who(&of, e, v.tainted)
+			}
+			return told
+		}) && !o.nested(f) {
+			o.errorf(f, "shown where there is nothing to show: %+v", *e)
+		}
+	}
+	for _, s := range f.settled {
+		if v := o.view(s.sock); v.waiting != 0 && v.state == s.state && !v.tainted && !o.garbage &&
+			s.sport == o.set.LocalPort && o.set.MinDuration == 0 && f.time > v.waiting && !f.before && !f.ringFull {
+			o.errorf(f, "socket %d has got port %d, and its first transition is not shown", s.sock.slot, s.sport)
+		}
 	}
 }
 

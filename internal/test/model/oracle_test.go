@@ -14,21 +14,21 @@ type oracle struct {
 	errs  []string
 
 	// The losses of the script, each with its possible consequences.
-	missed       uint64 // transitions for which no program was run
-	noStack      uint64
-	failures     uint64         // of map updates
-	exitsMissed  uint64         // missed ends that can leave the record of a minisock behind
-	closesMissed uint64         // closes of sockets for which no program was run
-	unshown      uint64         // minisocks whose TIME_WAIT was not reported, after a loss or because they are older
-	stale        [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
-	full         bool           // a socket's record had no room
-	garbage      bool
-	shown        map[uint64]uint64 // the last state that was reported, by cookie
-	lives        map[uint64]int    // how many times a socket of this cookie began
-	gap          string            // transitions that do not fit together
-	edges        [16][16]uint64
-	ends         [16][32]uint64
-	details      [16][32]uint64
+	missed      uint64 // transitions for which no program was run
+	noStack     uint64
+	failures    uint64         // of map updates
+	exitsMissed uint64         // missed ends that can leave the record of a minisock behind
+	endsMissed  uint64         // last transitions of sockets and minisocks that were known until then
+	unshown     uint64         // minisocks whose TIME_WAIT was not reported, after a loss or because they are older
+	stale       [numMinis]bool // the end of a minisock was missed, so that another at its address can be taken for it
+	full        bool           // a socket's record had no room
+	garbage     bool
+	shown       map[uint64]uint64 // the last state that was reported, by cookie
+	lives       map[uint64]int    // how many times a socket of this cookie began
+	gap         string            // transitions that do not fit together
+	edges       [16][16]uint64
+	ends        [16][32]uint64
+	details     [16][32]uint64
 }
 
 // sockView is what finwait can know of a socket.
@@ -38,6 +38,7 @@ type sockView struct {
 	precision uint64
 	tainted   bool   // a transition of it was missed
 	waiting   uint64 // time of its first transition, which is deferred until its port is known
+	cookie    uint64
 	life      int
 	mistaken  bool // it is taken for an earlier life of the socket
 }
@@ -67,7 +68,7 @@ func (o *oracle) errorf(f *firing, format string, args ...any) {
 
 func name(f *firing) string {
 	hooks := []string{"nothing", "set_state", "timer_start", "timer_cancel", "timer_expire_entry", "kfree_skb",
-		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "send_reset", "error_report"}
+		"twsk_alloc", "twsk_schedule", "twsk_kill", "existing", "send_reset", "error_report", "", "", "", "", "sweep"}
 	s := hooks[f.code]
 	if f.code == opSetState {
 		s += fmt.Sprintf(" %d -> %d", f.from, f.to)
@@ -119,6 +120,8 @@ func (o *oracle) check() []string {
 			o.existingSock(f, events)
 		case f.mini != nil:
 			o.mini(f, r, events)
+		case f.code == opSweep:
+			o.settle(f, events)
 		case len(events) > 0:
 			o.errorf(f, "%d events of a minisock that is gone: %+v", len(events), events[0])
 		}
@@ -175,7 +178,7 @@ func (o *oracle) identity(f *firing, r *result) {
 func (o *oracle) count(events []event) {
 	for _, e := range events {
 		last := o.shown[e.Cookie]
-		if last == 0 || e.From == closed || e.From == listen && e.To == synRecv {
+		if last == 0 || e.From == closed || e.From == listen || e.From == synSent && last != synSent {
 			o.lives[e.Cookie]++
 		} else if last != closed && last != e.From && o.lives[e.Cookie] == 1 {
 			o.gap = fmt.Sprintf("socket %d is shown to go to %d, and then from %d to %d", e.Cookie, last, e.From, e.To)

@@ -20,6 +20,7 @@ import "slices"
 //	t time passes: 1 us, 1 ms, 5 ms, 3 s or 61 s, by the digit
 //	( no program is attached yet, ) the programs are attached; > the iterator visits an older
 //	         socket, < a minisock; . it has visited all
+//	W user space sweeps the records
 //	f toggles whether the namespace has no room for another minisock
 //	adversities of the hook that fires after as many others as the digit says:
 //	         - no program is run; ^ the next program takes over; ? no stack;
@@ -53,6 +54,11 @@ func (k *kernel) run(s script, endAll bool) {
 	}
 	k.action++
 	k.pass(200e9)
+	for range 2 {
+		k.action++
+		k.sweep()
+	}
+	k.swept = true
 }
 
 // maxOps is what fits into a request of the harness, less what one step and the end may add.
@@ -71,7 +77,7 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 			}
 		}
 		if what == 'l' {
-			k.listen(s)
+			k.listen(s, how)
 		} else {
 			k.connect(s, how)
 		}
@@ -100,6 +106,8 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 		k.attached = true
 	case '>', '<', '.':
 		k.visit(what, n)
+	case 'W':
+		k.sweep()
 	case 'f':
 		k.overflow = !k.overflow
 	case '-', '^', '?', '#', '!', '%':
@@ -190,6 +198,29 @@ func (k *kernel) staleSegment(n int) {
 	if k.hooks == tracepoints {
 		k.fire(opKfreeSKB, o, firing{mini: m, stale: m == nil})
 	}
+}
+
+// sweep looks for what is gone although no program was run for its end, and for sockets that have
+// got their port. If another program is running, no memory changes before.
+func (k *kernel) sweep() {
+	var all []settled
+	if n := len(k.ops); n == 0 || k.ops[n-1].Nest == 0 {
+		for _, s := range k.socks {
+			if s == nil {
+				continue
+			}
+			k.push(k.sockOp(s))
+			if (s.state == synSent || s.state == listen && s.role == listener) && s.sport != 0 {
+				all = append(all, settled{s, s.state, s.sport, s.role, s.owner})
+			}
+		}
+		for _, m := range k.minis {
+			if m != nil {
+				k.push(k.miniOp(m)) // with its timer pending
+			}
+		}
+	}
+	k.fire(opSweep, op{}, firing{settled: all})
 }
 
 // visit is a visit of the iterator. It locks sockets, but not minisocks.

@@ -5,15 +5,20 @@ package model
 
 func (k *kernel) process(s *sock) uint64 { return 100 + uint64(s.slot) }
 
-func (k *kernel) listen(s *sock) {
+// listen is inet_csk_listen_start(). how: 1: without bind(), so that the port comes after the state.
+func (k *kernel) listen(s *sock, how int) {
 	if s.state != closed || !s.held {
 		return
 	}
-	s.sport, s.bound = 1000+uint64(s.slot), true
-	s.inetSport = s.sport
+	port := 1000 + uint64(s.slot)
+	if how != 1 {
+		s.sport, s.bound = port, true
+		s.inetSport = port
+	}
 	s.role, s.owner = listener, k.process(s)
 	s.life++
 	k.in(s.owner, []uint64{callerListen}, func() { k.setState(s, listen, firing{}) })
+	s.sport, s.inetSport = port, port
 }
 
 // connect is tcp_v4_connect(). how: 1: bound before; 2: no port is free; 3: takes over the youngest minisock.

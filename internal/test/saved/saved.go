@@ -217,13 +217,13 @@ func FromRaw(r *tracer.RawEvent) Raw {
 // Tracer gives the value that was saved.
 func (s *Stats) Tracer() tracer.Stats {
 	return tracer.Stats{Seen: s.Seen, Filtered: s.Filtered, Delivered: s.Delivered,
-		Lost: tracer.Lost{RingFull: s.RingFull, MapFull: s.MapFull, Recursion: s.Missed, Unwind: s.Unwind}}
+		Lost: tracer.Lost{RingFull: s.RingFull, MapFull: s.MapFull, Missed: s.Missed, Unwind: s.Unwind}}
 }
 
 // FromStats saves them.
 func FromStats(s tracer.Stats) Stats {
 	return Stats{Seen: s.Seen, Filtered: s.Filtered, Delivered: s.Delivered,
-		RingFull: s.Lost.RingFull, MapFull: s.Lost.MapFull, Missed: s.Lost.Recursion, Unwind: s.Lost.Unwind}
+		RingFull: s.Lost.RingFull, MapFull: s.Lost.MapFull, Missed: s.Lost.Missed, Unwind: s.Lost.Unwind}
 }
 
 func (d *Durations) tracer() (out tracer.Durations) {

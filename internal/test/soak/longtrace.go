@@ -191,9 +191,9 @@ func (t *longTrace) finish() error {
 	t.soak.long = *cmp.Or(t.stream.summary, &summary{})
 	t.soak.checkTrace("long-running trace", t.process, &t.stream)
 	for _, r := range t.records {
-		if sum := t.stream.summary; sum != nil && uint64(r.excess) > sum.Lost[recursion] {
-			t.soak.faults.add("%d records of %s have no socket, and %d transitions were counted as lost to recursion",
-				r.excess, r.what, sum.Lost[recursion])
+		if sum := t.stream.summary; sum != nil && uint64(r.excess) > sum.Lost[missed] {
+			t.soak.faults.add("%d records of %s have no socket, and %d transitions were counted as missed",
+				r.excess, r.what, sum.Lost[missed])
 		}
 	}
 	t.checkGrowth(samples)

@@ -95,8 +95,8 @@ func (s *soak) run(ctx context.Context, duration time.Duration) error {
 	}
 	// finwait notices a skipped program run when the socket moves again. Every socket has
 	// moved by now, because all namespaces are removed.
-	if s.missing > int64(s.long.Lost[recursion]) {
-		s.faults.add("audits found %d transitions missing, and the long-running trace counted %d as lost to recursion", s.missing, s.long.Lost[recursion])
+	if s.missing > int64(s.long.Lost[missed]) {
+		s.faults.add("audits found %d transitions missing, and the long-running trace counted %d as missed", s.missing, s.long.Lost[missed])
 	}
 	if s.compared.Load() == 0 || s.records[0].most == s.records[0].first || s.losses[ringFull] == 0 {
 		return errors.New("no stream was compared with totals, no minisock was made, or no ring was ever full: this proves nothing, so let it last longer")

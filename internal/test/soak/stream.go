@@ -43,8 +43,8 @@ type losses map[string]uint64
 
 // Causes that are expected, or compared with something.
 const (
-	ringFull  = "ring_full"
-	recursion = "recursion"
+	ringFull = "ring_full"
+	missed   = "missed"
 )
 
 func (l losses) total() (sum uint64) {

@@ -15,7 +15,7 @@ func printed(wrong map[int]string) string {
 		`{"event":"transition","cookie":1,"netns":7,"ktime_ns":100,"from":"CLOSED","to":"SYN_SENT","duration_ns":null,"precision":"unknown"}`,
 		`{"event":"transition","cookie":1,"netns":7,"ktime_ns":150,"from":"SYN_SENT","to":"ESTABLISHED","duration_ns":50,"precision":"exact"}`,
 		`{"event":"transition","cookie":1,"netns":7,"ktime_ns":400,"from":"ESTABLISHED","to":"CLOSED","duration_ns":250,"precision":"exact"}`,
-		`{"event":"summary","seen":3,"filtered":0,"delivered":3,"lost":{"ring_full":0,"map_full":0,"recursion":0,"unwind":0}}`,
+		`{"event":"summary","seen":3,"filtered":0,"delivered":3,"lost":{"ring_full":0,"map_full":0,"missed":0,"unwind":0}}`,
 	}
 	var b strings.Builder
 	for i, l := range lines {
@@ -30,7 +30,7 @@ func printed(wrong map[int]string) string {
 }
 
 func TestStreamFaults(t *testing.T) {
-	const summary = `{"event":"summary","seen":%d,"filtered":0,"delivered":%d,"lost":{"ring_full":%d,"map_full":0,"recursion":0,"unwind":0}}`
+	const summary = `{"event":"summary","seen":%d,"filtered":0,"delivered":%d,"lost":{"ring_full":%d,"map_full":0,"missed":0,"unwind":0}}`
 	for name, c := range map[string]struct {
 		wrong map[int]string
 		want  string // "": nothing is wrong

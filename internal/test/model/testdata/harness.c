@@ -38,6 +38,7 @@ enum code {
 	OP_NEW_SOCK,	/* memory is given to a socket; of a listener's child, with its storage */
 	OP_FREE_SOCK,
 	OP_NEW_MINI,
+	OP_SWEEP,
 };
 
 enum object { NO_OBJECT, A_SOCK, A_MINI };
@@ -268,7 +269,16 @@ static void fire(const struct op *op)
 	}
 	case OP_ATTACHED:
 		attached_ns = op->now;
+		break;
+	case OP_SWEEP:
+		if (raw) /* as tracer/sweep_linux.go does */
+			break;
+		sweep_minisocks(NULL);
+		sweep_sockets(NULL);
+		settle_ports(NULL);
 	}
+	if (op->object == A_SOCK && op->to) /* whether or not a program has run */
+		s->sk.__sk_common.skc_state = op->to;
 }
 
 struct account sum_accounts(void)
@@ -416,6 +426,7 @@ static void load(const struct settings *set)
 	n_local_ports = filters_connections = set->local_port != 0;
 	min_duration_ns = set->min_duration_ns;
 	hz = set->hz;
+	overdue_after = 1;
 	tw_timer_handler = (__u64)tw_handler;
 	n_callers = CALLER_UNKNOWN - 1;
 	for (__u32 c = 1; c <= n_callers; c++)
@@ -425,11 +436,10 @@ static void load(const struct settings *set)
 	owners = stream || split_by;
 	fails = MAP(&minisocks);
 	resize(fails, set->minisocks);
-	if (!owners) /* as tracer/load_linux.go does */
-		fails->value_size = offsetof(struct mini_info, owner);
+	if (!split_by) /* as tracer/size_linux.go does */
+		fails->value_size = owners ? offsetof(struct mini_info, group) : offsetof(struct mini_info, owner);
 	n_minisock_slots = 2;
-	find_map(&minisock_slots, BPF_MAP_TYPE_ARRAY, sizeof(__u32), owners ? sizeof(struct mini_info) : offsetof(struct mini_info, owner),
-		 n_minisock_slots);
+	find_map(&minisock_slots, BPF_MAP_TYPE_ARRAY, sizeof(__u32), fails->value_size, n_minisock_slots);
 	storage_fails = MAP(&sockets);
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);

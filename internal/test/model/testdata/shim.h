@@ -282,6 +282,15 @@ static long get_stack(void *buf, size_t size)
 #define bpf_map_lookup_elem(map, key)		lookup(MAP(map), key)
 #define bpf_map_update_elem(map, key, v, f)	update(MAP(map), key, v, f)
 #define bpf_map_delete_elem(map, key)		delete(MAP(map), key)
+#define bpf_for_each_map_elem(of, each, ctx, flags)				\
+	do {									\
+		struct map *m_ = MAP(of);					\
+										\
+		for (__u32 i_ = 0; m_->array && i_ < m_->max; i_++)		\
+			each(NULL, (void *)&i_, array_slot(m_, 0, i_), ctx);	\
+		for (struct entry *e_ = m_->entries; e_; e_ = e_->next)		\
+			each(NULL, (void *)e_->key, e_->value, ctx);		\
+	} while (0)
 #define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, v, flags))
 #define bpf_sk_storage_delete(map, sk)		drop_storage(sk)
 #define bpf_get_socket_cookie(sk)		socket_cookie((struct sock_common *)(sk))
