@@ -3,6 +3,11 @@ package model
 func (o *oracle) mini(f *firing, r *result, events []event) {
 	o.count(events)
 	m, v := f.mini, o.miniView(f.mini)
+	if f.code == opSendReset { // shows no transition
+		v.unanswered = v.unanswered || f.missed || f.before
+		o.none(f, events)
+		return
+	}
 	if f.born {
 		v.sock = *o.view(m.of)
 		v.tainted = v.tainted || v.sock.tainted || v.sock.state != m.from
@@ -150,6 +155,7 @@ func (o *oracle) ended(f *firing, v *miniView, e *event) {
 	}
 	// Without a record, an RST and a SYN just after the FIN look the same.
 	unsure := e.Reason == killed && (f.reason == recycled || f.reason == rstSent) && (v.tainted || !v.visited && e.Role == noRole)
+	unsure = unsure || v.unanswered && f.reason == rstSent
 	if e.Reason != f.reason && !unsure && !(v.tainted && f.noStack) {
 		o.errorf(f, "reason %d, want %d", e.Reason, f.reason)
 	}

@@ -55,6 +55,7 @@ type miniView struct {
 	twTime      uint64
 	twPrecision uint64
 	ended       bool // its end was reported
+	unanswered  bool // no program was run when it answered with an RST
 }
 
 func newOracle(k *kernel, set settings, out *outcome) *oracle {
