@@ -77,7 +77,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 		tally_move(&e, 0, state);
 	}
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
-		hand_over_prepare(info, cookie, e.tuple.netns, state);
+		hand_over_prepare(info, cookie, state);
 	return 0;
 }
 

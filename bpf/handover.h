@@ -12,14 +12,13 @@
 #include "records.h"
 
 /* The socket may become a minisock with its next step: write the record of that now. */
-static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u8 state)
 {
 	struct mini_info info = {
 		.since_ns  = sock->since_ns,
 		.precision = sock->precision,
 		.owner	   = sock->owner,
 		.closer	   = sock->closer,
-		.netns	   = netns_inum,
 		.from	   = state,
 		.role	   = sock->role,
 		.verdict   = sock->verdict,

@@ -94,7 +94,8 @@ static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
 	struct net *net = BPF_CORE_READ(skc, skc_net.net);
 
 	read_ends(t, skc);
-	t->netns = BPF_CORE_READ(net, ns.inum);
+	t->netns = CORE_LOAD(struct net, net, ns.inum);
+	t->netns_cookie = CORE_LOAD(struct net, net, net_cookie);
 }
 
 static __always_inline void read_ports(struct tuple *t, struct sock *sk)
@@ -107,6 +108,7 @@ static __always_inline void read_ports(struct tuple *t, struct sock *sk)
 static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 {
 	struct sock_common *skc = &sk->__sk_common;
+	struct net *net;
 
 	if (skc->skc_family != AF_INET) {
 		read_tuple(t, skc);
@@ -115,7 +117,9 @@ static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 	__builtin_memset(t, 0, sizeof(*t));
 	read_ports(t, sk);
 	t->family = AF_INET;
-	t->netns = skc->skc_net.net->ns.inum;
+	net = skc->skc_net.net;
+	t->netns = net->ns.inum;
+	t->netns_cookie = net->net_cookie;
 	*(__u32 *)t->saddr = skc->skc_rcv_saddr;
 	*(__u32 *)t->daddr = skc->skc_daddr;
 }

@@ -79,7 +79,6 @@ struct mini_info {
 	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not begun */
 	__u64 minisock;		/* address of the minisock; 0: it is still a full socket */
 	__u64 expires;		/* expiry of its timer in jiffies, as last seen */
-	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */

@@ -369,7 +369,7 @@ static __always_inline void keep_step(struct step *s)
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
 	if (s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING)
-		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
+		hand_over_prepare(s->info, s->info->cookie, s->e.to);
 }
 
 /*

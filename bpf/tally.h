@@ -61,7 +61,7 @@ enum split {
 
 /* All zero except state: the group's value is unknown. */
 struct group_key {
-	__u8 bytes[16];		/* address, comm */
+	__u8 bytes[16];		/* address, comm; cookie of a network namespace */
 	__u64 id;		/* port, pid, inode number; for an address its family */
 	__u32 state;
 	__u32 pad;
@@ -163,6 +163,7 @@ static __always_inline void name_group(struct group_key *key, const struct event
 		break;
 	case SPLIT_NETNS:
 		key->id = e->tuple.netns;
+		*(__u64 *)key->bytes = e->tuple.netns_cookie;
 		break;
 	case SPLIT_CGROUP:
 		key->id = e->owner.cgroup_id;

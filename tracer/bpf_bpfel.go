@@ -88,17 +88,18 @@ type bpfEvent struct {
 	Minisock uint64
 	Owner    bpfOwner
 	Closer   bpfCloser
+	Rearms   uint32
 	Tuple    struct {
-		_      structs.HostLayout
-		Saddr  [16]uint8
-		Daddr  [16]uint8
-		Netns  uint32
-		Sport  uint16
-		Dport  uint16
-		Family uint16
-		Pad    uint16
+		_           structs.HostLayout
+		Saddr       [16]uint8
+		Daddr       [16]uint8
+		NetnsCookie uint64
+		Netns       uint32
+		Sport       uint16
+		Dport       uint16
+		Family      uint16
+		Pad         [3]uint16
 	}
-	Rearms    uint32
 	From      uint8
 	To        uint8
 	Precision uint8
@@ -110,7 +111,6 @@ type bpfEvent struct {
 	Err       uint16
 	Pad       uint16
 	TimerLeft int32
-	_         [4]byte
 }
 
 type bpfEventFlags uint32
@@ -158,7 +158,6 @@ type bpfMiniInfo struct {
 	TimeWaitNs        uint64
 	Minisock          uint64
 	Expires           uint64
-	Netns             uint32
 	Rearms            uint32
 	Flags             uint32
 	Counted           uint32
@@ -170,7 +169,6 @@ type bpfMiniInfo struct {
 	Verdict           uint8
 	Spilled           uint8
 	Pad               [2]uint8
-	_                 [4]byte
 	Owner             bpfOwner
 	Closer            bpfCloser
 	Pad2              uint32

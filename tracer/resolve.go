@@ -27,7 +27,7 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
 	t.Cookie = ev.Cookie
-	t.NetNS = ev.Tuple.Netns
+	t.NetNS, t.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	t.Local, t.Remote = endpoints(ev)
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
@@ -79,7 +79,7 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 		r.Task = Process{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
 	}
 	r.Cookie = ev.Cookie
-	r.NetNS = ev.Tuple.Netns
+	r.NetNS, r.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	r.Local, r.Remote = endpoints(ev)
 	r.From, r.To = State(ev.From), State(ev.To)
 	r.Err = ev.Err

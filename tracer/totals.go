@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 )
@@ -128,8 +129,9 @@ func (t *Totals) add(o *bpfTotals) {
 
 // A Group is one part of the totals: those with the same value of Config.SplitBy.
 type Group struct {
-	Name   string // a port, address, pid, comm (of any bytes) or inode number; "": not known
-	States map[State]*StateTotals
+	Name        string // a port, address, pid, comm (of any bytes) or inode number; "": not known
+	NetNSCookie uint64 // with SplitNetNS: two namespaces can have had one inode number; else 0
+	States      map[State]*StateTotals
 }
 
 // State gives the totals of one state of the group.
@@ -172,6 +174,9 @@ func (st *StateTotals) set(o *bpfGroup) {
 	st.Durations = Durations{}
 	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
 }
+
+// netNSCookie is of a group of SplitNetNS.
+func (k *bpfGroupKey) netNSCookie() uint64 { return binary.NativeEndian.Uint64(k.Bytes[:]) }
 
 func (k *bpfGroupKey) name(by Split) string {
 	switch {

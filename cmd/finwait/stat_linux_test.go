@@ -117,8 +117,9 @@ type statObject struct {
 		Count    uint64
 	}
 	Groups []struct {
-		Name   *string
-		States []statState
+		Name        *string
+		NetNSCookie uint64 `json:"netns_cookie"`
+		States      []statState
 	}
 	Audit []struct {
 		NetNS           uint32
@@ -325,7 +326,7 @@ func TestStatLeavesTheCommandAlone(t *testing.T) {
 	if code != 0 || stdout != without || !strings.HasPrefix(stdout, "SigIgn:") {
 		t.Errorf("exit code %d, signals that the command ignores: %q, without finwait %q (%s)", code, stdout, without, stderr)
 	}
-	p := startFinwait(t, "stat", "--interval", "20ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", "sleep 1; exit 7")
+	p := startFinwait(t, "stat", "--interval", "20ms", "--netns", pathOf(ns), "--", "sh", "-c", "sleep 1; exit 7")
 	_ = p.Wait()
 	if code := p.ProcessState.ExitCode(); code != 7 {
 		t.Fatalf("exit code %d", code)
@@ -335,7 +336,7 @@ func TestStatLeavesTheCommandAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	cmd := exec.Command("/proc/self/exe", "stat", "--interval", "20ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", "sleep 1; exit 7")
+	cmd := exec.Command("/proc/self/exe", "stat", "--interval", "20ms", "--netns", pathOf(ns), "--", "sh", "-c", "sleep 1; exit 7")
 	cmd.Env = append(os.Environ(), asFinwait+"=1")
 	cmd.Stdout = w
 	err = cmd.Start()
@@ -380,7 +381,7 @@ func statIntervalsOnce(t *testing.T) string {
 	command := strings.Join(clientsCommand(t, many/3), " ")
 	script := fmt.Sprintf("for i in 1 2 3; do %s; sleep 0.3; done >/dev/null", command)
 	stdout, stderr, code := finwaitIn(t, ns, "stat", "--interval", "100ms", "--by", "comm", "--output", "json",
-		"--netns", strconv.Itoa(int(ns.Inode)), "--", "sh", "-c", script)
+		"--netns", "self", "--", "sh", "-c", script)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
@@ -412,7 +413,7 @@ func statIntervalsOnce(t *testing.T) string {
 		t.Errorf("%d TIME_WAITs by %v in all intervals, want %d by one", waits, names, many)
 	}
 	// As text, one line each.
-	stdout, stderr, code = finwaitIn(t, ns, "stat", "--interval", "100ms", "--netns", strconv.Itoa(int(ns.Inode)), "--", "sleep", "0.5")
+	stdout, stderr, code = finwaitIn(t, ns, "stat", "--interval", "100ms", "--netns", "self", "--", "sleep", "0.5")
 	if lines := strings.Count(stdout, "\n"); code != 0 || lines < 3 || !strings.HasPrefix(stdout, "TIME ") {
 		t.Errorf("exit code %d, %d lines: %s%s", code, lines, stdout, stderr)
 	}

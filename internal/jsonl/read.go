@@ -136,6 +136,7 @@ type common struct {
 	Ktime      must[int64]     `json:"ktime_ns"`
 	Cookie     must[uint64]    `json:"cookie"`
 	NetNS      must[uint32]    `json:"netns"`
+	NSCookie   must[uint64]    `json:"netns_cookie"`
 	LocalAddr  must[addr]      `json:"local_addr"`
 	LocalPort  must[uint16]    `json:"local_port"`
 	RemoteAddr must[addr]      `json:"remote_addr"`
@@ -145,7 +146,7 @@ type common struct {
 
 func (c *common) fields() []field {
 	return []field{
-		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"cookie", &c.Cookie}, {"netns", &c.NetNS},
+		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"cookie", &c.Cookie}, {"netns", &c.NetNS}, {"netns_cookie", &c.NSCookie},
 		{"local_addr", &c.LocalAddr}, {"local_port", &c.LocalPort}, {"remote_addr", &c.RemoteAddr}, {"remote_port", &c.RemotePort},
 		{"from", &c.From},
 	}
@@ -220,7 +221,8 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		return nil, err
 	}
 	t := &tracer.Transition{
-		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value, NetNS: in.NetNS.value,
+		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value,
+		NetNS: in.NetNS.value, NetNSCookie: in.NSCookie.value,
 		Local: in.local(), Remote: in.remote(), From: in.From.value.State, To: in.To.value.State, Precision: in.Precision.value,
 		Reason: in.Reason.value, Rearms: in.Rearms.value, Source: in.Source.value,
 	}
@@ -276,7 +278,7 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 	}
 	r := &tracer.RawEvent{
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Hook: in.Hook.value, CPU: in.CPU.value,
-		Cookie: in.Cookie.value, NetNS: in.NetNS.value, Local: in.local(), Remote: in.remote(), From: in.From.value.State,
+		Cookie: in.Cookie.value, NetNS: in.NetNS.value, NetNSCookie: in.NSCookie.value, Local: in.local(), Remote: in.remote(), From: in.From.value.State,
 	}
 	if in.Minisock == nil {
 		r.To, r.Err = in.To.value.State, in.Err.value

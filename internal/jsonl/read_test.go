@@ -99,7 +99,7 @@ func aTime(r *rand.Rand) time.Time {
 func aTransition(r *rand.Rand) *tracer.Transition {
 	t := &tracer.Transition{
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
-		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
+		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
 		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()),
 	}
@@ -115,7 +115,8 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 func aRaw(r *rand.Rand) *tracer.RawEvent {
 	e := &tracer.RawEvent{
 		Time: aTime(r), Ktime: number[time.Duration](r), Hook: pick(r, tracer.Hooks()), CPU: number[uint8](r), Task: aProcess(r),
-		Cookie: number[uint64](r), NetNS: number[uint32](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
+		Cookie: number[uint64](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
+		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
 		Minisock: number[uint64](r),
 	}
 	if e.Minisock == 0 {
@@ -302,7 +303,7 @@ func TestReadRefuses(t *testing.T) {
 		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0}`,
 		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
 		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"recursion":0,"unwind":0},"hooks":"fentry"}`,
-		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
+		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {
 			t.Errorf("%s: became %+v", name, value)

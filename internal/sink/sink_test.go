@@ -20,7 +20,7 @@ func comm(name string) (c tracer.Comm) {
 func sample() tracer.Transition {
 	return tracer.Transition{
 		Time:  time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC),
-		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840,
+		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("127.0.0.1:33403"),
 		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.PrecisionExact,
 		Role: tracer.RoleClient, Owner: tracer.Owner{Process: tracer.Process{PID: 11054, Comm: comm("python3")}, CgroupID: 1},

@@ -30,7 +30,7 @@ func TestOlderSockets(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 
 		kept := newRecorder(t)
-		start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+		start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}}, kept)
 		attached := now()
 		time.Sleep(100 * time.Millisecond)
 		late := ns.Socket(f).Connect(connected.Listener.Local)

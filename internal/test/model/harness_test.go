@@ -16,7 +16,7 @@ import (
 // The words of a request and a reply of testdata/harness.c, in the same order.
 
 type settings struct {
-	SeesRearms, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
+	SeesRearms, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, NetNS, MinDuration, Minisocks, HZ uint64
 }
 
 type code uint64
@@ -81,6 +81,7 @@ type result struct {
 type event struct {
 	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
 	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
+	NetNSCookie                                                   uint64
 	Saddr, Daddr                                                  uint64 // IPv4
 	OwnerComm, CloserComm                                         [16]byte
 }

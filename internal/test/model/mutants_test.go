@@ -36,6 +36,9 @@ var mutants = []struct{ name, file, old, new string }{
 	{"re-arms that nobody asked for", "minisock.h", "	if (info->verdict == VERDICT_PASS && totals_on)\n		tally_rearm();", "	if (info->verdict == VERDICT_PASS)\n		tally_rearm();"},
 	{"a stack that is not there says that nobody called", "unwind.h", "	if (!st || st->bytes <= 0)\n		return CALLER_UNKNOWN;", "	if (!st)\n		return CALLER_UNKNOWN;"},
 	{"totals that nobody asked for", "output.h", "	if (totals_on)\n		tally(e);", "	tally(e);"},
+	{"a namespace is told by its number", "identity.h", "	t->netns_cookie = net->net_cookie;", "	t->netns_cookie = net->ns.inum;"},
+	{"a minisock's namespace is told by its number", "identity.h", "CORE_LOAD(struct net, net, net_cookie)", "CORE_LOAD(struct net, net, ns.inum)"},
+	{"every namespace is followed", "filter.h", "	if (n_netns && !in_netns(t->netns_cookie))\n		return VERDICT_REJECT;", ""},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

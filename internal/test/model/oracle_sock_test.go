@@ -91,6 +91,10 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 	if v.waiting != 0 && len(events) > 0 && events[0].Time == v.waiting && events[0].Since == 0 && len(events) == 2 {
 		events = events[1:]
 	}
+	if o.hidden(f) {
+		o.none(f, events)
+		return
+	}
 	held := f.to == synSent && o.set.LocalPort != 0 || f.halfMade
 	if held {
 		v.waiting = f.time

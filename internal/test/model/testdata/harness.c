@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 sees_rearms, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 sees_rearms, raw, no_totals, stream, audit, split_by, local_port, netns, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -268,7 +268,7 @@ static void put_event(const struct event *e)
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
 		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
-		*(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
+		e->tuple.netns_cookie, *(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
 	};
 
 	for (size_t i = 0; i < sizeof(words) / 8; i++)
@@ -379,7 +379,10 @@ static void load(const struct settings *set)
 	audit = set->audit;
 	split_by = set->split_by;
 	local_ports[0] = set->local_port;
-	n_local_ports = filters_connections = set->local_port != 0;
+	n_local_ports = set->local_port != 0;
+	netns[0] = set->netns;
+	n_netns = set->netns != 0;
+	filters_connections = n_local_ports || n_netns;
 	min_duration_ns = set->min_duration_ns;
 	hz = set->hz;
 	tw_timer_handler = (__u64)tw_handler;
@@ -401,7 +404,7 @@ static void load(const struct settings *set)
 	resize(MAP(&groups), 64);
 	for (int i = 0; i < NETS; i++) {
 		nets[i].net_cookie = i + 1;
-		nets[i].ns.inum = 4026531840u + i;
+		nets[i].ns.inum = 4026531840u; /* as if each had been removed before the next was made */
 		nets[i].ipv4.tcp_death_row.sysctl_max_tw_buckets = 1000;
 	}
 	if (audit)
