@@ -94,9 +94,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := giveUp(live, confine.Need{}, log); err != nil {
 		return err
 	}
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	go watchNetNS(watching, o.tracing.filters.spaces, log)
+	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
