@@ -186,6 +186,7 @@ type bpfNetnsTotals struct {
 	NoSyn            uint64
 	PassiveOpens     uint64
 	AttemptFails     uint64
+	MaybeFails       uint64
 	EstabResets      uint64
 	Established      int64
 	CloseWait        int64

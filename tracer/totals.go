@@ -200,6 +200,7 @@ type NetNSTotals struct {
 	ActiveOpens      int64
 	PassiveOpens     int64
 	AttemptFails     int64 // of sockets; the kernel also counts handshakes that fail before they have one
+	MaybeFails       int64 // the kernel may have counted them as AttemptFails: SYN_RECV -> CLOSED without an error
 	EstabResets      int64
 	Established      int64 // entered less left
 	CloseWait        int64 // entered less left
@@ -214,6 +215,7 @@ func (n *NetNSTotals) add(o *bpfNetnsTotals) {
 	n.ActiveOpens += int64(o.SynSent - o.NoSyn)
 	n.PassiveOpens += int64(o.PassiveOpens)
 	n.AttemptFails += int64(o.AttemptFails)
+	n.MaybeFails += int64(o.MaybeFails)
 	n.EstabResets += int64(o.EstabResets)
 	n.Established += o.Established
 	n.CloseWait += o.CloseWait

@@ -87,9 +87,9 @@ type event struct {
 }
 
 type netnsTotals struct {
-	SynSent, NoSyn, PassiveOpens, AttemptFails, EstabResets uint64
-	Established, CloseWait                                  int64
-	Minisocks, Gone, Reused, TimeWaitOverflow, Lost         uint64
+	SynSent, NoSyn, PassiveOpens, AttemptFails, MaybeFails, EstabResets uint64
+	Established, CloseWait                                              int64
+	Minisocks, Gone, Reused, TimeWaitOverflow, Lost                     uint64
 }
 
 type totals struct {
