@@ -78,8 +78,10 @@ enum event_flags {
 struct owner {
 	__u64 cgroup_id;
 	__u32 pid;
-	__u32 uid;
+	__u32 uid;		/* of the socket */
 	__u8 comm[COMM_LEN];
+	__u8 holder;		/* it held the socket when that was found; who created it was not seen */
+	__u8 pad[7];
 };
 
 /* The process that closed the socket. pid 0: unknown, or no process of this host closed it. */

@@ -203,6 +203,8 @@ type bpfOwner struct {
 	Pid      uint32
 	Uid      uint32
 	Comm     [16]uint8
+	Holder   uint8
+	Pad      [7]uint8
 }
 
 type bpfPrecision uint32

@@ -34,7 +34,7 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Role = Role(ev.Role)
 	t.Owner, t.Closer = Owner{}, Process{}
 	if ev.Owner.Pid != 0 {
-		t.Owner = Owner{Process{ev.Owner.Pid, ev.Owner.Comm}, ev.Owner.Uid, ev.Owner.CgroupId}
+		t.Owner = Owner{Process{ev.Owner.Pid, ev.Owner.Comm}, ev.Owner.Holder != 0, ev.Owner.Uid, ev.Owner.CgroupId}
 	}
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}

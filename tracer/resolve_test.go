@@ -24,7 +24,7 @@ func testClock() *ktime.Clock {
 func recorded() bpfEvent {
 	ev := bpfEvent{
 		TimeNs: 500_043_159, SinceNs: 500_000_000, Cookie: 4098,
-		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000},
+		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000, Holder: 1},
 		Closer: bpfCloser{Pid: 11055},
 		From:   uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(PrecisionExact), Role: uint8(RoleClient),
 		Reason: uint8(ReasonFinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(HookKfreeSKB),
@@ -52,7 +52,7 @@ func TestResolve(t *testing.T) {
 		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
 		From: FinWait2, To: TimeWait, Duration: 43159, Precision: PrecisionExact, Role: RoleClient,
-		Owner:  Owner{Process{11054, comm("python3")}, 1000, 1},
+		Owner:  Owner{Process{11054, comm("python3")}, true, 1000, 1},
 		Closer: Process{PID: 11055, Comm: comm("sh")},
 		Reason: ReasonFinReceived, Source: SourceMinisock,
 	}

@@ -36,9 +36,12 @@ type Transition struct {
 func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
 
 // An Owner is the process that created a socket by connect(2) or listen(2); an
-// accepted socket has its listener's. PID is 0 where that was not seen.
+// accepted socket has its listener's. PID is 0 where that was not seen. The Owner of
+// a socket that is older than the Tracer is a Holder: the process that had it open
+// when the Tracer started. The socket may have been handed to it.
 type Owner struct {
 	Process
+	Holder   bool   // and perhaps not the creator
 	UID      uint32 // of the socket, in the initial user namespace
 	CgroupID uint64 // of the socket: inode number of its cgroup v2 directory; 0: none
 }

@@ -45,6 +45,8 @@ were seen and how many were lost.
 
 The start of a state with the duration "-" was not seen. ">" before a duration
 means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
+With "owner=holder" the owner is the process that held the socket when finwait
+started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
 clock, they do not change. The time that the machine is suspended does not count.`,
 		Args: rejectArgs,

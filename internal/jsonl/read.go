@@ -206,6 +206,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			process
 			UID      must[uint32] `json:"uid"`
 			CgroupID must[uint64] `json:"cgroup_id"`
+			Holder   must[bool]   `json:"holder"`
 		}] `json:"owner"`
 		Closer nullable[process]   `json:"closer"`
 		Reason must[tracer.Reason] `json:"reason"`
@@ -242,10 +243,10 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		if t.Owner.Process, err = owner.process.tracer(); err != nil {
 			return nil, fmt.Errorf("owner: %w", err)
 		}
-		if err := missing([]field{{"uid", &owner.UID}, {"cgroup_id", &owner.CgroupID}}); err != nil {
+		if err := missing([]field{{"uid", &owner.UID}, {"cgroup_id", &owner.CgroupID}, {"holder", &owner.Holder}}); err != nil {
 			return nil, fmt.Errorf("the owner has %w", err)
 		}
-		t.Owner.UID, t.Owner.CgroupID = owner.UID.value, owner.CgroupID.value
+		t.Owner.UID, t.Owner.CgroupID, t.Owner.Holder = owner.UID.value, owner.CgroupID.value, owner.Holder.value
 	}
 	if t.Closer, err = in.Closer.value.tracer(); err != nil {
 		return nil, fmt.Errorf("closer: %w", err)

@@ -107,7 +107,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		t.Duration = number[time.Duration](r)
 	}
 	if t.Owner.Process = aProcess(r); t.Owner.PID != 0 {
-		t.Owner.UID, t.Owner.CgroupID = number[uint32](r), number[uint64](r)
+		t.Owner.UID, t.Owner.CgroupID, t.Owner.Holder = number[uint32](r), number[uint64](r), pick(r, []bool{false, true})
 	}
 	return t
 }
@@ -227,6 +227,8 @@ func changeEach(t *testing.T, v reflect.Value, name string, line func() string, 
 			case f.Kind() == reflect.Struct:
 				changeEach(t, f, name, line, but...)
 				continue
+			case f.Kind() == reflect.Bool:
+				f.SetBool(!f.Bool())
 			case f.CanUint():
 				f.SetUint(f.Uint() ^ 1)
 			case f.CanInt():
@@ -276,7 +278,7 @@ func TestReadRefuses(t *testing.T) {
 		"a port":               {`"local_port":54334`, `"local_port":65536`},
 		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
 		"a time without zone":  {`123456789Z`, `123456789`},
-		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1},`, ``},
+		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},`, ``},
 		"no closer":            {`"closer":{"pid":11054,"comm":"python3"},`, ``},
 		"no role":              {`"role":"client",`, ``},
 		"another spelling":     {`"to":"TIME_WAIT"`, `"to":"time-wait"`},

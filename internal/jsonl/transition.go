@@ -41,7 +41,8 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	} else {
 		b = appendProcess(b, &o.Process)
 		b = strconv.AppendUint(append(b, `,"uid":`...), uint64(o.UID), 10)
-		b = append(strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10), '}')
+		b = strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10)
+		b = append(strconv.AppendBool(append(b, `,"holder":`...), o.Holder), '}')
 	}
 	b = append(b, `,"closer":`...)
 	if t.Closer.PID == 0 {

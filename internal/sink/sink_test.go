@@ -49,6 +49,7 @@ func TestTextAligned(t *testing.T) {
 	unseen, over := sample(), sample()
 	unseen.Duration, unseen.Precision, unseen.Owner = 0, tracer.PrecisionUnknown, tracer.Owner{}
 	over.From, over.To, over.Duration, over.Reason, over.Rearms = tracer.TimeWait, tracer.Closed, 60680*time.Millisecond, tracer.ReasonExpired, 2
+	over.Owner.Holder = true
 	lines := strings.Split(strings.TrimSpace(textOf(t, false, sample(), unseen, over)), "\n")
 	if len(lines) != 4 {
 		t.Fatalf("%d lines: %q", len(lines), lines)
@@ -64,7 +65,7 @@ func TestTextAligned(t *testing.T) {
 			t.Errorf("under LASTED stands %q, want %q:\n%s", got, want, lines[i+1])
 		}
 	}
-	if !strings.HasSuffix(lines[3], "expired rearmed=2") {
+	if !strings.HasSuffix(lines[3], "expired rearmed=2 owner=holder") {
 		t.Errorf("no reason at the end of %q", lines[3])
 	}
 	if plain, coloured := textOf(t, false, over), textOf(t, true, over); plain == coloured ||

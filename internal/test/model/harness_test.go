@@ -79,11 +79,11 @@ type result struct {
 }
 
 type event struct {
-	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
-	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
-	NetNSCookie                                                   uint64
-	Saddr, Daddr                                                  uint64 // IPv4
-	OwnerComm, CloserComm                                         [16]byte
+	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags    uint64
+	Hook, Rearms, Owner, Holder, Closer, Sport, Dport, Family, NetNS uint64
+	NetNSCookie                                                      uint64
+	Saddr, Daddr                                                     uint64 // IPv4
+	OwnerComm, CloserComm                                            [16]byte
 }
 
 type netnsTotals struct {

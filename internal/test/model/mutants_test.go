@@ -39,6 +39,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a namespace is told by its number", "identity.h", "	t->netns_cookie = net->net_cookie;", "	t->netns_cookie = net->ns.inum;"},
 	{"a minisock's namespace is told by its number", "identity.h", "CORE_LOAD(struct net, net, net_cookie)", "CORE_LOAD(struct net, net, ns.inum)"},
 	{"every namespace is followed", "filter.h", "	if (n_netns && !in_netns(t->netns_cookie))\n		return VERDICT_REJECT;", ""},
+	{"a holder is taken for the creator", "existing.h", "	owner->holder = 1;\n", ""},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

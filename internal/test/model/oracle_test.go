@@ -134,6 +134,9 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Owner == softirqTask || e.Closer == softirqTask {
 		o.errorf(f, "an unrelated process is named: %+v", e)
 	}
+	if e.Holder > 1 || (e.Holder == 1) != (e.Owner == holderTask) {
+		o.errorf(f, "a holder and a creator are taken for each other: %+v", e)
+	}
 	if e.Owner != 0 && e.OwnerComm != commOf(e.Owner) || e.Closer != 0 && e.CloserComm != commOf(e.Closer) {
 		o.errorf(f, "a name is wrong: %q, %q: %+v", e.OwnerComm, e.CloserComm, e)
 	}

@@ -67,6 +67,7 @@ type Transition struct {
 	Role      uint8          `json:"role"`
 	Owner     Process        `json:"owner"`
 	UID       uint32         `json:"uid"`
+	Holder    bool           `json:"holder,omitempty"`
 	CgroupID  uint64         `json:"cgroup_id"`
 	Closer    Process        `json:"closer"`
 	Reason    uint8          `json:"reason"`
@@ -181,7 +182,7 @@ func (t *Transition) Tracer() tracer.Transition {
 		Time: time.Unix(0, t.TimeNs).UTC(), Ktime: time.Duration(t.KtimeNs), Cookie: t.Cookie, NetNS: t.NetNS,
 		NetNSCookie: t.NSCookie, Local: t.Local, Remote: t.Remote, From: tracer.State(t.From), To: tracer.State(t.To),
 		Duration: time.Duration(t.Duration), Precision: tracer.Precision(t.Precision), Role: tracer.Role(t.Role),
-		Owner:  tracer.Owner{Process: t.Owner.tracer(), UID: t.UID, CgroupID: t.CgroupID},
+		Owner:  tracer.Owner{Process: t.Owner.tracer(), Holder: t.Holder, UID: t.UID, CgroupID: t.CgroupID},
 		Closer: t.Closer.tracer(),
 		Reason: tracer.Reason(t.Reason), Rearms: t.Rearms, Source: tracer.Source(t.Source),
 	}
@@ -192,7 +193,7 @@ func FromTransition(t *tracer.Transition) Transition {
 	return Transition{
 		TimeNs: t.Time.UnixNano(), KtimeNs: int64(t.Ktime), Cookie: t.Cookie, NetNS: t.NetNS, NSCookie: t.NetNSCookie,
 		Local: t.Local, Remote: t.Remote, From: uint8(t.From), To: uint8(t.To), Duration: int64(t.Duration), Precision: uint8(t.Precision), Role: uint8(t.Role),
-		Owner: fromProcess(&t.Owner.Process), UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
+		Owner: fromProcess(&t.Owner.Process), Holder: t.Owner.Holder, UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
 		Closer: fromProcess(&t.Closer), Reason: uint8(t.Reason), Rearms: t.Rearms, Source: uint8(t.Source),
 	}
 }

@@ -267,7 +267,7 @@ static void put_event(const struct event *e)
 	__u64 comms[4];
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
-		e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
+		e->hook, e->rearms, e->owner.pid, e->owner.holder, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
 		e->tuple.netns_cookie, *(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
 	};
 
@@ -372,6 +372,8 @@ static void forget(void)
 
 static void load(const struct settings *set)
 {
+	struct owner holder = {};
+
 	sees_rearms = set->sees_rearms;
 	raw = set->raw;
 	totals_on = !raw && !set->no_totals; /* as tracer/load_linux.go does */
@@ -402,6 +404,10 @@ static void load(const struct settings *set)
 	storage_fails = MAP(&sockets);
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);
+	resize(MAP(&holders), 1);
+	holder.pid = 300;
+	memcpy(holder.comm, "five5", 6);
+	bpf_map_update_elem(&holders, &(__u64){ inode.i_ino }, &holder, 0);
 	for (int i = 0; i < NETS; i++) {
 		nets[i].net_cookie = i + 1;
 		nets[i].ns.inum = 4026531840u; /* as if each had been removed before the next was made */
