@@ -60,6 +60,28 @@ static __always_inline bool v4_mapped(const __u8 *addr)
 }
 
 /*
+ * Is sk a subflow that MPTCP adds to a connection? The kernel opens it, also in the
+ * context of another process that changes the endpoints (mptcp_nl_cmd_add_addr()).
+ */
+static __always_inline bool later_subflow(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)bpf_skc_to_tcp_sock(sk);
+	struct mptcp_subflow_context *subflow;
+	struct mptcp_sock *connection;
+	char ulp[5];
+
+	/* A kernel without CONFIG_MPTCP does not know its structs. */
+	if (!icsk || !icsk->icsk_ulp_data || !bpf_core_field_exists(((struct mptcp_sock *)0)->first))
+		return false;
+	bpf_core_read(ulp, sizeof(ulp), &icsk->icsk_ulp_ops->name);
+	if (ulp[0] != 'm' || ulp[1] != 'p' || ulp[2] != 't' || ulp[3] != 'c' || ulp[4] != 'p')
+		return false;
+	subflow = icsk->icsk_ulp_data;
+	connection = (struct mptcp_sock *)BPF_CORE_READ(subflow, conn);
+	return BPF_CORE_READ(connection, first) != sk;
+}
+
+/*
  * Reads addresses and ports of a socket or a minisock: both begin with a sock_common.
  * An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0 is not chosen yet, or
  * has been given back.

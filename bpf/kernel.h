@@ -232,6 +232,26 @@ struct inet_sock {
 	__be16 inet_sport;
 } __core;
 
+/* include/net/tcp.h */
+struct tcp_ulp_ops {
+	char name[16];
+} __core;
+
+/* include/net/inet_connection_sock.h */
+struct inet_connection_sock {
+	struct tcp_ulp_ops *icsk_ulp_ops;
+	void *icsk_ulp_data;
+} __core;
+
+/* net/mptcp/protocol.h: the icsk_ulp_data of a subflow, and its connection */
+struct mptcp_subflow_context {
+	struct sock *conn;
+} __core;
+
+struct mptcp_sock {
+	struct sock *first;
+} __core;
+
 /* include/linux/tcp.h: begins with a struct sock */
 struct tcp_sock {
 	__u32 packets_out;

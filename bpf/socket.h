@@ -80,7 +80,8 @@ static __always_inline void begin_life(struct step *s)
 	info->old_port = s->e.tuple.sport ? 0 : kept_port(s->sk);
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
 	if (owners) {
-		info->owner.pid = calling_process(info->owner.comm);
+		if (s->e.to == TCP_LISTEN || !later_subflow(sk))
+			info->owner.pid = calling_process(info->owner.comm);
 		info->owner.uid = s->sk->sk_uid.val;
 		/*
 		 * BPF_CORE_READ() and no load: for a pointer that is loaded from a trusted

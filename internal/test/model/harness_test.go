@@ -59,6 +59,7 @@ type op struct {
 	NetNS, TWAlive                     uint64
 	InetSport, Protocol, Shutdown, Err uint64
 	Held, Linger2, PacketsOut, Unacked uint64
+	Subflow                            uint64
 	Substate, Expires, Pending         uint64
 	Timeo, Rearm                       uint64
 }

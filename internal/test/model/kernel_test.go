@@ -30,7 +30,8 @@ type sock struct {
 	life             int
 	parent           *sock // the listener that accepted it
 	net              uint64
-	visible          bool // the hooks have seen it since its birth
+	subflow          uint64 // of MPTCP: 1 the first, 2 a later one, which the kernel opens
+	visible          bool   // the hooks have seen it since its birth
 }
 
 type mini struct {
@@ -159,7 +160,7 @@ func (k *kernel) sockOp(s *sock) op {
 	o := op{
 		Object: aSock, Slot: uint64(s.slot), State: s.state, Family: 2, Sport: s.sport, Dport: s.dport, NetNS: s.net,
 		InetSport: s.inetSport, Protocol: 6, Shutdown: s.shutdown, Err: s.err,
-		PacketsOut: s.packetsOut, Unacked: s.unacked,
+		PacketsOut: s.packetsOut, Unacked: s.unacked, Subflow: s.subflow,
 	}
 	if s.held {
 		o.Held = 1

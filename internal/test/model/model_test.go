@@ -157,7 +157,7 @@ func shrink(h *harness, hooks byte, options uint16, s script, said string) scrip
 
 // steps are those of a generated script. A step that is repeated here occurs more often.
 const (
-	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzFFFFFDORYCKNUEttttw"
+	common = "ccccccmeeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzFFFFFDORYCKNUEttttw"
 	faults = "-^?#!%|S"
 )
 

@@ -40,6 +40,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a minisock's namespace is told by its number", "identity.h", "CORE_LOAD(struct net, net, net_cookie)", "CORE_LOAD(struct net, net, ns.inum)"},
 	{"every namespace is followed", "filter.h", "	if (n_netns && !in_netns(t->netns_cookie))\n		return VERDICT_REJECT;", ""},
 	{"a holder is taken for the creator", "existing.h", "	owner->holder = 1;\n", ""},
+	{"who adds a subflow owns it", "identity.h", "	return BPF_CORE_READ(connection, first) != sk;", "	return false;"},
+	{"every subflow is a later one", "identity.h", "	return BPF_CORE_READ(connection, first) != sk;", "	return true;"},
 	{"an error is not looked at", "socket.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 }
 

@@ -8,7 +8,8 @@ import "slices"
 //
 //	sockets: l listen, c connect, e established, y simultaneous open, k accept,
 //	         h shutdown, x close, a their ACK of our FIN, p their FIN, r their RST,
-//	         d data after close, o timeout, v destroyed, i disconnected, z freed
+//	         d data after close, o timeout, v destroyed, i disconnected, z freed,
+//	         m connect a new subflow of MPTCP: plain the first, in the first variant a later one
 //	minisocks, counted from the youngest: F FIN, D data, O another segment, R RST, Y SYN,
 //	         C reused by connect(), K destroyed, N its namespace is removed, U killed by
 //	         something unknown, E expires, S a segment that met it is freed after its end
@@ -70,6 +71,13 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 			k.listen(s)
 		} else {
 			k.connect(s, how)
+		}
+	case 'm':
+		if s == nil {
+			if s = k.newSock(nil); s != nil {
+				s.subflow = 1 + uint64(how&1)
+				k.connect(s, 0)
+			}
 		}
 	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z':
 		if s != nil {

@@ -27,8 +27,11 @@ func (k *kernel) connect(s *sock, how int) {
 		s.inetSport = s.sport
 	}
 	s.role, s.owner = client, k.process(s)
+	if s.subflow == 2 {
+		s.owner = 0 // whoever changes the endpoints is not the owner
+	}
 	s.life++
-	k.in(s.owner, nil, func() {
+	k.in(k.process(s), nil, func() {
 		k.setState(s, synSent, firing{})
 		if how == 2 && !s.bound {
 			k.setState(s, closed, firing{reason: noPort})

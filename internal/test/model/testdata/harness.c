@@ -55,6 +55,7 @@ struct op {
 	__u64 state, family, sport, dport, netns, tw_alive;
 	/* a socket */
 	__u64 inet_sport, protocol, shutdown, err, held, linger2, packets_out, unacked;
+	__u64 subflow;		/* of MPTCP: 1 the first, 2 a later one */
 	/* a minisock */
 	__u64 substate, expires, pending, timeo, rearm;
 };
@@ -74,6 +75,7 @@ static struct inode inode = { 77 };
 static struct file file = { &inode };
 static struct socket held_by = { &file };
 static struct kernfs_node kn = { 9 };
+static struct tcp_ulp_ops mptcp = { "mptcp" };
 static struct cgroup cgroup = { .level = 0, .kn = &kn };
 
 static void put(__u64 word)
@@ -111,6 +113,10 @@ static void dress_common(struct sock_common *skc, const struct op *op)
 
 static void dress_sock(union sock_memory *s, const struct op *op)
 {
+	static struct mptcp_subflow_context subflows[MAX_SOCKS];
+	static struct mptcp_sock connections[MAX_SOCKS];
+	size_t i = s - socks;
+
 	dress_common(&s->sk.__sk_common, op);
 	s->sk.sk_protocol = op->protocol;
 	s->sk.sk_shutdown = op->shutdown;
@@ -119,6 +125,10 @@ static void dress_sock(union sock_memory *s, const struct op *op)
 	s->sk.sk_socket = op->held ? &held_by : NULL;
 	s->sk.sk_cgrp_data.cgroup = &cgroup;
 	s->inet.inet_sport = bpf_htons((__u16)op->inet_sport);
+	subflows[i] = (struct mptcp_subflow_context){ (struct sock *)&connections[i] };
+	connections[i].first = op->subflow == 1 ? &s->sk : NULL;
+	s->icsk.icsk_ulp_ops = op->subflow ? &mptcp : NULL;
+	s->icsk.icsk_ulp_data = op->subflow ? &subflows[i] : NULL;
 	s->tp.linger2 = op->linger2 ? -1 : 0;
 	s->tp.packets_out = op->packets_out;
 	s->tp.snd_una = 1000;

@@ -15,11 +15,13 @@
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
 #define inet_sport	before_sport_[128], inet_sport
 #define packets_out	before_out_[96], packets_out
+#define icsk_ulp_ops	before_ulp_[64], *icsk_ulp_ops
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
 #undef inet_sport
 #undef packets_out
+#undef icsk_ulp_ops
 #undef sysctl_max_tw_buckets
 
 #define CPUS		2
@@ -32,6 +34,7 @@ union sock_memory {
 	struct sock sk;
 	struct inet_sock inet;
 	struct tcp_sock tp;
+	struct inet_connection_sock icsk;
 };
 _Static_assert(sizeof(struct sock) <= 256 && offsetof(struct tcp_sock, packets_out) >= 256, "fields of a socket overlap");
 
