@@ -15,6 +15,7 @@ struct netns_totals {
 	__u64 no_syn;			/* SYN_SENT, but no SYN was sent */
 	__u64 passive_opens;
 	__u64 attempt_fails;
+	__u64 maybe_fails;		/* AttemptFails, if tcp_done() ended the socket */
 	__u64 estab_resets;
 	__s64 established;		/* entered less left; with close_wait: CurrEstab */
 	__s64 close_wait;
@@ -109,7 +110,9 @@ static __always_inline void audit_held(struct netns_totals *n, __u32 from, __u32
 /*
  * sent_syn: a failed connect() reached tcp_connect(), which counts ActiveOpens.
  * err: sk_err was set, so tcp_done() ended the socket, which counts AttemptFails;
- * close() and disconnect() do not count it.
+ * close() and disconnect() do not count it. In SYN_RECV tcp_done() may find no error:
+ * of a child that gets no route (tcp_v4_syn_recv_sock()), or that MPTCP rejects
+ * (subflow_syn_recv_sock()).
  */
 static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sent_syn, bool err)
 {
@@ -128,6 +131,8 @@ static __always_inline int audit_step(__u32 slot, __u32 from, __u32 to, bool sen
 		atomic_add(&n->no_syn, 1);
 	if ((from == TCP_SYN_SENT || from == TCP_SYN_RECV) && err)
 		atomic_add(&n->attempt_fails, 1);
+	if (from == TCP_SYN_RECV && !err)
+		atomic_add(&n->maybe_fails, 1);
 	if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT)
 		atomic_add(&n->estab_resets, 1);
 	return 0;

@@ -119,8 +119,10 @@ enum event_flags {
 struct owner {
 	__u64 cgroup_id;
 	__u32 pid;
-	__u32 uid;
+	__u32 uid;		/* of the socket */
 	__u8 comm[COMM_LEN];
+	__u8 holder;		/* it held the socket when that was found; who created it was not seen */
+	__u8 pad[7];
 };
 
 /* The process that closed the socket. pid 0: unknown, or no process of this host closed it. */
@@ -133,11 +135,12 @@ struct closer {
 struct tuple {
 	__u8 saddr[16];		/* IPv4 in the first 4 bytes */
 	__u8 daddr[16];
-	__u32 netns;		/* inode number */
+	__u64 netns_cookie;	/* of the network namespace; no other is ever given it */
+	__u32 netns;		/* its inode number, which another is given after it */
 	__u16 sport;		/* host order; 0: the kernel has not chosen it yet */
 	__u16 dport;
 	__u16 family;		/* AF_INET or AF_INET6; a v4-mapped address is AF_INET */
-	__u16 pad;
+	__u16 pad[3];
 };
 
 struct event {
@@ -147,8 +150,8 @@ struct event {
 	__u64 minisock;		/* address of the minisock, raw events only */
 	struct owner owner;	/* raw events: the task on the CPU */
 	struct closer closer;
-	struct tuple tuple;
 	__u32 rearms;		/* re-arms of the timewait timer, during `from` */
+	struct tuple tuple;
 	__u8 from;
 	__u8 to;
 	__u8 precision;		/* enum precision, of since_ns */

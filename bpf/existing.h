@@ -20,7 +20,9 @@
 #include "minisock.h"
 #include "socket.h"
 
-/* Names the process that holds the socket. An orphan has none; if several hold it, none is named. */
+/*
+ * Names the process that holds the socket, which need not have created it. An orphan has none; if several hold it, none is named.
+ */
 static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 {
 	__u64 ino = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
@@ -32,6 +34,7 @@ static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 	__builtin_memcpy(owner->comm, holder->comm, COMM_LEN);
 	owner->uid = BPF_CORE_READ(sk, sk_uid.val);
 	owner->cgroup_id = cgrp ? cgroup_id(cgrp) : 0;
+	owner->holder = 1;
 	owner->pid = holder->pid;
 }
 
@@ -77,7 +80,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 		tally_move(&info->group, 0, state);
 	}
 	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING)
-		hand_over_prepare(info, cookie, e.tuple.netns, state);
+		hand_over_prepare(info, cookie, state);
 	return 0;
 }
 

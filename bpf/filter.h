@@ -35,7 +35,7 @@ const volatile __u16 remote_ports[FILTER_MAX];
 const volatile struct cidr cidrs[FILTER_MAX];
 const volatile __u32 pids[FILTER_MAX];
 const volatile __u8 comms[FILTER_MAX][COMM_LEN] __attribute__((aligned(8)));
-const volatile __u32 netns[FILTER_MAX];
+const volatile __u64 netns[FILTER_MAX];	/* cookies */
 const volatile struct cgroup_filter cgroups[FILTER_MAX];
 const volatile __u16 only_family;
 
@@ -102,12 +102,12 @@ static __always_inline bool in_cidrs(const struct tuple *t)
 	return false;
 }
 
-static __always_inline bool in_netns(__u32 inum)
+static __always_inline bool in_netns(__u64 cookie)
 {
 	for (__u32 i = 0; i < FILTER_MAX; i++) {
 		if (i >= n_netns)
 			break;
-		if (netns[i] == inum)
+		if (netns[i] == cookie)
 			return true;
 	}
 	return false;
@@ -165,7 +165,7 @@ __verified_once int judge_lists(const struct tuple *t, const struct owner *owner
 		return VERDICT_REJECT;
 	if (only_family && t->family != only_family)
 		return VERDICT_REJECT;
-	if (n_netns && !in_netns(t->netns))
+	if (n_netns && !in_netns(t->netns_cookie))
 		return VERDICT_REJECT;
 	if (n_pids && !in_pids(owner->pid))
 		return VERDICT_REJECT;

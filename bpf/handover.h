@@ -23,14 +23,13 @@ static __always_inline void hand_over_update(const struct sock_info *sock, struc
 }
 
 /* The socket may become a minisock: write the record of that now. */
-static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u32 netns_inum, __u8 state)
+static __own_frame int hand_over_prepare(struct sock_info *sock, __u64 cookie, __u8 state)
 {
 	struct mini_info info = {
 		.since_ns  = sock->since_ns,
 		.precision = sock->precision,
 		.owner	   = sock->owner,
 		.closer	   = sock->closer,
-		.netns	   = netns_inum,
 		.from	   = state,
 		.role	   = sock->role,
 		.verdict   = sock->verdict,

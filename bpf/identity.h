@@ -60,6 +60,28 @@ static __always_inline bool v4_mapped(const __u8 *addr)
 }
 
 /*
+ * Is sk a subflow that MPTCP adds to a connection? The kernel opens it, also in the
+ * context of another process that changes the endpoints (mptcp_nl_cmd_add_addr()).
+ */
+static __always_inline bool later_subflow(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)bpf_skc_to_tcp_sock(sk);
+	struct mptcp_subflow_context *subflow;
+	struct mptcp_sock *connection;
+	char ulp[5];
+
+	/* A kernel without CONFIG_MPTCP does not know its structs. */
+	if (!icsk || !icsk->icsk_ulp_data || !bpf_core_field_exists(((struct mptcp_sock *)0)->first))
+		return false;
+	bpf_core_read(ulp, sizeof(ulp), &icsk->icsk_ulp_ops->name);
+	if (ulp[0] != 'm' || ulp[1] != 'p' || ulp[2] != 't' || ulp[3] != 'c' || ulp[4] != 'p')
+		return false;
+	subflow = icsk->icsk_ulp_data;
+	connection = (struct mptcp_sock *)BPF_CORE_READ(subflow, conn);
+	return BPF_CORE_READ(connection, first) != sk;
+}
+
+/*
  * Reads addresses and ports of a socket or a minisock: both begin with a sock_common.
  * An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0 is not chosen yet, or
  * has been given back.
@@ -94,7 +116,8 @@ static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
 	struct net *net = BPF_CORE_READ(skc, skc_net.net);
 
 	read_ends(t, skc);
-	t->netns = BPF_CORE_READ(net, ns.inum);
+	t->netns = CORE_LOAD(struct net, net, ns.inum);
+	t->netns_cookie = CORE_LOAD(struct net, net, net_cookie);
 }
 
 static __always_inline void read_ports(struct tuple *t, struct sock *sk)
@@ -107,6 +130,7 @@ static __always_inline void read_ports(struct tuple *t, struct sock *sk)
 static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 {
 	struct sock_common *skc = &sk->__sk_common;
+	struct net *net;
 
 	if (skc->skc_family != AF_INET) {
 		read_tuple(t, skc);
@@ -115,7 +139,9 @@ static __always_inline void read_sock_tuple(struct tuple *t, struct sock *sk)
 	__builtin_memset(t, 0, sizeof(*t));
 	read_ports(t, sk);
 	t->family = AF_INET;
-	t->netns = skc->skc_net.net->ns.inum;
+	net = skc->skc_net.net;
+	t->netns = net->ns.inum;
+	t->netns_cookie = net->net_cookie;
 	*(__u32 *)t->saddr = skc->skc_rcv_saddr;
 	*(__u32 *)t->daddr = skc->skc_daddr;
 }

@@ -281,11 +281,27 @@ struct inet_sock {
 	__be16 inet_sport;
 } __core;
 
+/* include/net/tcp.h */
+struct tcp_ulp_ops {
+	char name[16];
+} __core;
+
 /* include/net/inet_connection_sock.h: begins with an inet_sock */
 struct inet_connection_sock {
+	struct tcp_ulp_ops *icsk_ulp_ops;
+	void *icsk_ulp_data;
 	__u8 icsk_retransmits;
 	__u8 icsk_probes_out;
 	__u32 icsk_user_timeout;	/* ms */
+} __core;
+
+/* net/mptcp/protocol.h: the icsk_ulp_data of a subflow, and its connection */
+struct mptcp_subflow_context {
+	struct sock *conn;
+} __core;
+
+struct mptcp_sock {
+	struct sock *first;
 } __core;
 
 /* include/linux/tcp.h: begins with an inet_connection_sock */

@@ -16,7 +16,7 @@ enum verdict {
 #define ANY_STATE	15
 /* What tells one group from another (tally.h). All zero: the group's value is unknown. */
 struct group_name {
-	__u8 bytes[16];		/* address, comm */
+	__u8 bytes[16];		/* address, comm; cookie of a network namespace */
 	__u64 id;		/* port, pid, inode number; for an address its family */
 };
 
@@ -102,7 +102,6 @@ struct mini_info {
 	__u64 time_wait_ns;	/* when TIME_WAIT began; 0: it has not begun */
 	__u64 minisock;		/* address of the minisock; 0: it is still a full socket */
 	__u64 expires;		/* expiry of its timer in jiffies, as last seen; key of the full socket's record while minisock is 0 */
-	__u32 netns;
 	__u32 rearms;
 	__u32 flags;		/* enum mini_flags */
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */

@@ -106,8 +106,7 @@ static __always_inline void describe_mini(struct event *e, const struct mini *m,
 	__builtin_memset(e, 0, sizeof(*e));
 	if ((!stream && !split_by) || info->verdict != VERDICT_PASS)
 		return;
-	read_ends(&e->tuple, m->skc);
-	e->tuple.netns = info->netns;
+	read_tuple(&e->tuple, m->skc);
 	e->cookie = m->cookie;
 	if (owners) {
 		e->owner = info->owner;
@@ -274,7 +273,6 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	read_tuple(&e.tuple, m->skc);
 	info.minisock = addr;
 	info.expires = m->expires;
-	info.netns = e.tuple.netns;
 	info.flags = MINI_HANDED_OVER;
 	info.from = m->substate; /* not read once TIME_WAIT has begun */
 	if (m->substate == TCP_TIME_WAIT) {

@@ -89,7 +89,8 @@ static __always_inline void begin_life(struct step *s)
 	if (info->restored)
 		info->role = ROLE_UNKNOWN;
 	if (owners) {
-		info->owner.pid = calling_process(info->owner.comm);
+		if (s->e.to == TCP_LISTEN || !later_subflow(sk))
+			info->owner.pid = calling_process(info->owner.comm);
 		info->owner.uid = s->sk->sk_uid.val;
 		/*
 		 * BPF_CORE_READ() and no load: for a pointer that is loaded from a trusted
@@ -500,7 +501,7 @@ static __always_inline void keep_step(struct step *s)
 	s->info->err = s->sk->sk_err;
 	s->info->precision = PRECISION_EXACT;
 	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING) {
-		hand_over_prepare(s->info, s->info->cookie, s->e.tuple.netns, s->e.to);
+		hand_over_prepare(s->info, s->info->cookie, s->e.to);
 		if (timewait_full(s->sk->__sk_common.skc_net.net))
 			overflow_moved(s->sk, false); /* from where to count on this CPU */
 	}

@@ -172,6 +172,7 @@ static __always_inline void name_group(struct group_name *name, const struct eve
 		break;
 	case SPLIT_NETNS:
 		name->id = e->tuple.netns;
+		*(__u64 *)name->bytes = e->tuple.netns_cookie;
 		break;
 	case SPLIT_CGROUP:
 		name->id = e->owner.cgroup_id;

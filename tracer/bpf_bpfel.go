@@ -129,17 +129,18 @@ type bpfEvent struct {
 	Minisock uint64
 	Owner    bpfOwner
 	Closer   bpfCloser
+	Rearms   uint32
 	Tuple    struct {
-		_      structs.HostLayout
-		Saddr  [16]uint8
-		Daddr  [16]uint8
-		Netns  uint32
-		Sport  uint16
-		Dport  uint16
-		Family uint16
-		Pad    uint16
+		_           structs.HostLayout
+		Saddr       [16]uint8
+		Daddr       [16]uint8
+		NetnsCookie uint64
+		Netns       uint32
+		Sport       uint16
+		Dport       uint16
+		Family      uint16
+		Pad         [3]uint16
 	}
-	Rearms      uint32
 	From        uint8
 	To          uint8
 	Precision   uint8
@@ -152,7 +153,6 @@ type bpfEvent struct {
 	Detail      uint8
 	Retransmits uint8
 	TimerLeft   int32
-	_           [4]byte
 }
 
 type bpfEventFlags uint32
@@ -201,7 +201,6 @@ type bpfMiniInfo struct {
 	TimeWaitNs        uint64
 	Minisock          uint64
 	Expires           uint64
-	Netns             uint32
 	Rearms            uint32
 	Flags             uint32
 	Counted           uint32
@@ -214,7 +213,6 @@ type bpfMiniInfo struct {
 	Spilled           uint8
 	Answered          uint8
 	Pad               uint8
-	_                 [4]byte
 	Owner             bpfOwner
 	Closer            bpfCloser
 	Pad2              uint32
@@ -237,6 +235,7 @@ type bpfNetnsTotals struct {
 	NoSyn            uint64
 	PassiveOpens     uint64
 	AttemptFails     uint64
+	MaybeFails       uint64
 	EstabResets      uint64
 	Established      int64
 	CloseWait        int64
@@ -259,6 +258,8 @@ type bpfOwner struct {
 	Pid      uint32
 	Uid      uint32
 	Comm     [16]uint8
+	Holder   uint8
+	Pad      [7]uint8
 }
 
 type bpfPrecision uint32

@@ -22,7 +22,7 @@ func TestConstants(t *testing.T) {
 		"an address":      {Config{Filter: Filter{Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}}}, want{1, 1}},
 		"a process":       {Config{Filter: Filter{PIDs: []uint32{1}}}, want{1, 1}},
 		"a name":          {Config{Filter: Filter{Comms: []string{"a"}}}, want{1, 1}},
-		"a namespace":     {Config{Filter: Filter{NetNS: []uint32{1}}}, want{1, 1}},
+		"a namespace":     {Config{Filter: Filter{NetNS: []uint64{1}}}, want{1, 1}},
 		"a cgroup":        {Config{Filter: Filter{Cgroups: []Cgroup{{ID: 1}}}}, want{1, 1}},
 		"IPv4":            {Config{Filter: Filter{IPv4: true}}, want{1, 1}},
 		"IPv6":            {Config{Filter: Filter{IPv6: true}}, want{1, 1}},

@@ -32,7 +32,7 @@ type Filter struct {
 	Addrs       []netip.Prefix // local or remote
 	PIDs        []uint32       // of the owner
 	Comms       []string       // of the owner, whole
-	NetNS       []uint32       // inode numbers
+	NetNS       []uint64       // cookies of network namespaces: SO_NETNS_COOKIE of a socket (Linux 5.14)
 	Cgroups     []Cgroup       // and those below
 	IPv4, IPv6  bool           // this family only; neither: both
 

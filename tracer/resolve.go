@@ -27,14 +27,14 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
 	t.Cookie = ev.Cookie
-	t.NetNS = ev.Tuple.Netns
+	t.NetNS, t.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	t.Local, t.Remote = endpoints(ev)
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
 	t.Role = Role(ev.Role)
 	t.Owner, t.Closer = Owner{}, Process{}
 	if ev.Owner.Pid != 0 {
-		t.Owner = Owner{Process{ev.Owner.Pid, ev.Owner.Comm}, ev.Owner.Uid, ev.Owner.CgroupId}
+		t.Owner = Owner{Process{ev.Owner.Pid, ev.Owner.Comm}, ev.Owner.Holder != 0, ev.Owner.Uid, ev.Owner.CgroupId}
 	}
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
@@ -91,7 +91,7 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 		r.Task = Process{PID: ev.Owner.Pid, Comm: ev.Owner.Comm}
 	}
 	r.Cookie = ev.Cookie
-	r.NetNS = ev.Tuple.Netns
+	r.NetNS, r.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	r.Local, r.Remote = endpoints(ev)
 	r.From, r.To = State(ev.From), State(ev.To)
 	r.Err = ev.Err

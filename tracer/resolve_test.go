@@ -24,12 +24,13 @@ func testClock() *ktime.Clock {
 func recorded() bpfEvent {
 	ev := bpfEvent{
 		TimeNs: 500_043_159, SinceNs: 500_000_000, Cookie: 4098,
-		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000},
+		Owner:  bpfOwner{CgroupId: 1, Pid: 11054, Uid: 1000, Holder: 1},
 		Closer: bpfCloser{Pid: 11055},
 		From:   uint8(FinWait2), To: uint8(TimeWait), Precision: uint8(PrecisionExact), Role: uint8(RoleClient),
 		Reason: uint8(ReasonFinReceived), Flags: uint8(bpfEventFlagsEVENT_MINISOCK), Hook: uint8(HookKfreeSKB),
 	}
 	ev.Tuple.Netns, ev.Tuple.Family, ev.Tuple.Sport, ev.Tuple.Dport = 4026531840, familyIPv4, 54334, 33403
+	ev.Tuple.NetnsCookie = 8193
 	copy(ev.Tuple.Saddr[:], []byte{127, 0, 0, 1})
 	copy(ev.Tuple.Daddr[:], []byte{10, 1, 2, 3})
 	copy(ev.Owner.Comm[:], "python3")
@@ -48,10 +49,10 @@ func diff(want, got any) string {
 
 func TestResolve(t *testing.T) {
 	full := Transition{
-		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840,
+		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
 		From: FinWait2, To: TimeWait, Duration: 43159, Precision: PrecisionExact, Role: RoleClient,
-		Owner:  Owner{Process{11054, comm("python3")}, 1000, 1},
+		Owner:  Owner{Process{11054, comm("python3")}, true, 1000, 1},
 		Closer: Process{PID: 11055, Comm: comm("sh")},
 		Reason: ReasonFinReceived, Source: SourceMinisock,
 	}
@@ -136,7 +137,7 @@ func TestResolveRaw(t *testing.T) {
 	resolveRaw(&ev, testClock(), &got)
 	want := RawEvent{
 		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Hook: HookKfreeSKB, CPU: 1,
-		Task: Process{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840,
+		Task: Process{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("10.1.2.3:33403"),
 		From: FinWait2, To: TimeWait, Err: 104, Minisock: 0xffff888108cd0400, TimerLeft: -3,
 	}

@@ -69,7 +69,7 @@ func save(t *testing.T, sc *scenario.Scenario) {
 	}
 	defer st.Close()
 	r := &saved.Run{Name: sc.Name}
-	cfg := tracer.Config{Filter: tracer.Filter{NetNS: []uint32{st.Inode}}}
+	cfg := tracer.Config{Filter: tracer.Filter{NetNS: []uint64{st.Cookie}}}
 	raw := cfg
 	raw.Raw = true
 	cfg.SplitBy = tracer.SplitPort

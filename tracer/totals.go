@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 )
@@ -176,8 +177,9 @@ func (t *Totals) add(o *bpfTotals) {
 
 // A Group is one part of the totals: those with the same value of Config.SplitBy.
 type Group struct {
-	Name   string // a port, address, pid, comm (of any bytes) or inode number; "": not known
-	States map[State]*StateTotals
+	Name        string // a port, address, pid, comm (of any bytes) or inode number; "": not known
+	NetNSCookie uint64 // with SplitNetNS: two namespaces can have had one inode number; else 0
+	States      map[State]*StateTotals
 }
 
 // State gives the totals of one state of the group.
@@ -221,6 +223,9 @@ func (st *StateTotals) set(o *bpfGroup) {
 	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
 }
 
+// netNSCookie is of a group of SplitNetNS.
+func (k *bpfGroupKey) netNSCookie() uint64 { return binary.NativeEndian.Uint64(k.Bytes[:]) }
+
 func (k *bpfGroupKey) name(by Split) string {
 	switch {
 	case by == SplitComm:
@@ -243,6 +248,7 @@ type NetNSTotals struct {
 	ActiveOpens      int64
 	PassiveOpens     int64
 	AttemptFails     int64 // of sockets; the kernel also counts handshakes that fail before they have one
+	MaybeFails       int64 // the kernel may have counted them as AttemptFails: SYN_RECV -> CLOSED without an error
 	EstabResets      int64
 	Established      int64 // entered less left
 	CloseWait        int64 // entered less left
@@ -257,6 +263,7 @@ func (n *NetNSTotals) add(o *bpfNetnsTotals) {
 	n.ActiveOpens += int64(o.SynSent - o.NoSyn)
 	n.PassiveOpens += int64(o.PassiveOpens)
 	n.AttemptFails += int64(o.AttemptFails)
+	n.MaybeFails += int64(o.MaybeFails)
 	n.EstabResets += int64(o.EstabResets)
 	n.Established += o.Established
 	n.CloseWait += o.CloseWait

@@ -36,7 +36,8 @@ func (t *Tracer) Totals() (*Totals, error) {
 	return &sum, nil
 }
 
-// Groups reads the parts of the totals that Config.SplitBy asks for, by name.
+// Groups reads the parts of the totals that Config.SplitBy asks for, by name. With
+// SplitNetNS they are by name, a slash and Group.NetNSCookie.
 func (t *Tracer) Groups() (map[string]*Group, error) {
 	t.settleBeforeRead()
 	groups := make(map[string]*Group)
@@ -47,9 +48,14 @@ func (t *Tracer) Groups() (map[string]*Group, error) {
 		)
 		for entries.Next(&key, &value) {
 			name := key.name(t.cfg.SplitBy)
+			made := &Group{Name: name, States: make(map[State]*StateTotals)}
+			if t.cfg.SplitBy == SplitNetNS && name != "" {
+				made.NetNSCookie = key.netNSCookie()
+				name = fmt.Sprintf("%s/%d", name, made.NetNSCookie)
+			}
 			g := groups[name]
 			if g == nil {
-				g = &Group{Name: name, States: make(map[State]*StateTotals)}
+				g = made
 				groups[name] = g
 			}
 			st := new(StateTotals)

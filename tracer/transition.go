@@ -8,13 +8,16 @@ import (
 
 // A Transition is one change of state of one socket.
 type Transition struct {
-	Time     time.Time     // when it happened, wall clock, UTC
-	Ktime    time.Duration // when it happened, CLOCK_MONOTONIC
-	Cookie   uint64        // identity of the socket, as ss -e shows it (there in hex); 0: the kernel gave it none
-	NetNS    uint32        // inode number of the network namespace
-	Local    netip.AddrPort
-	Remote   netip.AddrPort
-	From, To State
+	Time   time.Time     // when it happened, wall clock, UTC
+	Ktime  time.Duration // when it happened, CLOCK_MONOTONIC
+	Cookie uint64        // identity of the socket, as ss -e shows it (there in hex); 0: the kernel gave it none
+	// NetNS is the inode number of the network namespace; when the namespace is gone, another
+	// may be given the number. NetNSCookie (SO_NETNS_COOKIE) is given once.
+	NetNS       uint32
+	NetNSCookie uint64
+	Local       netip.AddrPort
+	Remote      netip.AddrPort
+	From, To    State
 
 	// Duration is the time spent in From. Precision says how to read it; Known says
 	// whether there is one.
@@ -45,9 +48,12 @@ type Transition struct {
 func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
 
 // An Owner is the process that created a socket by connect(2) or listen(2); an
-// accepted socket has its listener's. PID is 0 where that was not seen.
+// accepted socket has its listener's. PID is 0 where that was not seen. The Owner of
+// a socket that is older than the Tracer is a Holder: the process that had it open
+// when the Tracer started. The socket may have been handed to it.
 type Owner struct {
 	Process
+	Holder   bool   // and perhaps not the creator
 	UID      uint32 // of the socket, in the initial user namespace
 	CgroupID uint64 // of the socket: inode number of its cgroup v2 directory; 0: none
 }
@@ -173,6 +179,7 @@ type RawEvent struct {
 	Task          Process
 	Cookie        uint64
 	NetNS         uint32
+	NetNSCookie   uint64
 	Local, Remote netip.AddrPort
 	From, To      State  // of a full socket; of a minisock From is its substate and To is 0
 	Err           uint16 // sk_err of a full socket: an errno, perhaps of long ago

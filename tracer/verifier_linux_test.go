@@ -34,7 +34,7 @@ func TestVerifierCost(t *testing.T) {
 		all.Addrs = append(all.Addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
 		all.PIDs = append(all.PIDs, uint32(i+1))
 		all.Comms = append(all.Comms, fmt.Sprint("name-", i))
-		all.NetNS = append(all.NetNS, uint32(i+1))
+		all.NetNS = append(all.NetNS, uint64(i+1))
 		all.Cgroups = append(all.Cgroups, Cgroup{ID: uint64(i + 1), Level: uint32(i)})
 	}
 	for _, c := range []struct {

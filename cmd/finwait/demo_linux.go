@@ -102,7 +102,7 @@ func (o *demoOptions) play(ctx context.Context, sc *scenario.Scenario, s demo.Si
 		return err
 	}
 	defer st.Close()
-	live, err := attach(tracer.Config{Filter: tracer.Filter{NetNS: []uint32{st.Inode}}, Logger: *log}, func(u privilege.Use) string {
+	live, err := attach(tracer.Config{Filter: tracer.Filter{NetNS: []uint64{st.Cookie}}, Logger: *log}, func(u privilege.Use) string {
 		if u.Name != privilege.Syslog { // nothing in its namespace is older
 			return ""
 		}

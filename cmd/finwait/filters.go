@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"finwait/internal/cgroup"
+	"finwait/internal/netns"
 	"finwait/tracer"
 
 	"github.com/spf13/pflag"
@@ -21,6 +22,8 @@ type filterFlags struct {
 	states, from, to               values
 	minDuration                    time.Duration
 	ipv4, ipv6                     bool
+
+	spaces []netns.NS // those of netns, once filter has found them
 }
 
 func (f *filterFlags) register(fs *pflag.FlagSet) {
@@ -58,7 +61,10 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.RemotePorts = each(f.remotePorts, port, &errs)
 	out.Addrs = each(f.addrs, prefix, &errs)
 	out.PIDs = each(f.pids, pid, &errs)
-	out.NetNS = each(f.netns, netNS, &errs)
+	f.spaces = each(f.netns, netns.Find, &errs)
+	for _, ns := range f.spaces {
+		out.NetNS = append(out.NetNS, ns.Cookie)
+	}
 	out.Cgroups = each(f.cgroups, findCgroup, &errs)
 	out.States = each(f.states, parse[tracer.State], &errs)
 	out.From = each(f.from, parse[tracer.State], &errs)
@@ -107,11 +113,6 @@ func prefix(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR such as 10.0.0.0/8 or fe80::/10", s)
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
-}
-
-func parseUint32(s string) (uint32, bool) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	return uint32(n), err == nil
 }
 
 func findCgroup(name string) (c tracer.Cgroup, err error) {

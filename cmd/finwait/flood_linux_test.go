@@ -160,7 +160,7 @@ func TestOutputBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := trace(t, w, "--output", "json", "--ring-bytes", fmt.Sprint(os.Getpagesize()), "--netns", fmt.Sprint(ns.Inode))
+	p := trace(t, w, "--output", "json", "--ring-bytes", fmt.Sprint(os.Getpagesize()), "--netns", pathOf(ns))
 	w.Close()
 	flood(t, ns, tooMany)
 	time.Sleep(10 * time.Second)
@@ -216,7 +216,7 @@ func TestInterruptedWhileBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := trace(t, w, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
+	p := trace(t, w, "--output", "json", "--netns", pathOf(ns))
 	w.Close()
 	flood(t, ns, tooMany)
 	p.signal(t, os.Interrupt)
@@ -243,7 +243,7 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		ns := sandbox.New(t)
-		p := trace(t, f, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
+		p := trace(t, f, "--output", "json", "--netns", pathOf(ns))
 		f.Close()
 		flood(t, ns, 997)
 		if code := p.end(t, patience); code != exitFailure || !strings.Contains(p.stderr.String(), syscall.ENOSPC.Error()) {
@@ -257,7 +257,7 @@ func TestDiskFull(t *testing.T) {
 func TestTwoAndOneIsKilled(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
-	args := []string{"--output", "json", "--netns", fmt.Sprint(ns.Inode)}
+	args := []string{"--output", "json", "--netns", pathOf(ns)}
 	first, second := trace(t, nil, args...), trace(t, nil, args...)
 	const connections, each = 10, 10 // and the transitions of one, its TIME_WAIT going on
 	flood(t, ns, connections)

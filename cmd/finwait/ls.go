@@ -83,7 +83,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	log := logger(stderr)
 	warnLacking(log, missingForLs)
 	reader, err := sockets.NewReader(sel, sockets.Options{
-		NetNS: o.filters.netns, Owners: o.sockets, CgroupPaths: o.sockets && o.out.output == "text",
+		NetNS: o.filters.spaces, Owners: o.sockets, CgroupPaths: o.sockets && o.out.output == "text",
 	}, log)
 	if err != nil {
 		return err

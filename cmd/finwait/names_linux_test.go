@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,7 +126,7 @@ func TestHostileComm(t *testing.T) {
 		t.Fatalf("%d bytes", len(hostileComm))
 	}
 	ns := sandbox.New(t)
-	netns := strconv.Itoa(int(ns.Inode))
+	netns := pathOf(ns)
 	for _, c := range []struct {
 		args string
 		json bool
@@ -231,7 +230,7 @@ func TestHostileCgroup(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
 	})
 	defer h.close()
-	netns := strconv.Itoa(int(ns.Inode))
+	netns := pathOf(ns)
 	for _, args := range [][]string{
 		{"ls", "--sockets", "--netns", netns, "--cgroup", name},
 		{"ls", "--sockets", "--netns", netns, "--cgroup", name, "-o", "json"},

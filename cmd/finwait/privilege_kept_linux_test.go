@@ -127,12 +127,10 @@ func TestPrivilegeOfFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns := sandbox.New(t)
-	p := newFinwait(t, "trace", "-o", "json", "--hooks", hooksToTest(), "--netns", strconv.Itoa(int(ns.Inode)))
+	p := newFinwait(t, "trace", "-o", "json", "--hooks", hooksToTest(), "--netns", "self")
 	p.Path = binary
 	p.SysProcAttr = nobody()
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	ns.Start(p.Cmd)
 	tracedRight(t, p, ns)
 	warned(t, p, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
 }

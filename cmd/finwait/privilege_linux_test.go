@@ -128,13 +128,12 @@ func tracedRight(t *testing.T, p *process, ns *sandbox.NS) {
 	}
 }
 
+// traceIn starts trace inside the namespace: the own namespace needs no capability.
 func traceIn(t *testing.T, ns *sandbox.NS, who *syscall.SysProcAttr, args ...string) *process {
 	t.Helper()
-	p := newFinwait(t, append([]string{"trace", "-o", "json", "--hooks", hooksToTest(), "--netns", fmt.Sprint(ns.Inode)}, args...)...)
+	p := newFinwait(t, append([]string{"trace", "-o", "json", "--hooks", hooksToTest(), "--netns", "self"}, args...)...)
 	p.SysProcAttr = who
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	ns.Start(p.Cmd)
 	return p
 }
 
@@ -263,7 +262,11 @@ func TestPrivilegeOptional(t *testing.T) {
 			continue // as on every kernel
 		}
 		h := startHolder(t, ns, "", nil)
-		p := traceIn(t, ns, nobody(without(all, c.missing)...))
+		p := newFinwait(t, "trace", "-o", "json", "--hooks", hooksToTest(), "--port", fmt.Sprint(h.port))
+		p.SysProcAttr = nobody(without(all, c.missing)...)
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
 		p.awaitSaid(t, "Ctrl-C")
 		h.close()
 		time.Sleep(100 * time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -37,9 +38,10 @@ type exitError struct {
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %v", e.code, e.err) }
 
+// usage leaves an error as it is that comes of missing rights.
 func usage(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, fs.ErrPermission) {
+		return err
 	}
 	return usageError{err}
 }

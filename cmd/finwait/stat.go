@@ -151,6 +151,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	}
 	// The command was started before, so it has all capabilities that finwait had.
 	if err = giveUp(live, o.need(command, &cfg), log); err == nil {
+		defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
 		err = o.watch(m, ended, s, out)
 	} else {
 		log.Error().Err(err).Msg("nothing is counted")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -20,7 +19,7 @@ func TestTraceInATimeNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("unshare", "--time", "--fork", "--kill-child", "--monotonic", "1000000", self,
-		"trace", "--count", "3", "--output", "json", "--netns", fmt.Sprint(ns.Inode))
+		"trace", "--count", "3", "--output", "json", "--netns", pathOf(ns))
 	cmd.Env = append(os.Environ(), asFinwait+"=1")
 	began, wall := ktime.Now()
 	stop, stopped := make(chan struct{}), make(chan struct{})

@@ -53,6 +53,8 @@ were seen and how many were lost.
 
 The start of a state with the duration "-" was not seen. ">" before a duration
 means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
+With "owner=holder" the owner is the process that held the socket when finwait
+started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
 clock, they do not change. The time that the machine is suspended does not count.`,
 		Args: rejectArgs,
@@ -105,6 +107,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := giveUp(live, confine.Need{}, log); err != nil {
 		return err
 	}
+	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)

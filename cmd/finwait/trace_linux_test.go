@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +72,11 @@ func nobody(caps ...uintptr) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: caps}
 }
 
+// pathOf is a path of the namespace for other processes of root.
+func pathOf(ns *sandbox.NS) string {
+	return strings.Replace(ns.Path(), "self", strconv.Itoa(os.Getpid()), 1)
+}
+
 func startFinwait(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := newFinwait(t, args...)
@@ -117,7 +123,7 @@ func connect(ns *sandbox.NS, stop <-chan struct{}) {
 func traceSome(t *testing.T, args ...string) *process {
 	t.Helper()
 	ns := sandbox.New(t)
-	p := startFinwait(t, append(args, "--netns", fmt.Sprint(ns.Inode))...)
+	p := startFinwait(t, append(args, "--netns", pathOf(ns))...)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { connect(ns, stop); close(stopped) }()
 	err := p.Wait()
@@ -181,7 +187,7 @@ func TestRawCount(t *testing.T) {
 func TestQuietHost(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
-	p := startFinwait(t, "--netns", fmt.Sprint(ns.Inode))
+	p := startFinwait(t, "--netns", pathOf(ns))
 	p.awaitSaid(t, "waiting")
 	if err := p.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -252,7 +258,7 @@ func TestClosedPipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe", "--netns", fmt.Sprint(ns.Inode))
+	cmd := exec.Command("/proc/self/exe", "--netns", pathOf(ns))
 	cmd.Env = append(os.Environ(), asFinwait+"=1")
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = w, &stderr

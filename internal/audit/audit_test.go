@@ -14,6 +14,14 @@ func kernel(active, fails, estab, tw int64) netstat.Counters {
 	return netstat.Counters{"Tcp.ActiveOpens": active, "Tcp.AttemptFails": fails, "Tcp.CurrEstab": estab, "TcpExt.TW": tw - 1, "TcpExt.TWKilled": 1}
 }
 
+// with adds other counters: names and values.
+func with(c netstat.Counters, more ...any) netstat.Counters {
+	for i := 0; i < len(more); i += 2 {
+		c[more[i].(string)] = int64(more[i+1].(int))
+	}
+	return c
+}
+
 func snapshot(readings map[uint64]reading) *Snapshot { return &Snapshot{readings: readings} }
 
 // quiet is a reading during which no counter changed.
@@ -64,10 +72,28 @@ func TestCompare(t *testing.T) {
 			&Snapshot{lost: 6, readings: map[uint64]reading{1: quiet(7, kernel(110, 3, 6, 60), tracer.NetNSTotals{ActiveOpens: 11, Established: 2, Minisocks: 8})}},
 			[]Row{{7, "TcpExtTW+TWKilled", 10, 8, Disagrees, ""}},
 		},
-		"a handshake fails without a socket": {
+		"as many fail as handshakes without a socket": {
 			snapshot(map[uint64]reading{1: start}),
-			snapshot(map[uint64]reading{1: quiet(7, kernel(100, 4, 5, 50), tracer.NetNSTotals{ActiveOpens: 1, Established: 1})}),
-			[]Row{{7, "AttemptFails", 1, 0, Explained, "handshakes that failed in a request_sock, or before the child was ready"}},
+			snapshot(map[uint64]reading{1: quiet(7, with(kernel(100, 8, 5, 50), "TcpExt.EmbryonicRsts", 2, "TcpExt.TCPFastOpenPassive", 1),
+				tracer.NetNSTotals{ActiveOpens: 1, Established: 1, AttemptFails: 1, MaybeFails: 1})}),
+			[]Row{{7, "AttemptFails", 5, 1, Explained, "handshakes that failed in a request_sock, or before the child was ready"}},
+		},
+		"one more fails": {
+			snapshot(map[uint64]reading{1: start}),
+			snapshot(map[uint64]reading{1: quiet(7, with(kernel(100, 9, 5, 50), "TcpExt.EmbryonicRsts", 2, "TcpExt.TCPFastOpenPassive", 1),
+				tracer.NetNSTotals{ActiveOpens: 1, Established: 1, AttemptFails: 1, MaybeFails: 1})}),
+			[]Row{{7, "AttemptFails", 6, 1, Disagrees, ""}},
+		},
+		"one more fails, and one was lost": {
+			snapshot(map[uint64]reading{1: start}),
+			snapshot(map[uint64]reading{1: quiet(7, with(kernel(100, 6, 5, 50), "TcpExt.EmbryonicRsts", 2),
+				tracer.NetNSTotals{ActiveOpens: 1, Established: 1, Lost: 1})}),
+			[]Row{{7, "AttemptFails", 3, 0, Explained, "transitions were lost, which was counted"}},
+		},
+		"handshakes fail, but not in the kernel's count": {
+			snapshot(map[uint64]reading{1: start}),
+			snapshot(map[uint64]reading{1: quiet(7, with(kernel(100, 3, 5, 50), "TcpExt.EmbryonicRsts", 2), tracer.NetNSTotals{ActiveOpens: 1, Established: 1})}),
+			nil,
 		},
 		"finwait cannot have seen more fail": {
 			snapshot(map[uint64]reading{1: start}),

@@ -125,6 +125,9 @@ func compared(all netstat.Counters) map[string]int64 {
 	values := make(map[string]int64)
 	for _, c := range counters(true) {
 		values[c.name] = c.kernel(all)
+		if c.more != nil {
+			values["more "+c.name] = c.more(all, &tracer.NetNSTotals{})
+		}
 	}
 	return values
 }

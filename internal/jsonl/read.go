@@ -136,6 +136,7 @@ type common struct {
 	Ktime      must[int64]     `json:"ktime_ns"`
 	Cookie     must[uint64]    `json:"cookie"`
 	NetNS      must[uint32]    `json:"netns"`
+	NSCookie   must[uint64]    `json:"netns_cookie"`
 	LocalAddr  must[addr]      `json:"local_addr"`
 	LocalPort  must[uint16]    `json:"local_port"`
 	RemoteAddr must[addr]      `json:"remote_addr"`
@@ -145,7 +146,7 @@ type common struct {
 
 func (c *common) fields() []field {
 	return []field{
-		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"cookie", &c.Cookie}, {"netns", &c.NetNS},
+		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"cookie", &c.Cookie}, {"netns", &c.NetNS}, {"netns_cookie", &c.NSCookie},
 		{"local_addr", &c.LocalAddr}, {"local_port", &c.LocalPort}, {"remote_addr", &c.RemoteAddr}, {"remote_port", &c.RemotePort},
 		{"from", &c.From},
 	}
@@ -205,6 +206,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			process
 			UID      must[uint32] `json:"uid"`
 			CgroupID must[uint64] `json:"cgroup_id"`
+			Holder   must[bool]   `json:"holder"`
 		}] `json:"owner"`
 		Closer      nullable[process]      `json:"closer"`
 		Reason      must[tracer.Reason]    `json:"reason"`
@@ -224,7 +226,8 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		return nil, err
 	}
 	t := &tracer.Transition{
-		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value, NetNS: in.NetNS.value,
+		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value,
+		NetNS: in.NetNS.value, NetNSCookie: in.NSCookie.value,
 		Local: in.local(), Remote: in.remote(), From: in.From.value.State, To: in.To.value.State, Precision: in.Precision.value,
 		Reason: in.Reason.value, Detail: in.Detail.value, Rearms: in.Rearms.value, Source: in.Source.value,
 	}
@@ -258,10 +261,10 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		if t.Owner.Process, err = owner.process.tracer(); err != nil {
 			return nil, fmt.Errorf("owner: %w", err)
 		}
-		if err := missing([]field{{"uid", &owner.UID}, {"cgroup_id", &owner.CgroupID}}); err != nil {
+		if err := missing([]field{{"uid", &owner.UID}, {"cgroup_id", &owner.CgroupID}, {"holder", &owner.Holder}}); err != nil {
 			return nil, fmt.Errorf("the owner has %w", err)
 		}
-		t.Owner.UID, t.Owner.CgroupID = owner.UID.value, owner.CgroupID.value
+		t.Owner.UID, t.Owner.CgroupID, t.Owner.Holder = owner.UID.value, owner.CgroupID.value, owner.Holder.value
 	}
 	if t.Closer, err = in.Closer.value.tracer(); err != nil {
 		return nil, fmt.Errorf("closer: %w", err)
@@ -294,7 +297,7 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 	}
 	r := &tracer.RawEvent{
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Hook: in.Hook.value, CPU: in.CPU.value,
-		Cookie: in.Cookie.value, NetNS: in.NetNS.value, Local: in.local(), Remote: in.remote(), From: in.From.value.State,
+		Cookie: in.Cookie.value, NetNS: in.NetNS.value, NetNSCookie: in.NSCookie.value, Local: in.local(), Remote: in.remote(), From: in.From.value.State,
 	}
 	if in.Minisock == nil {
 		r.To, r.Err = in.To.value.State, in.Err.value

@@ -99,7 +99,7 @@ func aTime(r *rand.Rand) time.Time {
 func aTransition(r *rand.Rand) *tracer.Transition {
 	t := &tracer.Transition{
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
-		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
+		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
 		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()),
 	}
@@ -107,7 +107,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		t.Duration = number[time.Duration](r)
 	}
 	if t.Owner.Process = aProcess(r); t.Owner.PID != 0 {
-		t.Owner.UID, t.Owner.CgroupID = number[uint32](r), number[uint64](r)
+		t.Owner.UID, t.Owner.CgroupID, t.Owner.Holder = number[uint32](r), number[uint64](r), pick(r, []bool{false, true})
 	}
 	return t
 }
@@ -115,7 +115,8 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 func aRaw(r *rand.Rand) *tracer.RawEvent {
 	e := &tracer.RawEvent{
 		Time: aTime(r), Ktime: number[time.Duration](r), Hook: pick(r, tracer.Hooks()), CPU: number[uint8](r), Task: aProcess(r),
-		Cookie: number[uint64](r), NetNS: number[uint32](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
+		Cookie: number[uint64](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
+		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
 		Minisock: number[uint64](r),
 	}
 	if e.Minisock == 0 {
@@ -227,6 +228,8 @@ func changeEach(t *testing.T, v reflect.Value, name string, line func() string, 
 			case f.Kind() == reflect.Struct:
 				changeEach(t, f, name, line, but...)
 				continue
+			case f.Kind() == reflect.Bool:
+				f.SetBool(!f.Bool())
 			case f.CanUint():
 				f.SetUint(f.Uint() ^ 1)
 			case f.CanInt():
@@ -276,7 +279,7 @@ func TestReadRefuses(t *testing.T) {
 		"a port":               {`"local_port":54334`, `"local_port":65536`},
 		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
 		"a time without zone":  {`123456789Z`, `123456789`},
-		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1},`, ``},
+		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},`, ``},
 		"no closer":            {`"closer":{"pid":11054,"comm":"python3"},`, ``},
 		"no role":              {`"role":"client",`, ``},
 		"another spelling":     {`"to":"TIME_WAIT"`, `"to":"time-wait"`},
@@ -303,7 +306,7 @@ func TestReadRefuses(t *testing.T) {
 		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0,"gone":{}}`,
 		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
 		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
-		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
+		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {
 			t.Errorf("%s: became %+v", name, value)

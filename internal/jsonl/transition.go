@@ -14,6 +14,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	b = strconv.AppendInt(append(b, `","ktime_ns":`...), int64(t.Ktime), 10)
 	b = strconv.AppendUint(append(b, `,"event":"transition","cookie":`...), t.Cookie, 10)
 	b = strconv.AppendUint(append(b, `,"netns":`...), uint64(t.NetNS), 10)
+	b = strconv.AppendUint(append(b, `,"netns_cookie":`...), t.NetNSCookie, 10)
 	b = append(append(b, `,"family":"`...), family(t.Local)...)
 	b = t.Local.Addr().AppendTo(append(b, `","local_addr":"`...))
 	b = strconv.AppendUint(append(b, `","local_port":`...), uint64(t.Local.Port()), 10)
@@ -40,7 +41,8 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	} else {
 		b = appendProcess(b, &o.Process)
 		b = strconv.AppendUint(append(b, `,"uid":`...), uint64(o.UID), 10)
-		b = append(strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10), '}')
+		b = strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10)
+		b = append(strconv.AppendBool(append(b, `,"holder":`...), o.Holder), '}')
 	}
 	b = append(b, `,"closer":`...)
 	if t.Closer.PID == 0 {
@@ -74,7 +76,7 @@ func (w *Writer) Raw(r *tracer.RawEvent) error {
 	e := w.Event().Bytes("time", w.scratch).Int64("ktime_ns", int64(r.Ktime)).Str("event", "raw")
 	e.Str("hook", r.Hook.String()).Uint8("cpu", r.CPU)
 	w.Process(e, "task", &r.Task)
-	e.Uint64("cookie", r.Cookie).Uint32("netns", r.NetNS)
+	e.Uint64("cookie", r.Cookie).Uint32("netns", r.NetNS).Uint64("netns_cookie", r.NetNSCookie)
 	w.Endpoints(e, r.Local, r.Remote)
 	e.Stringer("from", r.From)
 	if r.Minisock == 0 {

@@ -100,6 +100,16 @@ func (w *Writer) Process(e *zerolog.Event, key string, p *tracer.Process) {
 	e.RawJSON(key, w.line)
 }
 
+// Holder adds the owner of a socket who is known as its holder only.
+func (w *Writer) Holder(e *zerolog.Event, key string, p *tracer.Process) {
+	if p.PID == 0 {
+		e.RawJSON(key, null)
+		return
+	}
+	w.line = append(appendProcess(w.line[:0], p), `,"holder":true}`...)
+	e.RawJSON(key, w.line)
+}
+
 // appendProcess leaves the object open.
 func appendProcess(b []byte, p *tracer.Process) []byte {
 	b = strconv.AppendUint(append(b, `{"pid":`...), uint64(p.PID), 10)

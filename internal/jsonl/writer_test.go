@@ -27,7 +27,7 @@ func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 func sample() tracer.Transition {
 	return tracer.Transition{
 		Time:  time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC),
-		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840,
+		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("127.0.0.1:33403"),
 		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.PrecisionExact,
 		Role: tracer.RoleClient, Owner: tracer.Owner{Process: tracer.Process{PID: 11054, Comm: comm("python3")}, CgroupID: 1},
@@ -48,10 +48,10 @@ func jsonOf(t *testing.T, tr tracer.Transition) string {
 // The contract, to the letter.
 func TestJSON(t *testing.T) {
 	const want = `{"time":"2026-11-22T10:24:01.123456789Z","ktime_ns":1519643466000,"event":"transition",` +
-		`"cookie":4098,"netns":4026531840,"family":"ipv4",` +
+		`"cookie":4098,"netns":4026531840,"netns_cookie":8193,"family":"ipv4",` +
 		`"local_addr":"127.0.0.1","local_port":54334,"remote_addr":"127.0.0.1","remote_port":33403,` +
 		`"from":"FIN_WAIT_2","to":"TIME_WAIT","duration_ns":43159000,"precision":"exact",` +
-		`"role":"client","owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1},"closer":{"pid":11054,"comm":"python3"},` +
+		`"role":"client","owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},"closer":{"pid":11054,"comm":"python3"},` +
 		`"reason":"fin_received","detail":"","errno":null,"retransmits":null,"rearms":0,"source":"minisock"}` + "\n"
 	if got := jsonOf(t, sample()); got != want {
 		t.Errorf("got  %swant %s", got, want)

@@ -100,6 +100,9 @@ func (s *JSON) groups(e *zerolog.Event, r *Report) {
 		} else {
 			jsonl.Name(d, "name", []byte(g.Name))
 		}
+		if r.By == tracer.SplitNetNS {
+			jsonl.Known(d, "netns_cookie", g.Name != "", g.NetNSCookie)
+		}
 		groups.Dict(d.Array("states", statesJSON(g.State)))
 	}
 	e.Str("by", r.By.String()).Array("groups", groups).Uint64("ungrouped", r.Totals.Ungrouped)

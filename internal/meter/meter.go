@@ -190,9 +190,9 @@ func (r *Report) Disagreements() (n int) {
 // Split takes the top busiest groups of what happened between two readings, and
 // sums the others.
 func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
-	for name, g := range now {
+	for key, g := range now {
 		g = clone(g)
-		if old := before[name]; old != nil {
+		if old := before[key]; old != nil {
 			g.Sub(old)
 		}
 		if g.Moves() > 0 || g.Live() != 0 {
@@ -200,7 +200,8 @@ func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 		}
 	}
 	slices.SortFunc(r.Groups, func(a, b *tracer.Group) int {
-		return cmp.Or(cmp.Compare(b.Moves(), a.Moves()), cmp.Compare(b.Live(), a.Live()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Moves(), a.Moves()), cmp.Compare(b.Live(), a.Live()), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.NetNSCookie, b.NetNSCookie))
 	})
 	if r.Others = max(0, len(r.Groups)-top); r.Others == 0 {
 		return
@@ -219,7 +220,7 @@ func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 
 // clone copies a group, from which an earlier reading is to be subtracted.
 func clone(g *tracer.Group) *tracer.Group {
-	c := &tracer.Group{Name: g.Name, States: make(map[tracer.State]*tracer.StateTotals, len(g.States))}
+	c := &tracer.Group{Name: g.Name, NetNSCookie: g.NetNSCookie, States: make(map[tracer.State]*tracer.StateTotals, len(g.States))}
 	for s, st := range g.States {
 		copied := *st
 		c.States[s] = &copied

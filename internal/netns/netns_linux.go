@@ -1,4 +1,3 @@
-// Package netns finds the network namespaces of a host and runs code in them.
 package netns
 
 import (
@@ -9,12 +8,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// RunDir is where ip-netns(8) mounts named namespaces.
-const RunDir = "/run/netns"
 
 // Inode is the inode number of a network namespace. lsns(8) and finwait identify it by that number.
 func Inode(path string) (uint32, error) {
@@ -32,6 +29,93 @@ func Inode(path string) (uint32, error) {
 	return uint32(st.Ino), nil
 }
 
+// own is a file of the calling thread's namespace. It can always be read.
+const own = "/proc/thread-self/ns/net"
+
+// Find finds a network namespace by the name that ip-netns(8) gave it, by a path (which has a
+// slash), by inode number, or as "self". A number must be that of a namespace that All finds. The
+// cookie of any other namespace than the own one needs CAP_SYS_ADMIN.
+func Find(name string) (NS, error) {
+	ns := NS{Name: name, Path: name}
+	inode, err := strconv.ParseUint(name, 10, 32)
+	switch {
+	case name == "self":
+		ns.Path = own
+	case err == nil:
+		all, err := All()
+		if err != nil {
+			return ns, fmt.Errorf("find network namespaces: %w", err)
+		}
+		var ok bool
+		if ns.Path, ok = all[uint32(inode)]; !ok {
+			return ns, fmt.Errorf("no network namespace with the number %s can be found, neither one with a name nor that of a process "+
+				"(of another user's process only with CAP_SYS_PTRACE): lsns -t net shows those that are", name)
+		}
+	case !strings.Contains(name, "/"):
+		ns.Path = filepath.Join(RunDir, name)
+	}
+	err = ns.read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ns, fmt.Errorf("network namespace %q is not there (any more): ip netns list and lsns -t net show those that are", name)
+	case errors.Is(err, fs.ErrPermission):
+		return ns, fmt.Errorf("network namespace %q cannot be entered, which finwait must do once, to tell it from later ones (%w): "+
+			"that needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE if its path is in /proc; root has both", name, err)
+	case err != nil:
+		return ns, fmt.Errorf("network namespace %q: %w", name, err)
+	case inode != 0 && ns.Inode != uint32(inode):
+		return ns, fmt.Errorf("network namespace %s went away while finwait looked for it", name)
+	}
+	return ns, nil
+}
+
+// read reads what identifies the namespace at ns.Path.
+func (ns *NS) read() error {
+	if _, err := Inode(ns.Path); err != nil {
+		return err // it is not there, or no namespace
+	}
+	if !strings.HasPrefix(ns.Path, "/proc/") {
+		var err error
+		if ns.file, err = fileAt(ns.Path); err != nil {
+			return err
+		}
+	}
+	return Do(ns.Path, func() (err error) {
+		if ns.Inode, err = Inode(own); err != nil {
+			return err
+		}
+		ns.Cookie, err = Cookie()
+		return err
+	})
+}
+
+// A file is a file of nsfs. If a namespace has the inode number of an earlier one, its file has a
+// later ctime. The kernel makes the file when somebody looks at the namespace, and keeps it as
+// long as it is mounted (fs/nsfs.c).
+type file struct {
+	inode uint64
+	ctime int64 // ns
+}
+
+func fileAt(path string) (file, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return file{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return file{st.Ino, st.Ctim.Nano()}, nil
+}
+
+// Gone reports whether the namespace has lost its name: the file at Path is gone, or is that of
+// another namespace. It needs no capability. It is never true for a namespace that was found
+// through a process, because others may be in it.
+func (ns *NS) Gone() bool {
+	if ns.file == (file{}) {
+		return false
+	}
+	now, err := fileAt(ns.Path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && now != ns.file
+}
+
 // All returns, by inode number, a path for each network namespace that a process is in or that
 // has a name in RunDir. Processes that end meanwhile, or whose files may not be read, are
 // skipped.
@@ -41,7 +125,6 @@ func All() (map[uint32]string, error) {
 		return nil, err
 	}
 	found := make(map[uint32]string)
-	const own = "/proc/thread-self/ns/net" // always readable
 	if inode, err := Inode(own); err == nil {
 		found[inode] = own
 	}

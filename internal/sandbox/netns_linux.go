@@ -28,12 +28,13 @@ type T interface {
 
 // A NS is a network namespace. Its only device is loopback, which is up.
 type NS struct {
-	t     T
-	file  *os.File
-	path  string
-	Inode uint32
-	mu    sync.Mutex
-	socks []*Sock
+	t      T
+	file   *os.File
+	path   string
+	Inode  uint32
+	Cookie uint64
+	mu     sync.Mutex
+	socks  []*Sock
 }
 
 // New makes a namespace that t removes at its end.
@@ -43,6 +44,9 @@ func New(t T) *NS {
 	err := netns.New(func() (err error) {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("set its loopback device up: %w", err)
+		}
+		if n.Cookie, err = netns.Cookie(); err != nil {
+			return err
 		}
 		n.file, err = os.Open("/proc/thread-self/ns/net")
 		return err

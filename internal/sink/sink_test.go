@@ -20,7 +20,7 @@ func comm(name string) (c tracer.Comm) {
 func sample() tracer.Transition {
 	return tracer.Transition{
 		Time:  time.Date(2026, 11, 22, 10, 24, 1, 123456789, time.UTC),
-		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840,
+		Ktime: 1519643466000, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
 		Local: netip.MustParseAddrPort("127.0.0.1:54334"), Remote: netip.MustParseAddrPort("127.0.0.1:33403"),
 		From: tracer.FinWait2, To: tracer.TimeWait, Duration: 43159000, Precision: tracer.PrecisionExact,
 		Role: tracer.RoleClient, Owner: tracer.Owner{Process: tracer.Process{PID: 11054, Comm: comm("python3")}, CgroupID: 1},
@@ -49,6 +49,7 @@ func TestTextAligned(t *testing.T) {
 	unseen, over := sample(), sample()
 	unseen.Duration, unseen.Precision, unseen.Owner = 0, tracer.PrecisionUnknown, tracer.Owner{}
 	over.From, over.To, over.Duration, over.Reason, over.Rearms = tracer.TimeWait, tracer.Closed, 60680*time.Millisecond, tracer.ReasonExpired, 2
+	over.Owner.Holder = true
 	lines := strings.Split(strings.TrimSpace(textOf(t, false, sample(), unseen, over)), "\n")
 	if len(lines) != 4 {
 		t.Fatalf("%d lines: %q", len(lines), lines)
@@ -64,7 +65,7 @@ func TestTextAligned(t *testing.T) {
 			t.Errorf("under LASTED stands %q, want %q:\n%s", got, want, lines[i+1])
 		}
 	}
-	if !strings.HasSuffix(lines[3], "expired rearmed=2") {
+	if !strings.HasSuffix(lines[3], "expired rearmed=2 owner=holder") {
 		t.Errorf("no reason at the end of %q", lines[3])
 	}
 	if plain, coloured := textOf(t, false, over), textOf(t, true, over); plain == coloured ||

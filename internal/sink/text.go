@@ -77,6 +77,12 @@ func (s *Text) why(t *tracer.Transition) {
 		b = append(b, " rearmed="...)
 		b = strconv.AppendUint(b, uint64(t.Rearms), 10)
 	}
+	if t.Owner.Holder {
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, "owner=holder"...)
+	}
 	if t.Closer.PID != 0 && t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
 		if len(b) > 0 {
 			b = append(b, ' ')

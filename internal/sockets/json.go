@@ -30,7 +30,7 @@ func (j *JSON) Socket(r *Row) error {
 	e := j.w.Event().Uint32("netns", r.NetNS).Uint64("cookie", r.Cookie)
 	j.w.Endpoints(e, r.Local, r.Remote)
 	e.Stringer("state", r.TCPState())
-	j.w.Process(e, "owner", &r.Owner)
+	j.w.Holder(e, "owner", &r.Owner)
 	jsonl.Known(e, "uid", r.UIDKnown, uint64(r.UID))
 	jsonl.Known(e, "cgroup_id", r.CgroupID != 0, r.CgroupID)
 	ticking := r.Timer != sockdiag.NoTimer

@@ -1,12 +1,12 @@
 package sockets
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 
 	"finwait/internal/cgroup"
 	"finwait/internal/holders"
@@ -22,6 +22,7 @@ type Reader struct {
 	sel     *Selection
 	log     *zerolog.Logger
 	paths   map[uint32]string // those to read, by inode number
+	cookies map[uint32]uint64 // of those that the filter names
 	holders map[uint64]holders.Process
 	cgroups map[uint64]string // paths below the mount point
 }
@@ -50,26 +51,18 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 	return r, nil
 }
 
-// findNamespaces finds those that the filter names, or all.
-func (r *Reader) findNamespaces(names []string) (err error) {
-	if r.paths, err = netns.All(); err != nil {
-		return fmt.Errorf("find network namespaces: %w", err)
-	}
-	if len(r.sel.NetNS) == 0 {
+// findNamespaces finds where to enter those that were named, or all.
+func (r *Reader) findNamespaces(named []netns.NS) (err error) {
+	if len(named) == 0 {
+		if r.paths, err = netns.All(); err != nil {
+			return fmt.Errorf("find network namespaces: %w", err)
+		}
 		return nil
 	}
-	// One that was named by a path can be entered by it, though no process is in it.
-	for i, name := range names {
-		if inode := r.sel.NetNS[i]; strings.Contains(name, "/") {
-			r.paths[inode] = name
-		}
+	r.paths, r.cookies = make(map[uint32]string), make(map[uint32]uint64)
+	for _, ns := range named {
+		r.paths[ns.Inode], r.cookies[ns.Inode] = ns.Path, ns.Cookie
 	}
-	for _, inode := range r.sel.NetNS {
-		if r.paths[inode] == "" {
-			r.log.Warn().Uint32("netns", inode).Msg("no process that can be seen is in this network namespace, and it has no name: it cannot be entered")
-		}
-	}
-	maps.DeleteFunc(r.paths, func(inode uint32, _ string) bool { return !slices.Contains(r.sel.NetNS, inode) })
 	return nil
 }
 
@@ -79,7 +72,7 @@ func (r *Reader) Each(fn func(*Row) error) error {
 	var failed error
 	read := 0
 	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
-		err := r.namespace(r.paths[inode], fn)
+		err := r.namespace(inode, r.paths[inode], fn)
 		if errors.Is(err, fs.ErrNotExist) {
 			// The process by which it was found has ended; another may be in it.
 			again, scan := netns.All()
@@ -87,7 +80,7 @@ func (r *Reader) Each(fn func(*Row) error) error {
 			if scan == nil && !ok {
 				continue // it is gone, and its sockets with it
 			}
-			err = r.namespace(path, fn)
+			err = r.namespace(inode, path, fn)
 		}
 		if stop := (*handlerError)(nil); errors.As(err, &stop) {
 			return stop.error
@@ -111,8 +104,8 @@ func (r *Reader) Each(fn func(*Row) error) error {
 // A handlerError is what fn returned, and no error of reading.
 type handlerError struct{ error }
 
-func (r *Reader) namespace(path string, fn func(*Row) error) error {
-	conn, err := open(path)
+func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error {
+	conn, err := open(path, r.cookies[inode])
 	if err != nil {
 		return err
 	}
@@ -135,9 +128,14 @@ func (r *Reader) namespace(path string, fn func(*Row) error) error {
 	})
 }
 
-// open connects to a namespace.
-func open(path string) (conn *sockdiag.Conn, err error) {
+// open connects to a namespace. It must have the cookie, if that is not 0.
+func open(path string, cookie uint64) (conn *sockdiag.Conn, err error) {
 	err = netns.Do(path, func() (err error) {
+		if cookie != 0 {
+			if now, err := netns.Cookie(); err != nil || now != cookie {
+				return cmp.Or(err, fmt.Errorf("it is gone, and another has its place: %w", fs.ErrNotExist))
+			}
+		}
 		conn, err = sockdiag.Open()
 		return err
 	})

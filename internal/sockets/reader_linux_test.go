@@ -46,6 +46,13 @@ func TestReaderNamesWhatItCannotEnter(t *testing.T) {
 	if got, err := read(map[uint32]string{1: wrong}); got != 0 || !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("got %d sockets and %v, want EINVAL", got, err)
 	}
+	// One that was named is not taken for the next one with its number.
+	errs.Reset()
+	named := &Reader{sel: sel, log: &log, paths: map[uint32]string{n.Inode: n.Path()}, cookies: map[uint32]uint64{n.Inode: n.Cookie + 1}}
+	listed := errors.New("listed")
+	if err := named.Each(func(*Row) error { return listed }); err == nil || errors.Is(err, listed) {
+		t.Errorf("another namespace: %v", err)
+	}
 	// One that has gone since it was found is nobody's concern.
 	if got, err := read(map[uint32]string{2: "/proc/0/ns/net", n.Inode: n.Path()}); got != want || err != nil || errs.Len() > 0 {
 		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)

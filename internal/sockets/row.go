@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"finwait/internal/ktime"
+	"finwait/internal/netns"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
 )
 
 // Options say what a Reader reads beside the sockets.
 type Options struct {
-	NetNS       []string // how the filter's network namespaces were named, in its order
-	Owners      bool     // who holds each socket
+	NetNS       []netns.NS // those to read; none: all
+	Owners      bool       // who holds each socket
 	CgroupPaths bool
 }
 

@@ -80,10 +80,10 @@ func TestLsJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const want = `{"netns":4026531840,"cookie":3,"family":"ipv6","local_addr":"::","local_port":443,"remote_addr":"::","remote_port":0,"state":"LISTEN","owner":{"pid":17,"comm":"ngi\u001bx"},"uid":0,"cgroup_id":88,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
+	const want = `{"netns":4026531840,"cookie":3,"family":"ipv6","local_addr":"::","local_port":443,"remote_addr":"::","remote_port":0,"state":"LISTEN","owner":{"pid":17,"comm":"ngi\u001bx","holder":true},"uid":0,"cgroup_id":88,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
 {"netns":4026531840,"cookie":4098,"family":"ipv4","local_addr":"10.0.0.1","local_port":50000,"remote_addr":"192.0.2.9","remote_port":443,"state":"TIME_WAIT","owner":null,"uid":null,"cgroup_id":null,"timer":"timewait","timer_left_ms":16841,"age_ms":43159,"precision":"at_least","orphan":null}
 {"netns":4026531840,"cookie":4099,"family":"ipv4","local_addr":"10.0.0.1","local_port":50000,"remote_addr":"192.0.2.9","remote_port":443,"state":"FIN_WAIT_2","owner":null,"uid":null,"cgroup_id":null,"timer":"timewait","timer_left_ms":16841,"age_ms":null,"precision":"unknown","orphan":true}
-{"netns":7,"cookie":4100,"family":"ipv4","local_addr":"10.0.0.1","local_port":50002,"remote_addr":"192.0.2.9","remote_port":443,"state":"FIN_WAIT_2","owner":{"pid":18,"comm":"curl"},"uid":1000,"cgroup_id":89,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
+{"netns":7,"cookie":4100,"family":"ipv4","local_addr":"10.0.0.1","local_port":50002,"remote_addr":"192.0.2.9","remote_port":443,"state":"FIN_WAIT_2","owner":{"pid":18,"comm":"curl","holder":true},"uid":1000,"cgroup_id":89,"timer":null,"timer_left_ms":null,"age_ms":null,"precision":"unknown","orphan":false}
 {"netns":7,"cookie":5,"family":"ipv6","local_addr":"2001:db8::1","local_port":443,"remote_addr":"2001:db8::2","remote_port":5,"state":"NEW_SYN_RECV","owner":null,"uid":null,"cgroup_id":null,"timer":"retransmit","timer_left_ms":0,"age_ms":null,"precision":"unknown","orphan":null}
 {"state":"TIME_WAIT","live":997}
 {"state":"TIME_WAIT","live":null,"owner_unknown":997}

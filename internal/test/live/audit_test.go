@@ -5,6 +5,7 @@ package live_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -108,6 +109,76 @@ func auditOnce(t *testing.T) string {
 	// The kernel may have given its inode number to another test's namespace, which has counters.
 	if r := seen[goes.Inode][""]; r.Verdict != audit.Explained {
 		t.Errorf("the namespace that was removed: %+v", seen[goes.Inode])
+	}
+	return ""
+}
+
+// The kernel counts a handshake that fails in a request_sock as one of AttemptFails, and of a fast-open
+// child two. The audit explains so many, and no more.
+func TestAuditRequestSockets(t *testing.T) {
+	t.Parallel()
+	testnet.Attempts(t, requestSocketsOnce)
+}
+
+// requestSocketsOnce returns what was lost, or "".
+func requestSocketsOnce(t *testing.T) string {
+	t.Helper()
+	const requests, refused, children = 7, 5, 3
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
+	inhabit(t, ns)
+	ns.Sysctl("tcp_fastopen", "519") // client and server, without Fast Open cookies
+	listener := ns.Socket(f).Bind(5000)
+	listener.Set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16)
+	listener.Listen()
+
+	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Audit: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	before, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint16(requests) { // nobody is at these ports: the SYN-ACK is answered with an RST
+		ns.Send(sandbox.At(f, 6000+i), listener.Local, sandbox.SYN, 1, 0)
+	}
+	for range refused {
+		isErrno(t, ns.Socket(f).TryConnect(sandbox.At(f, 9)), unix.ECONNREFUSED)
+	}
+	listener.OnlySYN() // a child inherits it, and stays in its handshake
+	for range children {
+		c := ns.Socket(f)
+		c.FastOpen(listener.Local)
+		s := listener.Accept()
+		s.LetIncoming()
+		c.Reset()
+		s.WaitState(unix.BPF_TCP_CLOSE)
+	}
+	for range children { // close() and disconnect() count nothing
+		c := ns.Socket(f)
+		c.FastOpen(listener.Local)
+		listener.Accept().Reset()
+	}
+	after, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := st.Lost.Missed; n > 0 {
+		return fmt.Sprintf("%d transitions were lost", n)
+	}
+	if n := ns.Counter("TcpExt.EmbryonicRsts"); n != requests {
+		t.Errorf("%d RSTs met a request_sock, want %d", n, requests)
+	}
+	rows := audit.Compare(before, after, runtime.NumCPU())
+	i := slices.IndexFunc(rows, func(r audit.Row) bool { return r.NetNS == ns.Inode && r.Counter == "AttemptFails" })
+	if r := rows[i]; r.Verdict != audit.Explained || r.Kernel != requests+refused+2*children || r.Finwait != refused+children {
+		t.Errorf("%+v", r)
 	}
 	return ""
 }

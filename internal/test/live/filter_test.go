@@ -48,7 +48,7 @@ func TestFilters(t *testing.T) {
 		listeners[name] = c.ns.Socket(c.f).Bind(c.port).Listen()
 	}
 	both := func(name string) []string { return []string{name + " client", name + " server"} }
-	mine := tracer.Filter{NetNS: []uint32{ns.Inode, elsewhere.Inode}}
+	mine := tracer.Filter{NetNS: []uint64{ns.Cookie, elsewhere.Cookie}}
 	with := func(set func(*tracer.Filter)) tracer.Filter {
 		f := mine
 		set(&f)
@@ -60,7 +60,7 @@ func TestFilters(t *testing.T) {
 		want   [][]string
 	}{
 		"none":        {mine, [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
-		"netns":       {tracer.Filter{NetNS: []uint32{elsewhere.Inode}}, [][]string{both("elsewhere")}},
+		"netns":       {tracer.Filter{NetNS: []uint64{elsewhere.Cookie}}, [][]string{both("elsewhere")}},
 		"port":        {with(func(f *tracer.Filter) { f.Ports = []uint16{wanted} }), [][]string{both("wanted"), both("v6")}},
 		"local port":  {with(func(f *tracer.Filter) { f.LocalPorts = []uint16{wanted} }), [][]string{{"wanted server"}, {"v6 server"}}},
 		"remote port": {with(func(f *tracer.Filter) { f.RemotePorts = []uint16{wanted} }), [][]string{{"wanted client"}, {"v6 client"}}},
@@ -129,7 +129,7 @@ func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 			continue
 		}
 		kept := newRecorder(t)
-		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}, LocalPorts: []uint16{port}}}, kept)
+		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}, LocalPorts: []uint16{port}}}, kept)
 		began := now()
 		c := ns.Socket(f).Connect(listener.Local)
 		connected := now()
@@ -160,7 +160,7 @@ func TestTransitionFilters(t *testing.T) {
 	f := sandbox.Families[0]
 	ns := sandbox.New(t)
 	run := func(filter tracer.Filter) chain {
-		filter.NetNS = []uint32{ns.Inode}
+		filter.NetNS = []uint64{ns.Cookie}
 		kept := newRecorder(t)
 		tr := start(t, tracer.Config{Filter: filter}, kept)
 		p := ns.Pair(f)
@@ -213,7 +213,7 @@ func TestCgroupFilter(t *testing.T) {
 	const connections = 3
 	run := func(filter tracer.Cgroup, from string) (uint64, []tracer.Transition) {
 		kept := newRecorder(t)
-		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}, Cgroups: []tracer.Cgroup{filter}}}, kept)
+		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}, Cgroups: []tracer.Cgroup{filter}}}, kept)
 		dir, err := os.Open(from)
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,7 @@ func loadOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
 	kept := newRecorder(t)
-	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}}, kept)
 
 	before := timeWaits(ns)
 	pids := load(t, ns)
@@ -129,7 +129,7 @@ func TestRingFull(t *testing.T) {
 	ns, r := record(t)
 	kept := newRecorder(t)
 	tr := start(t, tracer.Config{
-		Filter:    tracer.Filter{NetNS: []uint32{ns.Inode}},
+		Filter:    tracer.Filter{NetNS: []uint64{ns.Cookie}},
 		RingBytes: uint32(os.Getpagesize()),
 	}, kept)
 	pids := load(t, ns)

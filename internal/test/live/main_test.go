@@ -17,14 +17,12 @@ import (
 )
 
 // shared is one Tracer for all tests that need no Config of their own. It gives the transitions
-// of a network namespace to the test that made the namespace. A removed namespace may have left
-// its inode number to another test's, while its last transitions are not delivered yet. So a
-// number can have several recorders, and each takes the transitions since it was made.
+// of a network namespace, known by its cookie, to the test that made the namespace.
 var shared = struct {
 	mu        sync.Mutex
-	recorders map[uint32][]*recorder
+	recorders map[uint64][]*recorder
 	tracer    *tracer.Tracer
-}{recorders: make(map[uint32][]*recorder)}
+}{recorders: make(map[uint64][]*recorder)}
 
 // hooksEnv names the set of hooks to test; without it the tracer chooses.
 const hooksEnv = "FINWAIT_HOOKS"
@@ -176,10 +174,8 @@ func allowed(st tracer.Stats) uint64 {
 func dispatch(t *tracer.Transition) error {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	for _, r := range shared.recorders[t.NetNS] {
-		if t.Ktime >= r.began {
-			r.add(t)
-		}
+	for _, r := range shared.recorders[t.NetNSCookie] {
+		r.add(t)
 	}
 	return nil
 }

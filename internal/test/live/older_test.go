@@ -11,7 +11,8 @@ import (
 )
 
 // Sockets existed before the tracer. It did not see their states begin, so durations are lower
-// bounds. Their owners come from /proc.
+// bounds. Their owners come from /proc, and are said to be holders: so are those of what an older
+// listener accepts.
 func TestOlderSockets(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
 		leave := inhabit(t, ns)
@@ -30,7 +31,7 @@ func TestOlderSockets(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 
 		kept := newRecorder(t)
-		start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+		start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}}, kept)
 		attached := now()
 		time.Sleep(100 * time.Millisecond)
 		late := ns.Socket(f).Connect(connected.Listener.Local)
@@ -41,15 +42,25 @@ func TestOlderSockets(t *testing.T) {
 		orphan.Server.Reset()
 
 		// The owner of an older listener becomes that of the sockets that it accepts now.
-		kept.until(accepted.Cookie, tracer.Established).owned(t, tracer.RoleServer)
-		kept.until(late.Cookie, tracer.Established).owned(t, tracer.RoleClient)
+		child, client := kept.until(accepted.Cookie, tracer.Established), kept.until(late.Cookie, tracer.Established)
+		child.owned(t, tracer.RoleServer)
+		client.owned(t, tracer.RoleClient)
+		if !child[0].Owner.Holder || client[0].Owner.Holder {
+			t.Errorf("the owner of a child of an older listener holds it: %v; of a client: %v", child[0].Owner.Holder, client[0].Owner.Holder)
+		}
 
 		first := kept.until(connected.Client.Cookie, tracer.FinWait2)[0]
 		atLeast(t, first, tracer.Established, moving-attached)
 		if first.Owner.PID == 0 || first.Owner.Comm.String() != processName(t) || first.Role != tracer.RoleUnknown {
 			t.Errorf("an older socket: owner %d/%v, role %q", first.Owner.PID, first.Owner.Comm, first.Role)
 		}
-		atLeast(t, kept.until(half.Client.Cookie, tracer.TimeWait)[0], tracer.FinWait2, moving-attached)
+		waits := kept.until(half.Client.Cookie, tracer.TimeWait)[0]
+		atLeast(t, waits, tracer.FinWait2, moving-attached)
+		for _, x := range []tracer.Transition{first, waits} {
+			if !x.Owner.Holder {
+				t.Errorf("the owner of an older socket is not said to be its holder:\n%v", chain{x})
+			}
+		}
 		reset := kept.chain(orphan.Client.Cookie)
 		atLeast(t, reset[0], tracer.FinWait2, moving-attached)
 		if want := rstReason(reset); reset.last().Reason != want {

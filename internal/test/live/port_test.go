@@ -19,8 +19,8 @@ const aPort = 4000
 // byPort are filters that ask for a local port.
 func byPort(ns *sandbox.NS, port uint16) map[string]tracer.Filter {
 	return map[string]tracer.Filter{
-		"port":       {NetNS: []uint32{ns.Inode}, Ports: []uint16{port}},
-		"local port": {NetNS: []uint32{ns.Inode}, LocalPorts: []uint16{port}},
+		"port":       {NetNS: []uint64{ns.Cookie}, Ports: []uint16{port}},
+		"local port": {NetNS: []uint64{ns.Cookie}, LocalPorts: []uint16{port}},
 	}
 }
 
@@ -81,7 +81,7 @@ func TestConnectHangs(t *testing.T) {
 func TestListenWithoutBind(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
 		ns.Sysctl("ip_local_port_range", fmt.Sprint(aPort, " ", aPort))
-		mine := tracer.Filter{NetNS: []uint32{ns.Inode}}
+		mine := tracer.Filter{NetNS: []uint64{ns.Cookie}}
 		grouped := start(t, tracer.Config{Filter: mine, SplitBy: tracer.SplitPort}, newRecorder(t))
 		for name, filter := range byPort(ns, aPort) {
 			kept, none := newRecorder(t), newRecorder(t)

@@ -18,7 +18,7 @@ func TestRaw(t *testing.T) {
 	t.Parallel()
 	f := sandbox.Families[0]
 	ns := sandbox.New(t)
-	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
+	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,6 @@ type recorder struct {
 	mu   sync.Mutex
 	all  []tracer.Transition
 	more chan struct{}
-
-	began time.Duration // CLOCK_MONOTONIC; earlier transitions are of another namespace with the same number
 }
 
 func newRecorder(t testing.TB) *recorder {
@@ -30,14 +28,13 @@ func newRecorder(t testing.TB) *recorder {
 func record(t testing.TB) (*sandbox.NS, *recorder) {
 	t.Helper()
 	ns := sandbox.New(t)
-	return ns, follow(t, ns.Inode)
+	return ns, follow(t, ns.Cookie)
 }
 
-// follow keeps the transitions of a namespace.
-func follow(t testing.TB, netNS uint32) *recorder {
+// follow keeps the transitions of the namespace with this cookie.
+func follow(t testing.TB, netNS uint64) *recorder {
 	t.Helper()
 	r := newRecorder(t)
-	r.began = now()
 	shared.mu.Lock()
 	shared.recorders[netNS] = append(shared.recorders[netNS], r)
 	shared.mu.Unlock()

@@ -26,7 +26,7 @@ func TestScenarios(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(st.Close)
-			r := follow(t, st.Inode)
+			r := follow(t, st.Cookie)
 			quit, fed := make(chan struct{}), make(chan struct{})
 			go func() {
 				defer close(fed)

@@ -98,7 +98,7 @@ func TestTotals(t *testing.T) {
 func totalsOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
-	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
+	filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
 	kept, shown := newRecorder(t), newRecorder(t)
 	whole := start(t, tracer.Config{Filter: filter}, kept)
 	bare := start(t, tracer.Config{Filter: filter, NoTotals: true}, shown)
@@ -185,7 +185,7 @@ func TestTotalsOfTheStream(t *testing.T) {
 func totalsOfTheStreamOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
-	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
+	filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
 	if n := len(ns.States()); n > 0 {
 		t.Fatalf("sockets in %d states are older than the test", n)
 	}
@@ -247,7 +247,7 @@ func TestLiveTotals(t *testing.T) {
 	ns := sandbox.New(t)
 	inhabit(t, ns)
 	older := testnet.Fill(t, ns, testnet.Loopback()...)
-	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, newRecorder(t))
+	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}}, newRecorder(t))
 	delete(older, uint8(tracer.NewSynRecv)) // a request has no socket yet
 	if got := live(totals(t, tr.Tracer)); !maps.Equal(got, older) {
 		t.Errorf("of older sockets there are %v, want %v", got, older)
@@ -279,7 +279,7 @@ func TestLiveTotalsAreGone(t *testing.T) {
 	gone.Server.Close()
 	waitStates(t, ns, tracer.TimeWait, 1)
 	waitStates(t, ns, tracer.FinWait2, 1)
-	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}})
+	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 	}
 	ns := sandbox.New(t)
 	kept := newRecorder(t)
-	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}}, kept)
+	tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}}, kept)
 	p := ns.Pair(sandbox.Families[0])
 	p.Client.Close()
 	p.Server.WaitState(uint8(tracer.CloseWait))
@@ -332,7 +332,7 @@ func TestTotalsOfAWholeTimeWait(t *testing.T) {
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
-	filter := tracer.Filter{NetNS: []uint32{ns.Inode}}
+	filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
 	tracers := make(map[tracer.Split]*tracer.Tracer)
 	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
 	if testing.Short() {
@@ -363,7 +363,7 @@ func TestGroups(t *testing.T) {
 		tracer.SplitPort:  ports,
 		tracer.SplitPID:   {strconv.Itoa(os.Getpid())},
 		tracer.SplitComm:  {processName(t)},
-		tracer.SplitNetNS: {strconv.Itoa(int(ns.Inode))},
+		tracer.SplitNetNS: {fmt.Sprintf("%d/%d", ns.Inode, ns.Cookie)},
 		// A listener has no remote address.
 		tracer.SplitRemote: {"0.0.0.0", "127.0.0.1", "::", "::1"},
 	}
@@ -398,7 +398,7 @@ func TestGroupsFull(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{
-		Filter: tracer.Filter{NetNS: []uint32{ns.Inode}}, TotalsOnly: true, SplitBy: tracer.SplitPort, GroupStates: 3,
+		Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}, TotalsOnly: true, SplitBy: tracer.SplitPort, GroupStates: 3,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -427,7 +427,7 @@ func TestTotalsAreFiltered(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{
-		NetNS: []uint32{ns.Inode}, To: []tracer.State{tracer.Established},
+		NetNS: []uint64{ns.Cookie}, To: []tracer.State{tracer.Established},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 // The words of a request and a reply of testdata/harness.c, in the same order.
 
 type settings struct {
-	SeesRearms, SeesResets, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, MinDuration, Minisocks, HZ uint64
+	SeesRearms, SeesResets, Raw, NoTotals, Stream, Audit, SplitBy, LocalPort, NetNS, MinDuration, Minisocks, HZ uint64
 }
 
 type code uint64
@@ -66,6 +66,7 @@ type op struct {
 	Seq, SoftErr, Unread, LingerZero, Repair uint64
 	Retransmits, Probes, UserTimeout         uint64
 	Exiting, Overflows, Segment              uint64
+	Subflow                                  uint64
 	Substate, Expires, Pending               uint64
 	Timeo, Rearm                             uint64
 }
@@ -86,17 +87,18 @@ type result struct {
 }
 
 type event struct {
-	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags uint64
-	Detail, Errno, Retransmits                                    uint64
-	Hook, Rearms, Owner, Closer, Sport, Dport, Family, NetNS      uint64
-	Saddr, Daddr                                                  uint64 // IPv4
-	OwnerComm, CloserComm                                         [16]byte
+	Time, Since, Cookie, From, To, Precision, Role, Reason, Flags    uint64
+	Detail, Errno, Retransmits                                       uint64
+	Hook, Rearms, Owner, Holder, Closer, Sport, Dport, Family, NetNS uint64
+	NetNSCookie                                                      uint64
+	Saddr, Daddr                                                     uint64 // IPv4
+	OwnerComm, CloserComm                                            [16]byte
 }
 
 type netnsTotals struct {
-	SynSent, NoSyn, PassiveOpens, AttemptFails, EstabResets uint64
-	Established, CloseWait                                  int64
-	Minisocks, Gone, Reused, TimeWaitOverflow, Lost         uint64
+	SynSent, NoSyn, PassiveOpens, AttemptFails, MaybeFails, EstabResets uint64
+	Established, CloseWait                                              int64
+	Minisocks, Gone, Reused, TimeWaitOverflow, Lost                     uint64
 }
 
 type totals struct {

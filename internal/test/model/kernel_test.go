@@ -37,13 +37,15 @@ type sock struct {
 	userTimeout      uint64 // ms
 	life             int
 	parent           *sock // the listener that accepted it
-	visible          bool  // the hooks have seen it since its birth
+	net              uint64
+	subflow          uint64 // of MPTCP: 1 the first, 2 a later one, which the kernel opens
+	visible          bool   // the hooks have seen it since its birth
 }
 
 type mini struct {
 	slot           int
 	of             *sock
-	sport          uint64
+	sport, net     uint64
 	owner, role    uint64
 	from           uint64 // FIN_WAIT_2 or CLOSING
 	fromEntered    uint64
@@ -184,9 +186,9 @@ func (k *kernel) canNest(outer, inner *op) bool {
 
 func (k *kernel) sockOp(s *sock) op {
 	o := op{
-		Object: aSock, Slot: uint64(s.slot), State: s.state, Family: 2, Sport: s.sport, Dport: s.dport,
+		Object: aSock, Slot: uint64(s.slot), State: s.state, Family: 2, Sport: s.sport, Dport: s.dport, NetNS: s.net,
 		InetSport: s.inetSport, Protocol: 6, Shutdown: s.shutdown, Err: s.err,
-		PacketsOut: s.packetsOut, Unacked: s.unacked,
+		PacketsOut: s.packetsOut, Unacked: s.unacked, Subflow: s.subflow,
 		Seq: s.seq, Unread: s.unread, Retransmits: s.retransmits, Probes: s.probes, UserTimeout: s.userTimeout,
 	}
 	if s.lingerZero {
@@ -209,7 +211,7 @@ func (k *kernel) sockOp(s *sock) op {
 
 func (k *kernel) miniOp(m *mini) op {
 	o := op{
-		Object: aMini, Slot: uint64(m.slot), State: timeWait, Family: 2, Sport: m.sport, Dport: 80,
+		Object: aMini, Slot: uint64(m.slot), State: timeWait, Family: 2, Sport: m.sport, Dport: 80, NetNS: m.net,
 		Substate: m.substate, Expires: m.expires,
 	}
 	if m.pending {
@@ -315,7 +317,10 @@ func (k *kernel) newSock(parent *sock) *sock {
 		if k.socks[i] != nil {
 			continue
 		}
-		s := &sock{slot: i, parent: parent, state: closed, held: true, dport: 80, seq: 1000, visible: k.attached}
+		s := &sock{slot: i, parent: parent, state: closed, held: true, dport: 80, seq: 1000, visible: k.attached, net: uint64(i) % 2}
+		if parent != nil {
+			s.net = parent.net
+		}
 		o := k.sockOp(s)
 		o.Code = opNewSock
 		if parent != nil {

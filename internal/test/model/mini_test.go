@@ -19,7 +19,7 @@ func (k *kernel) timeWaitSock(s *sock, substate, timeout uint64) {
 		return
 	}
 	m := &mini{
-		slot: slot, of: s, sport: s.sport, owner: s.owner, role: s.role,
+		slot: slot, of: s, sport: s.sport, net: s.net, owner: s.owner, role: s.role,
 		from: s.state, fromEntered: s.entered, substate: substate, bornAt: k.now,
 	}
 	k.minis[slot], k.last = m, m

@@ -26,6 +26,7 @@ const (
 	optFewMinisocks
 	optLeave // sockets that exist at the end stay
 	optNoTotals
+	optNetNSFilter
 )
 
 // play runs a script, and returns what is wrong with the output of the programs.
@@ -47,6 +48,7 @@ func play(h *harness, hooks byte, options uint16, s script) (*kernel, *outcome, 
 		set.NoTotals, set.Stream, set.Audit, set.SplitBy = 1, 1, 0, 0
 	}
 	set.LocalPort = 1001 * on(optPortFilter)
+	set.NetNS = 1 * on(optNetNSFilter)
 	set.MinDuration = 1000 * on(optMinDuration)
 	if has(optFewMinisocks) {
 		set.Minisocks = 2
@@ -158,7 +160,7 @@ func shrink(h *harness, hooks byte, options uint16, s script, said string) scrip
 
 // steps are those of a generated script. A step that is repeated here occurs more often.
 const (
-	common = "cccccceeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzunsqmLjFFFFFDORYCKNUEBTttttwWW"
+	common = "ccccccmeeeeeeekkkkkllhhhxxxxxaaaaaaappppprdovizzunsqbLjFFFFFDORYCKNUEBTttttwWW"
 	faults = "-^?#!%|S"
 )
 
@@ -277,7 +279,7 @@ func randomOptions(r *rand.Rand) uint16 {
 	if r.IntN(2) == 0 {
 		return uint16(r.IntN(optRaw))
 	}
-	return uint16(r.IntN(2 * optNoTotals))
+	return uint16(r.IntN(2 * optNetNSFilter))
 }
 
 // Random scripts of what a kernel does.

@@ -62,7 +62,7 @@ func (o *oracle) mini(f *firing, r *result, events []event) {
 
 // complete checks that all transitions of an ended minisock were reported, unless one was lost.
 func (o *oracle) complete(f *firing, v *miniView) {
-	if v.tainted || v.lost || o.garbage || o.filters() {
+	if v.tainted || v.lost || o.garbage || o.filters() || o.hidden(f) {
 		return
 	}
 	if !v.ended {

@@ -148,16 +148,36 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.Owner == softirqTask || e.Closer == softirqTask {
 		o.errorf(f, "an unrelated process is named: %+v", e)
 	}
+	if e.Holder > 1 || (e.Holder == 1) != (e.Owner == holderTask) {
+		o.errorf(f, "a holder and a creator are taken for each other: %+v", e)
+	}
 	if e.Owner != 0 && e.OwnerComm != commOf(e.Owner) || e.Closer != 0 && e.CloserComm != commOf(e.Closer) {
 		o.errorf(f, "a name is wrong: %q, %q: %+v", e.OwnerComm, e.CloserComm, e)
 	}
 	if e.Family == 2 && (e.Saddr != 127|1<<24 || e.Daddr != 127|2<<24) {
 		o.errorf(f, "addresses %x, %x: %+v", e.Saddr, e.Daddr, e)
 	}
+	if e.NetNS != 4026531840 || !f.garbage && f.code != opSweep && e.NetNSCookie != o.net(f) || o.set.NetNS != 0 && e.NetNSCookie != o.set.NetNS {
+		o.errorf(f, "of namespace %d, %d, want %d: %+v", e.NetNS, e.NetNSCookie, o.net(f), e)
+	}
 	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^2 != 0 || e.Hook > 8 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }
+
+// net is the cookie of the network namespace, or 0.
+func (o *oracle) net(f *firing) uint64 {
+	switch {
+	case f.sock != nil:
+		return f.sock.net + 1
+	case f.mini != nil:
+		return f.mini.net + 1
+	}
+	return 0
+}
+
+// hidden reports whether a filter hides the namespace.
+func (o *oracle) hidden(f *firing) bool { return o.set.NetNS != 0 && o.net(f) != o.set.NetNS }
 
 // commOf is the harness's name of a process.
 func commOf(pid uint64) (comm [16]byte) {

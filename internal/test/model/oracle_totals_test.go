@@ -93,14 +93,16 @@ func (o *oracle) checkLive(f *firing) {
 	quiet := o.exitsMissed == 0 && o.missed == 0 && o.noStack == 0 && o.failures == 0
 	var want [16]int64
 	for _, s := range o.k.socks {
-		if s != nil && s.state != closed {
+		if s != nil && s.state != closed && !o.hidden(&firing{sock: s}) {
 			want[s.state]++
 		}
 	}
 	for _, m := range o.k.minis {
-		if m != nil && m.substate == timeWait {
+		switch {
+		case m == nil || o.hidden(&firing{mini: m}):
+		case m.substate == timeWait:
 			want[timeWait]++
-		} else if m != nil {
+		default:
 			want[finWait2]++
 		}
 	}

@@ -10,8 +10,9 @@ import "slices"
 //	         h shutdown, x close, a their ACK of our FIN, p their FIN, r their RST,
 //	         d data after close, o timeout, v destroyed, i disconnected, z freed,
 //	         u connect with a pair that is in use, n an ICMP error ends it, s an ICMP error
-//	         is noted, q TCP_REPAIR is turned on or off, m too many orphans, L its
+//	         is noted, q TCP_REPAIR is turned on or off, b too many orphans, L its
 //	         listener is closed before it is accepted, j a RST meets a child of TCP Fast Open
+//	         m connect a new subflow of MPTCP: plain the first, in the first variant a later one
 //	minisocks, counted from the youngest: F FIN, D data, O another segment, R RST, Y SYN,
 //	         B data, and a FIN on another CPU in its midst, T a SYN to a transparent proxy,
 //	         C reused by connect(), K destroyed, N its namespace is removed, U killed by
@@ -88,7 +89,14 @@ func (k *kernel) step(what, arg byte, rest []byte) int {
 		if s != nil {
 			k.connectInUse(s)
 		}
-	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z', 'n', 's', 'q', 'm', 'L', 'j':
+	case 'm':
+		if s == nil {
+			if s = k.newSock(nil); s != nil {
+				s.subflow = 1 + uint64(how&1)
+				k.connect(s, 0)
+			}
+		}
+	case 'e', 'y', 'k', 'h', 'x', 'a', 'p', 'r', 'd', 'o', 'v', 'i', 'z', 'n', 's', 'q', 'b', 'L', 'j':
 		if s != nil {
 			k.happens(s, what, how)
 		}
@@ -151,7 +159,7 @@ func (k *kernel) happens(s *sock, what byte, how int) {
 		k.noteError(s, 113-uint64(how))
 	case 'q':
 		s.repair = !s.repair && s.held
-	case 'm':
+	case 'b':
 		k.tooManyOrphans(s)
 	case 'L':
 		k.listenerGone(s)

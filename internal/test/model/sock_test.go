@@ -35,8 +35,11 @@ func (k *kernel) connect(s *sock, how int) {
 	if s.repair {
 		s.role = noRole
 	}
+	if s.subflow == 2 {
+		s.owner = 0 // whoever changes the endpoints is not the owner
+	}
 	s.life++
-	k.in(s.owner, nil, func() {
+	k.in(k.process(s), nil, func() {
 		k.setState(s, synSent, firing{silent: s.repair})
 		if how == 2 && !s.bound {
 			k.setState(s, closed, firing{reason: noPort, errno: 99, silent: s.repair})
@@ -79,8 +82,11 @@ func (k *kernel) connectInUse(s *sock) {
 	s.sport, s.bound = 2000+uint64(s.slot), true
 	s.inetSport = s.sport
 	s.role, s.owner = client, k.process(s)
+	if s.subflow == 2 {
+		s.owner = 0
+	}
 	s.life++
-	k.in(s.owner, nil, func() {
+	k.in(k.process(s), nil, func() {
 		k.setState(s, synSent, firing{})
 		k.setState(s, closed, firing{reason: inUse, errno: 99})
 	})

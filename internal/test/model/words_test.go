@@ -120,6 +120,7 @@ const (
 
 	shutRecv, shutSend = 1, 2 // RCV_SHUTDOWN, SEND_SHUTDOWN
 
+	holderTask  = 300 // the process that /proc names for a held socket
 	softirqTask = 999 // the task that the softirq interrupted
 	destroyer   = 900
 )

@@ -57,6 +57,7 @@ type Transition struct {
 	KtimeNs   int64          `json:"ktime_ns"`
 	Cookie    uint64         `json:"cookie"`
 	NetNS     uint32         `json:"netns"`
+	NSCookie  uint64         `json:"netns_cookie"`
 	Local     netip.AddrPort `json:"local"`
 	Remote    netip.AddrPort `json:"remote"`
 	From      uint8          `json:"from"`
@@ -66,6 +67,7 @@ type Transition struct {
 	Role      uint8          `json:"role"`
 	Owner     Process        `json:"owner"`
 	UID       uint32         `json:"uid"`
+	Holder    bool           `json:"holder,omitempty"`
 	CgroupID  uint64         `json:"cgroup_id"`
 	Closer    Process        `json:"closer"`
 	Reason    uint8          `json:"reason"`
@@ -82,6 +84,7 @@ type Raw struct {
 	Task      Process        `json:"task"`
 	Cookie    uint64         `json:"cookie"`
 	NetNS     uint32         `json:"netns"`
+	NSCookie  uint64         `json:"netns_cookie"`
 	Local     netip.AddrPort `json:"local"`
 	Remote    netip.AddrPort `json:"remote"`
 	From      uint8          `json:"from"`
@@ -177,9 +180,9 @@ func fromProcess(p *tracer.Process) Process { return Process{p.PID, p.Comm.Bytes
 func (t *Transition) Tracer() tracer.Transition {
 	return tracer.Transition{
 		Time: time.Unix(0, t.TimeNs).UTC(), Ktime: time.Duration(t.KtimeNs), Cookie: t.Cookie, NetNS: t.NetNS,
-		Local: t.Local, Remote: t.Remote, From: tracer.State(t.From), To: tracer.State(t.To),
+		NetNSCookie: t.NSCookie, Local: t.Local, Remote: t.Remote, From: tracer.State(t.From), To: tracer.State(t.To),
 		Duration: time.Duration(t.Duration), Precision: tracer.Precision(t.Precision), Role: tracer.Role(t.Role),
-		Owner:  tracer.Owner{Process: t.Owner.tracer(), UID: t.UID, CgroupID: t.CgroupID},
+		Owner:  tracer.Owner{Process: t.Owner.tracer(), Holder: t.Holder, UID: t.UID, CgroupID: t.CgroupID},
 		Closer: t.Closer.tracer(),
 		Reason: tracer.Reason(t.Reason), Rearms: t.Rearms, Source: tracer.Source(t.Source),
 	}
@@ -188,9 +191,9 @@ func (t *Transition) Tracer() tracer.Transition {
 // FromTransition saves one.
 func FromTransition(t *tracer.Transition) Transition {
 	return Transition{
-		TimeNs: t.Time.UnixNano(), KtimeNs: int64(t.Ktime), Cookie: t.Cookie, NetNS: t.NetNS, Local: t.Local, Remote: t.Remote,
-		From: uint8(t.From), To: uint8(t.To), Duration: int64(t.Duration), Precision: uint8(t.Precision), Role: uint8(t.Role),
-		Owner: fromProcess(&t.Owner.Process), UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
+		TimeNs: t.Time.UnixNano(), KtimeNs: int64(t.Ktime), Cookie: t.Cookie, NetNS: t.NetNS, NSCookie: t.NetNSCookie,
+		Local: t.Local, Remote: t.Remote, From: uint8(t.From), To: uint8(t.To), Duration: int64(t.Duration), Precision: uint8(t.Precision), Role: uint8(t.Role),
+		Owner: fromProcess(&t.Owner.Process), Holder: t.Owner.Holder, UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
 		Closer: fromProcess(&t.Closer), Reason: uint8(t.Reason), Rearms: t.Rearms, Source: uint8(t.Source),
 	}
 }
@@ -200,7 +203,7 @@ func (r *Raw) Tracer() tracer.RawEvent {
 	return tracer.RawEvent{
 		Time: time.Unix(0, r.TimeNs).UTC(), Ktime: time.Duration(r.KtimeNs), Hook: tracer.Hook(r.Hook), CPU: r.CPU,
 		Task: r.Task.tracer(), Cookie: r.Cookie, NetNS: r.NetNS,
-		Local: r.Local, Remote: r.Remote, From: tracer.State(r.From), To: tracer.State(r.To),
+		NetNSCookie: r.NSCookie, Local: r.Local, Remote: r.Remote, From: tracer.State(r.From), To: tracer.State(r.To),
 		Err: r.Err, Minisock: r.Minisock, TimerLeft: r.TimerLeft,
 	}
 }
@@ -209,7 +212,7 @@ func (r *Raw) Tracer() tracer.RawEvent {
 func FromRaw(r *tracer.RawEvent) Raw {
 	return Raw{
 		TimeNs: r.Time.UnixNano(), KtimeNs: int64(r.Ktime), Hook: uint8(r.Hook), CPU: r.CPU, Task: fromProcess(&r.Task),
-		Cookie: r.Cookie, NetNS: r.NetNS, Local: r.Local, Remote: r.Remote, From: uint8(r.From), To: uint8(r.To),
+		Cookie: r.Cookie, NetNS: r.NetNS, NSCookie: r.NetNSCookie, Local: r.Local, Remote: r.Remote, From: uint8(r.From), To: uint8(r.To),
 		Err: r.Err, Minisock: r.Minisock, TimerLeft: r.TimerLeft,
 	}
 }

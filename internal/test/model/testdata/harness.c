@@ -18,7 +18,7 @@
 #pragma clang section bss = "" data = ""
 
 struct settings {
-	__u64 sees_rearms, sees_resets, raw, no_totals, stream, audit, split_by, local_port, min_duration_ns, minisocks, hz;
+	__u64 sees_rearms, sees_resets, raw, no_totals, stream, audit, split_by, local_port, netns, min_duration_ns, minisocks, hz;
 };
 
 enum code {
@@ -62,6 +62,7 @@ struct op {
 	__u64 exiting;		/* the task */
 	__u64 overflows;	/* of this CPU, counted by the kernel */
 	__u64 segment;		/* that is answered with an RST: its flags, and whether it has data */
+	__u64 subflow;		/* of MPTCP: 1 the first, 2 a later one */
 	/* a minisock */
 	__u64 substate, expires, pending, timeo, rearm;
 };
@@ -86,6 +87,7 @@ static struct inode inode = { 77 };
 static struct file file = { &inode };
 static struct socket held_by = { &file };
 static struct kernfs_node kn = { 9 };
+static struct tcp_ulp_ops mptcp = { "mptcp" };
 static struct cgroup cgroup = { .level = 0, .kn = &kn };
 
 static void put(__u64 word)
@@ -124,6 +126,10 @@ static void dress_common(struct sock_common *skc, const struct op *op)
 
 static void dress_sock(union sock_memory *s, const struct op *op)
 {
+	static struct mptcp_subflow_context subflows[MAX_SOCKS];
+	static struct mptcp_sock connections[MAX_SOCKS];
+	size_t i = s - socks;
+
 	dress_common(&s->sk.__sk_common, op);
 	s->sk.sk_protocol = op->protocol;
 	s->sk.sk_shutdown = op->shutdown;
@@ -132,6 +138,10 @@ static void dress_sock(union sock_memory *s, const struct op *op)
 	s->sk.sk_socket = op->held ? &held_by : NULL;
 	s->sk.sk_cgrp_data.cgroup = &cgroup;
 	s->inet.inet_sport = bpf_htons((__u16)op->inet_sport);
+	subflows[i] = (struct mptcp_subflow_context){ (struct sock *)&connections[i] };
+	connections[i].first = op->subflow == 1 ? &s->sk : NULL;
+	s->icsk.icsk_ulp_ops = op->subflow ? &mptcp : NULL;
+	s->icsk.icsk_ulp_data = op->subflow ? &subflows[i] : NULL;
 	s->tp.linger2 = op->linger2 ? -1 : 0;
 	s->tp.packets_out = op->packets_out;
 	s->tp.snd_nxt = s->tp.write_seq = op->seq;
@@ -309,7 +319,8 @@ static void put_event(const struct event *e)
 	__u64 comms[4];
 	const __u64 words[] = {
 		e->time_ns, e->since_ns, e->cookie, e->from, e->to, e->precision, e->role, e->reason, e->flags,
-		e->detail, e->err, e->retransmits, e->hook, e->rearms, e->owner.pid, e->closer.pid, e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns,
+		e->detail, e->err, e->retransmits, e->hook, e->rearms, e->owner.pid, e->owner.holder, e->closer.pid,
+		e->tuple.sport, e->tuple.dport, e->tuple.family, e->tuple.netns, e->tuple.netns_cookie,
 		*(const __u32 *)e->tuple.saddr, *(const __u32 *)e->tuple.daddr,
 	};
 
@@ -414,6 +425,8 @@ static void forget(void)
 
 static void load(const struct settings *set)
 {
+	struct owner holder = {};
+
 	sees_rearms = set->sees_rearms;
 	sees_resets = set->sees_resets;
 	overflow_mib = 0;
@@ -423,7 +436,10 @@ static void load(const struct settings *set)
 	audit = set->audit;
 	split_by = set->split_by;
 	local_ports[0] = set->local_port;
-	n_local_ports = filters_connections = set->local_port != 0;
+	n_local_ports = set->local_port != 0;
+	netns[0] = set->netns;
+	n_netns = set->netns != 0;
+	filters_connections = n_local_ports || n_netns;
 	min_duration_ns = set->min_duration_ns;
 	hz = set->hz;
 	overdue_after = 1;
@@ -443,10 +459,14 @@ static void load(const struct settings *set)
 	storage_fails = MAP(&sockets);
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);
+	resize(MAP(&holders), 1);
+	holder.pid = 300;
+	memcpy(holder.comm, "five5", 6);
+	bpf_map_update_elem(&holders, &(__u64){ inode.i_ino }, &holder, 0);
 	for (int i = 0; i < NETS; i++) {
 		nets[i].mib.net_statistics = (void *)((__u64)overflow_counts - (__u64)array_slot(MAP(&cpu_slots), 0, 0));
 		nets[i].net_cookie = i + 1;
-		nets[i].ns.inum = 4026531840u + i;
+		nets[i].ns.inum = 4026531840u; /* as if each had been removed before the next was made */
 		nets[i].ipv4.tcp_death_row.sysctl_max_tw_buckets = 1000;
 	}
 	if (audit)

@@ -14,14 +14,14 @@
 
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
 #define inet_sport	before_sport_[130], inet_sport
-#define packets_out	before_out_[70], packets_out
-#define icsk_retransmits	before_icsk_[264], icsk_retransmits
+#define icsk_ulp_ops	before_ulp_[33], *icsk_ulp_ops
+#define packets_out	before_out_[72], packets_out
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
 #undef inet_sport
 #undef packets_out
-#undef icsk_retransmits
+#undef icsk_ulp_ops
 #undef BPF_CORE_READ_BITFIELD
 #define BPF_CORE_READ_BITFIELD(s, field)	((s)->field)
 #undef sysctl_max_tw_buckets
@@ -38,9 +38,9 @@ union sock_memory {
 	struct inet_connection_sock icsk;
 	struct tcp_sock tp;
 };
-_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 280 &&
-	       offsetof(struct inet_sock, inet_sport) >= 256 && offsetof(struct inet_connection_sock, icsk_retransmits) >= 264 &&
-	       offsetof(struct tcp_sock, packets_out) >= 280, "fields of a socket overlap");
+_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 288 &&
+	       offsetof(struct inet_sock, inet_sport) >= 256 && offsetof(struct inet_connection_sock, icsk_ulp_ops) >= 264 &&
+	       offsetof(struct tcp_sock, packets_out) >= 288, "fields of a socket overlap");
 
 static union sock_memory socks[MAX_SOCKS];
 static struct inet_timewait_sock minis[MAX_MINIS];

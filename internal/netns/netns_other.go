@@ -1,0 +1,13 @@
+//go:build !linux
+
+package netns
+
+import "errors"
+
+type file struct{}
+
+// Find fails.
+func Find(string) (NS, error) { return NS{}, errors.New("only Linux has network namespaces") }
+
+// Gone is never reached.
+func (*NS) Gone() bool { return false }
