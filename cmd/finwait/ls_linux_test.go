@@ -34,8 +34,9 @@ type jsonSocket struct {
 	RemotePort uint16 `json:"remote_port"`
 	State      string `json:"state"`
 	Owner      *struct {
-		PID  int    `json:"pid"`
-		Comm string `json:"comm"`
+		PID    int    `json:"pid"`
+		Comm   string `json:"comm"`
+		Holder bool   `json:"holder"`
 	} `json:"owner"`
 	UID         *uint32 `json:"uid"`
 	CgroupID    *uint64 `json:"cgroup_id"`
@@ -168,7 +169,7 @@ func TestLsAgreesWithSS(t *testing.T) {
 		if s.NetNS != n.Inode {
 			t.Errorf("netns %d, want %d", s.NetNS, n.Inode)
 		}
-		if s.Owner != nil && s.Owner.PID != os.Getpid() {
+		if s.Owner != nil && (s.Owner.PID != os.Getpid() || !s.Owner.Holder) {
 			t.Errorf("%+v is owned by %+v, want this process, %d", s, *s.Owner, os.Getpid())
 		}
 	}
