@@ -44,6 +44,7 @@ func TestUsageErrors(t *testing.T) {
 		"stat both ends":      {[]string{"stat", "--duration", "1s", "--", "true"}, "--duration"},
 		"audit of a part":     {[]string{"stat", "--audit", "--port", "80"}, "no filter"},
 		"stat never":          {[]string{"stat", "-4", "-6"}, "can never match"},
+		"unknown topic":       {[]string{"help", "states-of-mind"}, `"states-of-mind"`},
 		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
 	}
 	for name, c := range cases {
@@ -67,6 +68,8 @@ func TestVersionHelpAndCompletion(t *testing.T) {
 		"version":         "finwait ",
 		"--help":          "finwait watches every TCP state transition",
 		"help trace":      "--min-duration",
+		"help demo load":  "--closer",
+		"help":            "finwait watches every TCP state transition",
 		"completion bash": "__start_finwait",
 	} {
 		var stdout, stderr bytes.Buffer

@@ -92,7 +92,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 long each state lasted and why it ended, and follows what the kernel's
 tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
 
-Without a command it traces.`,
+Without a command it traces. finwait help reasons explains why states end.`,
 		Args:          rejectArgs,
 		RunE:          trace.RunE,
 		SilenceErrors: true,
@@ -101,6 +101,7 @@ Without a command it traces.`,
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
+	root.SetHelpCommand(newHelp())
 	return root
 }
 
