@@ -186,11 +186,11 @@ func (l *Ladder) still(s tracer.State) {
 	l.t.Cell("", nil, wAfter)
 }
 
-// unsent reports whether a socket that entered SYN_SENT then found no port, and sent
-// no SYN. It left at once: that is held, and not drawn yet.
+// unsent reports whether a socket that entered SYN_SENT then found no port, or found its
+// ports in use, and sent no SYN. It left at once: that is held, and not drawn yet.
 func (l *Ladder) unsent(t *tracer.Transition) bool {
 	return t.To == tracer.SynSent && slices.ContainsFunc(l.held, func(it ladderItem) bool {
-		return it.tr.Cookie == t.Cookie && it.tr.Reason == tracer.ReasonNoPort
+		return it.tr.Cookie == t.Cookie && (it.tr.Reason == tracer.ReasonNoPort || it.tr.Reason == tracer.ReasonInUse)
 	})
 }
 
@@ -208,6 +208,9 @@ func (l *Ladder) segment(t *tracer.Transition) {
 	case s.Name == "":
 		if t.To == tracer.Closed {
 			words = t.Reason.String()
+			if t.Detail != tracer.DetailNone && t.Reason != tracer.ReasonExpired { // of that the state says it
+				words += " " + t.Detail.String()
+			}
 		}
 	case s.Sent == client:
 		words = "── " + s.Name + " " + strings.Repeat("─", wHalf-5-len(s.Name)) + ">"

@@ -123,7 +123,7 @@ var all = []Entry{
 		What:     "The peer sent data after our program had called close(), when nobody could read them any more, and the kernel answered with an RST. TcpExtTCPAbortOnData moves too, unless the connection had been in FIN_WAIT_2 for a while.",
 		Means:    "It is common with HTTPS, where the peer sends a last message on its own close, and does no harm there. Elsewhere data are lost: read up to the peer's end before close().",
 		Counters: []string{"TcpOutRsts"},
-		Demo:     "",
+		Demo:     "data-after-close",
 	},
 	{
 		Reason: tracer.ReasonRSTSent, Detail: tracer.DetailOutOfWindow,
@@ -155,6 +155,7 @@ var all = []Entry{
 		Reason: tracer.ReasonGivenUp, Detail: tracer.DetailClose,
 		What:  "Our program called close() before connect() was done.",
 		Means: "This is how most time limits on connect() work. Look for a firewall that drops SYNs, and for a peer that is down or overloaded.",
+		Demo:  "given-up",
 	},
 	{
 		Reason: tracer.ReasonGivenUp, Detail: tracer.DetailShutdown,
@@ -186,6 +187,7 @@ var all = []Entry{
 		Reason: tracer.ReasonInUse,
 		What:   "connect() failed with EADDRNOTAVAIL, because another socket has the same addresses and ports. No SYN was sent.",
 		Means:  "The program bound a fixed local port, and an earlier connection from that port to this destination still exists.",
+		Demo:   "in-use",
 	},
 
 	// The peer, or the network.
@@ -199,6 +201,7 @@ var all = []Entry{
 		Reason: tracer.ReasonReset, Detail: tracer.DetailDataUnacked,
 		What:  "The peer sent an RST before it had acknowledged all our data, so that the RST may be its answer to them.",
 		Means: "The peer had closed when our data arrived, or closed without reading them. They are lost.",
+		Demo:  "data-after-close",
 	},
 	{
 		Reason: tracer.ReasonReset, Detail: tracer.DetailFINUnacked,
@@ -225,6 +228,7 @@ var all = []Entry{
 		What:     "The connection was idle, and the peer did not answer the keepalive probes that our program had asked for. The kernel sends an RST, which TcpOutRsts counts.",
 		Means:    "The peer or the way to it has gone, or a device on the way has forgotten the idle connection: send keepalives more often than its time limit.",
 		Counters: []string{"TcpExtTCPAbortOnTimeout", "TcpExtTCPKeepAlive"},
+		Demo:     "keepalive",
 	},
 	{
 		Reason: tracer.ReasonTimedOut, Detail: tracer.DetailUserTimeout,
@@ -250,7 +254,7 @@ var all = []Entry{
 		What:     "Our program called close() while data that had arrived were unread, and the kernel sent an RST in place of a FIN.",
 		Means:    "The peer gets an error, and what we had sent may be lost with it. Read up to the peer's end before close().",
 		Counters: []string{"TcpExtTCPAbortOnClose", "TcpOutRsts"},
-		Demo:     "reset",
+		Demo:     "unread-data",
 	},
 	{
 		Reason: tracer.ReasonAborted, Detail: tracer.DetailLingerZero,
@@ -275,6 +279,7 @@ var all = []Entry{
 		What:     "Our server closed its listener, and connections that it had not accepted yet died with it. The kernel sent each of them an RST.",
 		Means:    "A server was stopped or restarted while clients were waiting. For them connect() had succeeded. Stop sending clients to a server before you stop it.",
 		Counters: []string{"TcpOutRsts"},
+		Demo:     "listener-closed",
 	},
 	{
 		Reason: tracer.ReasonAborted, Detail: tracer.DetailOrphanLimit,

@@ -211,6 +211,12 @@ func (s *Sock) Read() {
 	s.must("read", err)
 }
 
+// TryRead is like Read, and returns the errno.
+func (s *Sock) TryRead() error {
+	_, err := unix.Read(s.fd, make([]byte, 1))
+	return err
+}
+
 // Info returns TCP_INFO.
 func (s *Sock) Info() *unix.TCPInfo {
 	s.t.Helper()

@@ -10,7 +10,7 @@ type Segment struct {
 
 // SegmentOf returns the segment that goes with a transition (RFC 9293, figure 5). It knows only
 // the transition. A FIN that is sent may be lost. A SYN is not sent at all if CLOSED with
-// ReasonNoPort follows.
+// ReasonNoPort or ReasonInUse follows.
 func SegmentOf(t *tracer.Transition) Segment {
 	if t.To == tracer.Closed {
 		return closedBy(t)

@@ -53,6 +53,7 @@ func (w why) check(t *testing.T, ns *sandbox.NS, r *recorder, s *sandbox.Sock) {
 	if ours := last.Closer.PID == uint32(os.Getpid()); ours != w.ours {
 		t.Errorf("closer %d/%v, this process: %v, want %v", last.Closer.PID, last.Closer.Comm, ours, w.ours)
 	}
+	counted(t, countersOf(ns), &last)
 }
 
 const givenUpPath = "CLOSED SYN_SENT CLOSED"
