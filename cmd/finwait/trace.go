@@ -46,7 +46,9 @@ were seen and how many were lost.
 The start of a state with the duration "-" was not seen. ">" before a duration
 means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
 Durations are measured with the monotonic clock. If somebody sets the wall
-clock, they do not change. The time that the machine is suspended does not count.`,
+clock, they do not change. The time that the machine is suspended does not count.
+
+finwait help reasons explains the words in the column WHY.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)

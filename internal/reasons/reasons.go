@@ -85,7 +85,7 @@ var all = []Entry{
 	// Other ends of TIME_WAIT and FIN_WAIT_2.
 	{
 		Reason: tracer.ReasonReused,
-		What:   "A connect() of this host took over the addresses and ports of a connection in TIME_WAIT. net.ipv4.tcp_tw_reuse or a bound port permits that.",
+		What:   "A connect() of this host took over the addresses and ports of a connection in TIME_WAIT. net.ipv4.tcp_tw_reuse permits that, and so does a bound port, which can also take over FIN_WAIT_2 after close().",
 		Means:  "This does no harm. It saves a client from running out of ports.",
 		// Also where a bound connect() takes over FIN_WAIT_2 (__inet_check_established()).
 		Counters: []string{"TcpExtTWRecycled"},
@@ -247,7 +247,7 @@ var all = []Entry{
 	{
 		Reason: tracer.ReasonAborted,
 		What:   "Our own side ended the connection without an orderly close, in most cases with an RST. From ESTABLISHED and CLOSE_WAIT TcpEstabResets moves.",
-		Means:  "The peer gets \"connection reset by peer\". The detail says which rule of the kernel it was.",
+		Means:  "Where an RST was sent, the peer gets \"connection reset by peer\". The detail says what ended the connection.",
 	},
 	{
 		Reason: tracer.ReasonAborted, Detail: tracer.DetailUnreadData,
@@ -265,7 +265,7 @@ var all = []Entry{
 	},
 	{
 		Reason: tracer.ReasonAborted, Detail: tracer.DetailDisconnected,
-		What:  "Our program called connect() with AF_UNSPEC on a connection, to use the socket again. The kernel sends an RST, except in LAST_ACK and CLOSING.",
+		What:  "Our program called connect() with AF_UNSPEC on a connection, to use the socket again. The kernel sends an RST, but in LAST_ACK and CLOSING only if not all data were sent.",
 		Means: "The program did not want the connection any more. Few programs do this.",
 	},
 	{
