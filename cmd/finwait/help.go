@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"finwait/internal/reasons"
@@ -54,23 +55,28 @@ func newHelpReasons() *cobra.Command {
 		Long: `Explain the reasons and details with which finwait says why a state ended: what
 happened, what it usually means, which counters of the kernel move, and which
 demonstration shows it. With a WORD, such as aborted or unread_data, explain
-only that.`,
+only that. Both words of a line can be given, too.`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return append(wordsOf(tracer.Reasons()), wordsOf(tracer.Details())...), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			entries := reasons.All()
-			if len(args) > 0 {
-				entries = nil
+			if len(args) == 0 {
+				return explain(cmd.OutOrStdout(), reasons.All(), true)
 			}
+			var entries []reasons.Entry
 			for _, word := range args {
 				about := reasons.About(word)
 				if len(about) == 0 {
 					return usage(fmt.Errorf("no reason and no detail is called %q; the reasons are %s", word, list(tracer.Reasons())))
 				}
+				// Both words of a line, "aborted unread_data": not the other details.
+				isNamed := func(e reasons.Entry) bool { return slices.Contains(args, e.Word()) }
+				if slices.ContainsFunc(about[1:], isNamed) {
+					about = about[:1]
+				}
 				entries = append(entries, about...)
 			}
-			return explain(cmd.OutOrStdout(), entries, len(args) == 0)
+			return explain(cmd.OutOrStdout(), entries, false)
 		},
 	}
 }

@@ -45,6 +45,9 @@ func TestHelpReason(t *testing.T) {
 			t.Errorf("%s:\n%s", word, got)
 		}
 	}
+	if got := helpReasons(t, "aborted", "unread_data"); !strings.HasPrefix(got, "aborted\n") || strings.Count(got, "aborted unread_data\n") != 1 || strings.Contains(got, "linger_zero") {
+		t.Errorf("both words of a line:\n%s", got)
+	}
 	if got := helpReasons(t, "killed", "syn"); !strings.Contains(got, "killed") || !strings.Contains(got, "rst_sent syn") {
 		t.Errorf("two words:\n%s", got)
 	}
