@@ -180,6 +180,13 @@ func TestDetail(t *testing.T) {
 				p.Client.Write()
 				return p.Client
 			}},
+		{"zero window", why{clientOpen + " CLOSED", tracer.ReasonTimedOut, tracer.DetailZeroWindow, unix.ETIMEDOUT, false},
+			func(t *testing.T, ns *sandbox.NS, p *sandbox.Pair) *sandbox.Sock {
+				ns.Sysctl("tcp_retries2", "3")
+				p.Client.Fill()
+				p.Server.DropIncoming(false)
+				return p.Client
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
