@@ -141,14 +141,14 @@ var all = []Entry{
 	// connect() failed.
 	{
 		Reason:   tracer.ReasonRefused,
-		What:     "The peer answered our SYN with an RST, or with an ICMP port unreachable: connect() failed with ECONNREFUSED.",
+		What:     "The answer to our SYN was an RST or an ICMP port unreachable, and connect() failed with ECONNREFUSED.",
 		Means:    "The machine is there, and nobody listens on that port, or a firewall rejects. Check the port, and whether the service runs.",
 		Counters: []string{"TcpAttemptFails"},
 		Demo:     "refused",
 	},
 	{
 		Reason: tracer.ReasonGivenUp,
-		What:   "Our program ended its connect() before there was an answer. No counter of the kernel moves. The errno, if there is one, is an ICMP error that arrived meanwhile.",
+		What:   "Our program ended its connect() before there was an answer. The kernel does not count that. The errno, if there is one, is an ICMP error that arrived meanwhile.",
 		Means:  "The program's own time limit was shorter than the kernel's, and the peer or a firewall did not answer. The detail says how the program ended it.",
 	},
 	{
@@ -200,13 +200,13 @@ var all = []Entry{
 	{
 		Reason: tracer.ReasonReset, Detail: tracer.DetailDataUnacked,
 		What:  "The peer sent an RST before it had acknowledged all our data, so that the RST may be its answer to them.",
-		Means: "The peer had closed when our data arrived, or closed without reading them. They are lost.",
+		Means: "Most likely the peer had closed when our data arrived, or closed without reading them. They may be lost.",
 		Demo:  "data-after-close",
 	},
 	{
 		Reason: tracer.ReasonReset, Detail: tracer.DetailFINUnacked,
 		What:  "The peer sent an RST before it had acknowledged our FIN, so that the RST may be its answer to the FIN.",
-		Means: "The peer's end was already gone. No data are lost.",
+		Means: "Most likely the peer's end was already gone. What we sent last may be lost.",
 		Demo:  "close-wait-leak",
 	},
 	{
@@ -232,7 +232,7 @@ var all = []Entry{
 	},
 	{
 		Reason: tracer.ReasonTimedOut, Detail: tracer.DetailUserTimeout,
-		What:     "What we sent was not acknowledged within the TCP_USER_TIMEOUT that our program had set.",
+		What:     "What we sent, be it a keepalive probe, was not acknowledged within the TCP_USER_TIMEOUT that our program had set.",
 		Means:    "The peer or the way to it has gone. The program chose to know that early.",
 		Counters: []string{"TcpExtTCPAbortOnTimeout"},
 	},
