@@ -97,7 +97,7 @@ type Role uint8
 const (
 	RoleUnknown  Role = Role(bpfRoleROLE_UNKNOWN)
 	RoleClient   Role = Role(bpfRoleROLE_CLIENT)   // it connected
-	RoleServer   Role = Role(bpfRoleROLE_SERVER)   // it was accepted
+	RoleServer   Role = Role(bpfRoleROLE_SERVER)   // it came out of a listener; perhaps no program accepted it
 	RoleListener Role = Role(bpfRoleROLE_LISTENER) // it listens
 )
 

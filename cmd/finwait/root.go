@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"finwait/internal/text"
@@ -109,7 +108,7 @@ func newRoot(stderr io.Writer) *cobra.Command {
 long each state lasted and why it ended, and follows what the kernel's
 tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
 
-Without a command it traces.`,
+Without a command it traces. finwait help reasons explains why states end.`,
 		Args:              rejectArgs,
 		PersistentPreRunE: rejectEmpty,
 		RunE:              trace.RunE,
@@ -119,15 +118,7 @@ Without a command it traces.`,
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
-	root.InitDefaultHelpCmd()
-	if help, _, err := root.Find([]string{"help"}); err == nil {
-		help.Args = func(_ *cobra.Command, args []string) error {
-			if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
-				return usage(fmt.Errorf("no command and no topic is called %q", strings.Join(args, " ")))
-			}
-			return nil
-		}
-	}
+	root.SetHelpCommand(newHelp())
 	return root
 }
 

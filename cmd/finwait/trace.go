@@ -56,7 +56,9 @@ means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
 With "owner=holder" the owner is the process that held the socket when finwait
 started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
-clock, they do not change. The time that the machine is suspended does not count.`,
+clock, they do not change. The time that the machine is suspended does not count.
+
+finwait help reasons explains the words in the column WHY.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)

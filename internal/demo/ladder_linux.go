@@ -194,14 +194,6 @@ func (l *Ladder) unsent(t *tracer.Transition) bool {
 	})
 }
 
-// detailOf is the detail, unless the drawing shows it: the state that a timer ended.
-func detailOf(t *tracer.Transition) string {
-	if t.Reason == tracer.ReasonExpired {
-		return ""
-	}
-	return t.Detail.String()
-}
-
 // segment draws the half of a segment's way at the end that moved, or says what else moved it.
 func (l *Ladder) segment(t *tracer.Transition) {
 	s := scenario.SegmentOf(t)
@@ -215,7 +207,10 @@ func (l *Ladder) segment(t *tracer.Transition) {
 	switch {
 	case s.Name == "":
 		if t.To == tracer.Closed {
-			words = strings.TrimSpace(t.Reason.String() + " " + detailOf(t))
+			words = t.Reason.String()
+			if t.Detail != tracer.DetailNone && t.Reason != tracer.ReasonExpired { // of that the state says it
+				words += " " + t.Detail.String()
+			}
 		}
 	case s.Sent == client:
 		words = "── " + s.Name + " " + strings.Repeat("─", wHalf-5-len(s.Name)) + ">"

@@ -23,6 +23,21 @@ func TestSlotOfTimeWait(t *testing.T) {
 	}
 }
 
+// The band ends where the latest undisturbed TIME_WAIT was seen to, or later.
+func TestTimeWaitBand(t *testing.T) {
+	hz, err := HZ()
+	if err != nil {
+		t.Fatal(err)
+	}
+	low, high, err := TimeWaitBand()
+	if jiffy := time.Second / time.Duration(hz); err != nil || low != TimeWaitLen || high != low+Slot(low, hz)+jiffy {
+		t.Errorf("%v to %v, %v: want a slot and a jiffy", low, high, err)
+	}
+	if seen := 62049900 * time.Microsecond; hz == 250 && high < seen {
+		t.Errorf("it ends at %v, and one was seen to last %v", high, seen)
+	}
+}
+
 // clocks is a monotonic and a wall clock that a test sets.
 type clocks struct{ mono, wall int64 }
 

@@ -24,11 +24,12 @@ func Slot(d time.Duration, hz uint32) time.Duration {
 }
 
 // TimeWaitBand is how long a TIME_WAIT lasts that no segment disturbs: its 60 s,
-// and up to one slot of the timer wheel more.
+// up to one slot of the timer wheel more, and a jiffy that the wheel can be run late. At HZ=250,
+// 600 of them lasted 60.0045 to 62.0499 s, and 400 others 60.0007 to 62.0444 s (6.18).
 func TimeWaitBand() (low, high time.Duration, err error) {
 	hz, err := HZ()
 	if err != nil {
 		return 0, 0, err
 	}
-	return TimeWaitLen, TimeWaitLen + Slot(TimeWaitLen, hz), nil
+	return TimeWaitLen, TimeWaitLen + Slot(TimeWaitLen, hz) + time.Second/time.Duration(hz), nil
 }

@@ -181,7 +181,7 @@ func (t *Text) timeWait(r *Report) {
 	}
 	t.printf("\nTIME_WAIT")
 	if low, high, err := ktime.TimeWaitBand(); err == nil {
-		t.printf(": undisturbed, %s to %s here (one slot of the kernel's timer wheel)", text.Time(low), text.Time(high))
+		t.printf(": undisturbed, %s to %s here (one slot of the kernel's timer wheel, and a jiffy)", text.Time(low), text.Time(high))
 	}
 	t.printf("; started again %d times\n", r.Totals.Rearms)
 	const widest = 40

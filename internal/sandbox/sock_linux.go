@@ -204,11 +204,31 @@ func (s *Sock) Write() {
 	s.must("write", err)
 }
 
+// Fill sends until neither this end nor the peer has room for more.
+func (s *Sock) Fill() {
+	s.t.Helper()
+	s.must("O_NONBLOCK", unix.SetNonblock(s.fd, true))
+	zeros := make([]byte, 1<<16)
+	s.Wait("the peer's window to close", func(i *unix.TCPInfo) bool {
+		var err error
+		for err == nil {
+			_, err = unix.Write(s.fd, zeros)
+		}
+		return err == unix.EAGAIN && i.Probes > 0
+	})
+}
+
 // Read reads a byte.
 func (s *Sock) Read() {
 	s.t.Helper()
 	_, err := unix.Read(s.fd, make([]byte, 1))
 	s.must("read", err)
+}
+
+// TryRead is like Read, and returns the errno.
+func (s *Sock) TryRead() error {
+	_, err := unix.Read(s.fd, make([]byte, 1))
+	return err
 }
 
 // Info returns TCP_INFO.

@@ -26,8 +26,8 @@ func closeWaitLeak() Scenario {
 			p.Server.Close()
 		},
 		Want: []Want{
-			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:expired"),
-			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset"),
+			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:expired:orphan"),
+			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset:fin_unacked"),
 		},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("The kernel waits for the program: CLOSE_WAIT lasted %s, and without SO_KEEPALIVE would have lasted for as long as the program, whatever the sysctls say. "+

@@ -25,7 +25,7 @@ func finWait1() Scenario {
 			st.Say("the kernel sent %d segments again", st.Counter("Tcp.RetransSegs"))
 		},
 		Want: []Want{
-			client(opened + "FIN_WAIT_1 CLOSED:timed_out"),
+			client(opened + "FIN_WAIT_1 CLOSED:timed_out:retransmissions"),
 			server(accepted),
 		},
 		Explain: func(seen Seen) string {

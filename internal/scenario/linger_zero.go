@@ -20,7 +20,7 @@ func lingerZero() Scenario {
 			p.Client.Reset()
 		},
 		Want: []Want{
-			client(opened + "CLOSED:aborted"),
+			client(opened + "CLOSED:aborted:linger_zero"),
 			server(accepted + "CLOSED:reset"),
 		},
 		Explain: func(seen Seen) string {

@@ -26,7 +26,7 @@ func orphan() Scenario {
 			p.Server.WaitState(uint8(tracer.Closed))
 		},
 		Want: []Want{
-			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:expired"),
+			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:expired:orphan"),
 			server(accepted + "CLOSE_WAIT:fin_received CLOSED:reset"),
 		},
 		Explain: func(seen Seen) string {

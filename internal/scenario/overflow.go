@@ -31,7 +31,7 @@ func overflow() Scenario {
 			client(opened + "FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received"),
 			client(opened + "FIN_WAIT_1 FIN_WAIT_2 CLOSED:time_wait_overflow"),
 			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:closed"),
-			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset"),
+			server(accepted + "CLOSE_WAIT:fin_received LAST_ACK CLOSED:reset:fin_unacked"),
 		},
 		Explain: func(Seen) string {
 			return "The second connection's FIN_WAIT_2 had nowhere to go: the client's end was dropped at close(). When the server closed, its FIN met no socket and was " +

@@ -24,7 +24,7 @@ func reset() Scenario {
 		},
 		Want: []Want{
 			client(opened + "CLOSED:reset"),
-			server(accepted + "CLOSED:aborted"),
+			server(accepted + "CLOSED:aborted:unread_data"),
 		},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("close() with unread data is no orderly close: the peer must be told that what it sent was lost, and an RST says that. "+

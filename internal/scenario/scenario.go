@@ -37,8 +37,9 @@ func (sc *Scenario) Minute() bool { return slices.ContainsFunc(sc.Want, Want.min
 func All() []Scenario {
 	return []Scenario{
 		fourWay(), passive(), simultaneous(), halfClose(), orphan(), finWait1(), closeWaitLeak(), lastAckLost(),
-		reset(), lingerZero(), refused(), timeout(), rstInTimeWait(),
-		reuse(), recycle(), rebind(), portExhaustion(), overflow(),
+		reset(), unreadData(), lingerZero(), dataAfterClose(), listenerClosed(),
+		refused(), timeout(), givenUp(), keepalive(), rstInTimeWait(),
+		reuse(), recycle(), rebind(), portExhaustion(), inUse(), overflow(),
 	}
 }
 
@@ -65,9 +66,8 @@ func (sc *Scenario) check(seen Seen, fast bool) error {
 			case minute:
 				steps = append(slices.Clone(steps), expiry[1])
 			}
-			path := strings.Fields(got[i].Path())
-			if len(path) < len(steps) || !slices.Equal(path[:len(steps)], steps) {
-				return fmt.Errorf("%v %d went %s, and not %s", role, i+1, got[i].Path(), strings.Join(steps, " "))
+			if path := got[i].steps(); len(path) < len(steps) || !slices.EqualFunc(path[:len(steps)], steps, isStep) {
+				return fmt.Errorf("%v %d went %s, and not %s", role, i+1, strings.Join(path, " "), strings.Join(steps, " "))
 			}
 		}
 	}

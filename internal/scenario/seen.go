@@ -83,9 +83,11 @@ func (l Life) Lasted(s tracer.State) string {
 }
 
 // Path is the states that the socket entered, such as "FIN_WAIT_2 TIME_WAIT:fin_received".
-// A reason, if there is one, says why the state before ended. "|" marks a missing transition.
-func (l Life) Path() string {
-	var path []string
+// A reason, if there is one, says why the state before ended. A detail follows it, as in
+// "CLOSED:aborted:unread_data". "|" marks a missing transition.
+func (l Life) Path() string { return strings.Join(l.steps(), " ") }
+
+func (l Life) steps() (path []string) {
 	for i, t := range l {
 		if i > 0 && l[i-1].To != t.From {
 			path = append(path, "|")
@@ -94,12 +96,21 @@ func (l Life) Path() string {
 		if t.Reason != tracer.ReasonNone {
 			step += ":" + t.Reason.String()
 		}
+		if t.Detail != tracer.DetailNone {
+			step += ":" + t.Detail.String()
+		}
 		path = append(path, step)
 	}
-	return strings.Join(path, " ")
+	return path
 }
 
-// A Want is the role of one socket, and how its Path must begin.
+// isStep reports whether a step of a Path is as wanted. A detail counts only if one is wanted.
+func isStep(got, want string) bool {
+	detail := strings.LastIndexByte(got, ':')
+	return got == want || strings.Count(got, ":") == 2 && strings.Count(want, ":") == 1 && got[:detail] == want
+}
+
+// A Want is the role of one socket, and how its Path must begin. Details may be left out.
 type Want struct {
 	Role tracer.Role
 	Path string

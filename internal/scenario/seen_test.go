@@ -42,6 +42,10 @@ func TestPath(t *testing.T) {
 	if want := "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT:fin_received CLOSED:expired"; got != want {
 		t.Errorf("path %q, want %q", got, want)
 	}
+	detailed := life(tracer.RoleClient, 1, tracer.Transition{To: tracer.Closed, Reason: tracer.ReasonAborted, Detail: tracer.DetailUnreadData})
+	if got := detailed.Path(); got != "CLOSED:aborted:unread_data" {
+		t.Errorf("path with a detail: %q", got)
+	}
 	broken := life(tracer.RoleClient, 1, to(tracer.SynSent), tracer.Transition{From: tracer.FinWait2, To: tracer.Closed})
 	if got := broken.Path(); got != "SYN_SENT | CLOSED" {
 		t.Errorf("path of what is incomplete: %q", got)
@@ -88,6 +92,26 @@ func TestCheck(t *testing.T) {
 	}
 	if orphan := (&Scenario{Want: []Want{client("FIN_WAIT_2 CLOSED:expired")}}); orphan.Minute() {
 		t.Error("a minute is waited for an orphan in FIN_WAIT_2")
+	}
+}
+
+// A detail that is wanted must be seen. One that is not wanted may be.
+func TestIsStep(t *testing.T) {
+	for _, c := range []struct {
+		got, want string
+		is        bool
+	}{
+		{"CLOSED:aborted:unread_data", "CLOSED:aborted:unread_data", true},
+		{"CLOSED:aborted:unread_data", "CLOSED:aborted", true},
+		{"CLOSED:aborted", "CLOSED:aborted:unread_data", false},
+		{"CLOSED:aborted:linger_zero", "CLOSED:aborted:unread_data", false},
+		{"CLOSED:aborted:linger_zero", "CLOSED", false},
+		{"CLOSED:aborted", "CLOSED", false},
+		{"CLOSED", "CLOSED", true},
+	} {
+		if isStep(c.got, c.want) != c.is {
+			t.Errorf("%s for %s: want %v", c.got, c.want, c.is)
+		}
 	}
 }
 

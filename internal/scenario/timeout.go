@@ -22,7 +22,7 @@ func timeout() Scenario {
 			st.fails("connect()", st.TCP().TryConnect(ln.Local), unix.ETIMEDOUT)
 			st.Say("SYNs that the kernel sent again: %d", st.Counter("TcpExt.TCPSynRetrans"))
 		},
-		Want: []Want{client("SYN_SENT CLOSED:timed_out")},
+		Want: []Want{client("SYN_SENT CLOSED:timed_out:retransmissions")},
 		Explain: func(seen Seen) string {
 			return fmt.Sprintf("SYN_SENT lasted %s: a tcp_syn_retries of 1 stands for 1 s and 2 s, the usual 6 for 1 + 2 + 4 + ... + 64 = 127 s, for all of which the program hangs in connect(). "+
 				"Since Linux 6.5 the first repetitions come every second (tcp_syn_linear_timeouts), and the usual 6 is 131 s.",

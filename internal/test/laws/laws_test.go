@@ -25,7 +25,7 @@ var floors = []floor{
 		[]string{"ground floor"}},
 	{"tracer", []string{"tracer"},
 		[]string{"ground floor", "tracer"}},
-	{"middle floor", internal("source sink meter sockets conns label text jsonl audit scenario sandbox load demo"),
+	{"middle floor", internal("source sink meter sockets conns label text jsonl audit scenario sandbox load demo reasons"),
 		[]string{"ground floor", "tracer", "middle floor"}},
 	{"top floor", internal("tui web metrics otlp doctor recording report kube"),
 		[]string{"ground floor", "tracer", "middle floor"}},

@@ -307,3 +307,18 @@ func TestLingerZero(t *testing.T) {
 		r.chain(p.Server.Cookie).want(t, serverOpen+" CLOSED", tracer.ReasonReset)
 	})
 }
+
+// What tcp_fin_timeout has over 60 s is spent twice: as a full socket, then as a minisock.
+func TestFinTimeoutOverMinute(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
+		ns.Sysctl("tcp_fin_timeout", "61")
+		p := ns.Pair(f)
+		p.Client.Orphan()
+		end := r.chain(p.Client.Cookie)
+		end.want(t, clientOpen+" FIN_WAIT_1 FIN_WAIT_2 CLOSED", tracer.ReasonExpired)
+		// The next other result would be 61 s.
+		if last := end.last(); last.Duration < 2*time.Second-ticks(t) || last.Duration > 30*time.Second || last.Detail != tracer.DetailOrphan {
+			t.Errorf("detail %q after %v, want orphan after 2 s", last.Detail, last.Duration)
+		}
+	})
+}

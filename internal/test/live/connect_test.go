@@ -3,6 +3,7 @@
 package live_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -65,6 +66,23 @@ func TestConnectFails(t *testing.T) {
 				t.Errorf("local port %d, but there was none", p)
 			}
 		})
+	})
+}
+
+// A connect() without a route fails before SYN_SENT, and makes no transition.
+func TestConnectWithoutRoute(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, r *recorder, f sandbox.Family) {
+		away := netip.MustParseAddrPort("192.0.2.1:80") // RFC 5737
+		if f.AF == unix.AF_INET6 {
+			away = netip.MustParseAddrPort("[2001:db8::1]:80") // RFC 3849
+		}
+		l := ns.Socket(f).Bind(0).Listen()
+		c := ns.Socket(f)
+		isErrno(t, c.TryConnect(away), unix.ENETUNREACH)
+		c.Connect(l.Local)
+		if got, want := r.until(c.Cookie, tracer.Established).path(), "CLOSED SYN_SENT ESTABLISHED"; got != want {
+			t.Errorf("went %s, want %s", got, want)
+		}
 	})
 }
 

@@ -53,6 +53,7 @@ func (w why) check(t *testing.T, ns *sandbox.NS, r *recorder, s *sandbox.Sock) {
 	if ours := last.Closer.PID == uint32(os.Getpid()); ours != w.ours {
 		t.Errorf("closer %d/%v, this process: %v, want %v", last.Closer.PID, last.Closer.Comm, ours, w.ours)
 	}
+	counted(t, countersOf(ns), &last)
 }
 
 const givenUpPath = "CLOSED SYN_SENT CLOSED"
@@ -177,6 +178,13 @@ func TestDetail(t *testing.T) {
 				p.Server.DropIncoming(false)
 				p.Client.Set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // is on, and is not what ends it
 				p.Client.Write()
+				return p.Client
+			}},
+		{"zero window", why{clientOpen + " CLOSED", tracer.ReasonTimedOut, tracer.DetailZeroWindow, unix.ETIMEDOUT, false},
+			func(t *testing.T, ns *sandbox.NS, p *sandbox.Pair) *sandbox.Sock {
+				ns.Sysctl("tcp_retries2", "3")
+				p.Client.Fill()
+				p.Server.DropIncoming(false)
 				return p.Client
 			}},
 	} {

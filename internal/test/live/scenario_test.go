@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/netstat"
 	"finwait/internal/scenario"
 )
 
@@ -32,6 +33,11 @@ func TestScenarios(t *testing.T) {
 				defer close(fed)
 				r.feed(st, quit)
 			}()
+			run, counters := sc.Run, netstat.Counters(nil)
+			sc.Run = func(st *scenario.Stage) {
+				run(st)
+				counters = countersOf(st.NS)
+			}
 			err = st.Play(t.Context(), &sc, testing.Short(), func(_ time.Duration, text string) { t.Log(text) })
 			close(quit)
 			<-fed
@@ -45,6 +51,7 @@ func TestScenarios(t *testing.T) {
 			for _, life := range st.Seen() {
 				chain(life).check(t)
 			}
+			explained(t, sc.Name, st.Seen(), counters)
 			if sc.Explain(st.Seen()) == "" {
 				t.Error("nothing is said about it")
 			}

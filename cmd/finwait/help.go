@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"finwait/internal/reasons"
+	"finwait/internal/text"
+	"finwait/tracer"
+
+	"github.com/spf13/cobra"
+)
+
+// newHelp is the help command. Cobra's own says nothing wrong of a command that does not exist.
+func newHelp() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command, or the reasons for which connections end",
+		Long: `Explain a command, as its flag --help does.
+
+finwait help reasons explains the words with which finwait says why a state
+ended.`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) == 0 {
+				for _, c := range about.Commands() {
+					if c.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(fmt.Errorf("no command and no topic is called %q", strings.Join(args, " ")))
+			}
+			about.InitDefaultHelpFlag() // so that its help lists it
+			return about.Help()
+		},
+	}
+	cmd.AddCommand(newHelpReasons())
+	return cmd
+}
+
+func newHelpReasons() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reasons [WORD]...",
+		Short: "Explain the words with which finwait says why a state ended",
+		Long: `Explain the reasons and details with which finwait says why a state ended: what
+happened, what it usually means, which counters of the kernel move, and which
+demonstration shows it. With a WORD, such as aborted or unread_data, explain
+only that. Both words of a line can be given, too.`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return append(wordsOf(tracer.Reasons()), wordsOf(tracer.Details())...), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return explain(cmd.OutOrStdout(), reasons.All(), true)
+			}
+			var entries []reasons.Entry
+			for _, word := range args {
+				about := reasons.About(word)
+				if len(about) == 0 {
+					return usage(fmt.Errorf("no reason and no detail is called %q; the reasons are %s", word, list(tracer.Reasons())))
+				}
+				// Both words of a line, "aborted unread_data": not the other details.
+				isNamed := func(e reasons.Entry) bool { return slices.Contains(args, e.Word()) }
+				if slices.ContainsFunc(about[1:], isNamed) {
+					about = about[:1]
+				}
+				entries = append(entries, about...)
+			}
+			return explain(cmd.OutOrStdout(), entries, false)
+		},
+	}
+}
+
+// explain writes the entries, after an introduction or without.
+func explain(to io.Writer, entries []reasons.Entry, introduce bool) error {
+	out := bufio.NewWriter(to)
+	columns := text.Columns(to)
+	if introduce {
+		indented(out, 0, columns, `Each line of finwait says why the state ended: with a reason and, where several causes `+
+			`share a reason, with a detail. "Our" means this host. The counters are those of the connection's network namespace, and `+
+			`nstat reads them there. finwait demo NAME shows a case on real sockets.`)
+		out.WriteByte('\n')
+	}
+	for i, e := range entries {
+		if i > 0 {
+			out.WriteByte('\n')
+		}
+		title, indent := e.Reason.String(), 2
+		if e.Detail != tracer.DetailNone {
+			title, indent = "  "+title+" "+e.Detail.String(), 4
+		}
+		out.WriteString(title + "\n")
+		indented(out, indent, columns, e.What)
+		indented(out, indent, columns, e.Means)
+		if len(e.Counters) > 0 {
+			indented(out, indent, columns, "Counters: "+strings.Join(e.Counters, ", "))
+		}
+		if e.Demo != "" {
+			indented(out, indent, columns, "See it: finwait demo "+e.Demo)
+		}
+	}
+	return out.Flush()
+}
+
+// indented writes words in lines of at most that many columns, the indent included.
+func indented(out *bufio.Writer, indent, columns int, words string) {
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	text.Wrap(w, words, columns-indent)
+	w.Flush() // a bytes.Buffer does not fail
+	for line := range strings.Lines(b.String()) {
+		out.WriteString(strings.Repeat(" ", indent) + line)
+	}
+}

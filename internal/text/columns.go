@@ -1,0 +1,31 @@
+package text
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// The columns that a text for people has where its width is not known, and at most.
+const (
+	usualColumns = 80
+	mostColumns  = 100
+)
+
+// Columns is how wide a text for people may be on w: as wide as its terminal, but no wider
+// than is good to read, or 80 columns if w is no terminal.
+func Columns(w io.Writer) int {
+	if wrapped, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = wrapped.Unwrap()
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return usualColumns
+	}
+	wide, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || wide <= 0 {
+		return usualColumns
+	}
+	return min(wide, mostColumns)
+}
