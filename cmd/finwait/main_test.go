@@ -21,7 +21,6 @@ func TestUsageErrors(t *testing.T) {
 		say  string
 	}{
 		"unknown command":     {[]string{"frobnicate"}, "frobnicate"},
-		"unknown topic":       {[]string{"help", "states-of-mind"}, `"states-of-mind"`},
 		"unknown flag":        {[]string{"trace", "--frobnicate"}, "--frobnicate"},
 		"stray argument":      {[]string{"trace", "now"}, `"now"`},
 		"output":              {[]string{"--output", "xml"}, `"xml"`},
@@ -64,7 +63,6 @@ func TestUsageErrors(t *testing.T) {
 		"stat both ends":      {[]string{"stat", "--duration", "1s", "--", "true"}, "--duration"},
 		"audit of a part":     {[]string{"stat", "--audit", "--port", "80"}, "no filter"},
 		"stat never":          {[]string{"stat", "-4", "-6"}, "can never match"},
-		"unknown topic":       {[]string{"help", "states-of-mind"}, `"states-of-mind"`},
 		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
 	}
 	for name, c := range cases {

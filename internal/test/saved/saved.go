@@ -71,6 +71,9 @@ type Transition struct {
 	CgroupID  uint64         `json:"cgroup_id"`
 	Closer    Process        `json:"closer"`
 	Reason    uint8          `json:"reason"`
+	Detail    uint8          `json:"detail,omitempty"`
+	Errno     uint16         `json:"errno,omitempty"`
+	Again     uint8          `json:"retransmits,omitempty"`
 	Rearms    uint32         `json:"rearms"`
 	Source    uint8          `json:"source"`
 }
@@ -116,6 +119,7 @@ type Durations struct {
 type Totals struct {
 	Edges     []Count     `json:"edges"`
 	Ends      []Count     `json:"ends"`
+	Details   []Count     `json:"details"`
 	Live      []Count     `json:"live"`
 	Durations []Durations `json:"durations"`
 	Rearms    uint64      `json:"rearms"`
@@ -184,7 +188,7 @@ func (t *Transition) Tracer() tracer.Transition {
 		Duration: time.Duration(t.Duration), Precision: tracer.Precision(t.Precision), Role: tracer.Role(t.Role),
 		Owner:  tracer.Owner{Process: t.Owner.tracer(), Holder: t.Holder, UID: t.UID, CgroupID: t.CgroupID},
 		Closer: t.Closer.tracer(),
-		Reason: tracer.Reason(t.Reason), Rearms: t.Rearms, Source: tracer.Source(t.Source),
+		Reason: tracer.Reason(t.Reason), Detail: tracer.Detail(t.Detail), Errno: tracer.Errno(t.Errno), Retransmits: t.Again, Rearms: t.Rearms, Source: tracer.Source(t.Source),
 	}
 }
 
@@ -194,7 +198,7 @@ func FromTransition(t *tracer.Transition) Transition {
 		TimeNs: t.Time.UnixNano(), KtimeNs: int64(t.Ktime), Cookie: t.Cookie, NetNS: t.NetNS, NSCookie: t.NetNSCookie,
 		Local: t.Local, Remote: t.Remote, From: uint8(t.From), To: uint8(t.To), Duration: int64(t.Duration), Precision: uint8(t.Precision), Role: uint8(t.Role),
 		Owner: fromProcess(&t.Owner.Process), Holder: t.Owner.Holder, UID: t.Owner.UID, CgroupID: t.Owner.CgroupID,
-		Closer: fromProcess(&t.Closer), Reason: uint8(t.Reason), Rearms: t.Rearms, Source: uint8(t.Source),
+		Closer: fromProcess(&t.Closer), Reason: uint8(t.Reason), Detail: uint8(t.Detail), Errno: uint16(t.Errno), Again: t.Retransmits, Rearms: t.Rearms, Source: uint8(t.Source),
 	}
 }
 
@@ -258,6 +262,9 @@ func (t *Totals) Tracer() *tracer.Totals {
 	for _, c := range t.Ends {
 		out.Ends[c.A][c.B] = uint64(c.N)
 	}
+	for _, c := range t.Details {
+		out.Details[c.A][c.B] = uint64(c.N)
+	}
 	for _, c := range t.Live {
 		out.Live[c.A] = c.N
 	}
@@ -279,6 +286,11 @@ func FromTotals(t *tracer.Totals) Totals {
 		for b, n := range t.Ends[a] {
 			if n != 0 {
 				out.Ends = append(out.Ends, Count{a, b, int64(n)})
+			}
+		}
+		for b, n := range t.Details[a] {
+			if n != 0 {
+				out.Details = append(out.Details, Count{a, b, int64(n)})
 			}
 		}
 		if t.Live[a] != 0 {
