@@ -1,12 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,14 +55,14 @@ func TestPrivilegeAudit(t *testing.T) {
 // What trace keeps is enough to look for sockets whose end was missed, as long as it runs.
 func TestPrivilegeSweep(t *testing.T) {
 	inFull(t)
-	ns := sandbox.New(t)
-	p := newFinwait(t, "trace", "--hooks", "auto", "--duration", "25s", "--netns", strconv.Itoa(int(ns.Inode)))
+	pair := sandbox.New(t).Pair(sandbox.Families[0])
+	p := newFinwait(t, "trace", "--hooks", "auto", "--duration", "25s", "--port", fmt.Sprint(pair.Listener.Local.Port()))
 	p.SysProcAttr = nobody(least...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	p.awaitConfined(t)
-	ns.Pair(sandbox.Families[0]).Client.Orphan()
+	pair.Client.Orphan()
 	if err := p.Wait(); err != nil {
 		t.Errorf("%v: %s", err, p.said())
 	}

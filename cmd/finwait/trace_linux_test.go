@@ -209,7 +209,7 @@ func TestQuietHost(t *testing.T) {
 func TestHangUp(t *testing.T) {
 	t.Parallel()
 	ns := sandbox.New(t)
-	p := startFinwait(t, "--output", "json", "--netns", fmt.Sprint(ns.Inode))
+	p := startFinwait(t, "--output", "json", "--netns", pathOf(ns))
 	p.awaitSaid(t, "Ctrl-C")
 	ended, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -234,7 +234,7 @@ func TestHangUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = newFinwait(t, "-c", `trap "" HUP; exec "$0" "$@"`, self, "--netns", fmt.Sprint(ns.Inode))
+	p = newFinwait(t, "-c", `trap "" HUP; exec "$0" "$@"`, self, "--netns", pathOf(ns))
 	p.Path = "/bin/sh"
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
