@@ -267,10 +267,10 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	struct inet_timewait_sock *tw = m->tw;
 	__u64 addr = (__u64)tw;
 	struct mini_info info = {};
-	struct event e = {};
+	struct tuple t;
 	long err;
 
-	read_tuple(&e.tuple, m->skc);
+	read_tuple(&t, m->skc);
 	info.minisock = addr;
 	info.expires = m->expires;
 	info.flags = MINI_HANDED_OVER;
@@ -282,11 +282,11 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 		info.since_ns = since_ns;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	info.verdict = judge(&e.tuple, &info.owner, NULL, false); /* the owner is empty */
+	info.verdict = judge(&t, &info.owner, NULL, false); /* the owner is empty */
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	if (split_by)
-		name_group(&info.group, &e);
+		name_group(&info.group, &t, &info.owner, ROLE_UNKNOWN);
 	info.netns_slot = mini_netns_slot(m);
 	if (m->by_address)
 		err = spill(addr, &info);

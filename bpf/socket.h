@@ -198,7 +198,7 @@ static __always_inline void tally_live(struct sock_info *info, struct event *e, 
 		tally_move(&info->group, was, split_by ? 0 : state);
 	if (split_by && state) { /* the group may be another one now */
 		name_owner(e, info);
-		name_group(&info->group, e);
+		name_group(&info->group, &e->tuple, &e->owner, e->role);
 		tally_move(&info->group, 0, state);
 	}
 }

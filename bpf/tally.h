@@ -151,31 +151,31 @@ __verified_once int tally_ungrouped(void)
 	return 0;
 }
 
-static __always_inline void name_group(struct group_name *name, const struct event *e)
+static __always_inline void name_group(struct group_name *name, const struct tuple *t, const struct owner *owner, __u8 role)
 {
 	__builtin_memset(name, 0, sizeof(*name));
 	switch (split_by) {
 	case SPLIT_PORT:
-		if (e->role != ROLE_UNKNOWN)
-			name->id = e->role == ROLE_CLIENT ? e->tuple.dport : e->tuple.sport;
+		if (role != ROLE_UNKNOWN)
+			name->id = role == ROLE_CLIENT ? t->dport : t->sport;
 		break;
 	case SPLIT_REMOTE:
-		__builtin_memcpy(name->bytes, e->tuple.daddr, 16);
-		name->id = e->tuple.family;
+		__builtin_memcpy(name->bytes, t->daddr, 16);
+		name->id = t->family;
 		break;
 	case SPLIT_PID:
-		name->id = e->owner.pid;
+		name->id = owner->pid;
 		break;
 	case SPLIT_COMM:
-		if (e->owner.pid)
-			__builtin_memcpy(name->bytes, e->owner.comm, COMM_LEN);
+		if (owner->pid)
+			__builtin_memcpy(name->bytes, owner->comm, COMM_LEN);
 		break;
 	case SPLIT_NETNS:
-		name->id = e->tuple.netns;
-		*(__u64 *)name->bytes = e->tuple.netns_cookie;
+		name->id = t->netns;
+		*(__u64 *)name->bytes = t->netns_cookie;
 		break;
 	case SPLIT_CGROUP:
-		name->id = e->owner.cgroup_id;
+		name->id = owner->cgroup_id;
 		break;
 	}
 }
@@ -290,7 +290,7 @@ static __always_inline void tally(const struct event *e)
 		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
-	name_group(&name, e);
+	name_group(&name, &e->tuple, &e->owner, e->role);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&name, e->to);
 	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */

@@ -37,10 +37,12 @@ func dataAfterClose() Scenario {
 			server(accepted + "CLOSE_WAIT:fin_received CLOSED:reset:data_unacked"),
 		},
 		Also: func(seen Seen) error {
-			// Before 6.11 nothing says what the second client's minisock has answered.
+			// Before 6.11 nothing says what a minisock has answered. On a slow machine the first
+			// client has one, too.
 			for i, c := range seen.Of(tracer.RoleClient) {
-				if d := c[len(c)-1].Detail; d != tracer.DetailDataAfterClose && (i == 0 || d != tracer.DetailNone) {
-					return fmt.Errorf("client %d ended with detail %q", i+1, d)
+				last := &c[len(c)-1]
+				if last.Detail != tracer.DetailDataAfterClose && (last.Source != tracer.SourceMinisock || last.Detail != tracer.DetailNone) {
+					return fmt.Errorf("client %d ended with detail %q", i+1, last.Detail)
 				}
 			}
 			return nil
