@@ -80,6 +80,9 @@ var mutants = []struct{ name, file, old, new string }{
 }
 
 func TestMutants(t *testing.T) {
+	if underRace {
+		t.Skip("skipped: the race detector sees nothing of the harness, which is C; make test runs it without")
+	}
 	if os.Getenv(harnessEnv) == "" || testing.Short() {
 		t.Skip("skipped: it compiles the programs for each mutant (not in short mode, nor without clang-19)")
 	}
