@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "tally.h"
 #include "records.h"
 
 /* The socket has gone on from FIN_WAIT_1: bring its minisock's record up to date. */
