@@ -21,7 +21,8 @@
 #include "socket.h"
 
 /*
- * Names the process that holds the socket, which need not have created it. An orphan has none; if several hold it, none is named.
+ * Names the process that holds the socket, which need not have created it. An orphan has
+ * none; if several hold it, none is named.
  */
 static __always_inline void find_holder(struct sock *sk, struct owner *owner)
 {

@@ -14,6 +14,7 @@ enum verdict {
 
 /* A state that a transition was missed on the way to, which has been counted. */
 #define ANY_STATE	15
+
 /* What tells one group from another (tally.h). All zero: the group's value is unknown. */
 struct group_name {
 	__u8 bytes[16];		/* address, comm; cookie of a network namespace */
