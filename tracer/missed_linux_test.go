@@ -132,8 +132,12 @@ func TestMissedEnd(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if s := groups[fmt.Sprint(ns.Inode)].States[c.from]; s.Live != 0 {
-						t.Errorf("%d sockets of the group are live in %v", s.Live, c.from)
+					of := groups[fmt.Sprintf("%d/%d", ns.Inode, cookie)]
+					if of == nil {
+						t.Fatalf("no group of namespace %d", ns.Inode)
+					}
+					if n := of.State(c.from).Live; n != 0 {
+						t.Errorf("%d sockets of the group are live in %v", n, c.from)
 					}
 				}
 			})
