@@ -25,6 +25,7 @@ func keepalive() Scenario {
 			p.Server.DropIncoming(false)
 			p.Client.WaitState(uint8(tracer.Closed))
 			st.Say("the kernel has sent %d keepalive probes", st.Counter("TcpExt.TCPKeepAlive"))
+			p.Server.LetIncoming() // or its FIN_WAIT_1 outlives the namespace
 		},
 		Want: []Want{
 			client(opened + "CLOSED:timed_out:keepalive"),
