@@ -181,7 +181,8 @@ static __own_frame int mini_begins(struct mini *m, struct mini_info *info, bool 
 		return 0;
 	if (audit)
 		audit_mini_born(info->netns_slot);
-	if (sock && sock->cookie != m->cookie)
+	/* After the hand-over a socket with this cookie is in a later life. */
+	if (sock && (sock->cookie != m->cookie || info->flags & MINI_HANDED_OVER))
 		sock = NULL;
 	if (sock) {
 		counted = xchg(&sock->counted, 0);
