@@ -85,7 +85,7 @@ static __always_inline void begin_life(struct step *s)
 	info->soft_err = 0;
 	info->role = s->e.to == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENT;
 	info->write_seq = tp ? tp->write_seq : 0;
-	info->restored = tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
+	info->restored = !raw && tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
 	if (info->restored)
 		info->role = ROLE_UNKNOWN;
 	if (owners) {
@@ -612,6 +612,8 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 		tell_deferred(info, &s->e);
 	read_facts(ctx, s);
 	if (is_a(s, MAY_HAND_OVER) && surely_hands_over(&s->f)) {
+		if (raw)
+			emit_step(info, &s->e, 0);
 		hand_over_unseen(info);
 		tally_live(info, &s->e, 0);
 		drop_socket(info);
