@@ -270,13 +270,10 @@ static __always_inline struct why close_why(const struct event *e, const struct 
 	return orphan_why(e, f);
 }
 
-static __always_inline struct why step_why(const struct event *e, const struct facts *f, __u64 lasted_ns)
+/* Why a socket went from one state to another, and did not close. */
+static __always_inline __u8 move_reason(const struct event *e)
 {
-	if (e->to == TCP_CLOSE)
-		return close_why(e, f, lasted_ns);
-	if (e->to == TCP_CLOSE_WAIT || e->to == TCP_CLOSING)
-		return why(REASON_FIN_RECEIVED, DETAIL_NONE, 0);
-	return why(REASON_NONE, DETAIL_NONE, 0);
+	return e->to == TCP_CLOSE_WAIT || e->to == TCP_CLOSING ? REASON_FIN_RECEIVED : REASON_NONE;
 }
 
 /* What ended a minisock before its timer fired. caller: the function that ended it. */

@@ -141,7 +141,7 @@ static __always_inline bool asks_caller(const struct step *s, const struct facts
 static __always_inline void read_facts(void *ctx, struct step *s)
 {
 	struct sock *sk = s->sk; /* CO-RE would look for struct step in the kernel */
-	struct tcp_sock *tp = is_a(s, CLOSES) ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 	struct facts *f = &s->f;
 
@@ -251,6 +251,11 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how
 	return 0;
 }
 
+static long await_settled(__u32 turn, struct sock_info **info)
+{
+	return *(volatile __u64 *)&(*info)->deferred_ns != SETTLING;
+}
+
 /*
  * The time of a first transition whose event this program has to send now; 0: there is
  * none. If another CPU is sending it (sweep.h), this waits, so that the events stay in
@@ -258,17 +263,14 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how
  */
 __verified_once __u64 take_deferred(struct sock_info *info)
 {
-	volatile __u64 *deferred;
 	__u64 at;
 
 	if (!info)
 		return 0;
-	deferred = &info->deferred_ns;
-	at = *deferred;
+	at = *(volatile __u64 *)&info->deferred_ns;
 	if (at > SETTLING && cmpxchg(&info->deferred_ns, at, 0) == at)
 		return at;
-	for (__u32 i = 0; i < 1000 && *deferred == SETTLING; i++)
-		;
+	bpf_loop(1000, await_settled, &info, 0);
 	return 0;
 }
 
@@ -316,25 +318,39 @@ __verified_once int tell_deferred(struct sock_info *info, struct event *e)
 	return at ? emit_deferred(info, e, at) : 0;
 }
 
-/* Adds why the state ended, who closed the socket, and since when it was in that state. */
-__verified_once int tell_step(struct sock_info *info, struct event *e, struct facts *f)
+/* Adds who closed the socket, and since when it was in the state that it leaves. */
+static __always_inline void tell_step(struct sock_info *info, struct event *e, __u32 caller, __u32 how)
+{
+	if (stream && closed_by_process(e, caller, info->deferred_fin))
+		info->closer.pid = calling_process(info->closer.comm);
+	e->since_ns = info->since_ns;
+	e->precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
+	emit_step(info, e, how);
+}
+
+__verified_once int tell_move(struct sock_info *info, struct event *e)
+{
+	if (!info || !e)
+		return 0;
+	e->reason = move_reason(e);
+	tell_step(info, e, CALLER_UNKNOWN, 0);
+	return 0;
+}
+
+__verified_once int tell_close(struct sock_info *info, struct event *e, struct facts *f)
 {
 	struct why why;
 
 	if (!info || !e || !f)
 		return 0;
-	why = step_why(e, f, info->since_ns ? e->time_ns - info->since_ns : 0);
+	why = close_why(e, f, info->since_ns ? e->time_ns - info->since_ns : 0);
 	e->reason = why.reason;
 	e->detail = why.detail;
 	if (!raw)
 		e->err = why.err;
 	if (e->reason == REASON_TIMED_OUT || e->reason == REASON_UNREACHABLE || e->reason == REASON_GIVEN_UP)
 		e->retransmits = f->retransmits > f->probes ? f->retransmits : f->probes;
-	if (stream && closed_by_process(e, f->caller, info->deferred_fin))
-		info->closer.pid = calling_process(info->closer.comm);
-	e->since_ns = info->since_ns;
-	e->precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
-	emit_step(info, e, (f->sent_syn ? 0 : SENT_NO_SYN) | (f->err ? FAILED : 0));
+	tell_step(info, e, f->caller, (f->sent_syn ? 0 : SENT_NO_SYN) | (f->err ? FAILED : 0));
 	return 0;
 }
 
@@ -502,8 +518,12 @@ static __always_inline void keep_step(struct step *s)
 	s->info->precision = PRECISION_EXACT;
 	if (s->e.to == TCP_FIN_WAIT1 || s->e.to == TCP_FIN_WAIT2 || s->e.to == TCP_CLOSING) {
 		hand_over_prepare(s->info, s->info->cookie, s->e.to);
-		if (timewait_full(s->sk->__sk_common.skc_net.net))
-			overflow_moved(s->sk, false); /* from where to count on this CPU */
+		/*
+		 * From where to count on this CPU. Not in FIN_WAIT_1: the count of minisocks is
+		 * in a cache line that every CPU writes, and it would be read for nothing.
+		 */
+		if (s->e.to != TCP_FIN_WAIT1 && timewait_full(s->sk->__sk_common.skc_net.net))
+			overflow_moved(s->sk, false);
 	}
 }
 
@@ -610,6 +630,11 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	}
 	if (info->deferred_ns)
 		tell_deferred(info, &s->e);
+	if (!is_a(s, CLOSES)) {
+		tell_move(info, &s->e);
+		keep_step(s);
+		return;
+	}
 	read_facts(ctx, s);
 	if (is_a(s, MAY_HAND_OVER) && surely_hands_over(&s->f)) {
 		if (raw)
@@ -621,11 +646,8 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	}
 	if (is_a(s, MAY_HAND_OVER | NO_HAND_OVER))
 		hand_over_forget(info->cookie);
-	tell_step(info, &s->e, &s->f);
-	if (to == TCP_CLOSE)
-		drop_socket(info);
-	else
-		keep_step(s);
+	tell_close(info, &s->e, &s->f);
+	drop_socket(info);
 }
 
 /*

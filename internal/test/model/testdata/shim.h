@@ -291,6 +291,11 @@ static long get_stack(void *buf, size_t size)
 		for (struct entry *e_ = m_->entries; e_; e_ = e_->next)		\
 			each(NULL, (void *)e_->key, e_->value, ctx);		\
 	} while (0)
+#define bpf_loop(n, each, ctx, flags)						\
+	do {									\
+		for (__u32 i_ = 0; i_ < (n) && !each(i_, ctx); i_++)		\
+			;							\
+	} while (0)
 #define bpf_sk_storage_get(map, sk, v, flags)	((typeof((map)->value))sk_storage(sizeof(*(map)->value), sk, v, flags))
 #define bpf_sk_storage_delete(map, sk)		drop_storage(sk)
 #define bpf_get_socket_cookie(sk)		socket_cookie((struct sock_common *)(sk))
