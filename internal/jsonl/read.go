@@ -132,16 +132,16 @@ func missing(fields []field) error {
 
 // what transitions and raw events have in common.
 type common struct {
-	Time       must[time.Time] `json:"time"`
-	Ktime      must[int64]     `json:"ktime_ns"`
-	Cookie     must[uint64]    `json:"cookie"`
-	NetNS      must[uint32]    `json:"netns"`
-	NSCookie   must[uint64]    `json:"netns_cookie"`
-	LocalAddr  must[addr]      `json:"local_addr"`
-	LocalPort  must[uint16]    `json:"local_port"`
-	RemoteAddr must[addr]      `json:"remote_addr"`
-	RemotePort must[uint16]    `json:"remote_port"`
-	From       must[state]     `json:"from"`
+	Time       must[time.Time]  `json:"time"`
+	Ktime      must[int64]      `json:"ktime_ns"`
+	Cookie     must[uint64]     `json:"cookie"`
+	NetNS      must[uint32]     `json:"netns"`
+	NSCookie   must[uint64]     `json:"netns_cookie"`
+	LocalAddr  must[addr]       `json:"local_addr"`
+	LocalPort  nullable[uint16] `json:"local_port"`
+	RemoteAddr must[addr]       `json:"remote_addr"`
+	RemotePort must[uint16]     `json:"remote_port"`
+	From       must[state]      `json:"from"`
 }
 
 func (c *common) fields() []field {
@@ -152,8 +152,14 @@ func (c *common) fields() []field {
 	}
 }
 
+// local has port 0 while the kernel has not chosen one. That is null, and was once
+// written as 0.
 func (c *common) local() netip.AddrPort {
-	return netip.AddrPortFrom(c.LocalAddr.value.Addr, c.LocalPort.value)
+	var port uint16
+	if c.LocalPort.value != nil {
+		port = *c.LocalPort.value
+	}
+	return netip.AddrPortFrom(c.LocalAddr.value.Addr, port)
 }
 
 func (c *common) remote() netip.AddrPort {

@@ -190,6 +190,27 @@ func TestCommHex(t *testing.T) {
 	readBack(t, &tr)
 }
 
+// A local port that the kernel has not chosen is null; lines of before said 0. A listener
+// has no remote port: that is known, and 0.
+func TestLocalPort(t *testing.T) {
+	tr, raw := sample(), aRaw(rand.New(rand.NewPCG(5, 6)))
+	tr.Local, tr.Remote = netip.AddrPortFrom(tr.Local.Addr(), 0), netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	raw.Local, raw.Remote = tr.Local, tr.Remote
+	const now, before = `"local_port":null`, `"local_port":0`
+	for _, value := range []any{&tr, raw} {
+		line := string(write(t, value))
+		if !strings.Contains(line, now) || !strings.Contains(line, `"remote_port":0`) {
+			t.Error(line)
+		}
+		for _, spelling := range []string{now, before} {
+			got, err := Read([]byte(strings.Replace(line, now, spelling, 1)))
+			if diff := cmp.Diff(value, got, comparable...); err != nil || diff != "" {
+				t.Errorf("%s: %v (-written +read)\n%s", spelling, err, diff)
+			}
+		}
+	}
+}
+
 // Each exported field of a Transition and a RawEvent changes the JSON: one that is
 // added must be written.
 func TestEveryFieldIsWritten(t *testing.T) {
@@ -277,6 +298,8 @@ func TestReadRefuses(t *testing.T) {
 		"no hex":               {`"comm":"python3","uid"`, `"comm":"p","comm_hex":"7","uid"`},
 		"an address":           {`"local_addr":"127.0.0.1"`, `"local_addr":"127.0.0"`},
 		"a port":               {`"local_port":54334`, `"local_port":65536`},
+		"no port":              {`"local_port":54334,`, ``},
+		"null remote port":     {`"remote_port":33403`, `"remote_port":null`},
 		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
 		"a time without zone":  {`123456789Z`, `123456789`},
 		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},`, ``},
@@ -306,7 +329,7 @@ func TestReadRefuses(t *testing.T) {
 		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0,"gone":{}}`,
 		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
 		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
-		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":0,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
+		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":null,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {
 			t.Errorf("%s: became %+v", name, value)

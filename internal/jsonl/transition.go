@@ -17,7 +17,12 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	b = strconv.AppendUint(append(b, `,"netns_cookie":`...), t.NetNSCookie, 10)
 	b = append(append(b, `,"family":"`...), family(t.Local)...)
 	b = t.Local.Addr().AppendTo(append(b, `","local_addr":"`...))
-	b = strconv.AppendUint(append(b, `","local_port":`...), uint64(t.Local.Port()), 10)
+	b = append(b, `","local_port":`...)
+	if port := t.Local.Port(); port != 0 {
+		b = strconv.AppendUint(b, uint64(port), 10)
+	} else {
+		b = append(b, null...) // the kernel has not chosen it yet
+	}
 	b = t.Remote.Addr().AppendTo(append(b, `,"remote_addr":"`...))
 	b = strconv.AppendUint(append(b, `","remote_port":`...), uint64(t.Remote.Port()), 10)
 	b = append(append(b, `,"from":"`...), t.From.String()...)

@@ -82,10 +82,11 @@ func family(local netip.AddrPort) string {
 }
 
 // Endpoints adds the fields family, local_addr, local_port, remote_addr and remote_port.
+// local_port is null while the kernel has not chosen it.
 func (w *Writer) Endpoints(e *zerolog.Event, local, remote netip.AddrPort) {
 	e.Str("family", family(local))
 	w.scratch = local.Addr().AppendTo(w.scratch[:0])
-	e.Bytes("local_addr", w.scratch).Uint16("local_port", local.Port())
+	Known(e.Bytes("local_addr", w.scratch), "local_port", local.Port() != 0, uint64(local.Port()))
 	w.scratch = remote.Addr().AppendTo(w.scratch[:0])
 	e.Bytes("remote_addr", w.scratch).Uint16("remote_port", remote.Port())
 }
