@@ -63,6 +63,9 @@ func TestUsageErrors(t *testing.T) {
 		"stat both ends":      {[]string{"stat", "--duration", "1s", "--", "true"}, "--duration"},
 		"audit of a part":     {[]string{"stat", "--audit", "--port", "80"}, "no filter"},
 		"stat never":          {[]string{"stat", "-4", "-6"}, "can never match"},
+		"no such page":        {[]string{"help", "frobnicate"}, `"frobnicate"`},
+		"no such shell":       {[]string{"completion", "frobnicate"}, `"frobnicate" for finwait completion;`},
+		"shell's argument":    {[]string{"completion", "bash", "now"}, `"now" for finwait completion bash;`},
 		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
 	}
 	for name, c := range cases {
@@ -78,8 +81,11 @@ func TestUsageErrors(t *testing.T) {
 				t.Errorf("stderr does not say %q in one line: %q", c.say, &stderr)
 			}
 			page := "; see finwait --help\n"
-			if word := c.args[0]; word == "trace" || word == "stat" || word == "ls" || word == "help" {
+			switch word := c.args[0]; word {
+			case "trace", "stat", "ls", "help":
 				page = "; see finwait " + word + " --help\n"
+			case "completion":
+				page = "; see finwait " + strings.Join(c.args[:len(c.args)-1], " ") + " --help\n"
 			}
 			if !strings.HasSuffix(stderr.String(), page) {
 				t.Errorf("stderr does not end in %q: %q", page, &stderr)

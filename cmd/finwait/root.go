@@ -66,6 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(&stdoutWriter{stdout, ctx})
 	root.SetErr(stderr)
+	addCompletion(root)
 
 	cmd, err := root.ExecuteContextC(ctx)
 	var (
@@ -120,6 +121,17 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
 	root.SetHelpCommand(newHelp())
 	return root
+}
+
+// addCompletion adds cobra's completion command, which writes where root does. Cobra's own
+// shows its help for a shell that does not exist, as if nothing were wrong.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	cmd, _, _ := root.Find([]string{"completion"}) // it is there
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	for _, c := range append(cmd.Commands(), cmd) {
+		c.Args = rejectArgs
+	}
 }
 
 func rejectArgs(cmd *cobra.Command, args []string) error {
