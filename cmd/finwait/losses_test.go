@@ -27,7 +27,7 @@ func TestEveryLossIsShown(t *testing.T) {
 	for _, err := range []error{
 		jsonl.NewWriter(&summary).End(tracer.Stats{Lost: lost}, tracer.HooksFentry),
 		meter.NewJSON(&statJSON).Report(r),
-		meter.NewText(out, false).Report(r),
+		meter.NewText(out, false, nil).Report(r),
 		out.Flush(),
 	} {
 		if err != nil {

@@ -95,9 +95,9 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 		Seen: r.Stats.Tracer().Seen, Lost: r.Stats.Tracer().Lost, Hooks: hooks,
 	}
 	report.Split(nil, r.TracerGroups(), 2)
-	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, false).Report(report) })
+	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, false, nil).Report(report) })
 	collect("stat.json", func(w *bufio.Writer) error { return meter.NewJSON(w).Report(report) })
-	collect("interval.txt", func(w *bufio.Writer) error { return meter.NewText(w, false).Interval(report) })
+	collect("interval.txt", func(w *bufio.Writer) error { return meter.NewText(w, false, nil).Interval(report) })
 	for _, surface := range []string{"stat.txt", "stat.json"} { // the length of a slot of the timer wheel is the kernel's
 		surfaces[surface] = regexp.MustCompile(`60\.000s to 6\d\.\d\d\ds|"undisturbed_to_ns":\d+`).ReplaceAll(surfaces[surface], []byte("BAND"))
 	}

@@ -51,7 +51,12 @@ the command; a signal that comes before its start means that it is not started.
 LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
 TOTAL are about the sockets that left the state and whose start in it was seen.
 Without a filter, stat compares its totals with the kernel's own counters in
-every network namespace that it can enter.`,
+every network namespace that it can enter.
+
+With --interval, a terminal that is too narrow for the line loses columns in this
+order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
+RESET, ACCEPTED, ESTAB, TIME_WAIT. Where WHY_FAILED has no room for all reasons,
+it ends with "…". A pipe or file gets everything.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() < 0 || cmd.ArgsLenAtDash() > 0 {
 				if err := rejectArgs(cmd, args); err != nil {
@@ -145,7 +150,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	out := newOutput(stdout)
-	var s statSink = meter.NewText(out, o.audit)
+	var s statSink = meter.NewText(out, o.audit, func() int { return text.Width(stdout) })
 	if o.output == "json" {
 		s = meter.NewJSON(out)
 	}

@@ -200,7 +200,7 @@ func TestIntervalText(t *testing.T) {
 `,
 	} {
 		var out bytes.Buffer
-		s := NewText(bufio.NewWriter(&out), false)
+		s := NewText(bufio.NewWriter(&out), false, nil)
 		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by}} {
 			if err := s.Interval(r); err != nil {
 				t.Fatal(err)

@@ -13,71 +13,24 @@ import (
 	"finwait/tracer"
 )
 
-// Of the edges, the busiest are shown; intervals repeat their head now and then.
-const (
-	busiest   = 12
-	headEvery = 20
-)
+// busiest is how many edges are shown.
+const busiest = 12
 
 // Text writes tables for people.
 type Text struct {
 	w     *bufio.Writer
 	audit bool // each comparison, not only how many
-	lines int
+	intervals
 }
 
 // NewText writes to w; audit shows each comparison with the kernel, not only how many.
-func NewText(w *bufio.Writer, audit bool) *Text { return &Text{w: w, audit: audit} }
+// The lines of intervals fit into as many columns as width says that there are now; it is
+// nil, or says 0, where lines may be as long as they like.
+func NewText(w *bufio.Writer, audit bool, width func() int) *Text {
+	return &Text{w: w, audit: audit, intervals: intervals{width: width}}
+}
 
 func (t *Text) printf(format string, args ...any) { fmt.Fprintf(t.w, format, args...) }
-
-// Interval writes a line, and one for each group.
-func (t *Text) Interval(r *Report) error {
-	if t.lines%headEvery == 0 {
-		t.printf("%-12s %7s %8s %6s %6s %7s %10s %10s %10s %9s %8s %8s %10s %6s", "TIME", "OPENED", "ACCEPTED", "FAILED", "RESET", "ESTAB",
-			"CLOSE_WAIT", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT", "TW_CAME", "TW_WENT", "TW_P50", "LOST")
-		if r.By != tracer.SplitNone {
-			t.printf("  %-*s", text.CommWidth, strings.ToUpper(r.By.String()))
-		}
-		t.printf("  WHY_FAILED\n")
-	}
-	t.lines++
-	var failed uint64
-	var why []string
-	for _, e := range r.Failures() {
-		failed += e.Count
-		why = append(why, fmt.Sprintf("%v %d", e.Reason, e.Count))
-	}
-	t.intervalLine(r, [3]string{fmt.Sprint(failed), fmt.Sprint(r.Resets()), fmt.Sprint(r.Lost.Total())}, "all", strings.Join(why, ", "), r.Totals.State)
-	notSplit := [3]string{"-", "-", ""} // groups have no ends
-	for _, g := range r.Groups {
-		if g.Moves() > 0 {
-			t.intervalLine(r, notSplit, groupName(g), "", g.State)
-		}
-	}
-	if r.Rest != nil && r.Rest.Moves() > 0 {
-		t.intervalLine(r, notSplit, "(others)", "", r.Rest.State)
-	}
-	return t.w.Flush()
-}
-
-func (t *Text) intervalLine(r *Report, failedResetLost [3]string, name, why string, state func(tracer.State) tracer.StateTotals) {
-	waits := state(tracer.TimeWait)
-	t.printf("%-12s %7d %8d %6s %6s %7d %10d %10d %10d %9d %8d %8d %10s %6s", r.At.Format("15:04:05.000"),
-		state(tracer.SynSent).Entered, state(tracer.SynRecv).Entered, failedResetLost[0], failedResetLost[1],
-		state(tracer.Established).Live, state(tracer.CloseWait).Live, state(tracer.FinWait1).Live, state(tracer.FinWait2).Live,
-		waits.Live, waits.Entered, waits.Left, quantile(&waits, 0.5), failedResetLost[2])
-	switch {
-	case r.By == tracer.SplitNone && why == "":
-	case r.By == tracer.SplitNone:
-		t.printf("  %s", why)
-	case why == "":
-		t.printf("  %s", name)
-	default:
-		t.printf("  %-*s  %s", text.CommWidth, name, why)
-	}
-	t.printf("\n")
-}
 
 // Report writes the tables of the whole run.
 func (t *Text) Report(r *Report) error {

@@ -16,16 +16,24 @@ const (
 // Columns is how wide a text for people may be on w: as wide as its terminal, but no wider
 // than is good to read, or 80 columns if w is no terminal.
 func Columns(w io.Writer) int {
+	if wide := Width(w); wide > 0 {
+		return min(wide, mostColumns)
+	}
+	return usualColumns
+}
+
+// Width is how many columns the terminal w has now; 0 if w is no terminal, or does not say.
+func Width(w io.Writer) int {
 	if wrapped, ok := w.(interface{ Unwrap() io.Writer }); ok {
 		w = wrapped.Unwrap()
 	}
 	f, ok := w.(*os.File)
 	if !ok {
-		return usualColumns
+		return 0
 	}
 	wide, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || wide <= 0 {
-		return usualColumns
+	if err != nil {
+		return 0
 	}
-	return min(wide, mostColumns)
+	return wide
 }
