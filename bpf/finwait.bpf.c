@@ -20,6 +20,7 @@
 #include "socket.h"
 #include "existing.h"
 #include "nested.h"
+#include "queue.h"
 #include "sweep.h"
 
 int set_state(unsigned long long *ctx);
@@ -43,6 +44,24 @@ struct {
 } nowhere SEC(".maps");
 
 /*
+ * A program apart from set_state, which has no room on its stack: a tail call begins a
+ * new one.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(queue_left, struct sock *sk, int from, int to)
+{
+	on_queue_left(sk);
+	return 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, int(void *));
+} queue_leavers SEC(".maps") = { .values = { [0] = (void *)&queue_left } };
+
+/*
  * set_state can be entered while it already runs on this CPU, through the programs
  * below. From 6.13 on ("bpf: Find eligible subprogs for private stack support") the
  * kernel may give a program one private stack per CPU, which the second entry would
@@ -54,6 +73,8 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 	if (sk->sk_protocol != IPPROTO_TCP)
 		bpf_tail_call(ctx, &nowhere, 0);
 	on_set_state(ctx, sk, from, to);
+	if (leaves_queue(sk, from, to))
+		bpf_tail_call(ctx, &queue_leavers, 0);
 	return 0;
 }
 

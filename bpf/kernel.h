@@ -274,6 +274,18 @@ struct sock {
 	kuid_t sk_uid;
 	struct socket *sk_socket;
 	struct sock_cgroup_data sk_cgrp_data;
+	__u32 sk_ack_backlog;
+	struct sock_reuseport *sk_reuseport_cb;
+} __core;
+
+/* include/net/request_sock.h */
+struct request_sock {
+	struct request_sock *dl_next;
+	struct sock *sk;
+} __core;
+
+struct request_sock_queue {
+	struct request_sock *rskq_accept_head;
 } __core;
 
 /* include/net/inet_sock.h */
@@ -288,6 +300,7 @@ struct tcp_ulp_ops {
 
 /* include/net/inet_connection_sock.h: begins with an inet_sock */
 struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
 	struct tcp_ulp_ops *icsk_ulp_ops;
 	void *icsk_ulp_data;
 	__u8 icsk_retransmits;

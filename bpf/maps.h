@@ -46,7 +46,7 @@ struct sock_info {
 	__u32 counted;		/* the state that it is counted under as live; 0: it is not counted */
 	__u16 netns_slot;	/* index of its namespace's totals */
 	__u8 restored;		/* TCP_REPAIR: connect() sent no SYN, and SYN_SENT is not told */
-	__u8 pad;
+	__u8 listener_gone;		/* its listener closed before it was accepted: it dies, or another listener has it (queue.h) */
 	__u32 write_seq;	/* before the SYN */
 	__u32 pad2;
 	struct group_name group;	/* whose live count it is in, if the totals are split */

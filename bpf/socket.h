@@ -182,6 +182,13 @@ static __always_inline void name_owner(struct event *e, const struct sock_info *
 	e->role = info->role;
 }
 
+/* Another listener has the child now, and perhaps another process. The socket keeps its uid. */
+static __always_inline void forget_owner(struct sock_info *info)
+{
+	info->listener_gone = 0;
+	info->owner = (struct owner){ .uid = info->owner.uid };
+}
+
 /* Moves the socket to another live count. TCP_CLOSE or 0: it is not counted any more. */
 static __always_inline void tally_live(struct sock_info *info, struct event *e, __u8 state)
 {
@@ -230,6 +237,8 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how
 		count(filtered);
 		return 0;
 	}
+	if (info->listener_gone && e->detail != DETAIL_LISTENER_CLOSED)
+		forget_owner(info);
 	if (stream || split_by)
 		name_owner(e, info);
 	if (!raw) {

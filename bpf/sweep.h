@@ -19,6 +19,7 @@
 #include "audit.h"
 #include "output.h"
 #include "records.h"
+#include "queue.h"
 #include "minisock.h"
 #include "socket.h"
 
@@ -222,9 +223,6 @@ static long settle_socket(struct bpf_map *map, void *key_or_slot, struct sock_in
 	settle_port(info, (struct sock *)(info->key + s->origin), at);
 	return 0;
 }
-
-/* socket_key() takes the address of a global away. Written and read again, it is a number. */
-static volatile __u64 origin;
 
 static __always_inline void begin_sweep(struct sweep *s)
 {

@@ -309,31 +309,31 @@ const (
 )
 
 type bpfSockInfo struct {
-	_           structs.HostLayout
-	Key         uint64
-	SinceNs     uint64
-	Cookie      uint64
-	DeferredNs  uint64
-	Owner       bpfOwner
-	Closer      bpfCloser
-	State       uint8
-	Precision   uint8
-	Role        uint8
-	Verdict     uint8
-	Untracked   uint8
-	DeferredFin uint8
-	OldPort     uint16
-	Err         uint8
-	SoftErr     uint8
-	LivedBefore uint8
-	Spilled     uint8
-	Counted     uint32
-	NetnsSlot   uint16
-	Restored    uint8
-	Pad         uint8
-	WriteSeq    uint32
-	Pad2        uint32
-	Group       struct {
+	_            structs.HostLayout
+	Key          uint64
+	SinceNs      uint64
+	Cookie       uint64
+	DeferredNs   uint64
+	Owner        bpfOwner
+	Closer       bpfCloser
+	State        uint8
+	Precision    uint8
+	Role         uint8
+	Verdict      uint8
+	Untracked    uint8
+	DeferredFin  uint8
+	OldPort      uint16
+	Err          uint8
+	SoftErr      uint8
+	LivedBefore  uint8
+	Spilled      uint8
+	Counted      uint32
+	NetnsSlot    uint16
+	Restored     uint8
+	ListenerGone uint8
+	WriteSeq     uint32
+	Pad2         uint32
+	Group        struct {
 		_     structs.HostLayout
 		Bytes [16]uint8
 		Id    uint64
@@ -381,6 +381,7 @@ const (
 	bpfMapNetnsTotals        = "netns_totals"
 	bpfMapNowhere            = "nowhere"
 	bpfMapOverflows          = "overflows"
+	bpfMapQueueLeavers       = "queue_leavers"
 	bpfMapSkipped            = "skipped"
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
@@ -388,6 +389,7 @@ const (
 	bpfProgErrorReport       = "error_report"
 	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
+	bpfProgQueueLeft         = "queue_left"
 	bpfProgSendReset         = "send_reset"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
@@ -500,6 +502,7 @@ type bpfProgramSpecs struct {
 	ErrorReport      *ebpf.ProgramSpec `ebpf:"error_report"`
 	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	QueueLeft        *ebpf.ProgramSpec `ebpf:"queue_left"`
 	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
@@ -533,6 +536,7 @@ type bpfMapSpecs struct {
 	NetnsTotals   *ebpf.MapSpec `ebpf:"netns_totals"`
 	Nowhere       *ebpf.MapSpec `ebpf:"nowhere"`
 	Overflows     *ebpf.MapSpec `ebpf:"overflows"`
+	QueueLeavers  *ebpf.MapSpec `ebpf:"queue_leavers"`
 	Skipped       *ebpf.MapSpec `ebpf:"skipped"`
 	SocketSlots   *ebpf.MapSpec `ebpf:"socket_slots"`
 	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
@@ -629,6 +633,7 @@ type bpfMaps struct {
 	NetnsTotals   *ebpf.Map `ebpf:"netns_totals"`
 	Nowhere       *ebpf.Map `ebpf:"nowhere"`
 	Overflows     *ebpf.Map `ebpf:"overflows"`
+	QueueLeavers  *ebpf.Map `ebpf:"queue_leavers"`
 	Skipped       *ebpf.Map `ebpf:"skipped"`
 	SocketSlots   *ebpf.Map `ebpf:"socket_slots"`
 	Sockets       *ebpf.Map `ebpf:"sockets"`
@@ -650,6 +655,7 @@ func (m *bpfMaps) Close() error {
 		m.NetnsTotals,
 		m.Nowhere,
 		m.Overflows,
+		m.QueueLeavers,
 		m.Skipped,
 		m.SocketSlots,
 		m.Sockets,
@@ -721,6 +727,7 @@ type bpfPrograms struct {
 	ErrorReport      *ebpf.Program `ebpf:"error_report"`
 	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
+	QueueLeft        *ebpf.Program `ebpf:"queue_left"`
 	SendReset        *ebpf.Program `ebpf:"send_reset"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
@@ -742,6 +749,7 @@ func (p *bpfPrograms) Close() error {
 		p.ErrorReport,
 		p.Existing,
 		p.KfreeSkb,
+		p.QueueLeft,
 		p.SendReset,
 		p.SetState,
 		p.SetStateFourth,

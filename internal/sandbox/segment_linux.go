@@ -2,7 +2,11 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
+	"sync/atomic"
+
+	"finwait/internal/netns"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,7 +77,11 @@ func (s *Sock) Sequence() uint32 {
 // Send sends one bare segment into the namespace, from one port to another.
 func (n *NS) Send(from, to netip.AddrPort, flags byte, seq, ack uint32) {
 	n.t.Helper()
-	h := make([]byte, 20)
+	n.sendRaw(to.Addr(), unix.IPPROTO_TCP, segment(from, to, flags, seq, ack))
+}
+
+func segment(from, to netip.AddrPort, flags byte, seq, ack uint32, data ...byte) []byte {
+	h := make([]byte, 20, 20+len(data))
 	binary.BigEndian.PutUint16(h[0:], from.Port())
 	binary.BigEndian.PutUint16(h[2:], to.Port())
 	binary.BigEndian.PutUint32(h[4:], seq)
@@ -81,8 +89,59 @@ func (n *NS) Send(from, to netip.AddrPort, flags byte, seq, ack uint32) {
 	h[12] = 5 << 4
 	h[13] = flags
 	binary.BigEndian.PutUint16(h[14:], mark)
+	h = append(h, data...)
 	binary.BigEndian.PutUint16(h[16:], checksum(pseudoHeader(from.Addr(), to.Addr(), unix.IPPROTO_TCP, len(h)), h))
-	n.sendRaw(to.Addr(), unix.IPPROTO_TCP, h)
+	return h
+}
+
+// A Racer sends two segments of one connection at the same time, each from a CPU of its own.
+type Racer struct {
+	data, fin chan []byte
+	turn      atomic.Int32 // counts those who are ready
+	done      chan error
+}
+
+// Race starts a Racer of IPv4 segments. It needs two CPUs.
+func (n *NS) Race() *Racer {
+	r := &Racer{data: make(chan []byte), fin: make(chan []byte), done: make(chan error)}
+	for cpu, segments := range []chan []byte{r.data, r.fin} {
+		go func() {
+			if err := netns.Do(n.path, func() error { return r.run(cpu, segments) }); err != nil {
+				r.done <- err
+			}
+		}()
+	}
+	n.t.Cleanup(func() { close(r.data); close(r.fin) })
+	return r
+}
+
+func (r *Racer) run(cpu int, segments chan []byte) error {
+	var all, one unix.CPUSet
+	one.Set(cpu)
+	if err := errors.Join(unix.SchedGetaffinity(0, &all), unix.SchedSetaffinity(0, &one)); err != nil {
+		return err
+	}
+	defer func() { _ = unix.SchedSetaffinity(0, &all) }() // others will use this thread
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for s := range segments {
+		for r.turn.Add(1); r.turn.Load() < 2; {
+		}
+		r.done <- unix.Sendto(fd, s, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	return nil
+}
+
+// DataAndFIN sends two bytes of data, and a FIN of the same sequence number, and waits until both
+// were sent.
+func (r *Racer) DataAndFIN(from, to netip.AddrPort, seq, ack uint32) error {
+	r.turn.Store(0)
+	r.data <- segment(from, to, ACK, seq, ack, 1, 2)
+	r.fin <- segment(from, to, FIN|ACK, seq, ack)
+	return errors.Join(<-r.done, <-r.done)
 }
 
 // A Sniffer sees the TCP segments that arrive in the namespace.

@@ -4,8 +4,11 @@ package live_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -82,6 +85,83 @@ func TestRecycledBySYN(t *testing.T) {
 		}
 		r.until(again.Cookie, tracer.Established).check(t)
 	})
+}
+
+// Data and a FIN come to a minisock in FIN_WAIT_2 at the same time. If the FIN comes between the
+// two steps in which the data ends it, it ends in TIME_WAIT: by our RST, as no SYN was sent.
+func TestDataAndFINAtOnce(t *testing.T) {
+	t.Parallel()
+	if runtime.NumCPU() < 2 {
+		t.Skip("skipped: a race needs two CPUs")
+	}
+	n := 2000
+	if testing.Short() {
+		n = 100
+	}
+	ns, r := record(t)
+	race, f := ns.Race(), sandbox.Families[0]
+	l := ns.Socket(f).Bind(0).Listen()
+	clients := make(map[uint64]bool)
+	for range n {
+		c := ns.Socket(f).Connect(l.Local)
+		s := l.Accept()
+		seq := s.Sequence()
+		clients[c.Cookie] = true
+		c.Close()
+		time.Sleep(100 * time.Microsecond) // for the minisock: the peer acknowledges our FIN at once
+		if err := race.DataAndFIN(l.Local, c.Local, seq, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.Reset()
+	}
+	ends := make(map[string]int)
+	last := ns.Socket(f).Connect(l.Local)
+	r.until(last.Cookie, tracer.Established)
+	for _, x := range r.snapshot() {
+		if clients[x.Cookie] && x.To == tracer.Closed {
+			ends[fmt.Sprint(x.From, " ", x.Reason)]++
+		}
+	}
+	t.Log(ends)
+	if ends["TIME_WAIT recycled"] > 0 || ends["FIN_WAIT_2 rst_sent"]+ends["TIME_WAIT rst_sent"] == 0 {
+		t.Errorf("%d races ended %v", n, ends)
+	}
+}
+
+// A SYN of the client to a transparent proxy takes over the TIME_WAIT that the client has with the
+// server behind it.
+func TestRecycledByTPROXY(t *testing.T) {
+	t.Parallel()
+	nft, err := exec.LookPath("nft")
+	if err != nil && os.Getenv("CI") != "" && !testing.Short() {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Skip("skipped: there is no nft here to redirect with (nftables)")
+	}
+	for i, f := range sandbox.Families {
+		ns, r := record(t)
+		p := ns.Pair(f)
+		finish(ns, r, p.Server, p.Client)
+		proxy := ns.Socket(f).Set([]int{unix.IPPROTO_IP, unix.IPPROTO_IPV6}[i], []int{unix.IP_TRANSPARENT, unix.IPV6_TRANSPARENT}[i], 1).Bind(0).Listen()
+		rules := fmt.Sprintf("table inet t { chain c { type filter hook prerouting priority mangle; tcp dport %d tproxy %s to %s accept; }; }",
+			p.Listener.Local.Port(), []string{"ip", "ip6"}[i], proxy.Local)
+		cmd := exec.Command(nft, rules)
+		cmd.Stderr = os.Stderr
+		ns.Start(cmd)
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("nft %q: %v", rules, err)
+		}
+		time.Sleep(20 * time.Millisecond) // for a later timestamp
+		again := ns.Socket(f).Bind(p.Client.Local.Port()).Connect(p.Listener.Local)
+		if got := proxy.Accept().Local; got != p.Listener.Local {
+			t.Fatalf("the proxy accepted a connection to %v: this tests something else", got)
+		}
+		server := r.chain(p.Server.Cookie)
+		server.want(t, serverOpen+" FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED", tracer.ReasonRecycled)
+		server.owned(t, tracer.RoleServer)
+		r.until(again.Cookie, tracer.Established).check(t)
+	}
 }
 
 // destroy ends a socket like ss -K.

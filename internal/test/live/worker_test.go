@@ -4,24 +4,30 @@ package live_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	generator "finwait/internal/load"
 	"finwait/internal/sandbox"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	workerEnv = "FINWAIT_TEST_WORKER"
 	stay      = "stay"
 	connects  = "connect " // and an address: to connect to that
+	shares    = "share "   // and an address: to listen there too, and to close what is closed
 )
 
 // inhabit starts a process in the namespace, so that /proc leads to the namespace. leave ends the
@@ -63,6 +69,10 @@ func work(job string) int {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		return 1
 	}
+	if at, ok := strings.CutPrefix(job, shares); ok {
+		fmt.Fprintln(os.Stderr, "worker:", share(at))
+		return 1
+	}
 	n, err := strconv.Atoi(job)
 	if err == nil {
 		err = churn(n)
@@ -72,6 +82,25 @@ func work(job string) int {
 		return 1
 	}
 	return 0
+}
+
+func share(at string) error {
+	reuse := func(_, _ string, c syscall.RawConn) (err error) {
+		failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		return errors.Join(failed, err)
+	}
+	l, err := (&net.ListenConfig{Control: reuse}).Listen(context.Background(), "tcp", at)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+	}
 }
 
 func churn(n int) error {

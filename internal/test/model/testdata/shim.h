@@ -15,7 +15,7 @@
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
 #define inet_sport	before_sport_[130], inet_sport
 #define icsk_ulp_ops	before_ulp_[33], *icsk_ulp_ops
-#define packets_out	before_out_[72], packets_out
+#define packets_out	before_out_[74], packets_out
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
@@ -38,9 +38,9 @@ union sock_memory {
 	struct inet_connection_sock icsk;
 	struct tcp_sock tp;
 };
-_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 288 &&
+_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 296 &&
 	       offsetof(struct inet_sock, inet_sport) >= 256 && offsetof(struct inet_connection_sock, icsk_ulp_ops) >= 264 &&
-	       offsetof(struct tcp_sock, packets_out) >= 288, "fields of a socket overlap");
+	       offsetof(struct tcp_sock, packets_out) >= 296, "fields of a socket overlap");
 
 static union sock_memory socks[MAX_SOCKS];
 static struct inet_timewait_sock minis[MAX_MINIS];
@@ -305,11 +305,13 @@ static long get_stack(void *buf, size_t size)
 #define bpf_probe_read_kernel(dst, size, src)	probe_read(dst, size, src)
 #define bpf_probe_read_kernel_str(dst, size, src) (memcpy(dst, src, size), (long)(size))
 #define bpf_get_stack(ctx, buf, size, flags)	get_stack(buf, size)
-/* Of the two slots that are called the first is set_state, the second is empty. */
+/* The third map of programs is empty. */
 #define bpf_tail_call(ctx, map, slot)						\
 	do {									\
-		if ((slot) == 0)						\
+		if ((void *)(map) == (void *)&skipped)				\
 			return set_state(ctx);					\
+		if ((void *)(map) == (void *)&queue_leavers)			\
+			return queue_left(ctx);					\
 	} while (0)
 #define bpf_ktime_get_ns()			here.now
 #define bpf_jiffies64()				here.jiffies
