@@ -203,8 +203,21 @@ func (p *process) traced(st *scenario.Stage, load func() error) (time.Duration, 
 	return after - before, err
 }
 
+// apart measures how far apart the CPUs are.
+func (r *report) apart() error {
+	if runtime.NumCPU() < 2 {
+		return nil
+	}
+	ns, err := distance()
+	r.distance = append(r.distance, ns)
+	return err
+}
+
 // kernel measures the run time of each program, and that of empty programs in the same run.
 func (b *bench) kernel(res *result, r *report) error {
+	if err := r.apart(); err != nil {
+		return err
+	}
 	empty, err := attachEmpty()
 	if err != nil {
 		return err
@@ -243,6 +256,9 @@ func (b *bench) kernel(res *result, r *report) error {
 		defer p.discard()
 	}
 	if err != nil {
+		return err
+	}
+	if err := r.apart(); err != nil {
 		return err
 	}
 	transitions := float64(floor[stateTracepoint].runs)

@@ -82,6 +82,7 @@ type report struct {
 	emptyShare    figures // percent of the untraced rate
 	floor         figures // ns per run of an empty program
 	perConnection figures // transitions
+	distance      figures // ns; before and after each run that measures programs
 }
 
 func (r *report) String() string {
@@ -125,6 +126,10 @@ func (r *report) table(b *strings.Builder) {
 	}
 	b.WriteString("\n" + markdown.Paragraph(fmt.Sprintf("The kernel passed the tracepoint `%s` %s times per connection. "+
 		"An empty program on that tracepoint took %s ns per run.", stateTracepoint, r.perConnection.show(3), r.floor.show(0))))
+	if len(r.distance) > 0 {
+		b.WriteString("\n" + markdown.Paragraph(fmt.Sprintf("A cache line went from one CPU to the other in %s ns. What both CPUs write, "+
+			"as the ring buffer, is as much faster or slower.", r.distance.show(0))))
+	}
 }
 
 // parts is the time of each of finwait's programs.
