@@ -342,6 +342,8 @@ __verified_once int tell_move(struct sock_info *info, struct event *e)
 	if (!info || !e)
 		return 0;
 	e->reason = move_reason(e);
+	if (!raw)
+		e->err = 0; /* an error that ended nothing */
 	tell_step(info, e, CALLER_UNKNOWN, 0);
 	return 0;
 }

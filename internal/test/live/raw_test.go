@@ -4,6 +4,8 @@ package live_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,10 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Raw events show what the hooks see, including the hand-over to a minisock.
-func TestRaw(t *testing.T) {
-	t.Parallel()
-	f := sandbox.Families[0]
+// rawEvents is what the hooks see while do uses a namespace.
+func rawEvents(t *testing.T, do func(ns *sandbox.NS)) (all []tracer.RawEvent, which tracer.HookSet) {
+	t.Helper()
 	ns := sandbox.New(t)
 	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}})
 	if err != nil {
@@ -24,34 +25,52 @@ func TestRaw(t *testing.T) {
 	}
 	defer tr.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	seen := make(map[tracer.Hook]int)
-	var handOver bool
-	var n uint64
 	done := make(chan error, 1)
-	p := ns.Pair(f)
-	cookie := p.Client.Cookie
 	go func() {
 		done <- tr.RunRaw(ctx, func(r *tracer.RawEvent) error {
-			n++
-			if r.Cookie == cookie {
-				seen[r.Hook]++
-				handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
-			}
+			all = append(all, *r)
 			return nil
 		})
 	}()
-	p.Client.Close()
-	p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
-	time.Sleep(20 * time.Millisecond)
-	p.Server.Close()
-	waitStates(t, ns, tracer.TimeWait, 1)
+	do(ns)
 	time.Sleep(20 * time.Millisecond)
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Delivered != uint64(len(all)) || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
+		t.Errorf("%d events came, accounts say %+v", len(all), st)
+	}
+	return all, tr.Hooks()
+}
+
+// Raw events show what the hooks see, including the hand-over to a minisock.
+func TestRaw(t *testing.T) {
+	t.Parallel()
+	var cookie uint64
+	all, set := rawEvents(t, func(ns *sandbox.NS) {
+		p := ns.Pair(sandbox.Families[0])
+		cookie = p.Client.Cookie
+		p.Client.Close()
+		p.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
+		time.Sleep(20 * time.Millisecond)
+		p.Server.Close()
+		waitStates(t, ns, tracer.TimeWait, 1)
+	})
+	seen := make(map[tracer.Hook]int)
+	var handOver bool
+	for _, r := range all {
+		if r.Cookie == cookie {
+			seen[r.Hook]++
+			handOver = handOver || r.From == tracer.FinWait2 && r.To == tracer.Closed
+		}
+	}
 	want := []tracer.Hook{tracer.HookSetState, tracer.HookTimerStart}
-	if tr.Hooks() == tracer.HooksFentry {
+	if set == tracer.HooksFentry {
 		want = []tracer.Hook{tracer.HookSetState, tracer.HookTWAlloc, tracer.HookTWSchedule}
 	}
 	for _, hook := range want {
@@ -60,15 +79,30 @@ func TestRaw(t *testing.T) {
 		}
 	}
 	for hook := range seen {
-		if set := hook >= tracer.HookTWAlloc; hook != tracer.HookSetState && set != (tr.Hooks() == tracer.HooksFentry) {
-			t.Errorf("%v is not one of the %v hooks", hook, tr.Hooks())
+		if own := hook >= tracer.HookTWAlloc; hook != tracer.HookSetState && own != (set == tracer.HooksFentry) {
+			t.Errorf("%v is not one of the %v hooks", hook, set)
 		}
 	}
-	st, err := tr.Stats()
-	if err != nil {
-		t.Fatal(err)
+}
+
+// A socket that TCP_REPAIR puts back passes SYN_SENT, which a trace leaves out. Raw events show it.
+func TestRawRestored(t *testing.T) {
+	t.Parallel()
+	var cookie uint64
+	all, _ := rawEvents(t, func(ns *sandbox.NS) {
+		f := sandbox.Families[0]
+		l := ns.Socket(f).Bind(0).Listen()
+		s := ns.Socket(f).Set(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1).Bind(0).Connect(l.Local)
+		cookie = s.Cookie
+		s.Close()
+	})
+	var path []string
+	for _, r := range all {
+		if r.Cookie == cookie && r.Hook == tracer.HookSetState {
+			path = append(path, fmt.Sprint(r.From, " -> ", r.To))
+		}
 	}
-	if st.Delivered != n || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-		t.Errorf("%d events came, accounts say %+v", n, st)
+	if got, want := strings.Join(path, ", "), "CLOSED -> SYN_SENT, SYN_SENT -> ESTABLISHED, ESTABLISHED -> CLOSED"; got != want {
+		t.Errorf("%s; want %s", got, want)
 	}
 }

@@ -147,6 +147,9 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 		}
 		return
 	}
+	if f.to != closed && e.Detail|e.Errno|e.Retransmits != 0 {
+		o.errorf(f, "detail %d, errno %d, %d sent again: but it goes on", e.Detail, e.Errno, e.Retransmits)
+	}
 	if f.to == closed && (e.Reason != f.reason || e.Detail != f.detail || e.Errno != f.errno || e.Retransmits != f.again) {
 		o.errorf(f, "reason %d, detail %d, errno %d, %d sent again; want %d, %d, %d, %d",
 			e.Reason, e.Detail, e.Errno, e.Retransmits, f.reason, f.detail, f.errno, f.again)
