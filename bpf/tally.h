@@ -249,7 +249,7 @@ __verified_once int tally_group_live(struct group_name *name, __u32 from, __u32 
  * Moves a socket between live counts. State 0: it is not counted. group: NULL if
  * the totals are not split.
  */
-__verified_once int tally_move(struct group_name *group, __u32 from, __u32 to)
+static __always_inline int tally_move_inlined(struct group_name *group, __u32 from, __u32 to)
 {
 	struct totals *tot;
 
@@ -265,6 +265,11 @@ __verified_once int tally_move(struct group_name *group, __u32 from, __u32 to)
 	if (split_by)
 		tally_group_live(group, from, to);
 	return 0;
+}
+
+__verified_once int tally_move(struct group_name *group, __u32 from, __u32 to)
+{
+	return tally_move_inlined(group, from, to);
 }
 
 /* A socket that was counted as live in this state is gone, and no program was run for that. */
