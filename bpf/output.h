@@ -93,10 +93,8 @@ static __always_inline void output(struct event *e)
 }
 
 /* Every transition that passes the filters comes here. */
-__verified_once int deliver(struct event *e)
+static __always_inline int deliver_inlined(struct event *e)
 {
-	if (!e)
-		return 0;
 	if (totals_on)
 		tally(e);
 	if (stream)
@@ -104,6 +102,11 @@ __verified_once int deliver(struct event *e)
 	else
 		count(delivered);
 	return 0;
+}
+
+__verified_once int deliver(struct event *e)
+{
+	return e ? deliver_inlined(e) : 0;
 }
 
 #endif

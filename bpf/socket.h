@@ -226,10 +226,8 @@ enum how {
 	FAILED		= 1 << 1,	/* sk_err was set: tcp_done() has ended it */
 };
 
-__verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how)
+static __always_inline int emit_step_inlined(struct sock_info *info, struct event *e, __u32 how)
 {
-	if (!info || !e)
-		return 0;
 	count(seen);
 	if (info->verdict != VERDICT_PASS) {
 		if (info->counted) /* the filters have been asked again, with an owner */
@@ -256,8 +254,13 @@ __verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how
 		e->owner.pid = current_process(e->owner.comm);
 		e->cpu = bpf_get_smp_processor_id();
 	}
-	deliver(e);
+	deliver_inlined(e);
 	return 0;
+}
+
+__verified_once int emit_step(struct sock_info *info, struct event *e, __u32 how)
+{
+	return info && e ? emit_step_inlined(info, e, how) : 0;
 }
 
 static long await_settled(__u32 turn, struct sock_info **info)
@@ -334,7 +337,7 @@ static __always_inline void tell_step(struct sock_info *info, struct event *e, _
 		info->closer.pid = calling_process(info->closer.comm);
 	e->since_ns = info->since_ns;
 	e->precision = info->since_ns ? info->precision : PRECISION_UNKNOWN;
-	emit_step(info, e, how);
+	emit_step_inlined(info, e, how);
 }
 
 __verified_once int tell_move(struct sock_info *info, struct event *e)
