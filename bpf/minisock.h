@@ -404,6 +404,18 @@ static __always_inline bool surely_younger(const struct mini *m)
 }
 
 /*
+ * Has the end of this minisock just been told, on another CPU? Its timer is still pending
+ * then: the program for its end runs before the kernel takes it off. A slot that is given
+ * back keeps what was in it.
+ */
+static __always_inline bool just_ended(const struct mini *m)
+{
+	struct mini_info *slot = mini_in(mini_slot(m->cookie));
+
+	return slot && !slot->cookie && slot->minisock == (__u64)m->tw && slot->flags & MINI_TOLD;
+}
+
+/*
  * A segment has met a minisock without a record: no program was run for its birth, nor
  * for the steps before. The segment may also have ended it, and its memory may be used
  * again already: then its timer is not pending.
@@ -412,7 +424,7 @@ static __own_frame int mini_overlooked(struct mini *m)
 {
 	struct inet_timewait_sock *tw = m->tw;
 
-	if (!attached_ns || minisocks_full || !BPF_CORE_READ(tw, tw_timer.entry.pprev))
+	if (!attached_ns || minisocks_full || just_ended(m) || !BPF_CORE_READ(tw, tw_timer.entry.pprev))
 		return 0;
 	if (m->substate != TCP_FIN_WAIT2 && m->substate != TCP_TIME_WAIT)
 		return 0;

@@ -106,9 +106,9 @@ func TestDataAndFINAtOnce(t *testing.T) {
 		c := ns.Socket(f).Connect(l.Local)
 		s := l.Accept()
 		seq := s.Sequence()
+		s.Set(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) // the FIN is acknowledged at once: then there is a minisock
 		clients[c.Cookie] = true
 		c.Close()
-		time.Sleep(100 * time.Microsecond) // for the minisock: the peer acknowledges our FIN at once
 		if err := race.DataAndFIN(l.Local, c.Local, seq, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,8 @@ func TestDataAndFINAtOnce(t *testing.T) {
 		}
 	}
 	t.Log(ends)
-	if ends["TIME_WAIT recycled"] > 0 || ends["FIN_WAIT_2 rst_sent"]+ends["TIME_WAIT rst_sent"] == 0 {
+	raced := ends["FIN_WAIT_2 rst_sent"]+ends["TIME_WAIT rst_sent"] > 0
+	if ends["TIME_WAIT recycled"] > 0 || !raced && !testing.Short() {
 		t.Errorf("%d races ended %v", n, ends)
 	}
 }
