@@ -191,7 +191,7 @@ func FuzzResolve(f *testing.F) {
 
 		var raw RawEvent
 		resolveRaw(&ev, testClock(), &raw)
-		checkWord(t, raw.Hook.String(), ev.Hook, uint8(HookTWKill))
+		checkWord(t, raw.Hook.String(), ev.Hook, uint8(bpfHookHOOK_COUNT-1))
 	})
 }
 
@@ -211,8 +211,8 @@ func checkDuration(t *testing.T, ev *bpfEvent, got *Transition) {
 }
 
 func checkWords(t *testing.T, ev *bpfEvent, got *Transition) {
-	checkWord(t, got.Reason.String(), ev.Reason, uint8(ReasonClosed))
-	checkWord(t, got.Role.String(), ev.Role, uint8(RoleListener))
+	checkWord(t, got.Reason.String(), ev.Reason, uint8(bpfReasonREASON_COUNT-1))
+	checkWord(t, got.Role.String(), ev.Role, uint8(bpfRoleROLE_COUNT-1))
 	for n, s := range map[uint8]State{ev.From: got.From, ev.To: got.To} {
 		if known := n >= uint8(Established) && n <= uint8(NewSynRecv); known == strings.HasPrefix(s.String(), "STATE_") {
 			t.Errorf("state %d is %q", n, s)
