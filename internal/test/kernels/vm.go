@@ -136,7 +136,7 @@ func boot(ctx context.Context, k kernel, dir string, userland []file, job, run, 
 		cmdline += " RUN=" + run
 	}
 	vm := exec.CommandContext(ctx, qemu, append(args,
-		"-accel", "tcg,thread=single", "-smp", "2", "-m", "1G",
+		"-accel", "tcg,thread=single", "-smp", "2", "-m", "2G",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", filepath.Join(dir, "vmlinuz"), "-initrd", initrd, "-append", cmdline)...)
 	if _, err := output(vm); err != nil {

@@ -51,7 +51,10 @@ func TestScenarios(t *testing.T) {
 			for _, life := range st.Seen() {
 				chain(life).check(t)
 			}
-			explained(t, sc.Name, st.Seen(), counters)
+			// Before 6.11 no program sees what a minisock answers with its RST.
+			if resets, err := feature("minisocks in tcp_send_reset"); err != nil || sc.Name != "data-after-close" || resets.State != tracer.FeatureMissing {
+				explained(t, sc.Name, st.Seen(), counters)
+			}
 			if sc.Explain(st.Seen()) == "" {
 				t.Error("nothing is said about it")
 			}
