@@ -9,6 +9,7 @@ import (
 
 	"finwait/internal/netstat"
 	"finwait/internal/scenario"
+	"finwait/tracer"
 )
 
 // Every scenario of finwait demo is seen as it must be. Short mode does not wait for a TIME_WAIT.
