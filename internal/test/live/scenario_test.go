@@ -9,7 +9,6 @@ import (
 
 	"finwait/internal/netstat"
 	"finwait/internal/scenario"
-	"finwait/tracer"
 )
 
 // Every scenario of finwait demo is seen as it must be. Short mode does not wait for a TIME_WAIT.
@@ -52,10 +51,7 @@ func TestScenarios(t *testing.T) {
 			for _, life := range st.Seen() {
 				chain(life).check(t)
 			}
-			// Before 6.11 no program sees what a minisock answers with its RST.
-			if resets, err := feature("minisocks in tcp_send_reset"); err != nil || sc.Name != "data-after-close" || resets.State != tracer.FeatureMissing {
-				explained(t, sc.Name, st.Seen(), counters)
-			}
+			explained(t, sc.Name, st.Seen(), counters)
 			if sc.Explain(st.Seen()) == "" {
 				t.Error("nothing is said about it")
 			}
