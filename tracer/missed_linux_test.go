@@ -11,6 +11,7 @@ import (
 	"finwait/internal/audit"
 	"finwait/internal/netns"
 	"finwait/internal/sandbox"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -67,80 +68,87 @@ func TestMissedEnd(t *testing.T) {
 			}
 			t.Run(strings.TrimSuffix(fmt.Sprint(c.from, " by ", by), " by "), func(t *testing.T) {
 				t.Parallel()
-				ns := sandbox.New(t)
-				var cookie uint64
-				ns.Try(func() (err error) {
-					cookie, err = netns.Cookie()
-					return err
+				testnet.Attempts(t, func(t *testing.T) string {
+					return missEnd(t, c.from, c.lost, by, c.end)
 				})
-				tr, err := tracer.NewSkipping(tracer.Config{TotalsOnly: true, Audit: true, SplitBy: by}, ns.Inode, c.from, tracer.Closed)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tr.Close()
-				before, err := audit.Take(tr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.end(ns, sandbox.Families[0])
-				began := time.Now()
-				for deadline := began.Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-					n, err := tr.NetNSTotals(cookie)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if n.Lost >= c.lost {
-						break
-					}
-					if time.Now().After(deadline) {
-						t.Fatalf("not noticed: %+v", n)
-					}
-				}
-				t.Logf("noticed %v after", time.Since(began))
-				after, err := audit.Take(tr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, r := range audit.Compare(before, after, runtime.NumCPU()) {
-					if r.NetNS == ns.Inode && (r.Verdict == audit.Disagrees || r.Counter == "sockstat tw" && r.Verdict != audit.Agrees) {
-						t.Errorf("%+v", r)
-					}
-				}
-				st, err := tr.Stats()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if st.Lost.Missed == 0 || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
-					t.Errorf("accounts: %+v", st)
-				}
-				n, err := tr.NetNSTotals(cookie)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n.Lost != c.lost {
-					t.Errorf("%d transitions of the namespace were lost, want %d", n.Lost, c.lost)
-				}
-				tot, err := tr.Totals()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if tot.Gone[c.from] < uint64(c.lost) {
-					t.Errorf("%d sockets are said to be gone in %v, want %d at least", tot.Gone[c.from], c.from, c.lost)
-				}
-				if by == tracer.SplitNetNS {
-					groups, err := tr.Groups()
-					if err != nil {
-						t.Fatal(err)
-					}
-					of := groups[fmt.Sprintf("%d/%d", ns.Inode, cookie)]
-					if of == nil {
-						t.Fatalf("no group of namespace %d", ns.Inode)
-					}
-					if n := of.State(c.from).Live; n != 0 {
-						t.Errorf("%d sockets of the group are live in %v", n, c.from)
-					}
-				}
 			})
 		}
 	}
+}
+
+// missEnd makes sockets with end, runs no program for the transition from from to CLOSED, and checks
+// what is said of the lost transitions. It returns what else was lost, or "".
+func missEnd(t *testing.T, from tracer.State, lost int64, by tracer.Split, end func(*sandbox.NS, sandbox.Family)) string {
+	ns := sandbox.New(t)
+	var cookie uint64
+	ns.Try(func() (err error) {
+		cookie, err = netns.Cookie()
+		return err
+	})
+	tr, err := tracer.NewSkipping(tracer.Config{TotalsOnly: true, Audit: true, SplitBy: by}, ns.Inode, from, tracer.Closed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	before, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(ns, sandbox.Families[0])
+	began := time.Now()
+	for deadline := began.Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		n, err := tr.NetNSTotals(cookie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Lost >= lost {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not noticed: %+v", n)
+		}
+	}
+	t.Logf("noticed %v after", time.Since(began))
+	n, err := tr.NetNSTotals(cookie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tot, err := tr.Totals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Lost != lost || tot.Gone[from] < uint64(lost) {
+		return fmt.Sprintf("%d transitions of the namespace were lost, and %d sockets are said to be gone in %v; want %d of both",
+			n.Lost, tot.Gone[from], from, lost)
+	}
+	after, err := audit.Take(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range audit.Compare(before, after, runtime.NumCPU()) {
+		if r.NetNS == ns.Inode && (r.Verdict == audit.Disagrees || r.Counter == "sockstat tw" && r.Verdict != audit.Agrees) {
+			t.Errorf("%+v", r)
+		}
+	}
+	st, err := tr.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Lost.Missed == 0 || st.Seen != st.Filtered+st.Delivered+st.Lost.Total() {
+		t.Errorf("accounts: %+v", st)
+	}
+	if by == tracer.SplitNetNS {
+		groups, err := tr.Groups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := groups[fmt.Sprintf("%d/%d", ns.Inode, cookie)]
+		if of == nil {
+			t.Fatalf("no group of namespace %d", ns.Inode)
+		}
+		if n := of.State(from).Live; n != 0 {
+			t.Errorf("%d sockets of the group are live in %v", n, from)
+		}
+	}
+	return ""
 }
