@@ -28,6 +28,7 @@ struct account {
 	__u64 births_rescued;	/* twsk_alloc was skipped, and twsk_schedule told the birth */
 	__u64 missed;		/* no program ran: found at the next transition of the socket */
 	__u64 unwind_failed;	/* a timer was cancelled, and the kernel gave no stack that says why */
+	__u64 half_full;	/* the CPU's ring held more than wake_bytes when an event last looked: 0 or 1 */
 };
 
 struct {
@@ -56,38 +57,57 @@ static __always_inline void note_missed(__u32 netns_slot, __u32 from, __u32 to)
 		audit_missed(netns_slot, from, to);
 }
 
-/* User space sets the size before loading. */
-struct {
+struct ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
-} events SEC(".maps");
+};
+
+/*
+ * A ring for each CPU: one ring's lock and position would go from CPU to CPU with the
+ * events, which takes longer than all else where the CPUs share no cache. User space
+ * puts the events in order, makes the rings, and sets their size before loading.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+	__array(values, struct ring);
+} rings SEC(".maps");
 
 /* User space sleeps without a timer: the next event has to wake it. */
 __u32 reader_sleeps;
 
-/* Half of the ring. The event that fills it further wakes the reader, once. */
+/* Half of a ring. The event that fills it further wakes the reader, once. */
 const volatile __u64 wake_bytes = 2048;
-
-/* The ring held more than wake_bytes when an event last looked. */
-__u8 half_full;
 
 static __always_inline void output(struct event *e)
 {
-	bool fuller = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes;
-	bool sleeps = reader_sleeps, wake = sleeps || (fuller && !half_full);
+	__u32 key = bpf_get_smp_processor_id();
+	void *ring = bpf_map_lookup_elem(&rings, &key);
+	bool sleeps = reader_sleeps, fuller, wake;
+	struct account *acc;
 
-	if (fuller != half_full)
-		half_full = fuller;
-	if (sleeps)
-		reader_sleeps = 0;
-	if (!bpf_ringbuf_output(&events, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
-		count(delivered);
+	key = 0;
+	acc = bpf_map_lookup_elem(&accounts, &key);
+	if (!ring || !acc) {
+		count(ring_full);
 		return;
 	}
-	count(ring_full);
+	fuller = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes;
+	wake = sleeps || (fuller && !acc->half_full);
+	if (fuller != acc->half_full)
+		acc->half_full = fuller;
+	if (sleeps)
+		reader_sleeps = 0;
+	if (!bpf_ringbuf_output(ring, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
+		atomic_add(&acc->delivered, 1);
+		return;
+	}
+	atomic_add(&acc->ring_full, 1);
 	/* The event was lost, and with it the wake-up: the next event tries again. */
 	if (wake)
-		half_full = 0;
+		acc->half_full = 0;
 	if (sleeps)
 		reader_sleeps = 1;
 }

@@ -24,6 +24,7 @@ type bpfAccount struct {
 	BirthsRescued uint64
 	Missed        uint64
 	UnwindFailed  uint64
+	HalfFull      uint64
 }
 
 type bpfCaller uint32
@@ -371,7 +372,6 @@ const (
 	bpfMapAccounts           = "accounts"
 	bpfMapCpuSlots           = "cpu_slots"
 	bpfMapDurations          = "durations"
-	bpfMapEvents             = "events"
 	bpfMapGroups             = "groups"
 	bpfMapHolders            = "holders"
 	bpfMapListeners          = "listeners"
@@ -382,6 +382,7 @@ const (
 	bpfMapNowhere            = "nowhere"
 	bpfMapOverflows          = "overflows"
 	bpfMapQueueLeavers       = "queue_leavers"
+	bpfMapRings              = "rings"
 	bpfMapSkipped            = "skipped"
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
@@ -414,7 +415,6 @@ const (
 	bpfVarExported           = "exported"
 	bpfVarFilterEdges        = "filter_edges"
 	bpfVarFiltersConnections = "filters_connections"
-	bpfVarHalfFull           = "half_full"
 	bpfVarHz                 = "hz"
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
@@ -526,7 +526,6 @@ type bpfMapSpecs struct {
 	Accounts      *ebpf.MapSpec `ebpf:"accounts"`
 	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
 	Durations     *ebpf.MapSpec `ebpf:"durations"`
-	Events        *ebpf.MapSpec `ebpf:"events"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	Holders       *ebpf.MapSpec `ebpf:"holders"`
 	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
@@ -537,6 +536,7 @@ type bpfMapSpecs struct {
 	Nowhere       *ebpf.MapSpec `ebpf:"nowhere"`
 	Overflows     *ebpf.MapSpec `ebpf:"overflows"`
 	QueueLeavers  *ebpf.MapSpec `ebpf:"queue_leavers"`
+	Rings         *ebpf.MapSpec `ebpf:"rings"`
 	Skipped       *ebpf.MapSpec `ebpf:"skipped"`
 	SocketSlots   *ebpf.MapSpec `ebpf:"socket_slots"`
 	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
@@ -557,7 +557,6 @@ type bpfVariableSpecs struct {
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
-	HalfFull           *ebpf.VariableSpec `ebpf:"half_full"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
@@ -623,7 +622,6 @@ type bpfMaps struct {
 	Accounts      *ebpf.Map `ebpf:"accounts"`
 	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
 	Durations     *ebpf.Map `ebpf:"durations"`
-	Events        *ebpf.Map `ebpf:"events"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	Holders       *ebpf.Map `ebpf:"holders"`
 	Listeners     *ebpf.Map `ebpf:"listeners"`
@@ -634,6 +632,7 @@ type bpfMaps struct {
 	Nowhere       *ebpf.Map `ebpf:"nowhere"`
 	Overflows     *ebpf.Map `ebpf:"overflows"`
 	QueueLeavers  *ebpf.Map `ebpf:"queue_leavers"`
+	Rings         *ebpf.Map `ebpf:"rings"`
 	Skipped       *ebpf.Map `ebpf:"skipped"`
 	SocketSlots   *ebpf.Map `ebpf:"socket_slots"`
 	Sockets       *ebpf.Map `ebpf:"sockets"`
@@ -645,7 +644,6 @@ func (m *bpfMaps) Close() error {
 		m.Accounts,
 		m.CpuSlots,
 		m.Durations,
-		m.Events,
 		m.Groups,
 		m.Holders,
 		m.Listeners,
@@ -656,6 +654,7 @@ func (m *bpfMaps) Close() error {
 		m.Nowhere,
 		m.Overflows,
 		m.QueueLeavers,
+		m.Rings,
 		m.Skipped,
 		m.SocketSlots,
 		m.Sockets,
@@ -677,7 +676,6 @@ type bpfVariables struct {
 	Exported           *ebpf.Variable `ebpf:"exported"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
-	HalfFull           *ebpf.Variable `ebpf:"half_full"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`

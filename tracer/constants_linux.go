@@ -37,7 +37,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarCallers, ranges)
 	set(bpfVarOverflowMib, overflowMIB)
 	set(bpfVarN_callers, uint32(len(syms.callers)))
-	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapEvents].MaxEntries/2))
+	set(bpfVarWakeBytes, uint64(spec.Maps[bpfMapRings].InnerMap.MaxEntries/2))
 	set(bpfVarRaw, flag(cfg.Raw))
 	set(bpfVarTotalsOn, flag(!cfg.NoTotals && !cfg.Raw))
 	set(bpfVarStream, flag(!cfg.TotalsOnly))

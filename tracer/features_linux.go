@@ -39,7 +39,7 @@ var helpers = []helper{
 		asm.FnGetCurrentTaskBtf.Call(),
 	}},
 	{"ring buffer", "5.8", "the way to user space", asm.Instructions{
-		asm.LoadMapPtr(asm.R1, 0).WithReference("events"),
+		asm.LoadMapPtr(asm.R1, 0).WithReference("rings"),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.FnRingbufQuery.Call(),
 	}},
@@ -60,6 +60,9 @@ func (h helper) probe(types *btf.Cache) error {
 	for _, ins := range h.call {
 		if ref := ins.Reference(); ref != "" {
 			maps[ref] = spec.Maps[ref]
+			if inner := maps[ref].InnerMap; inner != nil {
+				maps[ref] = inner
+			}
 		}
 	}
 	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{

@@ -12,7 +12,7 @@ import (
 
 const eventSize = int(unsafe.Sizeof(bpfEvent{}))
 
-// decode copies one record of the ring buffer into ev.
+// decode copies one record of a ring buffer into ev.
 func decode(sample []byte, ev *bpfEvent) error {
 	if len(sample) < eventSize {
 		return fmt.Errorf("decode event: %d bytes, want %d: the BPF object does not fit this program", len(sample), eventSize)

@@ -6,7 +6,7 @@ import "iter"
 type Stats struct {
 	Seen      uint64
 	Filtered  uint64 // not asked for
-	Delivered uint64 // put into the ring buffer for Run
+	Delivered uint64 // put into a ring buffer for Run
 	Lost      Lost
 }
 

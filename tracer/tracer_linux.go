@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,11 +14,10 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
-// flushEvery bounds how long an event waits in the ring buffer before it is handled.
+// flushEvery bounds how long an event waits in a ring buffer before it is handled.
 const flushEvery = 50 * time.Millisecond
 
 // A Tracer follows the TCP sockets of the host, in every network namespace.
@@ -27,7 +25,7 @@ type Tracer struct {
 	cfg      Config
 	hooks    HookSet // the set in use
 	coll     *ebpf.Collection
-	reader   *ringbuf.Reader
+	rings    *rings
 	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
 	ran      atomic.Bool
 	detached atomic.Bool // the programs are detached, and none runs any more
@@ -47,7 +45,7 @@ type Tracer struct {
 }
 
 // New loads the programs, attaches them and visits the sockets that exist already.
-// From then on transitions wait in the ring buffer for Run.
+// From then on transitions wait in the ring buffers for Run.
 //
 // New needs Linux 5.15 or later with BTF, CAP_BPF and CAP_PERFMON. To read kernel
 // addresses it needs CAP_SYSLOG: without that only HooksFentry can be used, and a reason
@@ -100,8 +98,12 @@ func open(cfg Config, hooks HookSet, types *btf.Cache, more map[string]any) (*Tr
 
 func (t *Tracer) start() (err error) {
 	t.sleeps = t.coll.Variables[bpfVarReaderSleeps]
-	if t.reader, err = ringbuf.NewReader(t.coll.Maps[bpfMapEvents]); err != nil {
-		return fmt.Errorf("open ring buffer: %w", err)
+	_, size, err := ringSizes(&t.cfg)
+	if err != nil {
+		return err
+	}
+	if t.rings, err = newRings(t.coll.Maps[bpfMapRings], size); err != nil {
+		return err
 	}
 	// The hooks of minisocks come first: if only set_state sees a hand-over, it looks
 	// like a close.
@@ -169,65 +171,62 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err er
 	}
 	stop := context.AfterFunc(ctx, func() {
 		t.detach()
-		// Flush fails only if the reader is closed, and that ends the loop too.
-		_ = t.reader.Flush()
+		t.rings.wake()
 	})
 	defer stop()
 	defer t.detach()
 
 	var (
-		ev    bpfEvent
-		rec   ringbuf.Record
-		armed bool // the next event wakes the reader
 		read  uint64
+		armed bool // the next event wakes the reader
+		pause = time.Duration(0)
 	)
-	t.reader.SetDeadline(time.Now())
 	for {
-		err := t.reader.ReadInto(&rec)
+		woken, err := t.rings.wait(pause)
+		var n uint64
+		var full bool
+		if err == nil {
+			n, full, err = t.rings.drain(handle)
+		}
+		if err == errEnded {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		read += n
+		if n > 0 {
+			if err := t.idle(); err != nil {
+				return err
+			}
+		}
 		switch {
-		case err == nil:
-			read++
+		case t.detached.Load():
+			// A program may have delivered an event until it was detached: read that, too.
+			if t.drained(read) {
+				return t.idle()
+			}
+			pause = time.Millisecond
+		case full:
+			pause = 0
+		case n > 0 || woken:
 			if armed {
 				armed = false
 				if err := t.sleeps.Set(uint32(0)); err != nil {
 					return err
 				}
 			}
-			if err := decode(rec.RawSample, &ev); err != nil {
-				return err
-			}
-			if err := handle(&ev); err != nil {
-				return err
-			}
-			if rec.Remaining == 0 {
-				if err := t.idle(); err != nil {
-					return err
-				}
-				t.reader.SetDeadline(time.Now().Add(flushEvery))
-			}
-		case errors.Is(err, os.ErrDeadlineExceeded) && !armed:
+			pause = flushEvery
+		case !armed:
 			// Nothing came for a while. Ask the programs to wake this reader. Then look
 			// once more: an event may have come before they knew.
 			armed = true
 			if err := t.sleeps.Set(uint32(1)); err != nil {
 				return err
 			}
-			t.reader.SetDeadline(time.Now().Add(flushEvery))
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			t.reader.SetDeadline(time.Time{})
-		case errors.Is(err, ringbuf.ErrFlushed):
-			if t.drained(read) {
-				return t.idle()
-			}
-			t.reader.SetDeadline(time.Now().Add(time.Millisecond))
-		case errors.Is(err, ringbuf.ErrClosed):
-			return nil
+			pause = flushEvery
 		default:
-			return fmt.Errorf("read ring buffer: %w", err)
-		}
-		// A program may have delivered an event until it was detached: read that, too.
-		if err != nil && t.detached.Load() && t.drained(read) {
-			return t.idle()
+			pause = -1
 		}
 	}
 }
@@ -366,8 +365,8 @@ func (t *Tracer) Close() error {
 		st = Stats{}
 	}
 	t.final = &st
-	if t.reader != nil {
-		err = errors.Join(err, t.reader.Close())
+	if t.rings != nil {
+		err = errors.Join(err, t.rings.close())
 	}
 	t.coll.Close()
 	return err

@@ -68,7 +68,7 @@ finwait help reasons explains the words in the column WHY.`,
 	o.tracing.register(cmd)
 	o.out.register(fs)
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
-	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffer in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
+	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	return cmd

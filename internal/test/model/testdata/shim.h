@@ -102,7 +102,7 @@ static struct map *find_map(const void *id, size_t type, size_t key_size, size_t
 		if (m->id)
 			continue;
 		*m = (struct map){ .id = id, .type = type, .key_size = key_size, .value_size = value_size, .max = max };
-		if (type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY)
+		if (type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_ARRAY_OF_MAPS)
 			m->array = calloc(CPUS * max, value_size);
 		else if (type != BPF_MAP_TYPE_HASH && type != BPF_MAP_TYPE_LRU_HASH)
 			abort();
@@ -143,7 +143,7 @@ static void *lookup(struct map *m, const void *key)
 
 	preempt();
 	if (m->array)
-		return array_slot(m, m->type == BPF_MAP_TYPE_ARRAY ? 0 : here.cpu, *(const __u32 *)key);
+		return array_slot(m, m->type == BPF_MAP_TYPE_PERCPU_ARRAY ? here.cpu : 0, *(const __u32 *)key);
 	e = *find_entry(m, key);
 	return e ? e->value : NULL;
 }
