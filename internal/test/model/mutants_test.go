@@ -21,6 +21,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"what was visited is called exact", "existing.h", "info->precision = PRECISION_AT_LEAST", "info->precision = PRECISION_EXACT"},
 	{"a hand-over is taken for a close", "socket.h", "		return hand_over_finish(mini, info->cookie);", "		return false;"},
 	{"TIME_WAIT begins twice", "minisock.h", "	if (cmpxchg(&info->time_wait_ns, 0, at))\n		return 0;", "	cmpxchg(&info->time_wait_ns, 0, at);"},
+	{"an RST of a minisock without a record is forgotten", "minisock_hooks.h", "		mini_overlooked(&m);\n		info = find_mini(&m, false);\n", ""},
 	{"a full ring is not counted", "output.h", "	atomic_add(&acc->ring_full, 1);", ""},
 	{"an error that ended nothing is told", "tell.h", "	if (!raw)\n		e->err = 0; /* an error that ended nothing */\n", ""},
 	{"a record outlives its socket", "socket.h", "	tell_close(info, &s->e, &s->f);\n	drop_socket(info);", "	tell_close(info, &s->e, &s->f);\n	keep_step(s);"},
