@@ -507,14 +507,16 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 /*
  * tcp_v4_rcv() ends a minisock for two reasons, after it has let go of it. If a FIN on
  * another CPU comes between, FIN_WAIT_2 has become TIME_WAIT: the RST tells the two apart.
- * Where no program sees that, the reason is not known if the timer was armed just now.
- * info: NULL without a record.
+ * Where no program sees that, or if the RST may be older than the record, the reason is
+ * not known if the timer was armed just now. info: NULL without a record.
  */
 static __always_inline __u8 settle_reason(const struct mini *m, const struct mini_info *info, __u8 reason)
 {
-	if (!sees_resets || !info)
-		return reason == REASON_RECYCLED && armed_just_now(m) ? REASON_KILLED : reason;
-	return info->answered ? REASON_RST_SENT : reason;
+	bool sure = sees_resets && info && info->time_wait_precision != PRECISION_AT_LEAST;
+
+	if (sees_resets && info && info->answered)
+		return REASON_RST_SENT;
+	return reason == REASON_RECYCLED && !sure && armed_just_now(m) ? REASON_KILLED : reason;
 }
 
 /*

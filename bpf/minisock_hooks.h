@@ -94,10 +94,6 @@ static __own_frame int on_send_reset(struct sock *sk, struct sk_buff *skb)
 		emit_raw_mini(&m);
 	mini_seen(&m, false);
 	info = find_mini(&m, false);
-	if (!info) {
-		mini_overlooked(&m);
-		info = find_mini(&m, false);
-	}
 	at = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
 	if (!info || info->minisock != (__u64)m.tw || bpf_probe_read_kernel(th, sizeof(th), at))
 		return 0;
