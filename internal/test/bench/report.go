@@ -127,8 +127,8 @@ func (r *report) table(b *strings.Builder) {
 	b.WriteString("\n" + markdown.Paragraph(fmt.Sprintf("The kernel passed the tracepoint `%s` %s times per connection. "+
 		"An empty program on that tracepoint took %s ns per run.", stateTracepoint, r.perConnection.show(3), r.floor.show(0))))
 	if len(r.distance) > 0 {
-		b.WriteString(markdown.Paragraph(fmt.Sprintf("A cache line went from one CPU to the other in %s ns. What both CPUs write, "+
-			"as the ring buffer, is as much faster or slower.", r.distance.show(0))))
+		b.WriteString(markdown.Paragraph(fmt.Sprintf("A cache line went from one CPU to the other in %s ns. What both CPUs write "+
+			"is as much faster or slower.", r.distance.show(0))))
 	}
 }
 
