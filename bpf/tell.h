@@ -21,11 +21,11 @@ static __always_inline void name_owner(struct event *e, const struct sock_info *
 	e->role = info->role;
 }
 
-/* Another listener has the child now, and perhaps another process. The socket keeps its uid. */
+/* Another listener has the child now, and perhaps another process. */
 static __always_inline void forget_owner(struct sock_info *info)
 {
 	info->listener_gone = 0;
-	info->owner = (struct owner){ .uid = info->owner.uid };
+	info->owner = (struct owner){};
 }
 
 /* Moves the socket to another live count. TCP_CLOSE or 0: it is not counted any more. */
