@@ -27,6 +27,21 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
 	val_;											\
 })
 
+/* Since 5.17. */
+enum bpf_func_id___5_17 {
+	BPF_FUNC_loop___5_17 = 181,
+};
+
+/* Calls step with 0 to n - 1, until it returns other than 0. step can be a loop to the verifier before 5.17. */
+#define loop_until(n, step, ctx)								\
+	do {											\
+		if (bpf_core_enum_value_exists(enum bpf_func_id___5_17, BPF_FUNC_loop___5_17))	\
+			bpf_loop(n, step, ctx, 0);						\
+		else										\
+			for (__u32 turn_ = 0; turn_ < (n) && !step(turn_, ctx); turn_++)	\
+				;								\
+	} while (0)
+
 /*
  * Before 6.1 cgroup->ancestor_ids held the ids themselves; 7f203bc89eb6
  * ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]") keeps pointers.

@@ -140,7 +140,8 @@ struct tuple {
 	__u16 sport;		/* host order; 0: the kernel has not chosen it yet */
 	__u16 dport;
 	__u16 family;		/* AF_INET or AF_INET6; a v4-mapped address is AF_INET */
-	__u16 pad[3];
+	__u16 pad;
+	__u32 scope_id;		/* of a link-local address: index of the interface, in the namespace; otherwise 0 */
 };
 
 struct event {

@@ -18,6 +18,8 @@ struct cidr {
 	__u32 addr[4];		/* network order; IPv4 in the first word */
 	__u32 mask[4];
 	__u32 family;
+	__u32 scope_id;		/* of a link-local address; 0: any */
+	__u64 netns_cookie;	/* in which scope_id counts; 0: any */
 };
 
 struct cgroup_filter {
@@ -95,6 +97,10 @@ static __always_inline bool in_cidrs(const struct tuple *t)
 		if (i >= n_cidrs)
 			break;
 		if (cidrs[i].family != t->family)
+			continue;
+		if (cidrs[i].scope_id && cidrs[i].scope_id != t->scope_id)
+			continue;
+		if (cidrs[i].netns_cookie && cidrs[i].netns_cookie != t->netns_cookie)
 			continue;
 		if (cidr_holds(i, t->saddr) || cidr_holds(i, t->daddr))
 			return true;

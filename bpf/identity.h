@@ -81,6 +81,54 @@ static __always_inline bool later_subflow(struct sock *sk)
 	return BPF_CORE_READ(connection, first) != sk;
 }
 
+/* Addresses of fe80::/10 are those of an interface. */
+static __always_inline bool link_local(const __u8 *addr)
+{
+	return (*(const __u16 *)addr & bpf_htons(0xffc0)) == bpf_htons(0xfe80);
+}
+
+/* An interface of a network namespace, where that has link-local connections. */
+struct interface {
+	__u64 netns_cookie;
+	__u32 index;
+	__u32 pad;
+};
+
+struct interface_name {
+	char name[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct interface);
+	__type(value, struct interface_name);
+} interfaces SEC(".maps");
+
+#define DEV_INDEX_HASH	256	/* NETDEV_HASHENTRIES */
+
+/* Keeps the name of the interface for user space, which may not be able to enter the namespace. */
+static __own_frame int name_interface(struct net *net, const struct tuple *t)
+{
+	struct interface key = { .netns_cookie = t->netns_cookie, .index = t->scope_id };
+	struct interface_name name;
+	void *buckets = BPF_CORE_READ(net, dev_index_head);
+	struct hlist_node *node = NULL;
+
+	bpf_probe_read_kernel(&node, sizeof(node), buckets + (t->scope_id & (DEV_INDEX_HASH - 1)) * sizeof(struct hlist_head));
+	for (int i = 0; i < 8 && node; i++) {
+		struct net_device *dev = (void *)node - bpf_core_field_offset(struct net_device, index_hlist);
+
+		if (BPF_CORE_READ(dev, ifindex) == (int)t->scope_id) {
+			bpf_probe_read_kernel_str(&name, sizeof(name), &dev->name);
+			bpf_map_update_elem(&interfaces, &key, &name, 0);
+			break;
+		}
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
 /*
  * Reads addresses and ports of a socket or a minisock: both begin with a sock_common.
  * An IPv6 socket that speaks IPv4 is shown as IPv4. A port of 0 is not chosen yet, or
@@ -100,8 +148,11 @@ static __always_inline void read_ends(struct tuple *t, struct sock_common *skc)
 		bpf_core_read(t->saddr, 16, &skc->skc_v6_rcv_saddr);
 		bpf_core_read(t->daddr, 16, &skc->skc_v6_daddr);
 		/* One address may be empty: a listener has no remote one, a socket bound to :: no local one. */
-		if (!v4_mapped(t->daddr) && !v4_mapped(t->saddr))
+		if (!v4_mapped(t->daddr) && !v4_mapped(t->saddr)) {
+			if (link_local(t->saddr) || link_local(t->daddr))
+				t->scope_id = BPF_CORE_READ(skc, skc_bound_dev_if);
 			return;
+		}
 		t->family = AF_INET;
 		__builtin_memset(t->saddr, 0, 16);
 		__builtin_memset(t->daddr, 0, 16);
@@ -118,6 +169,8 @@ static __always_inline void read_tuple(struct tuple *t, struct sock_common *skc)
 	read_ends(t, skc);
 	t->netns = CORE_LOAD(struct net, net, ns.inum);
 	t->netns_cookie = CORE_LOAD(struct net, net, net_cookie);
+	if (t->scope_id)
+		name_interface(net, t);
 }
 
 static __always_inline void read_ports(struct tuple *t, struct sock *sk)

@@ -165,9 +165,27 @@ struct netns_mib {
 	struct linux_mib *net_statistics;
 } __core;
 
+/* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next;
+	struct hlist_node **pprev;
+} __core;
+
+struct hlist_head {
+	struct hlist_node *first;
+} __core;
+
+/* include/linux/netdevice.h */
+struct net_device {
+	char name[16];
+	int ifindex;
+	struct hlist_node index_hlist;
+} __core;
+
 /* include/net/net_namespace.h */
 struct net {
 	__u64 net_cookie;
+	struct hlist_head *dev_index_head;
 	struct ns_common ns;
 	struct netns_mib mib;
 	struct netns_ipv4 ipv4;
@@ -223,6 +241,7 @@ struct sock_common {
 	__u16 skc_family;
 	volatile __u8 skc_state;
 	unsigned long skc_flags;
+	int skc_bound_dev_if;
 	struct proto *skc_prot;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
@@ -331,10 +350,6 @@ struct tcp_sock {
 } __core;
 
 /* include/linux/timer_types.h, include/linux/timer.h before 6.12 */
-struct hlist_node {
-	struct hlist_node **pprev;
-} __core;
-
 struct timer_list {
 	struct hlist_node entry;
 	unsigned long expires;

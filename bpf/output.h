@@ -28,7 +28,6 @@ struct account {
 	__u64 births_rescued;	/* twsk_alloc was skipped, and twsk_schedule told the birth */
 	__u64 missed;		/* no program ran: found at the next transition of the socket */
 	__u64 unwind_failed;	/* a timer was cancelled, and the kernel gave no stack that says why */
-	__u64 half_full;	/* the CPU's ring held more than wake_bytes when an event last looked: 0 or 1 */
 };
 
 struct {
@@ -81,35 +80,42 @@ __u32 reader_sleeps;
 /* Half of a ring. The event that fills it further wakes the reader, once. */
 const volatile __u64 wake_bytes = 2048;
 
+/* The CPU's ring held more than wake_bytes when an event last looked. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} half_full SEC(".maps");
+
 static __always_inline void output(struct event *e)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&rings, &key);
 	bool sleeps = reader_sleeps, fuller, wake;
-	struct account *acc;
+	__u64 *was_full;
 
 	key = 0;
-	acc = bpf_map_lookup_elem(&accounts, &key);
-	if (!ring || !acc) {
-		count(ring_full);
-		return;
-	}
+	was_full = bpf_map_lookup_elem(&half_full, &key);
+	if (!ring || !was_full)
+		goto full; /* never: user space makes a ring for each CPU */
 	fuller = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes;
-	wake = sleeps || (fuller && !acc->half_full);
-	if (fuller != acc->half_full)
-		acc->half_full = fuller;
+	wake = sleeps || (fuller && !*was_full);
+	if (fuller != *was_full)
+		*was_full = fuller;
 	if (sleeps)
 		reader_sleeps = 0;
 	if (!bpf_ringbuf_output(ring, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
-		atomic_add(&acc->delivered, 1);
+		count(delivered);
 		return;
 	}
-	atomic_add(&acc->ring_full, 1);
 	/* The event was lost, and with it the wake-up: the next event tries again. */
 	if (wake)
-		acc->half_full = 0;
+		*was_full = 0;
 	if (sleeps)
 		reader_sleeps = 1;
+full:
+	count(ring_full);
 }
 
 /* Every transition that passes the filters comes here. */

@@ -111,7 +111,7 @@ __verified_once __u64 take_deferred(struct sock_info *info)
 	at = *(volatile __u64 *)&info->deferred_ns;
 	if (at > SETTLING && cmpxchg(&info->deferred_ns, at, 0) == at)
 		return at;
-	bpf_loop(1000, await_settled, &info, 0);
+	loop_until(1000, await_settled, &info);
 	return 0;
 }
 

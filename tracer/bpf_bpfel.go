@@ -24,7 +24,6 @@ type bpfAccount struct {
 	BirthsRescued uint64
 	Missed        uint64
 	UnwindFailed  uint64
-	HalfFull      uint64
 }
 
 type bpfCaller uint32
@@ -67,10 +66,12 @@ type bpfCgroupFilter struct {
 }
 
 type bpfCidr struct {
-	_      structs.HostLayout
-	Addr   [4]uint32
-	Mask   [4]uint32
-	Family uint32
+	_           structs.HostLayout
+	Addr        [4]uint32
+	Mask        [4]uint32
+	Family      uint32
+	ScopeId     uint32
+	NetnsCookie uint64
 }
 
 type bpfCloser struct {
@@ -140,7 +141,8 @@ type bpfEvent struct {
 		Sport       uint16
 		Dport       uint16
 		Family      uint16
-		Pad         [3]uint16
+		Pad         uint16
+		ScopeId     uint32
 	}
 	From        uint8
 	To          uint8
@@ -194,6 +196,18 @@ const (
 	bpfHookHOOK_SEND_RESET    bpfHook = 8
 	bpfHookHOOK_COUNT         bpfHook = 9
 )
+
+type bpfInterface struct {
+	_           structs.HostLayout
+	NetnsCookie uint64
+	Index       uint32
+	Pad         uint32
+}
+
+type bpfInterfaceName struct {
+	_    structs.HostLayout
+	Name [16]int8
+}
 
 type bpfMiniInfo struct {
 	_                 structs.HostLayout
@@ -373,7 +387,9 @@ const (
 	bpfMapCpuSlots           = "cpu_slots"
 	bpfMapDurations          = "durations"
 	bpfMapGroups             = "groups"
+	bpfMapHalfFull           = "half_full"
 	bpfMapHolders            = "holders"
+	bpfMapInterfaces         = "interfaces"
 	bpfMapListeners          = "listeners"
 	bpfMapMinisockSlots      = "minisock_slots"
 	bpfMapMinisocks          = "minisocks"
@@ -527,7 +543,9 @@ type bpfMapSpecs struct {
 	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
 	Durations     *ebpf.MapSpec `ebpf:"durations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
+	HalfFull      *ebpf.MapSpec `ebpf:"half_full"`
 	Holders       *ebpf.MapSpec `ebpf:"holders"`
+	Interfaces    *ebpf.MapSpec `ebpf:"interfaces"`
 	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
 	MinisockSlots *ebpf.MapSpec `ebpf:"minisock_slots"`
 	Minisocks     *ebpf.MapSpec `ebpf:"minisocks"`
@@ -623,7 +641,9 @@ type bpfMaps struct {
 	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
 	Durations     *ebpf.Map `ebpf:"durations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
+	HalfFull      *ebpf.Map `ebpf:"half_full"`
 	Holders       *ebpf.Map `ebpf:"holders"`
+	Interfaces    *ebpf.Map `ebpf:"interfaces"`
 	Listeners     *ebpf.Map `ebpf:"listeners"`
 	MinisockSlots *ebpf.Map `ebpf:"minisock_slots"`
 	Minisocks     *ebpf.Map `ebpf:"minisocks"`
@@ -645,7 +665,9 @@ func (m *bpfMaps) Close() error {
 		m.CpuSlots,
 		m.Durations,
 		m.Groups,
+		m.HalfFull,
 		m.Holders,
+		m.Interfaces,
 		m.Listeners,
 		m.MinisockSlots,
 		m.Minisocks,

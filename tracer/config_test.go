@@ -13,9 +13,9 @@ func TestFilterCheck(t *testing.T) {
 		"nothing":        {},
 		"four-way close": {From: []State{FinWait2}, To: []State{TimeWait}},
 		"a state":        {States: []State{TimeWait}},
-		"v6 address":     {Addrs: []netip.Prefix{prefix("fe80::/10")}, IPv6: true},
-		"both families":  {Addrs: []netip.Prefix{prefix("fe80::/10"), prefix("10.0.0.0/8")}, IPv4: true},
-		"any address":    {Addrs: []netip.Prefix{prefix("fe80::/10")}},
+		"v6 address":     {Addrs: addrs(prefix("fe80::/10")), IPv6: true},
+		"both families":  {Addrs: addrs(prefix("fe80::/10"), prefix("10.0.0.0/8")), IPv4: true},
+		"any address":    {Addrs: addrs(prefix("fe80::/10"))},
 		"longest comm":   {Comms: []string{"123456789012345"}},
 		"highest pid":    {PIDs: []uint32{1<<22 - 1}},
 		"either port":    {Ports: []uint16{80, 82}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82, 83}},
@@ -41,8 +41,9 @@ func TestFilterCheck(t *testing.T) {
 		"never seen":           {States: []State{NewSynRecv}},
 		"state off the edge":   {States: []State{Listen}, From: []State{FinWait1}},
 		"both families":        {IPv4: true, IPv6: true},
-		"address of the other": {Addrs: []netip.Prefix{prefix("10.0.0.0/8")}, IPv6: true},
-		"v4-mapped":            {Addrs: []netip.Prefix{prefix("::ffff:10.0.0.0/104")}},
+		"address of the other": {Addrs: addrs(prefix("10.0.0.0/8")), IPv6: true},
+		"v4-mapped":            {Addrs: addrs(prefix("::ffff:10.0.0.0/104"))},
+		"interface of an IPv4": {Addrs: []AddrFilter{{Prefix: prefix("10.0.0.0/8"), ScopeID: 1}}},
 		"long comm":            {Comms: []string{"1234567890123456"}},
 		"empty comm":           {Comms: []string{""}},
 		"pid 0":                {PIDs: []uint32{0}},
@@ -73,4 +74,11 @@ func TestFilterCheck(t *testing.T) {
 			t.Errorf("%s: %v, want another error", name, err)
 		}
 	}
+}
+
+func addrs(prefixes ...netip.Prefix) (list []AddrFilter) {
+	for _, p := range prefixes {
+		list = append(list, AddrFilter{Prefix: p})
+	}
+	return list
 }

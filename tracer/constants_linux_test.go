@@ -19,7 +19,7 @@ func TestConstants(t *testing.T) {
 		"a port":          {Config{Filter: Filter{Ports: []uint16{1}}}, want{1, 1}},
 		"a local port":    {Config{Filter: Filter{LocalPorts: []uint16{1}}}, want{1, 1}},
 		"a remote port":   {Config{Filter: Filter{RemotePorts: []uint16{1}}}, want{1, 1}},
-		"an address":      {Config{Filter: Filter{Addrs: []netip.Prefix{netip.MustParsePrefix("::/0")}}}, want{1, 1}},
+		"an address":      {Config{Filter: Filter{Addrs: addrs(netip.MustParsePrefix("::/0"))}}, want{1, 1}},
 		"a process":       {Config{Filter: Filter{PIDs: []uint32{1}}}, want{1, 1}},
 		"a name":          {Config{Filter: Filter{Comms: []string{"a"}}}, want{1, 1}},
 		"a namespace":     {Config{Filter: Filter{NetNS: []uint64{1}}}, want{1, 1}},

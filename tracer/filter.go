@@ -29,16 +29,24 @@ type Filter struct {
 	Ports       []uint16 // local or remote
 	LocalPorts  []uint16
 	RemotePorts []uint16
-	Addrs       []netip.Prefix // local or remote
-	PIDs        []uint32       // of the owner
-	Comms       []string       // of the owner, whole
-	NetNS       []uint64       // cookies of network namespaces: SO_NETNS_COOKIE of a socket (Linux 5.14)
-	Cgroups     []Cgroup       // and those below
-	IPv4, IPv6  bool           // this family only; neither: both
+	Addrs       []AddrFilter // local or remote
+	PIDs        []uint32     // of the owner
+	Comms       []string     // of the owner, whole
+	NetNS       []uint64     // cookies of network namespaces: SO_NETNS_COOKIE of a socket (Linux 5.14)
+	Cgroups     []Cgroup     // and those below
+	IPv4, IPv6  bool         // this family only; neither: both
 
 	States      []State // left or entered
 	From, To    []State
 	MinDuration time.Duration // spent in the state that is left, as far as known
+}
+
+// An AddrFilter matches addresses. With a ScopeID these are link-local addresses of one
+// interface.
+type AddrFilter struct {
+	netip.Prefix
+	ScopeID     uint32 // index of the interface; 0: any
+	NetNSCookie uint64 // of the network namespace in which ScopeID counts; 0: any
 }
 
 // A Cgroup is a cgroup v2 directory.
@@ -61,8 +69,8 @@ func (f *Filter) lists() []filterList {
 		comms   [FilterMax]Comm
 		cgroups [FilterMax]bpfCgroupFilter
 	)
-	for i, p := range f.Addrs[:min(len(f.Addrs), FilterMax)] {
-		cidrs[i] = cidr(p)
+	for i, a := range f.Addrs[:min(len(f.Addrs), FilterMax)] {
+		cidrs[i] = cidr(a)
 	}
 	for i, c := range f.Comms[:min(len(f.Comms), FilterMax)] {
 		copy(comms[i][:], c)
@@ -89,10 +97,10 @@ func padded[T any](values []T) [FilterMax]T {
 	return a
 }
 
-func cidr(p netip.Prefix) bpfCidr {
-	c := bpfCidr{Family: familyIPv4}
+func cidr(a AddrFilter) bpfCidr {
+	c := bpfCidr{Family: familyIPv4, ScopeId: a.ScopeID, NetnsCookie: a.NetNSCookie}
 	var addr, mask [16]byte
-	p = p.Masked()
+	p := a.Masked()
 	if p.Addr().Is4() {
 		a := p.Addr().As4()
 		copy(addr[:], a[:])
@@ -175,10 +183,13 @@ func (f *Filter) CheckConnections() error {
 	family := 0
 	for _, p := range f.Addrs {
 		if !p.IsValid() {
-			return fmt.Errorf("invalid address %v", p)
+			return fmt.Errorf("invalid address %v", p.Prefix)
+		}
+		if p.ScopeID != 0 && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+			return &FilterError{fmt.Sprintf("%v has no interface: only a link-local address (fe80::/10) has", p.Prefix)}
 		}
 		if p.Addr().Is4In6() {
-			return &FilterError{fmt.Sprintf("%v: a v4-mapped address is shown as IPv4; write it so", p)}
+			return &FilterError{fmt.Sprintf("%v: a v4-mapped address is shown as IPv4; write it so", p.Prefix)}
 		}
 		if p.Addr().Is4() == f.IPv4 || p.Addr().Is6() == f.IPv6 || !f.IPv4 && !f.IPv6 {
 			family++

@@ -29,6 +29,7 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.Cookie = ev.Cookie
 	t.NetNS, t.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	t.Local, t.Remote = endpoints(ev)
+	t.Scope = Scope{ID: ev.Tuple.ScopeId}
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
 	t.Role = Role(ev.Role)
@@ -93,6 +94,7 @@ func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
 	r.Cookie = ev.Cookie
 	r.NetNS, r.NetNSCookie = ev.Tuple.Netns, ev.Tuple.NetnsCookie
 	r.Local, r.Remote = endpoints(ev)
+	r.Scope = Scope{ID: ev.Tuple.ScopeId}
 	r.From, r.To = State(ev.From), State(ev.To)
 	r.Err = ev.Err
 	r.Minisock = ev.Minisock

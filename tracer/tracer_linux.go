@@ -149,6 +149,7 @@ func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error 
 	)
 	return t.read(ctx, func(ev *bpfEvent) error {
 		resolve(ev, clock, &tr)
+		t.nameScope(&tr.Scope, tr.NetNSCookie)
 		return handle(&tr)
 	})
 }
@@ -161,6 +162,7 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 	)
 	return t.read(ctx, func(ev *bpfEvent) error {
 		resolveRaw(ev, clock, &raw)
+		t.nameScope(&raw.Scope, raw.NetNSCookie)
 		return handle(&raw)
 	})
 }

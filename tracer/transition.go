@@ -3,6 +3,7 @@ package tracer
 import (
 	"bytes"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type Transition struct {
 	NetNSCookie uint64
 	Local       netip.AddrPort
 	Remote      netip.AddrPort
+	Scope       Scope // of a link-local address
 	From, To    State
 
 	// Duration is the time spent in From. Precision says how to read it; Known says
@@ -46,6 +48,30 @@ type Transition struct {
 
 // Known reports whether anything is known of the time spent in From.
 func (t *Transition) Known() bool { return t.Precision != PrecisionUnknown }
+
+// A Scope is the interface that a link-local address of IPv6 belongs to (RFC 4007). Its
+// ID is 0 for any other address. One name can mean different interfaces in different
+// network namespaces.
+type Scope struct {
+	ID        uint32 // index of the interface in the network namespace
+	Interface string // its name when the transition was seen; "" if that is not known
+}
+
+// Zone is what follows the % of a link-local address: the name of the interface, or else its index.
+func (s Scope) Zone() string {
+	if s.Interface != "" {
+		return s.Interface
+	}
+	return strconv.FormatUint(uint64(s.ID), 10)
+}
+
+// Zoned is the address with the zone, if it is a link-local one and the interface is known.
+func (s Scope) Zoned(a netip.AddrPort) netip.AddrPort {
+	if s.ID == 0 || !a.Addr().Is6() || !a.Addr().IsLinkLocalUnicast() {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr().WithZone(s.Zone()), a.Port())
+}
 
 // An Owner is the process that created a socket by connect(2) or listen(2); an
 // accepted socket has its listener's. PID is 0 where that was not seen. The Owner of
@@ -181,6 +207,7 @@ type RawEvent struct {
 	NetNS         uint32
 	NetNSCookie   uint64
 	Local, Remote netip.AddrPort
+	Scope         Scope
 	From, To      State  // of a full socket; of a minisock From is its substate and To is 0
 	Err           uint16 // sk_err of a full socket: an errno, perhaps of long ago
 	Minisock      uint64 // address of the minisock; 0: a full socket

@@ -31,7 +31,7 @@ func TestVerifierCost(t *testing.T) {
 		all.Ports = append(all.Ports, uint16(i+1))
 		all.LocalPorts = append(all.LocalPorts, uint16(i+1))
 		all.RemotePorts = append(all.RemotePorts, uint16(i+1))
-		all.Addrs = append(all.Addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
+		all.Addrs = append(all.Addrs, AddrFilter{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), ScopeID: 1, NetNSCookie: 1})
 		all.PIDs = append(all.PIDs, uint32(i+1))
 		all.Comms = append(all.Comms, fmt.Sprint("name-", i))
 		all.NetNS = append(all.NetNS, uint64(i+1))

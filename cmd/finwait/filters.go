@@ -38,7 +38,7 @@ func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
 	fs.Var(&f.ports, "port", "local or remote `port`")
 	fs.Var(&f.localPorts, "local-port", "local `port`")
 	fs.Var(&f.remotePorts, "remote-port", "remote `port`")
-	fs.Var(&f.addrs, "addr", "local or remote address or `CIDR`")
+	fs.Var(&f.addrs, "addr", "local or remote address, as fe80::1%eth0 too, or `CIDR`")
 	fs.Var(&f.pids, "pid", "`pid` of the owner: the process that connected or listened")
 	fs.Var(&f.comms, "comm", "`name` of the owner")
 	fs.Var(&f.netns, "netns", "network namespace: `name`, path, inode number, or self")
@@ -59,9 +59,9 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.Ports = each(f.ports, port, &errs)
 	out.LocalPorts = each(f.localPorts, port, &errs)
 	out.RemotePorts = each(f.remotePorts, port, &errs)
-	out.Addrs = each(f.addrs, prefix, &errs)
 	out.PIDs = each(f.pids, pid, &errs)
 	f.spaces = each(f.netns, netns.Find, &errs)
+	out.Addrs = each(f.addrs, f.addr, &errs)
 	for _, ns := range f.spaces {
 		out.NetNS = append(out.NetNS, ns.Cookie)
 	}
@@ -104,15 +104,37 @@ func pid(s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-func prefix(s string) (netip.Prefix, error) {
+// addr reads an address, with or without a zone, or a CIDR. The name of a zone is one of
+// the network namespace that --netns names, or else of finwait's own.
+func (f *filterFlags) addr(s string) (tracer.AddrFilter, error) {
 	if p, err := netip.ParsePrefix(s); err == nil {
-		return p.Masked(), nil
+		return tracer.AddrFilter{Prefix: p.Masked()}, nil
 	}
 	a, err := netip.ParseAddr(s)
-	if err != nil || a.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR such as 10.0.0.0/8 or fe80::/10", s)
+	if err != nil {
+		return tracer.AddrFilter{}, fmt.Errorf("%q is neither an address nor a CIDR such as 10.0.0.0/8 or fe80::/10", s)
 	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
+	out := tracer.AddrFilter{Prefix: netip.PrefixFrom(a.WithZone(""), a.BitLen())}
+	if a.Zone() == "" {
+		return out, nil
+	}
+	if n, err := strconv.ParseUint(a.Zone(), 10, 31); err == nil && n > 0 {
+		out.ScopeID = uint32(n)
+		return out, nil
+	}
+	space := "self"
+	switch len(f.netns) {
+	case 0:
+	case 1:
+		space = f.netns[0]
+	default:
+		return out, fmt.Errorf("%q: an interface is one of a single network namespace; give its number (ip link), or one --netns", s)
+	}
+	out.ScopeID, out.NetNSCookie, err = netns.Interface(space, a.Zone())
+	if err != nil {
+		return out, fmt.Errorf("%q: %w", s, err)
+	}
+	return out, nil
 }
 
 func findCgroup(name string) (c tracer.Cgroup, err error) {

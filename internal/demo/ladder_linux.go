@@ -148,7 +148,7 @@ func (l *Ladder) step(t *tracer.Transition) error {
 	if c != l.last && !named {
 		l.t.Begin()
 		l.t.Cell("", nil, wMargin-1)
-		l.t.Cell(text.Dim, fmt.Appendf(nil, "-- %s to %s", text.AppendEndpoint(nil, c.client), text.AppendEndpoint(nil, c.server)), 0)
+		l.t.Cell(text.Dim, fmt.Appendf(nil, "-- %s to %s", text.AppendEndpoint(nil, c.client, tracer.Scope{}), text.AppendEndpoint(nil, c.server, tracer.Scope{})), 0)
 		if err := l.t.End(); err != nil {
 			return err
 		}

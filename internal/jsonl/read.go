@@ -141,6 +141,8 @@ type common struct {
 	LocalPort  nullable[uint16] `json:"local_port"`
 	RemoteAddr must[addr]       `json:"remote_addr"`
 	RemotePort must[uint16]     `json:"remote_port"`
+	ScopeID    *uint32          `json:"scope_id"`
+	Interface  *string          `json:"interface"`
 	From       must[state]      `json:"from"`
 }
 
@@ -160,6 +162,19 @@ func (c *common) local() netip.AddrPort {
 		port = *c.LocalPort.value
 	}
 	return netip.AddrPortFrom(c.LocalAddr.value.Addr, port)
+}
+
+func (c *common) scope() (s tracer.Scope, err error) {
+	if c.Interface != nil {
+		s.Interface = *c.Interface
+	}
+	if c.ScopeID != nil {
+		s.ID = *c.ScopeID
+	}
+	if c.ScopeID != nil && s.ID == 0 || s.ID == 0 && s.Interface != "" || c.Interface != nil && s.Interface == "" {
+		return s, fmt.Errorf("interface %q does not go with scope_id %d", s.Interface, s.ID)
+	}
+	return s, nil
 }
 
 func (c *common) remote() netip.AddrPort {
@@ -263,6 +278,9 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		}
 	}
 	var err error
+	if t.Scope, err = in.scope(); err != nil {
+		return nil, err
+	}
 	if owner := in.Owner.value; owner != nil {
 		if t.Owner.Process, err = owner.process.tracer(); err != nil {
 			return nil, fmt.Errorf("owner: %w", err)
@@ -316,6 +334,9 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 		r.Minisock, r.TimerLeft = address, in.Left.value
 	}
 	var err error
+	if r.Scope, err = in.scope(); err != nil {
+		return nil, err
+	}
 	if r.Task, err = in.Task.value.tracer(); err != nil {
 		return nil, fmt.Errorf("task: %w", err)
 	}

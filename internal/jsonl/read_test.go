@@ -92,6 +92,14 @@ func aProcess(r *rand.Rand) (p tracer.Process) {
 	return p
 }
 
+// aScope is that of a link-local address, whose interface may not be known, or none.
+func aScope(r *rand.Rand) tracer.Scope {
+	if id := number[uint32](r); id != 0 {
+		return tracer.Scope{ID: id, Interface: pick(r, []string{"", "eth0", "br-ö\"\\"})}
+	}
+	return tracer.Scope{}
+}
+
 func aTime(r *rand.Rand) time.Time {
 	return time.Unix(r.Int64N(4e9), pick(r, []int64{0, 1, 999_999_999, r.Int64N(1e9)})).UTC()
 }
@@ -101,7 +109,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
 		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
-		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()),
+		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r),
 	}
 	if t.Known() {
 		t.Duration = number[time.Duration](r)
@@ -116,7 +124,7 @@ func aRaw(r *rand.Rand) *tracer.RawEvent {
 	e := &tracer.RawEvent{
 		Time: aTime(r), Ktime: number[time.Duration](r), Hook: pick(r, tracer.Hooks()), CPU: number[uint8](r), Task: aProcess(r),
 		Cookie: number[uint64](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
-		Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()),
+		Local: endpoint(r), Remote: endpoint(r), Scope: aScope(r), From: pick(r, tracer.States()),
 		Minisock: number[uint64](r),
 	}
 	if e.Minisock == 0 {
@@ -216,9 +224,11 @@ func TestLocalPort(t *testing.T) {
 func TestEveryFieldIsWritten(t *testing.T) {
 	tr := sample()
 	tr.Role = tracer.RoleClient
+	tr.Scope = tracer.Scope{ID: 2, Interface: "eth0"}
 	changeEach(t, reflect.ValueOf(&tr).Elem(), "Transition", func() string { return string(write(t, &tr)) })
 	raw := aRaw(rand.New(rand.NewPCG(3, 4)))
 	raw.Task.PID = 1
+	raw.Scope = tracer.Scope{ID: 2, Interface: "eth0"}
 	raw.Minisock, raw.To, raw.Err, raw.TimerLeft = 0, tracer.Closed, 1, 0
 	changeEach(t, reflect.ValueOf(raw).Elem(), "RawEvent", func() string { return string(write(t, raw)) }, "RawEvent.TimerLeft")
 	raw.Minisock, raw.To, raw.Err = 1, 0, 0
@@ -251,6 +261,8 @@ func changeEach(t *testing.T, v reflect.Value, name string, line func() string, 
 				continue
 			case f.Kind() == reflect.Bool:
 				f.SetBool(!f.Bool())
+			case f.Kind() == reflect.String:
+				f.SetString(f.String() + "x")
 			case f.CanUint():
 				f.SetUint(f.Uint() ^ 1)
 			case f.CanInt():

@@ -25,6 +25,15 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	}
 	b = t.Remote.Addr().AppendTo(append(b, `,"remote_addr":"`...))
 	b = strconv.AppendUint(append(b, `","remote_port":`...), uint64(t.Remote.Port()), 10)
+	if t.Scope.ID != 0 {
+		b = strconv.AppendUint(append(b, `,"scope_id":`...), uint64(t.Scope.ID), 10)
+		b = append(b, `,"interface":`...)
+		if t.Scope.Interface == "" {
+			b = append(b, null...)
+		} else {
+			b = appendString(b, []byte(t.Scope.Interface))
+		}
+	}
 	b = append(append(b, `,"from":"`...), t.From.String()...)
 	b = append(append(b, `","to":"`...), t.To.String()...)
 	b = append(b, `","duration_ns":`...)
@@ -82,7 +91,7 @@ func (w *Writer) Raw(r *tracer.RawEvent) error {
 	e.Str("hook", r.Hook.String()).Uint8("cpu", r.CPU)
 	w.Process(e, "task", &r.Task)
 	e.Uint64("cookie", r.Cookie).Uint32("netns", r.NetNS).Uint64("netns_cookie", r.NetNSCookie)
-	w.Endpoints(e, r.Local, r.Remote)
+	w.Endpoints(e, r.Local, r.Remote, r.Scope)
 	e.Stringer("from", r.From)
 	if r.Minisock == 0 {
 		e.Stringer("to", r.To).Uint16("err", r.Err)

@@ -82,13 +82,23 @@ func family(local netip.AddrPort) string {
 }
 
 // Endpoints adds the fields family, local_addr, local_port, remote_addr and remote_port.
-// local_port is null while the kernel has not chosen it.
-func (w *Writer) Endpoints(e *zerolog.Event, local, remote netip.AddrPort) {
+// local_port is null while the kernel has not chosen it. A link-local address has
+// scope_id and interface, too.
+func (w *Writer) Endpoints(e *zerolog.Event, local, remote netip.AddrPort, scope tracer.Scope) {
 	e.Str("family", family(local))
 	w.scratch = local.Addr().AppendTo(w.scratch[:0])
 	Known(e.Bytes("local_addr", w.scratch), "local_port", local.Port() != 0, uint64(local.Port()))
 	w.scratch = remote.Addr().AppendTo(w.scratch[:0])
 	e.Bytes("remote_addr", w.scratch).Uint16("remote_port", remote.Port())
+	if scope.ID == 0 {
+		return
+	}
+	e.Uint32("scope_id", scope.ID)
+	if scope.Interface == "" {
+		Null(e, "interface")
+	} else {
+		e.RawJSON("interface", appendString(make([]byte, 0, 32), []byte(scope.Interface)))
+	}
 }
 
 // Process adds an object with pid and comm; null if the process is not known.

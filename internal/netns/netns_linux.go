@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -67,6 +68,24 @@ func Find(name string) (NS, error) {
 		return ns, fmt.Errorf("network namespace %s went away while finwait looked for it", name)
 	}
 	return ns, nil
+}
+
+// Interface is the index of the interface of that name in the network namespace that Find finds by
+// space, and the namespace's cookie.
+func Interface(space, name string) (index uint32, cookie uint64, err error) {
+	ns, err := Find(space)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = Do(ns.Path, func() error {
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			return fmt.Errorf("there is no interface %q in this network namespace: ip link shows those that are", name)
+		}
+		index = uint32(i.Index)
+		return nil
+	})
+	return index, ns.Cookie, err
 }
 
 // read reads what identifies the namespace at ns.Path.

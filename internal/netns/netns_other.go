@@ -11,3 +11,8 @@ func Find(string) (NS, error) { return NS{}, errors.New("only Linux has network 
 
 // Gone is never reached.
 func (*NS) Gone() bool { return false }
+
+// Interface finds nothing: only Linux has network namespaces.
+func Interface(string, string) (uint32, uint64, error) {
+	return 0, 0, errors.New("only Linux has network namespaces")
+}

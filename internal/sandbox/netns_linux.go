@@ -5,11 +5,13 @@ package sandbox
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"unsafe"
 
 	"finwait/internal/netns"
 	"finwait/internal/netstat"
@@ -177,4 +179,26 @@ func loopbackUp() error {
 	}
 	ifr.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+}
+
+// LinkLocal gives the loopback interface the address fe80::1, and returns a family of that address.
+func (n *NS) LinkLocal() Family {
+	n.t.Helper()
+	f := Family{"link-local", unix.AF_INET6, netip.MustParseAddr("fe80::1%1")} // lo is the first interface
+	n.Do(func() {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		request := struct { // struct in6_ifreq, linux/ipv6.h
+			addr      [16]byte
+			prefixLen uint32
+			index     int32
+		}{f.Addr.As16(), 64, 1}
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&request))); errno != 0 {
+			n.t.Fatalf("add fe80::1 to lo: %v", errno)
+		}
+	})
+	return f
 }

@@ -42,8 +42,8 @@ func (s *Text) Transition(t *tracer.Transition) error {
 	var buf [64]byte
 	l.Cell("", t.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
 	l.Process(&t.Owner.Process)
-	l.Cell("", text.AppendEndpoint(buf[:0], t.Local), text.AddrWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], t.Remote), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], t.Local, t.Scope), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], t.Remote, t.Scope), text.AddrWidth)
 	l.State(t.From, text.StateWidth)
 	l.State(t.To, text.StateWidth)
 	l.Cell("", text.AppendDuration(buf[:0], t.Duration, t.Precision), durationWidth)
@@ -112,8 +112,8 @@ func (s *Text) Raw(r *tracer.RawEvent) error {
 	l.Process(&r.Task)
 	l.Cell("", append(buf[:0], r.Hook.String()...), hookWidth)
 	l.Cell("", strconv.AppendUint(buf[:0], r.Cookie, 10), cookieWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Local), text.AddrWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Local, r.Scope), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote, r.Scope), text.AddrWidth)
 	b := append(buf[:0], r.From.String()...)
 	if r.Minisock == 0 {
 		b = append(append(b, " -> "...), r.To.String()...)

@@ -28,7 +28,7 @@ func (j *JSON) Count(c *StateCount) error {
 // Socket writes a socket.
 func (j *JSON) Socket(r *Row) error {
 	e := j.w.Event().Uint32("netns", r.NetNS).Uint64("cookie", r.Cookie)
-	j.w.Endpoints(e, r.Local, r.Remote)
+	j.w.Endpoints(e, r.Local, r.Remote, r.Scope)
 	e.Stringer("state", r.TCPState())
 	j.w.Holder(e, "owner", &r.Owner)
 	jsonl.Known(e, "uid", r.UIDKnown, uint64(r.UID))

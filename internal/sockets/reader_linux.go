@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 
 	"finwait/internal/cgroup"
@@ -105,14 +107,15 @@ func (r *Reader) Each(fn func(*Row) error) error {
 type handlerError struct{ error }
 
 func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error {
-	conn, err := open(path, r.cookies[inode])
+	conn, now, err := open(path, r.cookies[inode])
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	row := Row{NetNS: conn.NetNS()}
+	row := Row{NetNS: conn.NetNS(), netNSCookie: now}
+	scope := interfaces(path)
 	return conn.List(r.sel.states, func(s *sockdiag.Socket) error {
-		row.Socket, row.Owner = *s, tracer.Process{}
+		row.Socket, row.Owner, row.Scope = *s, tracer.Process{}, scope(s)
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
 				row.Owner = tracer.Process{PID: p.PID, Comm: p.Comm}
@@ -128,19 +131,43 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 	})
 }
 
-// open connects to a namespace. It must have the cookie, if that is not 0.
-func open(path string, cookie uint64) (conn *sockdiag.Conn, err error) {
+// open connects to a namespace. It must have the cookie, if that is not 0. now is the
+// cookie that it has; 0 before Linux 5.14.
+func open(path string, cookie uint64) (conn *sockdiag.Conn, now uint64, err error) {
 	err = netns.Do(path, func() (err error) {
-		if cookie != 0 {
-			if now, err := netns.Cookie(); err != nil || now != cookie {
-				return cmp.Or(err, fmt.Errorf("it is gone, and another has its place: %w", fs.ErrNotExist))
-			}
+		now, err = netns.Cookie()
+		if cookie != 0 && (err != nil || now != cookie) {
+			return cmp.Or(err, fmt.Errorf("it is gone, and another has its place: %w", fs.ErrNotExist))
 		}
 		conn, err = sockdiag.Open()
 		return err
 	})
-	return conn, err
+	return conn, now, err
 }
+
+// interfaces gives the interface of a socket with a link-local address. It asks the
+// namespace for its names when it meets the first one.
+func interfaces(path string) func(*sockdiag.Socket) tracer.Scope {
+	var names map[uint32]string
+	return func(s *sockdiag.Socket) tracer.Scope {
+		if s.Interface == 0 || !linkLocal(s.Local) && !linkLocal(s.Remote) {
+			return tracer.Scope{}
+		}
+		if names == nil {
+			names = make(map[uint32]string)
+			_ = netns.Do(path, func() error { // without names there are numbers
+				all, err := net.Interfaces()
+				for _, i := range all {
+					names[uint32(i.Index)] = i.Name
+				}
+				return err
+			})
+		}
+		return tracer.Scope{ID: s.Interface, Interface: names[s.Interface]}
+	}
+}
+
+func linkLocal(a netip.AddrPort) bool { return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() }
 
 // CgroupPath is the path of a cgroup below the mount point, if Options asked for paths.
 func (r *Reader) CgroupPath(id uint64) (string, bool) {

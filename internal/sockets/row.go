@@ -23,7 +23,10 @@ type Options struct {
 type Row struct {
 	sockdiag.Socket
 	NetNS uint32         // inode number
+	Scope tracer.Scope   // of a link-local address
 	Owner tracer.Process // the process that holds it
+
+	netNSCookie uint64 // 0: it was not asked for
 }
 
 // TCPState is the socket's state.

@@ -2,7 +2,6 @@ package sockets
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func (s *Selection) Matches(r *Row) bool {
 		!oneOf(s.LocalPorts, local.Port()),
 		!oneOf(s.RemotePorts, remote.Port()),
 		!oneOf(s.Ports, local.Port()) && !oneOf(s.Ports, remote.Port()),
-		!contains(s.Addrs, local.Addr()) && !contains(s.Addrs, remote.Addr()),
+		len(s.Addrs) > 0 && !slices.ContainsFunc(s.Addrs, r.has),
 		// What is known of the owner rules it out.
 		r.Owner.PID != 0 && (!oneOf(s.PIDs, r.Owner.PID) || !oneOf(s.Comms, r.Owner.Comm.String())),
 		r.CgroupID != 0 && len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
@@ -105,6 +104,7 @@ func (s *Selection) Matches(r *Row) bool {
 // oneOf also holds for a list that is empty: nothing is asked for.
 func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
 
-func contains(list []netip.Prefix, a netip.Addr) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+func (r *Row) has(a tracer.AddrFilter) bool {
+	return (a.Contains(r.Local.Addr()) || a.Contains(r.Remote.Addr())) &&
+		(a.ScopeID == 0 || a.ScopeID == r.Scope.ID) && (a.NetNSCookie == 0 || a.NetNSCookie == r.netNSCookie)
 }

@@ -171,7 +171,7 @@ func TestSelection(t *testing.T) {
 		"port":           {tracer.Filter{Ports: []uint16{443, 1}}, []uint64{3, 4098, 4099, 4100, 5}},
 		"local port":     {tracer.Filter{LocalPorts: []uint16{443}}, []uint64{3, 5}},
 		"remote port":    {tracer.Filter{RemotePorts: []uint16{443}}, []uint64{4098, 4099, 4100}},
-		"address":        {tracer.Filter{Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::2/128")}}, []uint64{4098, 4099, 4100}},
+		"address":        {tracer.Filter{Addrs: addrs(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::2/128"))}, []uint64{4098, 4099, 4100}},
 		"pid":            {tracer.Filter{PIDs: []uint32{18}}, []uint64{4100}},
 		"comm":           {tracer.Filter{Comms: []string{"curl"}}, []uint64{4100}},
 		"cgroup":         {tracer.Filter{Cgroups: []tracer.Cgroup{{ID: 80, Level: 1}}}, []uint64{3}},
@@ -260,4 +260,11 @@ LISTEN       0         0
 			t.Errorf("%s: %s", name, d)
 		}
 	}
+}
+
+func addrs(prefixes ...netip.Prefix) (list []tracer.AddrFilter) {
+	for _, p := range prefixes {
+		list = append(list, tracer.AddrFilter{Prefix: p})
+	}
+	return list
 }

@@ -71,8 +71,8 @@ func (t *Text) Socket(r *Row) error {
 	var buf [64]byte
 	l.Cell("", strconv.AppendUint(buf[:0], uint64(r.NetNS), 10), netNSWidth)
 	l.State(r.TCPState(), stateWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Local), text.AddrWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Local, r.Scope), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote, r.Scope), text.AddrWidth)
 	l.Process(&r.Owner)
 	l.Known(r.UIDKnown, strconv.AppendUint(buf[:0], uint64(r.UID), 10), uidWidth)
 	ticking := r.Timer != sockdiag.NoTimer

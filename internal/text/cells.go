@@ -40,8 +40,14 @@ func Printable(name string) string { return string(AppendPrintable(nil, name)) }
 // AppendName is AppendPrintable for the name of a process.
 func AppendName(b []byte, c *tracer.Comm) []byte { return AppendPrintable(b, c.String()) }
 
-// AppendEndpoint writes an address and a port; "*" is a port that is not known.
-func AppendEndpoint(b []byte, a netip.AddrPort) []byte {
+// AppendEndpoint writes an address and a port; "*" is a port that is not known. An
+// interface has no control character nor "%" in its name (dev_valid_name()), but may
+// have bytes that are not UTF-8.
+func AppendEndpoint(b []byte, a netip.AddrPort, s tracer.Scope) []byte {
+	if s.ID != 0 {
+		s.Interface = Printable(s.Interface)
+		a = s.Zoned(a)
+	}
 	if a.Port() != 0 {
 		return a.AppendTo(b)
 	}

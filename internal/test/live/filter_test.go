@@ -66,9 +66,9 @@ func TestFilters(t *testing.T) {
 		"remote port": {with(func(f *tracer.Filter) { f.RemotePorts = []uint16{wanted} }), [][]string{{"wanted client"}, {"v6 client"}}},
 		"v6":          {with(func(f *tracer.Filter) { f.IPv6 = true }), [][]string{both("v6")}},
 		"v4":          {with(func(f *tracer.Filter) { f.IPv4 = true }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
-		"cidr v6":     {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("::/64")} }), [][]string{both("v6")}},
-		"cidr v4":     {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/9")} }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
-		"cidr none":   {with(func(f *tracer.Filter) { f.Addrs = []netip.Prefix{netip.MustParsePrefix("127.128.0.0/9")} }), nil},
+		"cidr v6":     {with(func(f *tracer.Filter) { f.Addrs = addrs("::/64") }), [][]string{both("v6")}},
+		"cidr v4":     {with(func(f *tracer.Filter) { f.Addrs = addrs("127.0.0.0/9") }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
+		"cidr none":   {with(func(f *tracer.Filter) { f.Addrs = addrs("127.128.0.0/9") }), nil},
 		"pid":         {with(func(f *tracer.Filter) { f.PIDs = []uint32{uint32(os.Getpid())} }), [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
 		"other pid":   {with(func(f *tracer.Filter) { f.PIDs = []uint32{1} }), nil},
 		"comm":        {with(func(f *tracer.Filter) { f.Comms = []string{processName(t)} }), [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
@@ -280,4 +280,8 @@ func cgroupMount(t *testing.T) string {
 	}
 	t.Fatal("cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
 	return ""
+}
+
+func addrs(cidr string) []tracer.AddrFilter {
+	return []tracer.AddrFilter{{Prefix: netip.MustParsePrefix(cidr)}}
 }

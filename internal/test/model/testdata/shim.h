@@ -279,6 +279,7 @@ static long get_stack(void *buf, size_t size)
 	((kind) == BPF_FIELD_EXISTS ? 1UL :					\
 	 (kind) == BPF_FIELD_BYTE_SIZE ? sizeof(ref) : (unsigned long)&(ref))
 #define __builtin_btf_type_id(ref, kind)	0
+#define __builtin_preserve_enum_value(value, kind)	1
 #define bpf_map_lookup_elem(map, key)		lookup(MAP(map), key)
 #define bpf_map_update_elem(map, key, v, f)	update(MAP(map), key, v, f)
 #define bpf_map_delete_elem(map, key)		delete(MAP(map), key)
