@@ -131,6 +131,13 @@ struct closer {
 	__u8 comm[COMM_LEN];
 };
 
+/* The process that handles the connection (handler.h). pid 0: it was not seen. */
+struct handler {
+	__u32 pid;
+	__u32 accepted;		/* it has accepted the connection, and was not seen to use it */
+	__u8 comm[COMM_LEN];
+};
+
 /* The connection. */
 struct tuple {
 	__u8 saddr[16];		/* IPv4 in the first 4 bytes */
@@ -165,6 +172,12 @@ struct event {
 	__u8 detail;		/* enum detail */
 	__u8 retransmits;	/* segments and probes that were sent again and not answered, at the end of a full socket */
 	__s32 timer_left;	/* jiffies to the timer's expiry, raw events only */
+};
+
+/* What goes through the ring buffer if somebody asks for handlers. */
+struct handled_event {
+	struct event event;
+	struct handler handler;
 };
 
 #endif

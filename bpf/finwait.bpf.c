@@ -8,6 +8,7 @@
 #include "identity.h"
 #include "unwind.h"
 #include "histogram.h"
+#include "handler.h"
 #include "tally.h"
 #include "audit.h"
 #include "output.h"
@@ -145,6 +146,42 @@ int BPF_PROG(error_report, struct sock *sk)
 	return 0;
 }
 
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(recv_length, struct sock *sk)
+{
+	on_used(sk);
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(send_length, struct sock *sk)
+{
+	on_used(sk);
+	return 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(rcv_space_adjust, struct sock *sk)
+{
+	on_used(sk);
+	return 0;
+}
+
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(csk_accept, struct sock *sk, void *arg, struct sock *child)
+{
+	on_accepted(child);
+	return 0;
+}
+
+/* Before 92ef0fd55ac8 ("net: change proto and proto_ops accept type", 6.10). */
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(csk_accept_flags, struct sock *sk, int flags, int *err, bool kern, struct sock *child)
+{
+	on_accepted(child);
+	return 0;
+}
+
 SEC("fexit/inet_twsk_alloc")
 int BPF_PROG(twsk_alloc, struct sock *sk, struct inet_timewait_death_row *dr, int state,
 	     struct inet_timewait_sock *tw)
@@ -204,6 +241,7 @@ int settle_ports(void *ctx)
 /* bpf2go exports a type only if something uses it. */
 struct exported {
 	struct event event;
+	struct handled_event handled_event;
 	struct account account;
 	struct totals totals;
 	struct durations durations;

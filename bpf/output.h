@@ -88,6 +88,27 @@ struct {
 	__type(value, __u64);
 } half_full SEC(".maps");
 
+/* False if the ring has no room. */
+static __always_inline bool write_event(void *ring, struct event *e, __u64 flags)
+{
+	struct handled_event *out;
+	struct handler *handler;
+
+	if (!handlers_on)
+		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
+	handler = find_handler(&e->cookie);
+	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
+	if (!out)
+		return false;
+	out->event = *e;
+	if (handler)
+		out->handler = *handler;
+	else
+		__builtin_memset(&out->handler, 0, sizeof(out->handler));
+	bpf_ringbuf_submit(out, flags);
+	return true;
+}
+
 static __always_inline void output(struct event *e)
 {
 	__u32 key = bpf_get_smp_processor_id();
@@ -105,7 +126,7 @@ static __always_inline void output(struct event *e)
 		*was_full = fuller;
 	if (sleeps)
 		reader_sleeps = 0;
-	if (!bpf_ringbuf_output(ring, e, sizeof(*e), wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
+	if (write_event(ring, e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
 		count(delivered);
 		return;
 	}

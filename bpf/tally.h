@@ -11,6 +11,7 @@
 #include "event.h"
 #include "filter.h"
 #include "histogram.h"
+#include "handler.h"
 
 /* Powers of two above the last state, reason and detail: a mask keeps an index in range. */
 #define STATES	16
@@ -60,6 +61,7 @@ enum split {
 	SPLIT_COMM,
 	SPLIT_NETNS,
 	SPLIT_CGROUP,
+	SPLIT_HANDLER,		/* comm */
 	SPLIT_COUNT,
 };
 
@@ -151,8 +153,11 @@ __verified_once int tally_ungrouped(void)
 	return 0;
 }
 
-static __always_inline void name_group(struct group_name *name, const struct tuple *t, const struct owner *owner, __u8 role)
+static __always_inline void name_group(struct group_name *name, const struct tuple *t, const struct owner *owner, __u8 role,
+				       const __u64 *cookie)
 {
+	struct handler *handler;
+
 	__builtin_memset(name, 0, sizeof(*name));
 	switch (split_by) {
 	case SPLIT_PORT:
@@ -176,6 +181,11 @@ static __always_inline void name_group(struct group_name *name, const struct tup
 		break;
 	case SPLIT_CGROUP:
 		name->id = owner->cgroup_id;
+		break;
+	case SPLIT_HANDLER:
+		handler = find_handler(cookie);
+		if (handler)
+			__builtin_memcpy(name->bytes, handler->comm, COMM_LEN);
 		break;
 	}
 }
@@ -295,7 +305,7 @@ static __always_inline void tally(const struct event *e)
 		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
-	name_group(&name, &e->tuple, &e->owner, e->role);
+	name_group(&name, &e->tuple, &e->owner, e->role, &e->cookie);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&name, e->to);
 	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */

@@ -182,6 +182,19 @@ type bpfGroupKey struct {
 	Pad   uint32
 }
 
+type bpfHandledEvent struct {
+	_       structs.HostLayout
+	Event   bpfEvent
+	Handler bpfHandler
+}
+
+type bpfHandler struct {
+	_        structs.HostLayout
+	Pid      uint32
+	Accepted uint32
+	Comm     [16]uint8
+}
+
 type bpfHook uint32
 
 const (
@@ -358,14 +371,15 @@ type bpfSockInfo struct {
 type bpfSplit uint32
 
 const (
-	bpfSplitSPLIT_NONE   bpfSplit = 0
-	bpfSplitSPLIT_PORT   bpfSplit = 1
-	bpfSplitSPLIT_REMOTE bpfSplit = 2
-	bpfSplitSPLIT_PID    bpfSplit = 3
-	bpfSplitSPLIT_COMM   bpfSplit = 4
-	bpfSplitSPLIT_NETNS  bpfSplit = 5
-	bpfSplitSPLIT_CGROUP bpfSplit = 6
-	bpfSplitSPLIT_COUNT  bpfSplit = 7
+	bpfSplitSPLIT_NONE    bpfSplit = 0
+	bpfSplitSPLIT_PORT    bpfSplit = 1
+	bpfSplitSPLIT_REMOTE  bpfSplit = 2
+	bpfSplitSPLIT_PID     bpfSplit = 3
+	bpfSplitSPLIT_COMM    bpfSplit = 4
+	bpfSplitSPLIT_NETNS   bpfSplit = 5
+	bpfSplitSPLIT_CGROUP  bpfSplit = 6
+	bpfSplitSPLIT_HANDLER bpfSplit = 7
+	bpfSplitSPLIT_COUNT   bpfSplit = 8
 )
 
 type bpfTotals struct {
@@ -388,6 +402,7 @@ const (
 	bpfMapDurations          = "durations"
 	bpfMapGroups             = "groups"
 	bpfMapHalfFull           = "half_full"
+	bpfMapHandlers           = "handlers"
 	bpfMapHolders            = "holders"
 	bpfMapInterfaces         = "interfaces"
 	bpfMapListeners          = "listeners"
@@ -403,10 +418,15 @@ const (
 	bpfMapSocketSlots        = "socket_slots"
 	bpfMapSockets            = "sockets"
 	bpfMapTotals             = "totals"
+	bpfProgCskAccept         = "csk_accept"
+	bpfProgCskAcceptFlags    = "csk_accept_flags"
 	bpfProgErrorReport       = "error_report"
 	bpfProgExisting          = "existing"
 	bpfProgKfreeSkb          = "kfree_skb"
 	bpfProgQueueLeft         = "queue_left"
+	bpfProgRcvSpaceAdjust    = "rcv_space_adjust"
+	bpfProgRecvLength        = "recv_length"
+	bpfProgSendLength        = "send_length"
 	bpfProgSendReset         = "send_reset"
 	bpfProgSetState          = "set_state"
 	bpfProgSetStateFourth    = "set_state_fourth"
@@ -431,6 +451,8 @@ const (
 	bpfVarExported           = "exported"
 	bpfVarFilterEdges        = "filter_edges"
 	bpfVarFiltersConnections = "filters_connections"
+	bpfVarHandlerComms       = "handler_comms"
+	bpfVarHandlersOn         = "handlers_on"
 	bpfVarHz                 = "hz"
 	bpfVarLocalPorts         = "local_ports"
 	bpfVarMinDurationNs      = "min_duration_ns"
@@ -441,6 +463,7 @@ const (
 	bpfVarN_cgroups          = "n_cgroups"
 	bpfVarN_cidrs            = "n_cidrs"
 	bpfVarN_comms            = "n_comms"
+	bpfVarN_handlerComms     = "n_handler_comms"
 	bpfVarN_localPorts       = "n_local_ports"
 	bpfVarN_minisockSlots    = "n_minisock_slots"
 	bpfVarN_netns            = "n_netns"
@@ -515,10 +538,15 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	CskAccept        *ebpf.ProgramSpec `ebpf:"csk_accept"`
+	CskAcceptFlags   *ebpf.ProgramSpec `ebpf:"csk_accept_flags"`
 	ErrorReport      *ebpf.ProgramSpec `ebpf:"error_report"`
 	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
 	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	QueueLeft        *ebpf.ProgramSpec `ebpf:"queue_left"`
+	RcvSpaceAdjust   *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
+	RecvLength       *ebpf.ProgramSpec `ebpf:"recv_length"`
+	SendLength       *ebpf.ProgramSpec `ebpf:"send_length"`
 	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
 	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
 	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
@@ -544,6 +572,7 @@ type bpfMapSpecs struct {
 	Durations     *ebpf.MapSpec `ebpf:"durations"`
 	Groups        *ebpf.MapSpec `ebpf:"groups"`
 	HalfFull      *ebpf.MapSpec `ebpf:"half_full"`
+	Handlers      *ebpf.MapSpec `ebpf:"handlers"`
 	Holders       *ebpf.MapSpec `ebpf:"holders"`
 	Interfaces    *ebpf.MapSpec `ebpf:"interfaces"`
 	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
@@ -575,6 +604,8 @@ type bpfVariableSpecs struct {
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
+	HandlerComms       *ebpf.VariableSpec `ebpf:"handler_comms"`
+	HandlersOn         *ebpf.VariableSpec `ebpf:"handlers_on"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
@@ -585,6 +616,7 @@ type bpfVariableSpecs struct {
 	N_cgroups          *ebpf.VariableSpec `ebpf:"n_cgroups"`
 	N_cidrs            *ebpf.VariableSpec `ebpf:"n_cidrs"`
 	N_comms            *ebpf.VariableSpec `ebpf:"n_comms"`
+	N_handlerComms     *ebpf.VariableSpec `ebpf:"n_handler_comms"`
 	N_localPorts       *ebpf.VariableSpec `ebpf:"n_local_ports"`
 	N_minisockSlots    *ebpf.VariableSpec `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.VariableSpec `ebpf:"n_netns"`
@@ -642,6 +674,7 @@ type bpfMaps struct {
 	Durations     *ebpf.Map `ebpf:"durations"`
 	Groups        *ebpf.Map `ebpf:"groups"`
 	HalfFull      *ebpf.Map `ebpf:"half_full"`
+	Handlers      *ebpf.Map `ebpf:"handlers"`
 	Holders       *ebpf.Map `ebpf:"holders"`
 	Interfaces    *ebpf.Map `ebpf:"interfaces"`
 	Listeners     *ebpf.Map `ebpf:"listeners"`
@@ -666,6 +699,7 @@ func (m *bpfMaps) Close() error {
 		m.Durations,
 		m.Groups,
 		m.HalfFull,
+		m.Handlers,
 		m.Holders,
 		m.Interfaces,
 		m.Listeners,
@@ -698,6 +732,8 @@ type bpfVariables struct {
 	Exported           *ebpf.Variable `ebpf:"exported"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
+	HandlerComms       *ebpf.Variable `ebpf:"handler_comms"`
+	HandlersOn         *ebpf.Variable `ebpf:"handlers_on"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
@@ -708,6 +744,7 @@ type bpfVariables struct {
 	N_cgroups          *ebpf.Variable `ebpf:"n_cgroups"`
 	N_cidrs            *ebpf.Variable `ebpf:"n_cidrs"`
 	N_comms            *ebpf.Variable `ebpf:"n_comms"`
+	N_handlerComms     *ebpf.Variable `ebpf:"n_handler_comms"`
 	N_localPorts       *ebpf.Variable `ebpf:"n_local_ports"`
 	N_minisockSlots    *ebpf.Variable `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.Variable `ebpf:"n_netns"`
@@ -744,10 +781,15 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	CskAccept        *ebpf.Program `ebpf:"csk_accept"`
+	CskAcceptFlags   *ebpf.Program `ebpf:"csk_accept_flags"`
 	ErrorReport      *ebpf.Program `ebpf:"error_report"`
 	Existing         *ebpf.Program `ebpf:"existing"`
 	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
 	QueueLeft        *ebpf.Program `ebpf:"queue_left"`
+	RcvSpaceAdjust   *ebpf.Program `ebpf:"rcv_space_adjust"`
+	RecvLength       *ebpf.Program `ebpf:"recv_length"`
+	SendLength       *ebpf.Program `ebpf:"send_length"`
 	SendReset        *ebpf.Program `ebpf:"send_reset"`
 	SetState         *ebpf.Program `ebpf:"set_state"`
 	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
@@ -766,10 +808,15 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.CskAccept,
+		p.CskAcceptFlags,
 		p.ErrorReport,
 		p.Existing,
 		p.KfreeSkb,
 		p.QueueLeft,
+		p.RcvSpaceAdjust,
+		p.RecvLength,
+		p.SendLength,
 		p.SendReset,
 		p.SetState,
 		p.SetStateFourth,

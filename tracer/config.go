@@ -40,6 +40,10 @@ type Config struct {
 	// room is in no group.
 	GroupStates uint32
 
+	// Handlers finds out who uses each connection. Its programs run for each read from a
+	// socket and each write to one. A Filter on handlers and SplitHandler ask for it, too.
+	Handlers bool
+
 	// Audit keeps, for each network namespace, what the kernel's own counters should
 	// have counted, for NetNSTotals. Those count everything, so there can be no filter.
 	Audit bool
@@ -77,6 +81,12 @@ func (cfg *Config) check() error {
 	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != SplitNone) {
 		return errors.New("raw events are not counted in totals")
 	}
+	if cfg.Raw && cfg.needsHandlers() {
+		return errors.New("raw events have no handler")
+	}
+	if len(cfg.Filter.HandlerComms) > 0 && !cfg.NoTotals {
+		return errors.New("totals cannot be filtered by handler: it is not known from the start")
+	}
 	return cfg.Filter.Check()
 }
 
@@ -91,6 +101,10 @@ func (cfg *Config) groupStates() uint32 {
 func (cfg *Config) needsOwners() bool {
 	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms) > 0 ||
 		cfg.SplitBy == SplitPID || cfg.SplitBy == SplitComm || cfg.SplitBy == SplitCgroup
+}
+
+func (cfg *Config) needsHandlers() bool {
+	return cfg.Handlers || len(cfg.Filter.HandlerComms) > 0 || cfg.SplitBy == SplitHandler
 }
 
 // asksForPort: for some sockets the first transition cannot be told before the local port is known.
@@ -110,4 +124,8 @@ const (
 	SplitComm   Split = Split(bpfSplitSPLIT_COMM)   // of the owner
 	SplitNetNS  Split = Split(bpfSplitSPLIT_NETNS)
 	SplitCgroup Split = Split(bpfSplitSPLIT_CGROUP) // of the owner
+
+	// SplitHandler is by the name of the handler. A live connection is in its group from
+	// the next transition on.
+	SplitHandler Split = Split(bpfSplitSPLIT_HANDLER)
 )

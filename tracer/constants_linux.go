@@ -58,6 +58,13 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarFiltersConnections, flag(f.filtersConnections()))
 	set(bpfVarEdges, edges)
 	set(bpfVarFilterEdges, flag(f.filtersEdges()))
+	set(bpfVarHandlersOn, flag(cfg.needsHandlers()))
+	var handlers [FilterMax]Comm
+	for i, c := range f.HandlerComms {
+		copy(handlers[i][:], c)
+	}
+	set(bpfVarHandlerComms, handlers)
+	set(bpfVarN_handlerComms, uint32(len(f.HandlerComms)))
 	set(bpfVarMinDurationNs, uint64(f.MinDuration))
 	if err != nil {
 		return fmt.Errorf("set a constant of the BPF object: %w", err)

@@ -73,12 +73,13 @@ func TestEveryNetNSCounterIsRead(t *testing.T) {
 
 // resolve writes every field of a Transition, whatever was in it before.
 func TestResolveWritesEveryField(t *testing.T) {
-	var ev bpfEvent
-	ones(reflect.ValueOf(&ev).Elem())
+	var handled bpfHandledEvent
+	ones(reflect.ValueOf(&handled).Elem())
+	ev := &handled.Event
 	ev.SinceNs, ev.TimeNs, ev.Precision = 1, 3, uint8(PrecisionExact)
 	ev.Flags = uint8(bpfEventFlagsEVENT_MINISOCK)
 	var full Transition
-	resolve(&ev, testClock(), &full)
+	resolve(&handled, testClock(), &full)
 	v := reflect.ValueOf(full)
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {
@@ -86,9 +87,9 @@ func TestResolveWritesEveryField(t *testing.T) {
 		}
 	}
 	again := full
-	resolve(new(bpfEvent), testClock(), &again)
+	resolve(new(bpfHandledEvent), testClock(), &again)
 	var empty Transition
-	resolve(new(bpfEvent), testClock(), &empty)
+	resolve(new(bpfHandledEvent), testClock(), &empty)
 	if again != empty {
 		t.Errorf("what was there before stays: %+v, want %+v", again, empty)
 	}

@@ -121,7 +121,10 @@ func Features() ([]Feature, error) {
 		}
 	}
 	features = append(append(append(features, best), timers...), resets,
-		tracepoint(kernel, "inet_sk_error_report", "5.14", "ICMP errors that a connect() was told of"))
+		tracepoint(kernel, "inet_sk_error_report", "5.14", "ICMP errors that a connect() was told of"),
+		tracepoint(kernel, "sock_recv_length", "6.3", "the handler: who reads"),
+		tracepoint(kernel, "sock_send_length", "6.3", "the handler: who writes"),
+		tracepoint(kernel, "tcp_rcv_space_adjust", "4.15", "the handler, where the two before are missing: who has read data"))
 	return append(features, kernelFunctions(), iterator(kernel), recursionGuard(kernel), wheel()), nil
 }
 

@@ -36,6 +36,10 @@ type Filter struct {
 	Cgroups     []Cgroup     // and those below
 	IPv4, IPv6  bool         // this family only; neither: both
 
+	// HandlerComms picks transitions by the name of the handler, from when that is known
+	// on. They ask for Config.NoTotals: what was live before cannot be counted.
+	HandlerComms []string
+
 	States      []State // left or entered
 	From, To    []State
 	MinDuration time.Duration // spent in the state that is left, as far as known
@@ -198,7 +202,10 @@ func (f *Filter) CheckConnections() error {
 	if len(f.Addrs) > 0 && family == 0 {
 		return &FilterError{"every address is of the other family than the one asked for"}
 	}
-	for _, c := range f.Comms {
+	if n := len(f.HandlerComms); n > FilterMax {
+		return fmt.Errorf("%d handler comm filters: %d are possible", n, FilterMax)
+	}
+	for _, c := range slices.Concat(f.Comms, f.HandlerComms) {
 		if len(c) > 15 {
 			return &FilterError{fmt.Sprintf("comm %q is longer than the 15 bytes that the kernel keeps", c)}
 		}
@@ -272,7 +279,7 @@ func (f *Filter) edges() (mask [16]uint16, err error) {
 
 // Picks reports whether anything is filtered at all.
 func (f *Filter) Picks() bool {
-	return f.filtersConnections() || f.filtersEdges() || f.MinDuration > 0
+	return len(f.HandlerComms) > 0 || f.filtersConnections() || f.filtersEdges() || f.MinDuration > 0
 }
 
 func (f *Filter) filtersConnections() bool {

@@ -60,6 +60,16 @@ var detailPrograms = []hookProgram{
 	{name: bpfProgErrorReport},
 }
 
+// handlerPrograms see who uses a connection. load() keeps those that this kernel has, if
+// somebody asks for handlers.
+var handlerPrograms = []hookProgram{
+	{name: bpfProgRecvLength},
+	{name: bpfProgSendLength},
+	{name: bpfProgRcvSpaceAdjust},
+	{bpfProgCskAccept, "inet_csk_accept", 2},
+	{bpfProgCskAcceptFlags, "inet_csk_accept", 4},
+}
+
 // set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {
 	for i := range hookSets {

@@ -72,6 +72,11 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 			delete(spec.Programs, p.name)
 		}
 	}
+	for _, p := range handlerPrograms {
+		if !cfg.needsHandlers() || !seesHandlers(types, kernel, hooks, p) {
+			delete(spec.Programs, p.name)
+		}
+	}
 	if !hasRxSk(kernel) {
 		delete(spec.Programs, bpfProgKfreeSkb)
 	}
@@ -121,6 +126,28 @@ func emptyFentry(types *btf.Cache, p hookProgram) (*ebpf.Collection, error) {
 		return nil, &HooksError{p.function, err}
 	}
 	return coll, nil
+}
+
+// seesHandlers reports whether a program that sees who uses a connection is to be loaded.
+// sock_recv_length and sock_send_length came with 6.3 (6e6eda44b939, "sock: add tracepoint
+// for send recv length"). tcp_rcv_space_adjust, which misses a process that only writes,
+// stands in for them. Functions are hooked only if minisocks are followed so, too.
+func seesHandlers(types *btf.Cache, kernel *btf.Spec, hooks HookSet, p hookProgram) bool {
+	switch p.name {
+	case bpfProgRcvSpaceAdjust:
+		return tracepointArgs(kernel, "sock_recv_length") == 0 && tracepointArgs(kernel, "tcp_rcv_space_adjust") > 0
+	case bpfProgRecvLength, bpfProgSendLength:
+		return tracepointArgs(kernel, "sock_recv_length") > 0
+	}
+	if hooks != HooksFentry {
+		return false
+	}
+	empty, err := emptyFentry(types, p)
+	if err != nil {
+		return false // it has other arguments, or cannot be hooked
+	}
+	empty.Close()
+	return true
 }
 
 // hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped

@@ -10,20 +10,28 @@ import (
 	"finwait/internal/ktime"
 )
 
-const eventSize = int(unsafe.Sizeof(bpfEvent{}))
+const (
+	eventSize   = int(unsafe.Sizeof(bpfEvent{}))
+	handledSize = int(unsafe.Sizeof(bpfHandledEvent{})) // with Config.Handlers
+)
 
 // decode copies one record of a ring buffer into ev.
-func decode(sample []byte, ev *bpfEvent) error {
+func decode(sample []byte, ev *bpfHandledEvent) error {
 	if len(sample) < eventSize {
 		return fmt.Errorf("decode event: %d bytes, want %d: the BPF object does not fit this program", len(sample), eventSize)
 	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize), sample)
+	n := handledSize
+	if len(sample) < n {
+		n, ev.Handler = eventSize, bpfHandler{}
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(ev)), n), sample)
 	return nil
 }
 
 // resolve makes a transition of an event. It allocates nothing and never fails: for an
 // event that makes no sense the transition says unknown.
-func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
+func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
+	ev := &handled.Event
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
 	t.Cookie = ev.Cookie
@@ -33,12 +41,15 @@ func resolve(ev *bpfEvent, clock *ktime.Clock, t *Transition) {
 	t.From, t.To = State(ev.From), State(ev.To)
 	t.Duration, t.Precision = elapsed(ev)
 	t.Role = Role(ev.Role)
-	t.Owner, t.Closer = Owner{}, Process{}
+	t.Owner, t.Closer, t.Handler = Owner{}, Process{}, Process{}
 	if ev.Owner.Pid != 0 {
 		t.Owner = Owner{Process{ev.Owner.Pid, ev.Owner.Comm}, ev.Owner.Holder != 0, ev.Owner.Uid, ev.Owner.CgroupId}
 	}
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
+	}
+	if h := &handled.Handler; h.Pid != 0 {
+		t.Handler = Process{PID: h.Pid, Comm: h.Comm}
 	}
 	t.Reason, t.Detail = Reason(ev.Reason), Detail(ev.Detail)
 	if t.Reason == ReasonExpired {
@@ -82,7 +93,8 @@ func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {
 }
 
 // resolveRaw describes one firing of a hook.
-func resolveRaw(ev *bpfEvent, clock *ktime.Clock, r *RawEvent) {
+func resolveRaw(handled *bpfHandledEvent, clock *ktime.Clock, r *RawEvent) {
+	ev := &handled.Event
 	r.Time = clock.Time(ev.TimeNs)
 	r.Ktime = time.Duration(ev.TimeNs)
 	r.Hook = Hook(ev.Hook)

@@ -39,7 +39,7 @@ type ring struct {
 	m      *ebpf.Map
 	reader *ringbuf.Reader
 	rec    ringbuf.Record
-	head   bpfEvent
+	head   bpfHandledEvent
 	loaded bool // there is a head
 }
 
@@ -101,7 +101,7 @@ func newRing(size uint32) (*ring, error) {
 // drain passes to handle what was told until now, in the order of time, and counts it. It
 // reports whether a ring is so full again that the programs will not wake the reader.
 // It returns errEnded after close, and an error of handle unchanged.
-func (r *rings) drain(handle func(*bpfEvent) error) (n uint64, full bool, err error) {
+func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, full bool, err error) {
 	now, _ := ktime.Now()
 	r.told = r.told[:0]
 	for _, g := range r.all {
@@ -119,7 +119,7 @@ func (r *rings) drain(handle func(*bpfEvent) error) (n uint64, full bool, err er
 	}
 	for len(r.told) > 0 {
 		g := r.told[0]
-		if g.head.TimeNs > uint64(now) {
+		if g.head.Event.TimeNs > uint64(now) {
 			break
 		}
 		n++
@@ -147,7 +147,7 @@ func (r *rings) sink(i int) {
 	for {
 		oldest := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(r.told); c++ {
-			if r.told[c].head.TimeNs < r.told[oldest].head.TimeNs {
+			if r.told[c].head.Event.TimeNs < r.told[oldest].head.Event.TimeNs {
 				oldest = c
 			}
 		}

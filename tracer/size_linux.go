@@ -28,6 +28,9 @@ const (
 	maxSockets = 1 << 24
 )
 
+// maxHandlers is of how many connections at a time the handler is known.
+const maxHandlers = 1 << 18
+
 // size fits the maps to the host.
 func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	cpus, ring, err := ringSizes(cfg)
@@ -62,6 +65,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
 	if cfg.SplitBy != SplitNone {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
+	}
+	if cfg.needsHandlers() {
+		spec.Maps[bpfMapHandlers].MaxEntries = maxHandlers
 	}
 	if cfg.Audit {
 		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries

@@ -228,7 +228,7 @@ func (k *bpfGroupKey) netNSCookie() uint64 { return binary.NativeEndian.Uint64(k
 
 func (k *bpfGroupKey) name(by Split) string {
 	switch {
-	case by == SplitComm:
+	case by == SplitComm, by == SplitHandler:
 		c := Comm(k.Bytes)
 		return c.String()
 	case k.Id == 0:

@@ -107,7 +107,7 @@ func (t *Tracer) start() (err error) {
 	}
 	// The hooks of minisocks come first: if only set_state sees a hand-over, it looks
 	// like a close.
-	for _, p := range slices.Concat(detailPrograms, t.hooks.set().programs, setState) {
+	for _, p := range slices.Concat(detailPrograms, handlerPrograms, t.hooks.set().programs, setState) {
 		prog := t.coll.Programs[p.name]
 		if prog == nil {
 			continue // load() has left it out: this kernel does not need it
@@ -147,7 +147,7 @@ func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error 
 		clock = ktime.NewClock(ktime.Now)
 		tr    Transition
 	)
-	return t.read(ctx, func(ev *bpfEvent) error {
+	return t.read(ctx, func(ev *bpfHandledEvent) error {
 		resolve(ev, clock, &tr)
 		t.nameScope(&tr.Scope, tr.NetNSCookie)
 		return handle(&tr)
@@ -160,14 +160,14 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 		clock = ktime.NewClock(ktime.Now)
 		raw   RawEvent
 	)
-	return t.read(ctx, func(ev *bpfEvent) error {
+	return t.read(ctx, func(ev *bpfHandledEvent) error {
 		resolveRaw(ev, clock, &raw)
 		t.nameScope(&raw.Scope, raw.NetNSCookie)
 		return handle(&raw)
 	})
 }
 
-func (t *Tracer) read(ctx context.Context, handle func(*bpfEvent) error) (err error) {
+func (t *Tracer) read(ctx context.Context, handle func(*bpfHandledEvent) error) (err error) {
 	if t.ran.Swap(true) {
 		return errors.New("a tracer can be run only once")
 	}

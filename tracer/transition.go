@@ -29,6 +29,12 @@ type Transition struct {
 	Role   Role
 	Owner  Owner
 	Closer Process
+
+	// Handler is the process that was first seen to read from the connection or to
+	// write to it. Until then it is the process that accepted it, where functions of
+	// the kernel can be hooked. Only with Config.Handlers.
+	Handler Process
+
 	Reason Reason
 	Detail Detail
 

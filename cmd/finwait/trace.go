@@ -37,6 +37,8 @@ type traceOptions struct {
 	ring     uint32
 	count    uint64
 	duration time.Duration
+	handlers bool
+	handled  values
 
 	filtered bool // not every transition of the host is to be shown
 }
@@ -53,6 +55,11 @@ were seen and how many were lost.
 
 The start of a state with the duration "-" was not seen. ">" before a duration
 means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
+The owner is the process that connected or listened; --pid and --comm mean it. In
+WHY stand others, where they differ from the owner: closer=, the process that
+closed the connection, and with --handlers handler=, the one that uses it. That
+is the worker of a server that hands its connections on, or the server for which
+a service manager listens. It is known when the process has read or written once.
 With "owner=holder" the owner is the process that held the socket when finwait
 started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
@@ -67,6 +74,8 @@ finwait help reasons explains the words in the column WHY.`,
 	fs := cmd.Flags()
 	o.tracing.register(cmd)
 	o.out.register(fs)
+	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
+	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
@@ -81,6 +90,8 @@ func (o *traceOptions) check() error {
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
+	case o.raw && (o.handlers || len(o.handled) > 0):
+		return errors.New("--raw shows what the hooks saw: --handlers and --handler-comm do not go with it")
 	case o.duration < 0:
 		return fmt.Errorf("duration %v is negative", o.duration)
 	case o.ring&(o.ring-1) != 0 || o.ring%uint32(os.Getpagesize()) != 0:
@@ -94,10 +105,14 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return usage(err)
 	}
 	log := logger(stderr)
-	cfg, err := o.tracing.config(log, (*tracer.Filter).Check)
+	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error {
+		f.HandlerComms = o.handled
+		return f.Check()
+	})
 	if err != nil {
 		return err
 	}
+	cfg.Handlers = o.handlers
 	o.filtered = cfg.Filter.Picks()
 	out := newOutput(stdout)
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush

@@ -230,6 +230,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			Holder   must[bool]   `json:"holder"`
 		}] `json:"owner"`
 		Closer      nullable[process]      `json:"closer"`
+		Handler     nullable[process]      `json:"handler"`
 		Reason      must[tracer.Reason]    `json:"reason"`
 		Detail      must[tracer.Detail]    `json:"detail"`
 		Errno       nullable[tracer.Errno] `json:"errno"`
@@ -241,7 +242,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		return nil, err
 	}
 	if err := missing(append(in.fields(), field{"to", &in.To}, field{"duration_ns", &in.Duration}, field{"precision", &in.Precision},
-		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"reason", &in.Reason},
+		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"handler", &in.Handler}, field{"reason", &in.Reason},
 		field{"detail", &in.Detail}, field{"errno", &in.Errno}, field{"retransmits", &in.Retransmits},
 		field{"rearms", &in.Rearms}, field{"source", &in.Source})); err != nil {
 		return nil, err
@@ -292,6 +293,9 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 	}
 	if t.Closer, err = in.Closer.value.tracer(); err != nil {
 		return nil, fmt.Errorf("closer: %w", err)
+	}
+	if t.Handler, err = in.Handler.value.tracer(); err != nil {
+		return nil, fmt.Errorf("handler: %w", err)
 	}
 	return t, nil
 }

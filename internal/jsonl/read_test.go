@@ -109,7 +109,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
 		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
-		Closer: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r),
+		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r),
 	}
 	if t.Known() {
 		t.Duration = number[time.Duration](r)
@@ -223,7 +223,7 @@ func TestLocalPort(t *testing.T) {
 // added must be written.
 func TestEveryFieldIsWritten(t *testing.T) {
 	tr := sample()
-	tr.Role = tracer.RoleClient
+	tr.Role, tr.Handler = tracer.RoleClient, tr.Closer
 	tr.Scope = tracer.Scope{ID: 2, Interface: "eth0"}
 	changeEach(t, reflect.ValueOf(&tr).Elem(), "Transition", func() string { return string(write(t, &tr)) })
 	raw := aRaw(rand.New(rand.NewPCG(3, 4)))
@@ -315,7 +315,7 @@ func TestReadRefuses(t *testing.T) {
 		"a negative re-arm":    {`"rearms":0`, `"rearms":-1`},
 		"a time without zone":  {`123456789Z`, `123456789`},
 		"no owner":             {`"owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},`, ``},
-		"no closer":            {`"closer":{"pid":11054,"comm":"python3"},`, ``},
+		"no closer":            {`"closer":{"pid":11054,"comm":"python3"},"handler"`, `"handler"`},
 		"no role":              {`"role":"client",`, ``},
 		"another spelling":     {`"to":"TIME_WAIT"`, `"to":"time-wait"`},
 		"hex of another":       {`"comm":"python3","uid"`, `"comm":"bash","comm_hex":"ff","uid"`},

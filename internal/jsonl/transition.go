@@ -58,11 +58,15 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 		b = strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10)
 		b = append(strconv.AppendBool(append(b, `,"holder":`...), o.Holder), '}')
 	}
-	b = append(b, `,"closer":`...)
-	if t.Closer.PID == 0 {
-		b = append(b, null...)
-	} else {
-		b = append(appendProcess(b, &t.Closer), '}')
+	for _, p := range []struct {
+		key string
+		*tracer.Process
+	}{{`,"closer":`, &t.Closer}, {`,"handler":`, &t.Handler}} {
+		if b = append(b, p.key...); p.PID == 0 {
+			b = append(b, null...)
+		} else {
+			b = append(appendProcess(b, p.Process), '}')
+		}
 	}
 	b = append(append(b, `,"reason":"`...), t.Reason.String()...)
 	b = append(append(b, `","detail":"`...), t.Detail.String()...)

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -166,6 +167,14 @@ func (s *Sock) Accept() *Sock {
 	c.adopt(err)
 	c.name()
 	return c
+}
+
+// File is another descriptor of the socket, for another process.
+func (s *Sock) File() *os.File {
+	s.t.Helper()
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	s.must("dup", err)
+	return os.NewFile(uintptr(fd), "socket")
 }
 
 // Close closes the descriptor, once.

@@ -83,16 +83,27 @@ func (s *Text) why(t *tracer.Transition) {
 		}
 		b = append(b, "owner=holder"...)
 	}
-	if t.Closer.PID != 0 && t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
-		if len(b) > 0 {
-			b = append(b, ' ')
-		}
-		b = append(b, "closer="...)
-		b = strconv.AppendUint(b, uint64(t.Closer.PID), 10)
-		b = append(b, '/')
-		b = text.AppendName(b, &t.Closer.Comm)
+	if t.Handler.PID != t.Owner.PID {
+		b = appendProcess(b, "handler", &t.Handler)
+	}
+	if t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
+		b = appendProcess(b, "closer", &t.Closer)
 	}
 	s.line.Cell(colour, b, 0)
+}
+
+// appendProcess adds a process beside the owner, if it is known.
+func appendProcess(b []byte, what string, p *tracer.Process) []byte {
+	if p.PID == 0 {
+		return b
+	}
+	if len(b) > 0 {
+		b = append(b, ' ')
+	}
+	b = append(append(b, what...), '=')
+	b = strconv.AppendUint(b, uint64(p.PID), 10)
+	b = append(b, '/')
+	return text.AppendName(b, &p.Comm)
 }
 
 // Raw writes a line, the first time below a line of titles.

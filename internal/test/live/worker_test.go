@@ -28,6 +28,9 @@ const (
 	stay      = "stay"
 	connects  = "connect " // and an address: to connect to that
 	shares    = "share "   // and an address: to listen there too, and to close what is closed
+	accepts   = "accept"   // from the listener that is descriptor 3, and to read until the end
+	reads     = "read"     // descriptor 3 until the end
+	writes    = "write"    // to descriptor 3, and to close it
 )
 
 // inhabit starts a process in the namespace, so that /proc leads to the namespace. leave ends the
@@ -73,15 +76,39 @@ func work(job string) int {
 		fmt.Fprintln(os.Stderr, "worker:", share(at))
 		return 1
 	}
-	n, err := strconv.Atoi(job)
-	if err == nil {
-		err = churn(n)
+	var n int
+	var err error
+	switch job {
+	case accepts, reads, writes:
+		err = handle(job)
+	default:
+		if n, err = strconv.Atoi(job); err == nil {
+			err = churn(n)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		return 1
 	}
 	return 0
+}
+
+// handle handles one connection, with plain system calls: net would look at it first.
+func handle(job string) (err error) {
+	fd, buf := 3, make([]byte, 16)
+	if job == accepts {
+		if fd, _, err = unix.Accept(3); err != nil {
+			return err
+		}
+	}
+	if job == writes {
+		_, err = unix.Write(fd, buf)
+		return err
+	}
+	for n := 1; n > 0 && err == nil; {
+		n, err = unix.Read(fd, buf)
+	}
+	return err
 }
 
 func share(at string) error {
