@@ -45,3 +45,14 @@ func (t *Tracer) KnowsHandler(cookie uint64) bool {
 	var h bpfHandler
 	return t.coll.Maps[bpfMapHandlers].Lookup(cookie, &h) == nil
 }
+
+// Meanwhile has the reader call do each time that it has read the clock, before it looks at the
+// ring buffers.
+func (t *Tracer) Meanwhile(do func()) {
+	now := t.rings.now
+	t.rings.now = func() uint64 {
+		at := now()
+		do()
+		return at
+	}
+}

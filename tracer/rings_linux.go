@@ -32,7 +32,18 @@ type rings struct {
 	closed atomic.Bool // nothing is waited for any more
 	mu     sync.Mutex  // held while epoll is used
 	epoll  int         // of all rings, and of wakes
+
+	now func() uint64 // CLOCK_MONOTONIC
 }
+
+// rest is what a drain has left.
+type rest int
+
+const (
+	nothing rest = iota
+	younger      // events that are younger than the drain. Nothing wakes the reader for those: they have left their ring
+	crowded      // so many that the programs do not wake the reader any more
+)
 
 // ring is one of the rings, and its oldest event that was not passed on.
 type ring struct {
@@ -48,7 +59,10 @@ var errEnded = errors.New("the ring buffers are closed")
 
 // newRings makes a ring for each slot of outer, and opens it.
 func newRings(outer *ebpf.Map, size uint32) (_ *rings, err error) {
-	r := &rings{full: uint64(size / 2), epoll: -1}
+	r := &rings{full: uint64(size / 2), epoll: -1, now: func() uint64 {
+		now, _ := ktime.Now()
+		return uint64(now)
+	}}
 	defer func() {
 		if err != nil {
 			_ = r.close()
@@ -99,15 +113,14 @@ func newRing(size uint32) (*ring, error) {
 }
 
 // drain passes to handle what was told until now, in the order of time, and counts it. It
-// reports whether a ring is so full again that the programs will not wake the reader.
-// It returns errEnded after close, and an error of handle unchanged.
-func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, full bool, err error) {
-	now, _ := ktime.Now()
+// returns errEnded after close, and an error of handle unchanged.
+func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, rest rest, err error) {
+	now := r.now()
 	r.told = r.told[:0]
 	for _, g := range r.all {
 		if !g.loaded {
 			if err := g.load(); err != nil {
-				return 0, false, err
+				return 0, 0, err
 			}
 		}
 		if g.loaded {
@@ -119,15 +132,15 @@ func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, full bool,
 	}
 	for len(r.told) > 0 {
 		g := r.told[0]
-		if g.head.Event.TimeNs > uint64(now) {
+		if g.head.Event.TimeNs > now {
 			break
 		}
 		n++
 		if err := handle(&g.head); err != nil {
-			return n, false, err
+			return n, 0, err
 		}
 		if err := g.load(); err != nil {
-			return n, false, err
+			return n, 0, err
 		}
 		if !g.loaded {
 			last := len(r.told) - 1
@@ -137,9 +150,12 @@ func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, full bool,
 		r.sink(0)
 	}
 	for _, g := range r.told {
-		full = full || uint64(g.rec.Remaining) >= r.full
+		rest = max(rest, younger)
+		if uint64(g.rec.Remaining) >= r.full {
+			rest = crowded
+		}
 	}
-	return n, full, nil
+	return n, rest, nil
 }
 
 // sink moves the i-th of the heap down, until neither below it is older.

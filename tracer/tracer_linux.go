@@ -185,10 +185,12 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfHandledEvent) error) 
 	)
 	for {
 		woken, err := t.rings.wait(pause)
-		var n uint64
-		var full bool
+		var (
+			n    uint64
+			left rest
+		)
 		if err == nil {
-			n, full, err = t.rings.drain(handle)
+			n, left, err = t.rings.drain(handle)
 		}
 		if err == errEnded {
 			return nil
@@ -209,9 +211,7 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfHandledEvent) error) 
 				return t.idle()
 			}
 			pause = time.Millisecond
-		case full:
-			pause = 0
-		case n > 0 || woken:
+		case n > 0 || woken || left != nothing:
 			if armed {
 				armed = false
 				if err := t.sleeps.Set(uint32(0)); err != nil {
@@ -219,6 +219,9 @@ func (t *Tracer) read(ctx context.Context, handle func(*bpfHandledEvent) error) 
 				}
 			}
 			pause = flushEvery
+			if left == crowded {
+				pause = 0
+			}
 		case !armed:
 			// Nothing came for a while. Ask the programs to wake this reader. Then look
 			// once more: an event may have come before they knew.
