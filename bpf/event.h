@@ -113,6 +113,15 @@ enum detail {
 
 enum event_flags {
 	EVENT_MINISOCK = 1 << 1,	/* a minisock held `from`, or holds `to` */
+	EVENT_SEGMENT  = 1 << 2,	/* no transition, but a segment: `from` is of enum segment */
+};
+
+/* What happens to a port without a transition (segment.h). */
+enum segment {
+	SEGMENT_RST_SENT,
+	SEGMENT_RST_RECEIVED,
+	SEGMENT_SYNACK_AGAIN,
+	SEGMENT_COUNT,
 };
 
 /* The process that created the socket. pid 0: unknown. */

@@ -23,6 +23,7 @@
 #include "nested.h"
 #include "queue.h"
 #include "sweep.h"
+#include "segment.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -146,6 +147,35 @@ int BPF_PROG(error_report, struct sock *sk)
 	return 0;
 }
 
+/* Before b533fb9cf4f7 ("rstreason: make it work in trace world", 6.10) the kernel passes no reason. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(rst_sent_unexplained, struct sock *sk, struct sk_buff *skb)
+{
+	on_rst_sent(sk, skb, 0);
+	return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(rst_sent, struct sock *sk, struct sk_buff *skb, int reason)
+{
+	on_rst_sent(sk, skb, reason);
+	return 0;
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(rst_received, struct sock *sk)
+{
+	on_rst_received(sk);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(synack_again, struct sock *sk, struct request_sock *req)
+{
+	on_synack_again(req);
+	return 0;
+}
+
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(recv_length, struct sock *sk)
 {
@@ -243,6 +273,8 @@ struct exported {
 	struct event event;
 	struct handled_event handled_event;
 	struct account account;
+	struct segment_account segment_account;
+	enum segment segment;
 	struct totals totals;
 	struct durations durations;
 	struct group_key group_key;

@@ -175,13 +175,6 @@ struct hlist_head {
 	struct hlist_node *first;
 } __core;
 
-/* include/linux/netdevice.h */
-struct net_device {
-	char name[16];
-	int ifindex;
-	struct hlist_node index_hlist;
-} __core;
-
 /* include/net/net_namespace.h */
 struct net {
 	__u64 net_cookie;
@@ -195,11 +188,22 @@ typedef struct {
 	struct net *net;
 } __core possible_net_t;
 
+/* include/linux/netdevice.h */
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+	struct hlist_node index_hlist;
+} __core;
+
 /* include/linux/skbuff.h */
 struct sk_buff {
 	unsigned int len;
 	__u16 transport_header;
+	__u16 network_header;
 	unsigned char *head;
+	struct net_device *dev;
+	int skb_iif;
 	char cb[48];
 } __core;
 
@@ -300,8 +304,10 @@ struct sock {
 
 /* include/net/request_sock.h */
 struct request_sock {
+	struct sock_common __req_common;
 	struct request_sock *dl_next;
 	struct sock *sk;
+	__u8 num_timeout : 7;
 } __core;
 
 struct request_sock_queue {

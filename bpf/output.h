@@ -109,7 +109,8 @@ static __always_inline bool write_event(void *ring, struct event *e, __u64 flags
 	return true;
 }
 
-static __always_inline void output(struct event *e)
+/* False if the ring has no room. */
+static __always_inline bool output(struct event *e)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&rings, &key);
@@ -119,24 +120,21 @@ static __always_inline void output(struct event *e)
 	key = 0;
 	was_full = bpf_map_lookup_elem(&half_full, &key);
 	if (!ring || !was_full)
-		goto full; /* never: user space makes a ring for each CPU */
+		return false; /* never: user space makes a ring for each CPU */
 	fuller = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes;
 	wake = sleeps || (fuller && !*was_full);
 	if (fuller != *was_full)
 		*was_full = fuller;
 	if (sleeps)
 		reader_sleeps = 0;
-	if (write_event(ring, e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
-		count(delivered);
-		return;
-	}
+	if (write_event(ring, e, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		return true;
 	/* The event was lost, and with it the wake-up: the next event tries again. */
 	if (wake)
 		*was_full = 0;
 	if (sleeps)
 		reader_sleeps = 1;
-full:
-	count(ring_full);
+	return false;
 }
 
 /* Every transition that passes the filters comes here. */
@@ -144,10 +142,10 @@ static __always_inline int deliver_inlined(struct event *e)
 {
 	if (totals_on)
 		tally(e);
-	if (stream)
-		output(e);
-	else
+	if (!stream || output(e))
 		count(delivered);
+	else
+		count(ring_full);
 	return 0;
 }
 

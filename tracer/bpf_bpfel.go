@@ -162,6 +162,7 @@ type bpfEventFlags uint32
 
 const (
 	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
+	bpfEventFlagsEVENT_SEGMENT  bpfEventFlags = 4
 )
 
 type bpfGroup struct {
@@ -336,6 +337,24 @@ const (
 	bpfRoleROLE_COUNT    bpfRole = 4
 )
 
+type bpfSegment uint32
+
+const (
+	bpfSegmentSEGMENT_RST_SENT     bpfSegment = 0
+	bpfSegmentSEGMENT_RST_RECEIVED bpfSegment = 1
+	bpfSegmentSEGMENT_SYNACK_AGAIN bpfSegment = 2
+	bpfSegmentSEGMENT_COUNT        bpfSegment = 3
+)
+
+type bpfSegmentAccount struct {
+	_         structs.HostLayout
+	Seen      uint64
+	Filtered  uint64
+	Delivered uint64
+	Limited   uint64
+	RingFull  uint64
+}
+
 type bpfSockInfo struct {
 	_            structs.HostLayout
 	Key          uint64
@@ -397,103 +416,111 @@ type bpfTotals struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapAccounts           = "accounts"
-	bpfMapCpuSlots           = "cpu_slots"
-	bpfMapDurations          = "durations"
-	bpfMapGroups             = "groups"
-	bpfMapHalfFull           = "half_full"
-	bpfMapHandlers           = "handlers"
-	bpfMapHolders            = "holders"
-	bpfMapInterfaces         = "interfaces"
-	bpfMapListeners          = "listeners"
-	bpfMapMinisockSlots      = "minisock_slots"
-	bpfMapMinisocks          = "minisocks"
-	bpfMapNamespaces         = "namespaces"
-	bpfMapNetnsTotals        = "netns_totals"
-	bpfMapNowhere            = "nowhere"
-	bpfMapOverflows          = "overflows"
-	bpfMapQueueLeavers       = "queue_leavers"
-	bpfMapRings              = "rings"
-	bpfMapSkipped            = "skipped"
-	bpfMapSocketSlots        = "socket_slots"
-	bpfMapSockets            = "sockets"
-	bpfMapTotals             = "totals"
-	bpfProgCskAccept         = "csk_accept"
-	bpfProgCskAcceptFlags    = "csk_accept_flags"
-	bpfProgErrorReport       = "error_report"
-	bpfProgExisting          = "existing"
-	bpfProgKfreeSkb          = "kfree_skb"
-	bpfProgQueueLeft         = "queue_left"
-	bpfProgRcvSpaceAdjust    = "rcv_space_adjust"
-	bpfProgRecvLength        = "recv_length"
-	bpfProgSendLength        = "send_length"
-	bpfProgSendReset         = "send_reset"
-	bpfProgSetState          = "set_state"
-	bpfProgSetStateFourth    = "set_state_fourth"
-	bpfProgSetStateNested    = "set_state_nested"
-	bpfProgSetStateThird     = "set_state_third"
-	bpfProgSettlePorts       = "settle_ports"
-	bpfProgSweepMinisocks    = "sweep_minisocks"
-	bpfProgSweepSockets      = "sweep_sockets"
-	bpfProgTimerCancel       = "timer_cancel"
-	bpfProgTimerExpireEntry  = "timer_expire_entry"
-	bpfProgTimerStart        = "timer_start"
-	bpfProgTwskAlloc         = "twsk_alloc"
-	bpfProgTwskKill          = "twsk_kill"
-	bpfProgTwskSchedule      = "twsk_schedule"
-	bpfVarAttachedNs         = "attached_ns"
-	bpfVarAudit              = "audit"
-	bpfVarCallers            = "callers"
-	bpfVarCgroups            = "cgroups"
-	bpfVarCidrs              = "cidrs"
-	bpfVarComms              = "comms"
-	bpfVarEdges              = "edges"
-	bpfVarExported           = "exported"
-	bpfVarFilterEdges        = "filter_edges"
-	bpfVarFiltersConnections = "filters_connections"
-	bpfVarHandlerComms       = "handler_comms"
-	bpfVarHandlersOn         = "handlers_on"
-	bpfVarHz                 = "hz"
-	bpfVarLocalPorts         = "local_ports"
-	bpfVarMinDurationNs      = "min_duration_ns"
-	bpfVarMinisocksFull      = "minisocks_full"
-	bpfVarMinisocksRecorded  = "minisocks_recorded"
-	bpfVarMinisocksSpilled   = "minisocks_spilled"
-	bpfVarN_callers          = "n_callers"
-	bpfVarN_cgroups          = "n_cgroups"
-	bpfVarN_cidrs            = "n_cidrs"
-	bpfVarN_comms            = "n_comms"
-	bpfVarN_handlerComms     = "n_handler_comms"
-	bpfVarN_localPorts       = "n_local_ports"
-	bpfVarN_minisockSlots    = "n_minisock_slots"
-	bpfVarN_netns            = "n_netns"
-	bpfVarN_pids             = "n_pids"
-	bpfVarN_ports            = "n_ports"
-	bpfVarN_remotePorts      = "n_remote_ports"
-	bpfVarNetns              = "netns"
-	bpfVarNetnsSlots         = "netns_slots"
-	bpfVarOnlyFamily         = "only_family"
-	bpfVarOverdueAfter       = "overdue_after"
-	bpfVarOverflowMib        = "overflow_mib"
-	bpfVarOwners             = "owners"
-	bpfVarPids               = "pids"
-	bpfVarPorts              = "ports"
-	bpfVarPortsPending       = "ports_pending"
-	bpfVarRaw                = "raw"
-	bpfVarReaderSleeps       = "reader_sleeps"
-	bpfVarRemotePorts        = "remote_ports"
-	bpfVarSeesRearms         = "sees_rearms"
-	bpfVarSeesResets         = "sees_resets"
-	bpfVarSkipFrom           = "skip_from"
-	bpfVarSkipNetns          = "skip_netns"
-	bpfVarSkipTo             = "skip_to"
-	bpfVarSocketsFull        = "sockets_full"
-	bpfVarSocketsSpilled     = "sockets_spilled"
-	bpfVarSplitBy            = "split_by"
-	bpfVarStream             = "stream"
-	bpfVarTotalsOn           = "totals_on"
-	bpfVarTwTimerHandler     = "tw_timer_handler"
-	bpfVarWakeBytes          = "wake_bytes"
+	bpfMapAccounts            = "accounts"
+	bpfMapCpuSlots            = "cpu_slots"
+	bpfMapDurations           = "durations"
+	bpfMapGroups              = "groups"
+	bpfMapHalfFull            = "half_full"
+	bpfMapHandlers            = "handlers"
+	bpfMapHolders             = "holders"
+	bpfMapInterfaces          = "interfaces"
+	bpfMapListeners           = "listeners"
+	bpfMapMinisockSlots       = "minisock_slots"
+	bpfMapMinisocks           = "minisocks"
+	bpfMapNamespaces          = "namespaces"
+	bpfMapNetnsTotals         = "netns_totals"
+	bpfMapNowhere             = "nowhere"
+	bpfMapOverflows           = "overflows"
+	bpfMapQueueLeavers        = "queue_leavers"
+	bpfMapRings               = "rings"
+	bpfMapSegmentAccounts     = "segment_accounts"
+	bpfMapSkipped             = "skipped"
+	bpfMapSocketSlots         = "socket_slots"
+	bpfMapSockets             = "sockets"
+	bpfMapTotals              = "totals"
+	bpfProgCskAccept          = "csk_accept"
+	bpfProgCskAcceptFlags     = "csk_accept_flags"
+	bpfProgErrorReport        = "error_report"
+	bpfProgExisting           = "existing"
+	bpfProgKfreeSkb           = "kfree_skb"
+	bpfProgQueueLeft          = "queue_left"
+	bpfProgRcvSpaceAdjust     = "rcv_space_adjust"
+	bpfProgRecvLength         = "recv_length"
+	bpfProgRstReceived        = "rst_received"
+	bpfProgRstSent            = "rst_sent"
+	bpfProgRstSentUnexplained = "rst_sent_unexplained"
+	bpfProgSendLength         = "send_length"
+	bpfProgSendReset          = "send_reset"
+	bpfProgSetState           = "set_state"
+	bpfProgSetStateFourth     = "set_state_fourth"
+	bpfProgSetStateNested     = "set_state_nested"
+	bpfProgSetStateThird      = "set_state_third"
+	bpfProgSettlePorts        = "settle_ports"
+	bpfProgSweepMinisocks     = "sweep_minisocks"
+	bpfProgSweepSockets       = "sweep_sockets"
+	bpfProgSynackAgain        = "synack_again"
+	bpfProgTimerCancel        = "timer_cancel"
+	bpfProgTimerExpireEntry   = "timer_expire_entry"
+	bpfProgTimerStart         = "timer_start"
+	bpfProgTwskAlloc          = "twsk_alloc"
+	bpfProgTwskKill           = "twsk_kill"
+	bpfProgTwskSchedule       = "twsk_schedule"
+	bpfVarAttachedNs          = "attached_ns"
+	bpfVarAudit               = "audit"
+	bpfVarCallers             = "callers"
+	bpfVarCgroups             = "cgroups"
+	bpfVarCidrs               = "cidrs"
+	bpfVarComms               = "comms"
+	bpfVarEdges               = "edges"
+	bpfVarExported            = "exported"
+	bpfVarFilterEdges         = "filter_edges"
+	bpfVarFiltersConnections  = "filters_connections"
+	bpfVarHandlerComms        = "handler_comms"
+	bpfVarHandlersOn          = "handlers_on"
+	bpfVarHz                  = "hz"
+	bpfVarLocalPorts          = "local_ports"
+	bpfVarMinDurationNs       = "min_duration_ns"
+	bpfVarMinisocksFull       = "minisocks_full"
+	bpfVarMinisocksRecorded   = "minisocks_recorded"
+	bpfVarMinisocksSpilled    = "minisocks_spilled"
+	bpfVarN_callers           = "n_callers"
+	bpfVarN_cgroups           = "n_cgroups"
+	bpfVarN_cidrs             = "n_cidrs"
+	bpfVarN_comms             = "n_comms"
+	bpfVarN_handlerComms      = "n_handler_comms"
+	bpfVarN_localPorts        = "n_local_ports"
+	bpfVarN_minisockSlots     = "n_minisock_slots"
+	bpfVarN_netns             = "n_netns"
+	bpfVarN_pids              = "n_pids"
+	bpfVarN_ports             = "n_ports"
+	bpfVarN_remotePorts       = "n_remote_ports"
+	bpfVarNetns               = "netns"
+	bpfVarNetnsSlots          = "netns_slots"
+	bpfVarOnlyFamily          = "only_family"
+	bpfVarOverdueAfter        = "overdue_after"
+	bpfVarOverflowMib         = "overflow_mib"
+	bpfVarOwners              = "owners"
+	bpfVarPids                = "pids"
+	bpfVarPorts               = "ports"
+	bpfVarPortsPending        = "ports_pending"
+	bpfVarRaw                 = "raw"
+	bpfVarReaderSleeps        = "reader_sleeps"
+	bpfVarRemotePorts         = "remote_ports"
+	bpfVarSeesRearms          = "sees_rearms"
+	bpfVarSeesResets          = "sees_resets"
+	bpfVarSegmentSecond       = "segment_second"
+	bpfVarSegmentsInSecond    = "segments_in_second"
+	bpfVarSegmentsPerSecond   = "segments_per_second"
+	bpfVarSkipFrom            = "skip_from"
+	bpfVarSkipNetns           = "skip_netns"
+	bpfVarSkipTo              = "skip_to"
+	bpfVarSocketsFull         = "sockets_full"
+	bpfVarSocketsSpilled      = "sockets_spilled"
+	bpfVarSplitBy             = "split_by"
+	bpfVarStream              = "stream"
+	bpfVarTotalsOn            = "totals_on"
+	bpfVarTwTimerHandler      = "tw_timer_handler"
+	bpfVarWakeBytes           = "wake_bytes"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -538,56 +565,61 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	CskAccept        *ebpf.ProgramSpec `ebpf:"csk_accept"`
-	CskAcceptFlags   *ebpf.ProgramSpec `ebpf:"csk_accept_flags"`
-	ErrorReport      *ebpf.ProgramSpec `ebpf:"error_report"`
-	Existing         *ebpf.ProgramSpec `ebpf:"existing"`
-	KfreeSkb         *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	QueueLeft        *ebpf.ProgramSpec `ebpf:"queue_left"`
-	RcvSpaceAdjust   *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
-	RecvLength       *ebpf.ProgramSpec `ebpf:"recv_length"`
-	SendLength       *ebpf.ProgramSpec `ebpf:"send_length"`
-	SendReset        *ebpf.ProgramSpec `ebpf:"send_reset"`
-	SetState         *ebpf.ProgramSpec `ebpf:"set_state"`
-	SetStateFourth   *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
-	SetStateNested   *ebpf.ProgramSpec `ebpf:"set_state_nested"`
-	SetStateThird    *ebpf.ProgramSpec `ebpf:"set_state_third"`
-	SettlePorts      *ebpf.ProgramSpec `ebpf:"settle_ports"`
-	SweepMinisocks   *ebpf.ProgramSpec `ebpf:"sweep_minisocks"`
-	SweepSockets     *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
-	TimerCancel      *ebpf.ProgramSpec `ebpf:"timer_cancel"`
-	TimerExpireEntry *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
-	TimerStart       *ebpf.ProgramSpec `ebpf:"timer_start"`
-	TwskAlloc        *ebpf.ProgramSpec `ebpf:"twsk_alloc"`
-	TwskKill         *ebpf.ProgramSpec `ebpf:"twsk_kill"`
-	TwskSchedule     *ebpf.ProgramSpec `ebpf:"twsk_schedule"`
+	CskAccept          *ebpf.ProgramSpec `ebpf:"csk_accept"`
+	CskAcceptFlags     *ebpf.ProgramSpec `ebpf:"csk_accept_flags"`
+	ErrorReport        *ebpf.ProgramSpec `ebpf:"error_report"`
+	Existing           *ebpf.ProgramSpec `ebpf:"existing"`
+	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	QueueLeft          *ebpf.ProgramSpec `ebpf:"queue_left"`
+	RcvSpaceAdjust     *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
+	RecvLength         *ebpf.ProgramSpec `ebpf:"recv_length"`
+	RstReceived        *ebpf.ProgramSpec `ebpf:"rst_received"`
+	RstSent            *ebpf.ProgramSpec `ebpf:"rst_sent"`
+	RstSentUnexplained *ebpf.ProgramSpec `ebpf:"rst_sent_unexplained"`
+	SendLength         *ebpf.ProgramSpec `ebpf:"send_length"`
+	SendReset          *ebpf.ProgramSpec `ebpf:"send_reset"`
+	SetState           *ebpf.ProgramSpec `ebpf:"set_state"`
+	SetStateFourth     *ebpf.ProgramSpec `ebpf:"set_state_fourth"`
+	SetStateNested     *ebpf.ProgramSpec `ebpf:"set_state_nested"`
+	SetStateThird      *ebpf.ProgramSpec `ebpf:"set_state_third"`
+	SettlePorts        *ebpf.ProgramSpec `ebpf:"settle_ports"`
+	SweepMinisocks     *ebpf.ProgramSpec `ebpf:"sweep_minisocks"`
+	SweepSockets       *ebpf.ProgramSpec `ebpf:"sweep_sockets"`
+	SynackAgain        *ebpf.ProgramSpec `ebpf:"synack_again"`
+	TimerCancel        *ebpf.ProgramSpec `ebpf:"timer_cancel"`
+	TimerExpireEntry   *ebpf.ProgramSpec `ebpf:"timer_expire_entry"`
+	TimerStart         *ebpf.ProgramSpec `ebpf:"timer_start"`
+	TwskAlloc          *ebpf.ProgramSpec `ebpf:"twsk_alloc"`
+	TwskKill           *ebpf.ProgramSpec `ebpf:"twsk_kill"`
+	TwskSchedule       *ebpf.ProgramSpec `ebpf:"twsk_schedule"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Accounts      *ebpf.MapSpec `ebpf:"accounts"`
-	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
-	Durations     *ebpf.MapSpec `ebpf:"durations"`
-	Groups        *ebpf.MapSpec `ebpf:"groups"`
-	HalfFull      *ebpf.MapSpec `ebpf:"half_full"`
-	Handlers      *ebpf.MapSpec `ebpf:"handlers"`
-	Holders       *ebpf.MapSpec `ebpf:"holders"`
-	Interfaces    *ebpf.MapSpec `ebpf:"interfaces"`
-	Listeners     *ebpf.MapSpec `ebpf:"listeners"`
-	MinisockSlots *ebpf.MapSpec `ebpf:"minisock_slots"`
-	Minisocks     *ebpf.MapSpec `ebpf:"minisocks"`
-	Namespaces    *ebpf.MapSpec `ebpf:"namespaces"`
-	NetnsTotals   *ebpf.MapSpec `ebpf:"netns_totals"`
-	Nowhere       *ebpf.MapSpec `ebpf:"nowhere"`
-	Overflows     *ebpf.MapSpec `ebpf:"overflows"`
-	QueueLeavers  *ebpf.MapSpec `ebpf:"queue_leavers"`
-	Rings         *ebpf.MapSpec `ebpf:"rings"`
-	Skipped       *ebpf.MapSpec `ebpf:"skipped"`
-	SocketSlots   *ebpf.MapSpec `ebpf:"socket_slots"`
-	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
-	Totals        *ebpf.MapSpec `ebpf:"totals"`
+	Accounts        *ebpf.MapSpec `ebpf:"accounts"`
+	CpuSlots        *ebpf.MapSpec `ebpf:"cpu_slots"`
+	Durations       *ebpf.MapSpec `ebpf:"durations"`
+	Groups          *ebpf.MapSpec `ebpf:"groups"`
+	HalfFull        *ebpf.MapSpec `ebpf:"half_full"`
+	Handlers        *ebpf.MapSpec `ebpf:"handlers"`
+	Holders         *ebpf.MapSpec `ebpf:"holders"`
+	Interfaces      *ebpf.MapSpec `ebpf:"interfaces"`
+	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
+	MinisockSlots   *ebpf.MapSpec `ebpf:"minisock_slots"`
+	Minisocks       *ebpf.MapSpec `ebpf:"minisocks"`
+	Namespaces      *ebpf.MapSpec `ebpf:"namespaces"`
+	NetnsTotals     *ebpf.MapSpec `ebpf:"netns_totals"`
+	Nowhere         *ebpf.MapSpec `ebpf:"nowhere"`
+	Overflows       *ebpf.MapSpec `ebpf:"overflows"`
+	QueueLeavers    *ebpf.MapSpec `ebpf:"queue_leavers"`
+	Rings           *ebpf.MapSpec `ebpf:"rings"`
+	SegmentAccounts *ebpf.MapSpec `ebpf:"segment_accounts"`
+	Skipped         *ebpf.MapSpec `ebpf:"skipped"`
+	SocketSlots     *ebpf.MapSpec `ebpf:"socket_slots"`
+	Sockets         *ebpf.MapSpec `ebpf:"sockets"`
+	Totals          *ebpf.MapSpec `ebpf:"totals"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -637,6 +669,9 @@ type bpfVariableSpecs struct {
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.VariableSpec `ebpf:"sees_resets"`
+	SegmentSecond      *ebpf.VariableSpec `ebpf:"segment_second"`
+	SegmentsInSecond   *ebpf.VariableSpec `ebpf:"segments_in_second"`
+	SegmentsPerSecond  *ebpf.VariableSpec `ebpf:"segments_per_second"`
 	SkipFrom           *ebpf.VariableSpec `ebpf:"skip_from"`
 	SkipNetns          *ebpf.VariableSpec `ebpf:"skip_netns"`
 	SkipTo             *ebpf.VariableSpec `ebpf:"skip_to"`
@@ -669,27 +704,28 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Accounts      *ebpf.Map `ebpf:"accounts"`
-	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
-	Durations     *ebpf.Map `ebpf:"durations"`
-	Groups        *ebpf.Map `ebpf:"groups"`
-	HalfFull      *ebpf.Map `ebpf:"half_full"`
-	Handlers      *ebpf.Map `ebpf:"handlers"`
-	Holders       *ebpf.Map `ebpf:"holders"`
-	Interfaces    *ebpf.Map `ebpf:"interfaces"`
-	Listeners     *ebpf.Map `ebpf:"listeners"`
-	MinisockSlots *ebpf.Map `ebpf:"minisock_slots"`
-	Minisocks     *ebpf.Map `ebpf:"minisocks"`
-	Namespaces    *ebpf.Map `ebpf:"namespaces"`
-	NetnsTotals   *ebpf.Map `ebpf:"netns_totals"`
-	Nowhere       *ebpf.Map `ebpf:"nowhere"`
-	Overflows     *ebpf.Map `ebpf:"overflows"`
-	QueueLeavers  *ebpf.Map `ebpf:"queue_leavers"`
-	Rings         *ebpf.Map `ebpf:"rings"`
-	Skipped       *ebpf.Map `ebpf:"skipped"`
-	SocketSlots   *ebpf.Map `ebpf:"socket_slots"`
-	Sockets       *ebpf.Map `ebpf:"sockets"`
-	Totals        *ebpf.Map `ebpf:"totals"`
+	Accounts        *ebpf.Map `ebpf:"accounts"`
+	CpuSlots        *ebpf.Map `ebpf:"cpu_slots"`
+	Durations       *ebpf.Map `ebpf:"durations"`
+	Groups          *ebpf.Map `ebpf:"groups"`
+	HalfFull        *ebpf.Map `ebpf:"half_full"`
+	Handlers        *ebpf.Map `ebpf:"handlers"`
+	Holders         *ebpf.Map `ebpf:"holders"`
+	Interfaces      *ebpf.Map `ebpf:"interfaces"`
+	Listeners       *ebpf.Map `ebpf:"listeners"`
+	MinisockSlots   *ebpf.Map `ebpf:"minisock_slots"`
+	Minisocks       *ebpf.Map `ebpf:"minisocks"`
+	Namespaces      *ebpf.Map `ebpf:"namespaces"`
+	NetnsTotals     *ebpf.Map `ebpf:"netns_totals"`
+	Nowhere         *ebpf.Map `ebpf:"nowhere"`
+	Overflows       *ebpf.Map `ebpf:"overflows"`
+	QueueLeavers    *ebpf.Map `ebpf:"queue_leavers"`
+	Rings           *ebpf.Map `ebpf:"rings"`
+	SegmentAccounts *ebpf.Map `ebpf:"segment_accounts"`
+	Skipped         *ebpf.Map `ebpf:"skipped"`
+	SocketSlots     *ebpf.Map `ebpf:"socket_slots"`
+	Sockets         *ebpf.Map `ebpf:"sockets"`
+	Totals          *ebpf.Map `ebpf:"totals"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -711,6 +747,7 @@ func (m *bpfMaps) Close() error {
 		m.Overflows,
 		m.QueueLeavers,
 		m.Rings,
+		m.SegmentAccounts,
 		m.Skipped,
 		m.SocketSlots,
 		m.Sockets,
@@ -765,6 +802,9 @@ type bpfVariables struct {
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.Variable `ebpf:"sees_resets"`
+	SegmentSecond      *ebpf.Variable `ebpf:"segment_second"`
+	SegmentsInSecond   *ebpf.Variable `ebpf:"segments_in_second"`
+	SegmentsPerSecond  *ebpf.Variable `ebpf:"segments_per_second"`
 	SkipFrom           *ebpf.Variable `ebpf:"skip_from"`
 	SkipNetns          *ebpf.Variable `ebpf:"skip_netns"`
 	SkipTo             *ebpf.Variable `ebpf:"skip_to"`
@@ -781,29 +821,33 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	CskAccept        *ebpf.Program `ebpf:"csk_accept"`
-	CskAcceptFlags   *ebpf.Program `ebpf:"csk_accept_flags"`
-	ErrorReport      *ebpf.Program `ebpf:"error_report"`
-	Existing         *ebpf.Program `ebpf:"existing"`
-	KfreeSkb         *ebpf.Program `ebpf:"kfree_skb"`
-	QueueLeft        *ebpf.Program `ebpf:"queue_left"`
-	RcvSpaceAdjust   *ebpf.Program `ebpf:"rcv_space_adjust"`
-	RecvLength       *ebpf.Program `ebpf:"recv_length"`
-	SendLength       *ebpf.Program `ebpf:"send_length"`
-	SendReset        *ebpf.Program `ebpf:"send_reset"`
-	SetState         *ebpf.Program `ebpf:"set_state"`
-	SetStateFourth   *ebpf.Program `ebpf:"set_state_fourth"`
-	SetStateNested   *ebpf.Program `ebpf:"set_state_nested"`
-	SetStateThird    *ebpf.Program `ebpf:"set_state_third"`
-	SettlePorts      *ebpf.Program `ebpf:"settle_ports"`
-	SweepMinisocks   *ebpf.Program `ebpf:"sweep_minisocks"`
-	SweepSockets     *ebpf.Program `ebpf:"sweep_sockets"`
-	TimerCancel      *ebpf.Program `ebpf:"timer_cancel"`
-	TimerExpireEntry *ebpf.Program `ebpf:"timer_expire_entry"`
-	TimerStart       *ebpf.Program `ebpf:"timer_start"`
-	TwskAlloc        *ebpf.Program `ebpf:"twsk_alloc"`
-	TwskKill         *ebpf.Program `ebpf:"twsk_kill"`
-	TwskSchedule     *ebpf.Program `ebpf:"twsk_schedule"`
+	CskAccept          *ebpf.Program `ebpf:"csk_accept"`
+	CskAcceptFlags     *ebpf.Program `ebpf:"csk_accept_flags"`
+	ErrorReport        *ebpf.Program `ebpf:"error_report"`
+	Existing           *ebpf.Program `ebpf:"existing"`
+	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
+	QueueLeft          *ebpf.Program `ebpf:"queue_left"`
+	RcvSpaceAdjust     *ebpf.Program `ebpf:"rcv_space_adjust"`
+	RecvLength         *ebpf.Program `ebpf:"recv_length"`
+	RstReceived        *ebpf.Program `ebpf:"rst_received"`
+	RstSent            *ebpf.Program `ebpf:"rst_sent"`
+	RstSentUnexplained *ebpf.Program `ebpf:"rst_sent_unexplained"`
+	SendLength         *ebpf.Program `ebpf:"send_length"`
+	SendReset          *ebpf.Program `ebpf:"send_reset"`
+	SetState           *ebpf.Program `ebpf:"set_state"`
+	SetStateFourth     *ebpf.Program `ebpf:"set_state_fourth"`
+	SetStateNested     *ebpf.Program `ebpf:"set_state_nested"`
+	SetStateThird      *ebpf.Program `ebpf:"set_state_third"`
+	SettlePorts        *ebpf.Program `ebpf:"settle_ports"`
+	SweepMinisocks     *ebpf.Program `ebpf:"sweep_minisocks"`
+	SweepSockets       *ebpf.Program `ebpf:"sweep_sockets"`
+	SynackAgain        *ebpf.Program `ebpf:"synack_again"`
+	TimerCancel        *ebpf.Program `ebpf:"timer_cancel"`
+	TimerExpireEntry   *ebpf.Program `ebpf:"timer_expire_entry"`
+	TimerStart         *ebpf.Program `ebpf:"timer_start"`
+	TwskAlloc          *ebpf.Program `ebpf:"twsk_alloc"`
+	TwskKill           *ebpf.Program `ebpf:"twsk_kill"`
+	TwskSchedule       *ebpf.Program `ebpf:"twsk_schedule"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -816,6 +860,9 @@ func (p *bpfPrograms) Close() error {
 		p.QueueLeft,
 		p.RcvSpaceAdjust,
 		p.RecvLength,
+		p.RstReceived,
+		p.RstSent,
+		p.RstSentUnexplained,
 		p.SendLength,
 		p.SendReset,
 		p.SetState,
@@ -825,6 +872,7 @@ func (p *bpfPrograms) Close() error {
 		p.SettlePorts,
 		p.SweepMinisocks,
 		p.SweepSockets,
+		p.SynackAgain,
 		p.TimerCancel,
 		p.TimerExpireEntry,
 		p.TimerStart,

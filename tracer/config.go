@@ -44,6 +44,12 @@ type Config struct {
 	// socket and each write to one. A Filter on handlers and SplitHandler ask for it, too.
 	Handlers bool
 
+	// RST and Handshakes ask for Segments: RSTs, and SYN-ACKs that are sent again. Run
+	// hands them to Segment, in their order among the transitions. They have no owner and
+	// no cgroup, so no filter on these goes with them.
+	RST, Handshakes bool
+	Segment         func(*Segment) error
+
 	// Audit keeps, for each network namespace, what the kernel's own counters should
 	// have counted, for NetNSTotals. Those count everything, so there can be no filter.
 	Audit bool
@@ -80,6 +86,14 @@ func (cfg *Config) check() error {
 	}
 	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != SplitNone) {
 		return errors.New("raw events are not counted in totals")
+	}
+	if (cfg.RST || cfg.Handshakes) && (cfg.Raw || cfg.TotalsOnly || cfg.Segment == nil) {
+		return errors.New("segments go to the function Segment of a Config that is neither Raw nor TotalsOnly")
+	}
+	if cfg.RST || cfg.Handshakes {
+		if err := cfg.Filter.CheckSegments(); err != nil {
+			return err
+		}
 	}
 	if cfg.Raw && cfg.needsHandlers() {
 		return errors.New("raw events have no handler")

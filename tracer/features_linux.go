@@ -108,9 +108,9 @@ func Features() ([]Feature, error) {
 		tracepoint(kernel, "timer_expire_entry", "2.6.31", "minisocks: expiry"),
 		{"rx_sk in kfree_skb", "6.11", FeatureInUse, "the moment that TIME_WAIT begins"},
 	}
-	resets := Feature{"minisocks in tcp_send_reset", "6.11", FeatureInUse, "what segment a minisock answered with an RST"}
+	resets := Feature{"minisocks in tcp_send_reset", "6.11", FeatureInUse, "what segment a minisock answered with an RST; RSTs without a socket (--rst)"}
 	if !resetsOfMinisocks(kernel) {
-		resets.State, resets.Note = FeatureMissing, "the segment that a minisock answered with an RST is not known"
+		resets.State, resets.Note = FeatureMissing, "the segment that a minisock answered with an RST is not known; of RSTs without a socket, --rst shows those of listeners"
 	}
 	if rx := &timers[3]; !hasRxSk(kernel) {
 		rx.State, rx.Note = FeatureMissing, "with tracepoints, TIME_WAIT is dated from its timer, to the jiffy"
@@ -122,6 +122,8 @@ func Features() ([]Feature, error) {
 	}
 	features = append(append(append(features, best), timers...), resets,
 		tracepoint(kernel, "inet_sk_error_report", "5.14", "ICMP errors that a connect() was told of"),
+		tracepoint(kernel, "tcp_receive_reset", "4.15", "RSTs that a socket receives (--rst)"),
+		tracepoint(kernel, "tcp_retransmit_synack", "4.15", "handshakes that wait (--handshakes)"),
 		tracepoint(kernel, "sock_recv_length", "6.3", "the handler: who reads"),
 		tracepoint(kernel, "sock_send_length", "6.3", "the handler: who writes"),
 		tracepoint(kernel, "tcp_rcv_space_adjust", "4.15", "the handler, where the two before are missing: who has read data"))

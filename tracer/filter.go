@@ -236,6 +236,14 @@ func (f *Filter) CheckConnections() error {
 	return nil
 }
 
+// CheckSegments says if a filter leaves out every Segment.
+func (f *Filter) CheckSegments() error {
+	if len(f.PIDs)+len(f.Comms)+len(f.HandlerComms)+len(f.Cgroups) > 0 || f.filtersEdges() || f.MinDuration > 0 {
+		return &FilterError{"an RST and a handshake have no process, no cgroup and no states"}
+	}
+	return nil
+}
+
 // oneOf writes ports for a sentence: "80 or 443".
 func oneOf(ports []uint16) string {
 	words := make([]string, len(ports))

@@ -70,6 +70,14 @@ var handlerPrograms = []hookProgram{
 	{bpfProgCskAcceptFlags, "inet_csk_accept", 4},
 }
 
+// segmentPrograms see segments. load() keeps those that somebody asks for and this kernel has.
+var segmentPrograms = []hookProgram{
+	{name: bpfProgRstSent},
+	{name: bpfProgRstSentUnexplained},
+	{name: bpfProgRstReceived},
+	{name: bpfProgSynackAgain},
+}
+
 // set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {
 	for i := range hookSets {

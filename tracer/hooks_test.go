@@ -12,7 +12,7 @@ func TestEveryProgramHasItsSet(t *testing.T) {
 	uses := map[string]int{
 		bpfProgExisting: 1, bpfProgQueueLeft: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1, bpfProgSettlePorts: 1,
 	}
-	for _, p := range slices.Concat(setState, detailPrograms, handlerPrograms) {
+	for _, p := range slices.Concat(setState, detailPrograms, handlerPrograms, segmentPrograms) {
 		uses[p.name]++
 	}
 	for _, set := range hookSets {

@@ -77,6 +77,11 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 			delete(spec.Programs, p.name)
 		}
 	}
+	for _, p := range segmentPrograms {
+		if !seesSegments(kernel, cfg, p.name) {
+			delete(spec.Programs, p.name)
+		}
+	}
 	if !hasRxSk(kernel) {
 		delete(spec.Programs, bpfProgKfreeSkb)
 	}
@@ -148,6 +153,21 @@ func seesHandlers(types *btf.Cache, kernel *btf.Spec, hooks HookSet, p hookProgr
 	}
 	empty.Close()
 	return true
+}
+
+// seesSegments reports whether a program that sees segments is to be loaded.
+func seesSegments(kernel *btf.Spec, cfg *Config, name string) bool {
+	// void *data, struct sock *, struct sk_buff *, enum sk_rst_reason
+	explained := tracepointArgs(kernel, "tcp_send_reset") >= 4
+	switch name {
+	case bpfProgRstSent:
+		return cfg.RST && explained
+	case bpfProgRstSentUnexplained:
+		return cfg.RST && !explained
+	case bpfProgRstReceived:
+		return cfg.RST
+	}
+	return cfg.Handshakes && tracepointArgs(kernel, "tcp_retransmit_synack") > 0
 }
 
 // hasRxSk: since 6.11 the kfree_skb tracepoint passes the socket that a dropped

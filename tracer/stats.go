@@ -8,6 +8,8 @@ type Stats struct {
 	Filtered  uint64 // not asked for
 	Delivered uint64 // put into a ring buffer for Run
 	Lost      Lost
+
+	Segments SegmentAccounts // with Config.RST or Config.Handshakes; they are no transitions
 }
 
 // Lost counts the transitions that never reached Run, by cause.

@@ -22,12 +22,16 @@ const flushEvery = 50 * time.Millisecond
 
 // A Tracer follows the TCP sockets of the host, in every network namespace.
 type Tracer struct {
-	cfg      Config
-	hooks    HookSet // the set in use
-	coll     *ebpf.Collection
-	rings    *rings
-	sleeps   *ebpf.Variable // reader_sleeps of the BPF side
-	ran      atomic.Bool
+	cfg    Config
+	hooks  HookSet // the set in use
+	coll   *ebpf.Collection
+	rings  *rings
+	sleeps *ebpf.Variable // reader_sleeps of the BPF side
+	ran    atomic.Bool
+
+	rstReasons map[uint64]string
+	seg        Segment // the one that is handed over
+
 	detached atomic.Bool // the programs are detached, and none runs any more
 
 	mu      sync.Mutex
@@ -89,6 +93,13 @@ func open(cfg Config, hooks HookSet, types *btf.Cache, more map[string]any) (*Tr
 		return nil, err
 	}
 	t := &Tracer{cfg: cfg, hooks: hooks, coll: coll}
+	if cfg.RST {
+		kernel, err := kernelTypes(types)
+		if err != nil {
+			return nil, err
+		}
+		t.rstReasons = rstReasons(kernel)
+	}
 	if err := t.start(); err != nil {
 		t.Close()
 		return nil, err
@@ -107,7 +118,7 @@ func (t *Tracer) start() (err error) {
 	}
 	// The hooks of minisocks come first: if only set_state sees a hand-over, it looks
 	// like a close.
-	for _, p := range slices.Concat(detailPrograms, handlerPrograms, t.hooks.set().programs, setState) {
+	for _, p := range slices.Concat(detailPrograms, handlerPrograms, segmentPrograms, t.hooks.set().programs, setState) {
 		prog := t.coll.Programs[p.name]
 		if prog == nil {
 			continue // load() has left it out: this kernel does not need it
@@ -148,6 +159,9 @@ func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error 
 		tr    Transition
 	)
 	return t.read(ctx, func(ev *bpfHandledEvent) error {
+		if ev.Event.Flags&uint8(bpfEventFlagsEVENT_SEGMENT) != 0 {
+			return t.segment(&ev.Event, clock)
+		}
 		resolve(ev, clock, &tr)
 		t.nameScope(&tr.Scope, tr.NetNSCookie)
 		return handle(&tr)
@@ -248,7 +262,7 @@ func settle() {
 // was running when it was detached may have added its event after that.
 func (t *Tracer) drained(read uint64) bool {
 	st, err := t.Stats()
-	return err != nil || read >= st.Delivered
+	return err != nil || read >= st.Delivered+st.Segments.Delivered
 }
 
 // idle is called when every event so far has been read.
@@ -313,7 +327,15 @@ func (t *Tracer) stats() (Stats, error) {
 	if err := t.coll.Maps[bpfMapAccounts].Lookup(uint32(0), &perCPU); err != nil {
 		return Stats{}, fmt.Errorf("read accounts: %w", err)
 	}
-	return account(perCPU, skipped, births, ends), nil
+	st := account(perCPU, skipped, births, ends)
+	var segments []bpfSegmentAccount
+	if err := t.coll.Maps[bpfMapSegmentAccounts].Lookup(uint32(0), &segments); err != nil {
+		return Stats{}, fmt.Errorf("read accounts of segments: %w", err)
+	}
+	for i := range segments {
+		st.Segments.add(&segments[i])
+	}
+	return st, nil
 }
 
 // skipped is how often the kernel skipped set_state because it was already running on that CPU.

@@ -38,6 +38,8 @@ type traceOptions struct {
 	count    uint64
 	duration time.Duration
 	handlers bool
+	rst      bool
+	synack   bool
 	handled  values
 
 	filtered bool // not every transition of the host is to be shown
@@ -76,6 +78,8 @@ finwait help reasons explains the words in the column WHY.`,
 	o.out.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
+	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
+	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
@@ -90,6 +94,8 @@ func (o *traceOptions) check() error {
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
+	case o.raw && (o.rst || o.synack):
+		return errors.New("--raw shows what the hooks saw: --rst and --handshakes do not go with it")
 	case o.raw && (o.handlers || len(o.handled) > 0):
 		return errors.New("--raw shows what the hooks saw: --handlers and --handler-comm do not go with it")
 	case o.duration < 0:
@@ -107,7 +113,10 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	log := logger(stderr)
 	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error {
 		f.HandlerComms = o.handled
-		return f.Check()
+		if err := f.Check(); err != nil || !o.rst && !o.synack {
+			return err
+		}
+		return f.CheckSegments()
 	})
 	if err != nil {
 		return err
@@ -115,6 +124,8 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.Handlers = o.handlers
 	o.filtered = cfg.Filter.Picks()
 	out := newOutput(stdout)
+	to := sink.New(o.out.output, out, text.Coloured(stdout, o.out.color))
+	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
@@ -130,7 +141,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
 	}
-	return o.show(ctx, live, sink.New(o.out.output, out, text.Coloured(stdout, o.out.color)), out, log)
+	return o.show(ctx, live, to, out, log)
 }
 
 // show shows everything that comes from a source, and accounts for it.
@@ -221,5 +232,13 @@ func (o *traceOptions) conclude(st tracer.Stats, hooks tracer.HookSet, to sink.S
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
 	logLost(e, st.Lost).Stringer("hooks", hooks).Msg(msg)
+	if g := st.Segments; g.Seen > 0 {
+		e, msg := log.Info(), "every RST and handshake is accounted for"
+		if g.Limited+g.RingFull > 0 {
+			e, msg = log.Warn(), "not every RST and handshake was shown: at most 1000 a second are"
+		}
+		e.Uint64("seen", g.Seen).Uint64("filtered", g.Filtered).Uint64("delivered", g.Delivered).
+			Uint64("limited", g.Limited).Uint64("ring_full", g.RingFull).Msg(msg)
+	}
 	return nil
 }

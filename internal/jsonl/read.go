@@ -28,8 +28,8 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("an object of event %q cannot be read", e.Event)
 }
 
-// Read gives the value of one line: a *tracer.Transition, *tracer.RawEvent, *Summary
-// or *tracer.Totals, equal to the one that was written. A field that it does not know
+// Read gives the value of one line: a *tracer.Transition, *tracer.Segment,
+// *tracer.RawEvent, *Summary or *tracer.Totals, equal to the one that was written. A field that it does not know
 // it leaves out. A field that is missing, or null where a value is always known, is
 // an error: it would become a 0 that nobody wrote.
 func Read(line []byte) (any, error) {
@@ -44,6 +44,8 @@ func Read(line []byte) (any, error) {
 	switch kind.Event {
 	case "transition":
 		value, err = readTransition(line)
+	case "rst", "handshake":
+		value, err = readSegment(line)
 	case "raw":
 		value, err = readRaw(line)
 	case "summary":
@@ -130,11 +132,10 @@ func missing(fields []field) error {
 	return nil
 }
 
-// what transitions and raw events have in common.
-type common struct {
+// what transitions, segments and raw events have in common.
+type ends struct {
 	Time       must[time.Time]  `json:"time"`
 	Ktime      must[int64]      `json:"ktime_ns"`
-	Cookie     must[uint64]     `json:"cookie"`
 	NetNS      must[uint32]     `json:"netns"`
 	NSCookie   must[uint64]     `json:"netns_cookie"`
 	LocalAddr  must[addr]       `json:"local_addr"`
@@ -143,20 +144,29 @@ type common struct {
 	RemotePort must[uint16]     `json:"remote_port"`
 	ScopeID    *uint32          `json:"scope_id"`
 	Interface  *string          `json:"interface"`
-	From       must[state]      `json:"from"`
+}
+
+func (c *ends) fields() []field {
+	return []field{
+		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"netns", &c.NetNS}, {"netns_cookie", &c.NSCookie},
+		{"local_addr", &c.LocalAddr}, {"local_port", &c.LocalPort}, {"remote_addr", &c.RemoteAddr}, {"remote_port", &c.RemotePort},
+	}
+}
+
+// what transitions and raw events have in common.
+type common struct {
+	ends
+	Cookie must[uint64] `json:"cookie"`
+	From   must[state]  `json:"from"`
 }
 
 func (c *common) fields() []field {
-	return []field{
-		{"time", &c.Time}, {"ktime_ns", &c.Ktime}, {"cookie", &c.Cookie}, {"netns", &c.NetNS}, {"netns_cookie", &c.NSCookie},
-		{"local_addr", &c.LocalAddr}, {"local_port", &c.LocalPort}, {"remote_addr", &c.RemoteAddr}, {"remote_port", &c.RemotePort},
-		{"from", &c.From},
-	}
+	return append(c.ends.fields(), field{"cookie", &c.Cookie}, field{"from", &c.From})
 }
 
 // local has port 0 while the kernel has not chosen one. That is null, and was once
 // written as 0.
-func (c *common) local() netip.AddrPort {
+func (c *ends) local() netip.AddrPort {
 	var port uint16
 	if c.LocalPort.value != nil {
 		port = *c.LocalPort.value
@@ -164,7 +174,7 @@ func (c *common) local() netip.AddrPort {
 	return netip.AddrPortFrom(c.LocalAddr.value.Addr, port)
 }
 
-func (c *common) scope() (s tracer.Scope, err error) {
+func (c *ends) scope() (s tracer.Scope, err error) {
 	if c.Interface != nil {
 		s.Interface = *c.Interface
 	}
@@ -177,7 +187,7 @@ func (c *common) scope() (s tracer.Scope, err error) {
 	return s, nil
 }
 
-func (c *common) remote() netip.AddrPort {
+func (c *ends) remote() netip.AddrPort {
 	return netip.AddrPortFrom(c.RemoteAddr.value.Addr, c.RemotePort.value)
 }
 
@@ -354,6 +364,7 @@ func readSummary(line []byte) (*Summary, error) {
 		Delivered must[uint64]                 `json:"delivered"`
 		Lost      map[tracer.Loss]must[uint64] `json:"lost"`
 		Hooks     must[tracer.HookSet]         `json:"hooks"`
+		Segments  json.RawMessage              `json:"segments"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
@@ -362,6 +373,10 @@ func readSummary(line []byte) (*Summary, error) {
 		return nil, err
 	}
 	s := &Summary{Hooks: in.Hooks.value}
+	var err error
+	if s.Stats.Segments, err = readSegmentAccounts(in.Segments); err != nil {
+		return nil, fmt.Errorf("segments: %w", err)
+	}
 	s.Stats.Seen, s.Stats.Filtered, s.Stats.Delivered = in.Seen.value, in.Filtered.value, in.Delivered.value
 	for cause := range s.Stats.Lost.All() {
 		n := in.Lost[cause]

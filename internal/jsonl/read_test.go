@@ -32,6 +32,8 @@ func write(t testing.TB, value any) []byte {
 	switch v := value.(type) {
 	case *tracer.Transition:
 		err = w.Transition(v)
+	case *tracer.Segment:
+		err = w.Segment(v)
 	case *tracer.RawEvent:
 		err = w.Raw(v)
 	case *Summary:
@@ -184,6 +186,42 @@ func TestReadSaved(t *testing.T) {
 		}
 		readBack(t, run.Totals.Tracer())
 		readBack(t, &Summary{Stats: run.Stats.Tracer(), Hooks: tracer.HooksTracepoint})
+	}
+}
+
+// Segments are read back as they were written, and a summary with their accounts.
+func TestReadSegments(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 2000 {
+		s := &tracer.Segment{
+			Time: aTime(r), Ktime: number[time.Duration](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
+			Local: endpoint(r), Remote: endpoint(r), Scope: aScope(r),
+			Kind: pick(r, []tracer.SegmentKind{tracer.SegmentRSTSent, tracer.SegmentRSTReceived, tracer.SegmentSYNACKAgain}),
+		}
+		switch s.Kind {
+		case tracer.SegmentRSTSent:
+			s.Reason = pick(r, []string{"", "no_socket"})
+		case tracer.SegmentRSTReceived:
+			s.Cookie = number[uint64](r)
+		case tracer.SegmentSYNACKAgain:
+			s.Retransmits = number[uint8](r)
+		}
+		readBack(t, s)
+	}
+	accounts := tracer.SegmentAccounts{Seen: 15, Filtered: 1, Delivered: 2, Limited: 4, RingFull: 8}
+	readBack(t, &Summary{Stats: tracer.Stats{Segments: accounts}, Hooks: tracer.HooksTracepoint})
+	s := tracer.Segment{Local: netip.MustParseAddrPort("127.0.0.1:9"), Remote: netip.MustParseAddrPort("127.0.0.1:10"), Kind: tracer.SegmentRSTReceived}
+	line := string(write(t, &s))
+	for name, bad := range map[string][2]string{
+		"no direction": {`"direction":"received",`, ``},
+		"no cookie":    {`"cookie":0,`, ``},
+		"no reason":    {`"cookie":0,"reason":null`, `"cookie":0`},
+		"empty reason": {`"reason":null`, `"reason":""`},
+		"no address":   {`"remote_addr":"127.0.0.1",`, ``},
+	} {
+		if got, err := Read([]byte(strings.Replace(line, bad[0], bad[1], 1))); err == nil {
+			t.Errorf("%s was read: %+v, from %s", name, got, line)
+		}
 	}
 }
 

@@ -110,6 +110,8 @@ func (w *Writer) Raw(r *tracer.RawEvent) error {
 // End writes the summary of a run: where its transitions went.
 func (w *Writer) End(s tracer.Stats, hooks tracer.HookSet) error {
 	e := w.Event().Str("event", "summary").Uint64("seen", s.Seen).Uint64("filtered", s.Filtered).Uint64("delivered", s.Delivered)
-	Lost(e, s.Lost).Str("hooks", hooks.String()).Send()
+	Lost(e, s.Lost).Str("hooks", hooks.String())
+	endSegments(e, s.Segments)
+	e.Send()
 	return w.Err()
 }

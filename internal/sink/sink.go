@@ -1,4 +1,4 @@
-// Package sink shows transitions and raw events to people and to programs.
+// Package sink shows transitions, segments and raw events to people and to programs.
 package sink
 
 import (
@@ -11,6 +11,7 @@ import (
 // A Sink is handed what a source reports, and in the end the accounts.
 type Sink interface {
 	Transition(*tracer.Transition) error
+	Segment(*tracer.Segment) error
 	Raw(*tracer.RawEvent) error
 	End(tracer.Stats, tracer.HookSet) error
 }

@@ -28,14 +28,49 @@ type Text struct {
 // NewText writes to w, with ANSI colours if colour is set.
 func NewText(w *bufio.Writer, colour bool) *Text { return &Text{line: text.NewLine(w, colour)} }
 
+// head writes a line of titles, the first time.
+func (s *Text) head() error {
+	if s.begun {
+		return nil
+	}
+	s.begun = true
+	return s.line.Head("TIME", timeWidth, "PID", text.PIDWidth, "COMM", text.CommWidth, "LOCAL", text.AddrWidth,
+		"REMOTE", text.AddrWidth, "FROM", text.StateWidth, "TO", text.StateWidth, "LASTED", durationWidth, "WHY", 0)
+}
+
+// Segment writes a line among those of transitions. In place of states it says what the segment is.
+func (s *Text) Segment(seg *tracer.Segment) error {
+	if err := s.head(); err != nil {
+		return err
+	}
+	var buf [64]byte
+	why := append(buf[:0], seg.Reason...)
+	what, direction := "RST", "sent"
+	switch seg.Kind {
+	case tracer.SegmentRSTReceived:
+		direction = "received"
+	case tracer.SegmentSYNACKAgain:
+		what, direction = "SYN-ACK", "sent again"
+		why = strconv.AppendUint(append(why, "retransmits="...), uint64(seg.Retransmits), 10)
+	}
+	l := s.line
+	l.Begin()
+	var cell [64]byte
+	l.Cell("", seg.Time.Local().AppendFormat(cell[:0], timeFormat), timeWidth)
+	l.Process(&tracer.Process{})
+	l.Cell("", text.AppendEndpoint(cell[:0], seg.Local, seg.Scope), text.AddrWidth)
+	l.Cell("", text.AppendEndpoint(cell[:0], seg.Remote, seg.Scope), text.AddrWidth)
+	l.Cell(text.Red, append(cell[:0], what...), text.StateWidth)
+	l.Cell("", append(cell[:0], direction...), text.StateWidth)
+	l.Cell("", append(cell[:0], '-'), durationWidth)
+	l.Cell(text.Red, why, 0)
+	return l.End()
+}
+
 // Transition writes a line, the first time below a line of titles.
 func (s *Text) Transition(t *tracer.Transition) error {
-	if !s.begun {
-		s.begun = true
-		if err := s.line.Head("TIME", timeWidth, "PID", text.PIDWidth, "COMM", text.CommWidth, "LOCAL", text.AddrWidth,
-			"REMOTE", text.AddrWidth, "FROM", text.StateWidth, "TO", text.StateWidth, "LASTED", durationWidth, "WHY", 0); err != nil {
-			return err
-		}
+	if err := s.head(); err != nil {
+		return err
 	}
 	l := s.line
 	l.Begin()

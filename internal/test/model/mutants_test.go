@@ -22,7 +22,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a hand-over is taken for a close", "socket.h", "		return hand_over_finish(mini, info->cookie);", "		return false;"},
 	{"TIME_WAIT begins twice", "minisock.h", "	if (cmpxchg(&info->time_wait_ns, 0, at))\n		return 0;", "	cmpxchg(&info->time_wait_ns, 0, at);"},
 	{"a SYN is said to have taken over what a record found late tells", "minisock.h", "!sure && ", "!(sees_resets && info) && "},
-	{"a full ring is not counted", "output.h", "	count(ring_full);", "	;"},
+	{"a full ring is not counted", "output.h", "		count(ring_full);", "		;"},
 	{"an error that ended nothing is told", "tell.h", "	if (!raw)\n		e->err = 0; /* an error that ended nothing */\n", ""},
 	{"a record outlives its socket", "socket.h", "	forget_handler(&info->cookie);\n	drop_socket(info);", "	keep_step(s);"},
 	{"a record outlives its socket, which hands over", "socket.h", "hand_over_step(info, &s->e)) {\n		drop_socket(info);", "hand_over_step(info, &s->e)) {"},

@@ -24,6 +24,8 @@
 #undef icsk_ulp_ops
 #undef BPF_CORE_READ_BITFIELD
 #define BPF_CORE_READ_BITFIELD(s, field)	((s)->field)
+#undef BPF_CORE_READ_BITFIELD_PROBED
+#define BPF_CORE_READ_BITFIELD_PROBED(s, field)	((s)->field)
 #undef sysctl_max_tw_buckets
 
 #define CPUS		2

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * RSTs, and handshakes that wait: what happens to a port without a transition. Only if
+ * it is asked for, and so many a second: who floods a port must not flood the reader.
+ */
+#ifndef FINWAIT_SEGMENT_H
+#define FINWAIT_SEGMENT_H
+
+#include "kernel.h"
+#include "event.h"
+#include "filter.h"
+#include "identity.h"
+#include "output.h"
+
+/* How many a second are sent to user space, all together. */
+const volatile __u32 segments_per_second = 1000;
+
+/* Where every segment went. */
+struct segment_account {
+	__u64 seen;
+	__u64 filtered;
+	__u64 delivered;
+	__u64 limited;		/* there were too many in that second */
+	__u64 ring_full;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct segment_account);
+} segment_accounts SEC(".maps");
+
+/* The second that is counted, and how many there were in it. */
+__u64 segment_second;
+__u32 segments_in_second;
+
+static __always_inline bool too_many(__u64 now)
+{
+	__u64 second = now / 1000000000, counted = segment_second;
+
+	if (second > counted && cmpxchg(&segment_second, counted, second) == counted)
+		segments_in_second = 0;
+	return atomic_add(&segments_in_second, 1) >= segments_per_second;
+}
+
+/* Sends a segment to user space. Its addresses are filled in. */
+static __own_frame int tell_segment(struct event *e, __u8 kind)
+{
+	struct owner nobody = {};
+	struct segment_account *acc;
+	__u32 zero = 0;
+
+	acc = bpf_map_lookup_elem(&segment_accounts, &zero);
+	if (!acc)
+		return 0;
+	atomic_add(&acc->seen, 1);
+	e->flags = EVENT_SEGMENT;
+	e->from = kind;
+	if (filters_connections && judge_lists(&e->tuple, &nobody, false) != VERDICT_PASS) {
+		atomic_add(&acc->filtered, 1);
+		return 0;
+	}
+	e->time_ns = bpf_ktime_get_ns();
+	if (too_many(e->time_ns))
+		atomic_add(&acc->limited, 1);
+	else if (output(e))
+		atomic_add(&acc->delivered, 1);
+	else
+		atomic_add(&acc->ring_full, 1);
+	return 0;
+}
+
+static __always_inline void read_netns(struct tuple *t, struct net *net)
+{
+	t->netns = CORE_LOAD(struct net, net, ns.inum);
+	t->netns_cookie = CORE_LOAD(struct net, net, net_cookie);
+	if (t->scope_id)
+		name_interface(net, t);
+}
+
+/* The ends of a segment that has arrived: the destination is ours. net: of its socket, if it has one. */
+static __always_inline bool read_segment(struct tuple *t, struct sk_buff *skb, struct net *net)
+{
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	unsigned char *ip = head + BPF_CORE_READ(skb, network_header);
+	unsigned char *tcp = head + BPF_CORE_READ(skb, transport_header);
+	__u16 ports[2];
+	__u8 version;
+
+	if (!net) /* where a socket was found, tcp_v4_rcv() has cleared skb->dev */
+		net = BPF_CORE_READ(skb, dev, nd_net.net);
+	if (!net || bpf_probe_read_kernel(ports, sizeof(ports), tcp) || bpf_probe_read_kernel(&version, sizeof(version), ip))
+		return false;
+	t->dport = bpf_ntohs(ports[0]);
+	t->sport = bpf_ntohs(ports[1]);
+	if (version >> 4 == 4) { /* RFC 791 */
+		t->family = AF_INET;
+		bpf_probe_read_kernel(t->daddr, 4, ip + 12);
+		bpf_probe_read_kernel(t->saddr, 4, ip + 16);
+	} else { /* RFC 8200 */
+		t->family = AF_INET6;
+		bpf_probe_read_kernel(t->daddr, 16, ip + 8);
+		bpf_probe_read_kernel(t->saddr, 16, ip + 24);
+		if (link_local(t->saddr) || link_local(t->daddr))
+			t->scope_id = BPF_CORE_READ(skb, skb_iif);
+	}
+	read_netns(t, net);
+	return true;
+}
+
+/*
+ * The kernel sends an RST. Those of a full socket and of a minisock end a connection,
+ * which says so. The others answer a segment that no socket is for: sk is NULL, or the
+ * listener of the port. reason: enum sk_rst_reason; 0 where the kernel passes none.
+ */
+static __always_inline void on_rst_sent(struct sock *sk, struct sk_buff *skb, __u32 reason)
+{
+	struct event e = {};
+
+	if (!skb || (sk && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN))
+		return;
+	e.reason = reason;
+	if (read_segment(&e.tuple, skb, sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : NULL))
+		tell_segment(&e, SEGMENT_RST_SENT);
+}
+
+/* A socket has received an RST, which is about to end it. */
+static __always_inline void on_rst_received(struct sock *sk)
+{
+	struct event e = {};
+
+	read_tuple(&e.tuple, &sk->__sk_common);
+	e.cookie = sk->__sk_common.skc_cookie.counter;
+	tell_segment(&e, SEGMENT_RST_RECEIVED);
+}
+
+/* A listener sends a SYN-ACK again: the last segment of the handshake has not come. */
+static __always_inline void on_synack_again(struct request_sock *req)
+{
+	struct sock_common *skc = &req->__req_common;
+	struct event e = {};
+
+	read_tuple(&e.tuple, skc);
+	e.retransmits = BPF_CORE_READ_BITFIELD_PROBED(req, num_timeout) + 1;
+	tell_segment(&e, SEGMENT_SYNACK_AGAIN);
+}
+
+#endif

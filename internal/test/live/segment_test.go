@@ -1,0 +1,173 @@
+//go:build linux
+
+package live_test
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"finwait/internal/sandbox"
+	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
+)
+
+// segments keeps those of a tracer.
+type segments struct {
+	mu  sync.Mutex
+	all []tracer.Segment
+}
+
+func (s *segments) add(seg *tracer.Segment) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, *seg)
+	return nil
+}
+
+// wait waits until there are n, and returns all.
+func (s *segments) wait(t *testing.T, n int) []tracer.Segment {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		all := append([]tracer.Segment(nil), s.all...)
+		s.mu.Unlock()
+		if len(all) >= n {
+			return all
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d segments, want %d: %+v", len(all), n, all)
+		}
+	}
+}
+
+// traceSegments traces the RSTs and handshakes of a namespace.
+func traceSegments(t *testing.T, ns *sandbox.NS) (*segments, *running) {
+	t.Helper()
+	kept := new(segments)
+	return kept, start(t, tracer.Config{
+		RST: true, Handshakes: true, Segment: kept.add, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}},
+	}, newRecorder(t))
+}
+
+// seesNobody reports whether this kernel says of an RST to nobody that it sends it, and why.
+func seesNobody(t *testing.T) bool {
+	t.Helper()
+	resets, err := feature("minisocks in tcp_send_reset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resets.State != tracer.FeatureMissing
+}
+
+// A SYN to a port that nobody listens on is answered with an RST, which the client receives. No
+// process has sent it.
+func TestRST(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
+		kept, tr := traceSegments(t, ns)
+		client := ns.Socket(f)
+		if err := client.TryConnect(sandbox.At(f, 9)); err != unix.ECONNREFUSED {
+			t.Fatal(err)
+		}
+		want := []tracer.SegmentKind{tracer.SegmentRSTSent, tracer.SegmentRSTReceived}
+		if !seesNobody(t) {
+			want = want[1:]
+		}
+		all := kept.wait(t, len(want))
+		nobody := netip.AddrPortFrom(f.Addr, 9)
+		for i, s := range all {
+			if i >= len(want) || s.Kind != want[i] {
+				t.Fatalf("segments %+v, want %v", all, want)
+			}
+			ours, reason, cookie := nobody, "no_socket", uint64(0)
+			if s.Kind == tracer.SegmentRSTReceived {
+				ours, reason, cookie = s.Local, "", client.Cookie
+			}
+			if s.Local != ours || s.Local.Addr() != f.Addr || s.Remote.Addr() != f.Addr || s.Reason != reason || s.Cookie != cookie ||
+				s.NetNS != ns.Inode || s.NetNSCookie != ns.Cookie {
+				t.Errorf("%+v", s)
+			}
+		}
+		if last := all[len(all)-1]; last.Remote != nobody {
+			t.Errorf("received from %v, want %v", last.Remote, nobody)
+		}
+		tr.stop(t)
+		checkSegments(t, tr)
+	})
+}
+
+// The segment is for a connection that is gone, and its port still has a listener, which answers.
+func TestRSTOfAListener(t *testing.T) {
+	t.Parallel()
+	ns := sandbox.New(t)
+	kept, _ := traceSegments(t, ns)
+	f := sandbox.Families[0]
+	l := ns.Socket(f).Bind(0).Listen()
+	from := netip.AddrPortFrom(f.Addr, 9)
+	ns.Send(from, l.Local, 0x10, 1, 1) // an ACK
+	s := kept.wait(t, 1)[0]
+	if s.Kind != tracer.SegmentRSTSent || s.Local != l.Local || s.Remote != from {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The client does not get the SYN-ACK, so the listener sends it again.
+func TestHandshakes(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
+		kept, tr := traceSegments(t, ns)
+		l := ns.Socket(f).Bind(0).Listen()
+		client := ns.Socket(f)
+		client.DropIncoming(false)
+		client.Connecting(l.Local)
+		for _, s := range kept.wait(t, 2) {
+			if s.Kind != tracer.SegmentSYNACKAgain || s.Local != l.Local || s.Remote.Addr() != f.Addr || s.Retransmits == 0 {
+				t.Errorf("%+v, want a SYN-ACK of %v", s, l.Local)
+			}
+		}
+		client.Close()
+		tr.stop(t)
+		checkSegments(t, tr)
+	})
+}
+
+// Who floods a closed port with SYNs does not flood the reader: at most 1000 a second are handed
+// over, and the rest is counted.
+func TestRSTFlood(t *testing.T) {
+	t.Parallel()
+	ns := sandbox.New(t)
+	kept, tr := traceSegments(t, ns)
+	f := sandbox.Families[0]
+	begun := time.Now()
+	const connects = 3000
+	for range connects {
+		s := ns.Socket(f)
+		if err := s.TryConnect(sandbox.At(f, 9)); err != unix.ECONNREFUSED {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+	seconds := int(time.Since(begun)/time.Second) + 2
+	tr.stop(t)
+	st := checkSegments(t, tr)
+	if min := uint64(connects); st.Seen < min {
+		t.Errorf("%d segments seen, want %d at least", st.Seen, min)
+	}
+	if n := len(kept.wait(t, 0)); n > 1000*seconds || uint64(n) != st.Delivered || n == 0 {
+		t.Errorf("%d segments handed over in %d s, %d delivered", n, seconds, st.Delivered)
+	}
+	if seconds == 2 && st.Limited == 0 {
+		t.Errorf("nothing was left out: %+v", st)
+	}
+}
+
+// checkSegments checks that every segment is accounted for.
+func checkSegments(t *testing.T, tr *running) tracer.SegmentAccounts {
+	t.Helper()
+	s := tr.stats(t).Segments
+	if s.Seen != s.Filtered+s.Delivered+s.Limited+s.RingFull {
+		t.Errorf("seen is not filtered + delivered + limited + ring_full: %+v", s)
+	}
+	return s
+}
