@@ -494,6 +494,7 @@ const (
 	bpfVarN_pids              = "n_pids"
 	bpfVarN_ports             = "n_ports"
 	bpfVarN_remotePorts       = "n_remote_ports"
+	bpfVarN_rings             = "n_rings"
 	bpfVarNetns               = "netns"
 	bpfVarNetnsSlots          = "netns_slots"
 	bpfVarOnlyFamily          = "only_family"
@@ -655,6 +656,7 @@ type bpfVariableSpecs struct {
 	N_pids             *ebpf.VariableSpec `ebpf:"n_pids"`
 	N_ports            *ebpf.VariableSpec `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.VariableSpec `ebpf:"n_remote_ports"`
+	N_rings            *ebpf.VariableSpec `ebpf:"n_rings"`
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
@@ -788,6 +790,7 @@ type bpfVariables struct {
 	N_pids             *ebpf.Variable `ebpf:"n_pids"`
 	N_ports            *ebpf.Variable `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.Variable `ebpf:"n_remote_ports"`
+	N_rings            *ebpf.Variable `ebpf:"n_rings"`
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`

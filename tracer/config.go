@@ -12,8 +12,8 @@ type Config struct {
 	Filter Filter
 
 	// RingBytes is the size of the ring buffers between kernel and reader together, a
-	// power of two and a multiple of the page size; 0: 8 MiB. Each CPU has a power of
-	// two of it: one page at least, with 0 256 KiB at least.
+	// power of two and a multiple of the page size; 0: 8 MiB. They share it, one for each
+	// CPU and 64 at most: one page each at least, with 0 256 KiB at least.
 	RingBytes uint32
 
 	// Minisocks is how many sockets in FIN_WAIT_2, CLOSING and TIME_WAIT can be

@@ -13,7 +13,11 @@ import (
 
 const defaultRingBytes = 8 << 20
 
-// leastRingBytes is how much of the default each CPU has at least: it takes the
+// maxRings bounds the ring buffers. Each takes four file descriptors. A machine may have room for
+// many more CPUs than it has.
+const maxRings = 64
+
+// leastRingBytes is how much of the default each ring has at least: it takes the
 // transitions of 25 ms at 60,000 a second.
 const leastRingBytes = 256 << 10
 
@@ -33,11 +37,14 @@ const maxHandlers = 1 << 18
 
 // size fits the maps to the host.
 func size(spec *ebpf.CollectionSpec, cfg *Config) error {
-	cpus, ring, err := ringSizes(cfg)
+	n, ring, err := ringSizes(cfg)
 	if err != nil {
 		return err
 	}
-	spec.Maps[bpfMapRings].MaxEntries = cpus
+	spec.Maps[bpfMapRings].MaxEntries = n
+	if err := spec.Variables[bpfVarN_rings].Set(n); err != nil {
+		return fmt.Errorf("set a constant of the BPF object: %w", err)
+	}
 	spec.Maps[bpfMapRings].InnerMap.MaxEntries = ring
 
 	minisocks := cfg.Minisocks
@@ -75,8 +82,8 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	return nil
 }
 
-// ringSizes is how many ring buffers there are, one for each CPU that there can be, and
-// how many bytes each has.
+// ringSizes is how many ring buffers there are, and how many bytes each has. There is one
+// for each CPU that there can be, up to maxRings.
 func ringSizes(cfg *Config) (n, size uint32, err error) {
 	page := uint32(os.Getpagesize())
 	if cfg.TotalsOnly {
@@ -86,7 +93,7 @@ func ringSizes(cfg *Config) (n, size uint32, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	n = uint32(cpus)
+	n = min(uint32(1)<<bits.Len32(uint32(cpus)-1), maxRings)
 	all, least := cfg.RingBytes, page
 	if all == 0 {
 		all, least = defaultRingBytes, max(page, leastRingBytes)

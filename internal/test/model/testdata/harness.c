@@ -460,7 +460,7 @@ static void load(const struct settings *set)
 	resize(storage_fails, 64);
 	resize(MAP(&groups), 64);
 	resize(MAP(&holders), 1);
-	MAP(&rings)->max = CPUS;
+	n_rings = MAP(&rings)->max = CPUS;
 	holder.pid = 300;
 	memcpy(holder.comm, "five5", 6);
 	bpf_map_update_elem(&holders, &(__u64){ inode.i_ino }, &holder, 0);
