@@ -1,7 +1,9 @@
 package tracer
 
 import (
+	"math/bits"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 )
@@ -48,5 +50,25 @@ func TestConstants(t *testing.T) {
 		if c.cfg.Filter.Picks() != (c.connections == 1 || len(c.cfg.Filter.From) > 0 || c.cfg.Filter.MinDuration > 0) {
 			t.Errorf("%s: Picks says %v", name, c.cfg.Filter.Picks())
 		}
+	}
+}
+
+// There is a power of two of rings, 64 at most, and each has a power of two of bytes.
+func TestRingSizes(t *testing.T) {
+	page := uint32(os.Getpagesize())
+	for _, cfg := range []Config{{}, {RingBytes: page}, {RingBytes: 64 << 20}, {TotalsOnly: true}} {
+		n, size, err := ringSizes(&cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bits.OnesCount32(n) != 1 || n > 64 || bits.OnesCount32(size) != 1 || size < page {
+			t.Errorf("%d bytes: %d rings of %d bytes", cfg.RingBytes, n, size)
+		}
+		if all := max(cfg.RingBytes, n*page); cfg.RingBytes > 0 && n*size != all {
+			t.Errorf("%d rings of %d bytes, want %d bytes together", n, size, all)
+		}
+	}
+	if _, _, err := ringSizes(&Config{RingBytes: 3 * page}); err == nil {
+		t.Error("rings of three pages were accepted")
 	}
 }
