@@ -77,7 +77,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 		e.owner = info->owner;
 		e.role = info->role;
 		if (split_by)
-			name_group(&info->group, &e.tuple, &e.owner, e.role, &e.cookie);
+			name_group(&info->group, &e.tuple, &e.owner, e.role, e.cookie);
 		tally_move(&info->group, 0, state);
 	}
 	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING)

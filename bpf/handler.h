@@ -31,13 +31,14 @@ struct {
 	__type(value, struct handler);
 } handlers SEC(".maps");
 
-static __always_inline struct handler *find_handler(const __u64 *cookie)
+/* cookie: by value. Until 6.2 the key of a map had to lie in the function's own frame. */
+static __always_inline struct handler *find_handler(__u64 cookie)
 {
-	return handlers_on ? bpf_map_lookup_elem(&handlers, cookie) : NULL;
+	return handlers_on ? bpf_map_lookup_elem(&handlers, &cookie) : NULL;
 }
 
 /* A handler that is not known does not pass. */
-static __always_inline bool handler_passes(const __u64 *cookie)
+static __always_inline bool handler_passes(__u64 cookie)
 {
 	struct handler *handler;
 
@@ -58,10 +59,10 @@ static __always_inline bool handler_passes(const __u64 *cookie)
 	return false;
 }
 
-static __always_inline void forget_handler(const __u64 *cookie)
+static __always_inline void forget_handler(__u64 cookie)
 {
 	if (handlers_on)
-		bpf_map_delete_elem(&handlers, cookie);
+		bpf_map_delete_elem(&handlers, &cookie);
 }
 
 /*

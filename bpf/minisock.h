@@ -122,7 +122,7 @@ static __always_inline void emit_mini(struct event *e, __u8 verdict)
 	if (raw)
 		return;
 	count(seen);
-	if (verdict == VERDICT_PASS && transition_passes(e->from, e->to, e->since_ns, e->time_ns) && handler_passes(&e->cookie))
+	if (verdict == VERDICT_PASS && transition_passes(e->from, e->to, e->since_ns, e->time_ns) && handler_passes(e->cookie))
 		deliver(e);
 	else
 		count(filtered);
@@ -287,7 +287,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	if (split_by)
-		name_group(&info.group, &t, &info.owner, ROLE_UNKNOWN, &m->cookie);
+		name_group(&info.group, &t, &info.owner, ROLE_UNKNOWN, m->cookie);
 	info.netns_slot = mini_netns_slot(m);
 	if (m->by_address)
 		err = spill(addr, &info);
@@ -498,7 +498,7 @@ static __own_frame int tell_end(struct mini *m, struct mini_info *info, __u8 rea
 	if (waited)
 		e.rearms = info->rearms;
 	emit_mini(&e, info->verdict);
-	forget_handler(&m->cookie);
+	forget_handler(m->cookie);
 	counted = xchg(&info->counted, 0);
 	if (counted)
 		tally_move(group_of(info), counted, 0);

@@ -99,7 +99,7 @@ static __always_inline bool write_event(void *ring, struct event *e, __u64 flags
 
 	if (!handlers_on)
 		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
-	handler = find_handler(&e->cookie);
+	handler = find_handler(e->cookie);
 	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
 	if (!out)
 		return false;

@@ -306,7 +306,7 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	if (is_a(s, MAY_HAND_OVER | NO_HAND_OVER))
 		hand_over_forget(info->cookie);
 	tell_close(info, &s->e, &s->f);
-	forget_handler(&info->cookie);
+	forget_handler(info->cookie);
 	drop_socket(info);
 }
 

@@ -154,7 +154,7 @@ __verified_once int tally_ungrouped(void)
 }
 
 static __always_inline void name_group(struct group_name *name, const struct tuple *t, const struct owner *owner, __u8 role,
-				       const __u64 *cookie)
+				       __u64 cookie)
 {
 	struct handler *handler;
 
@@ -305,7 +305,7 @@ static __always_inline void tally(const struct event *e)
 		tally_duration(e->from, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
-	name_group(&name, &e->tuple, &e->owner, e->role, &e->cookie);
+	name_group(&name, &e->tuple, &e->owner, e->role, e->cookie);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&name, e->to);
 	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */

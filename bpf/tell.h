@@ -44,7 +44,7 @@ static __always_inline void tally_live(struct sock_info *info, struct event *e, 
 		tally_move_inlined(&info->group, was, split_by ? 0 : state); /* a call is a tenth of what it costs */
 	if (split_by && state) { /* the group may be another one now */
 		name_owner(e, info);
-		name_group(&info->group, &e->tuple, &e->owner, e->role, &e->cookie);
+		name_group(&info->group, &e->tuple, &e->owner, e->role, e->cookie);
 		tally_move(&info->group, 0, state);
 	}
 }
@@ -70,7 +70,7 @@ static __always_inline int emit_step_inlined(struct sock_info *info, struct even
 		name_owner(e, info);
 	if (!raw) {
 		tally_live(info, e, e->to);
-		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns) || !handler_passes(&e->cookie)) {
+		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns) || !handler_passes(e->cookie)) {
 			count(filtered);
 			return 0;
 		}
