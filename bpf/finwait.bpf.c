@@ -274,6 +274,7 @@ struct exported {
 	struct handled_event handled_event;
 	struct account account;
 	struct segment_account segment_account;
+	struct segment_key segment_key;
 	enum segment segment;
 	struct totals totals;
 	struct durations durations;

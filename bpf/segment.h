@@ -11,6 +11,7 @@
 #include "filter.h"
 #include "identity.h"
 #include "output.h"
+#include "records.h"
 
 /* How many a second are sent to user space, all together. */
 const volatile __u32 segments_per_second = 1000;
@@ -19,9 +20,10 @@ const volatile __u32 segments_per_second = 1000;
 struct segment_account {
 	__u64 seen;
 	__u64 filtered;
-	__u64 delivered;
+	__u64 delivered;	/* to the ring buffer; without a stream to segment_counts */
 	__u64 limited;		/* there were too many in that second */
 	__u64 ring_full;
+	__u64 uncounted;	/* there was no room for its port and peer in segment_counts */
 };
 
 struct {
@@ -30,6 +32,47 @@ struct {
 	__type(key, __u32);
 	__type(value, struct segment_account);
 } segment_accounts SEC(".maps");
+
+/* What segments are counted by. */
+struct segment_key {
+	__u8 remote[16];	/* address */
+	__u16 family;
+	__u16 port;		/* the server's: a client has another one each time */
+	__u8 kind;		/* enum segment */
+	__u8 reason;		/* of an RST that was sent: enum sk_rst_reason */
+	__u8 client;		/* port is the remote one */
+	__u8 pad;
+};
+
+/* If totals are kept. User space sizes it then. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct segment_key);
+	__type(value, __u64);
+} segment_counts SEC(".maps");
+
+/* Returns false if there is no room. */
+static __always_inline bool count_segment(const struct event *e)
+{
+	struct segment_key key = {
+		.family = e->tuple.family, .kind = e->from, .reason = e->reason,
+		.client = e->role == ROLE_CLIENT,
+	};
+	__u64 zero = 0, *n;
+
+	key.port = key.client ? e->tuple.dport : e->tuple.sport;
+	__builtin_memcpy(key.remote, e->tuple.daddr, sizeof(key.remote));
+	n = bpf_map_lookup_elem(&segment_counts, &key);
+	if (!n) {
+		bpf_map_update_elem(&segment_counts, &key, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&segment_counts, &key);
+	}
+	if (n)
+		atomic_add(n, 1);
+	return n;
+}
 
 /* The second that is counted, and how many there were in it. */
 __u64 segment_second;
@@ -59,6 +102,12 @@ static __own_frame int tell_segment(struct event *e, __u8 kind)
 	e->from = kind;
 	if (filters_connections && judge_lists(&e->tuple, &nobody, false) != VERDICT_PASS) {
 		atomic_add(&acc->filtered, 1);
+		return 0;
+	}
+	if (totals_on && !count_segment(e))
+		atomic_add(&acc->uncounted, 1);
+	if (!stream) {
+		atomic_add(&acc->delivered, 1);
 		return 0;
 	}
 	e->time_ns = bpf_ktime_get_ns();
@@ -128,10 +177,14 @@ static __always_inline void on_rst_sent(struct sock *sk, struct sk_buff *skb, __
 /* A socket has received an RST, which is about to end it. */
 static __always_inline void on_rst_received(struct sock *sk)
 {
+	struct sock_info *info;
 	struct event e = {};
 
 	read_tuple(&e.tuple, &sk->__sk_common);
 	e.cookie = sk->__sk_common.skc_cookie.counter;
+	info = find_socket(sk);
+	if (info && same_socket(info, e.cookie))
+		e.role = info->role;
 	tell_segment(&e, SEGMENT_RST_RECEIVED);
 }
 

@@ -353,6 +353,18 @@ type bpfSegmentAccount struct {
 	Delivered uint64
 	Limited   uint64
 	RingFull  uint64
+	Uncounted uint64
+}
+
+type bpfSegmentKey struct {
+	_      structs.HostLayout
+	Remote [16]uint8
+	Family uint16
+	Port   uint16
+	Kind   uint8
+	Reason uint8
+	Client uint8
+	Pad    uint8
 }
 
 type bpfSockInfo struct {
@@ -434,6 +446,7 @@ const (
 	bpfMapQueueLeavers        = "queue_leavers"
 	bpfMapRings               = "rings"
 	bpfMapSegmentAccounts     = "segment_accounts"
+	bpfMapSegmentCounts       = "segment_counts"
 	bpfMapSkipped             = "skipped"
 	bpfMapSocketSlots         = "socket_slots"
 	bpfMapSockets             = "sockets"
@@ -617,6 +630,7 @@ type bpfMapSpecs struct {
 	QueueLeavers    *ebpf.MapSpec `ebpf:"queue_leavers"`
 	Rings           *ebpf.MapSpec `ebpf:"rings"`
 	SegmentAccounts *ebpf.MapSpec `ebpf:"segment_accounts"`
+	SegmentCounts   *ebpf.MapSpec `ebpf:"segment_counts"`
 	Skipped         *ebpf.MapSpec `ebpf:"skipped"`
 	SocketSlots     *ebpf.MapSpec `ebpf:"socket_slots"`
 	Sockets         *ebpf.MapSpec `ebpf:"sockets"`
@@ -724,6 +738,7 @@ type bpfMaps struct {
 	QueueLeavers    *ebpf.Map `ebpf:"queue_leavers"`
 	Rings           *ebpf.Map `ebpf:"rings"`
 	SegmentAccounts *ebpf.Map `ebpf:"segment_accounts"`
+	SegmentCounts   *ebpf.Map `ebpf:"segment_counts"`
 	Skipped         *ebpf.Map `ebpf:"skipped"`
 	SocketSlots     *ebpf.Map `ebpf:"socket_slots"`
 	Sockets         *ebpf.Map `ebpf:"sockets"`
@@ -750,6 +765,7 @@ func (m *bpfMaps) Close() error {
 		m.QueueLeavers,
 		m.Rings,
 		m.SegmentAccounts,
+		m.SegmentCounts,
 		m.Skipped,
 		m.SocketSlots,
 		m.Sockets,

@@ -45,8 +45,9 @@ type Config struct {
 	Handlers bool
 
 	// RST and Handshakes ask for Segments: RSTs, and SYN-ACKs that are sent again. Run
-	// hands them to Segment, in their order among the transitions. They have no owner and
-	// no cgroup, so no filter on these goes with them.
+	// hands them to Segment, in their order among the transitions; with TotalsOnly they
+	// are only counted, for SegmentCounts. They have no owner and no cgroup, so no filter
+	// on these goes with them.
 	RST, Handshakes bool
 	Segment         func(*Segment) error
 
@@ -87,8 +88,8 @@ func (cfg *Config) check() error {
 	if cfg.Raw && (cfg.TotalsOnly || cfg.Audit || cfg.SplitBy != SplitNone) {
 		return errors.New("raw events are not counted in totals")
 	}
-	if (cfg.RST || cfg.Handshakes) && (cfg.Raw || cfg.TotalsOnly || cfg.Segment == nil) {
-		return errors.New("segments go to the function Segment of a Config that is neither Raw nor TotalsOnly")
+	if (cfg.RST || cfg.Handshakes) && (cfg.Raw || cfg.Segment == nil && !cfg.TotalsOnly) {
+		return errors.New("segments go to the function Segment, and there are none among raw events")
 	}
 	if cfg.RST || cfg.Handshakes {
 		if err := cfg.Filter.CheckSegments(); err != nil {

@@ -49,7 +49,19 @@ const (
 type SegmentAccounts struct {
 	Seen      uint64
 	Filtered  uint64 // not asked for
-	Delivered uint64
+	Delivered uint64 // handed over or, with Config.TotalsOnly, counted
 	Limited   uint64 // there were more than 1000 in that second
 	RingFull  uint64 // the reader did not keep up
+	Uncounted uint64 // missing in SegmentCounts, which had no room; in one of the others, too
+}
+
+// A SegmentCount is how many segments of one kind there were of one peer and one port: the
+// server's. The other port is 0, as is the remote port of an end of which it is not known
+// whether it is the client.
+type SegmentCount struct {
+	Kind   SegmentKind
+	Reason string // as in a Segment
+	Local  uint16 // port
+	Remote netip.AddrPort
+	Count  uint64
 }

@@ -1,11 +1,16 @@
 package tracer
 
 import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"finwait/internal/ktime"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -45,4 +50,42 @@ func (s *SegmentAccounts) add(o *bpfSegmentAccount) {
 	s.Delivered += o.Delivered
 	s.Limited += o.Limited
 	s.RingFull += o.RingFull
+	s.Uncounted += o.Uncounted
+}
+
+// SegmentCounts are the segments by peer and the server's port, with Config.RST or
+// Config.Handshakes, and not with Config.NoTotals. The largest count is first. There is
+// room for 8192; Stats().Segments.Uncounted says how many segments found none.
+func (t *Tracer) SegmentCounts() ([]SegmentCount, error) {
+	var all []SegmentCount
+	err := t.iterate(bpfMapSegmentCounts, func(entries *ebpf.MapIterator) {
+		var (
+			key   bpfSegmentKey
+			count uint64
+		)
+		for entries.Next(&key, &count) {
+			c := SegmentCount{Kind: SegmentKind(key.Kind), Count: count}
+			addr := netip.AddrFrom16(key.Remote)
+			if key.Family == familyIPv4 {
+				addr = netip.AddrFrom4([4]byte(key.Remote[:4]))
+			}
+			if key.Client != 0 {
+				c.Remote = netip.AddrPortFrom(addr, key.Port)
+			} else {
+				c.Local, c.Remote = key.Port, netip.AddrPortFrom(addr, 0)
+			}
+			if c.Kind == SegmentRSTSent {
+				c.Reason = t.rstReasons[uint64(key.Reason)]
+			}
+			all = append(all, c)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read counts of segments: %w", err)
+	}
+	slices.SortFunc(all, func(a, b SegmentCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Local, b.Local), a.Remote.Compare(b.Remote),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason))
+	})
+	return all, nil
 }

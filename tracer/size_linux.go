@@ -32,6 +32,9 @@ const (
 	maxSockets = 1 << 24
 )
 
+// maxSegmentCounts is how many local ports and peers segments are counted by.
+const maxSegmentCounts = 8 << 10
+
 // maxHandlers is of how many connections at a time the handler is known.
 const maxHandlers = 1 << 18
 
@@ -75,6 +78,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	if cfg.needsHandlers() {
 		spec.Maps[bpfMapHandlers].MaxEntries = maxHandlers
+	}
+	if (cfg.RST || cfg.Handshakes) && !cfg.NoTotals {
+		spec.Maps[bpfMapSegmentCounts].MaxEntries = maxSegmentCounts
 	}
 	if cfg.Audit {
 		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries

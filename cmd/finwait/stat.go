@@ -36,6 +36,8 @@ type statOptions struct {
 	audit    bool
 
 	filtered bool // not every transition of the host is to be counted
+	rst      bool
+	synack   bool
 }
 
 func newStat(stderr io.Writer) *cobra.Command {
@@ -80,6 +82,8 @@ it ends with "…". A pipe or file gets everything.`,
 	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
 	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits()))
 	complete(cmd, "by", tracer.Splits())
+	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
+	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
 	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one disagrees")
 	return cmd
@@ -141,6 +145,9 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if cfg.Audit {
 		options.Audit = func() (*audit.Snapshot, error) { return audit.Take(live.Tracer) }
 	}
+	if cfg.RST || cfg.Handshakes {
+		options.Segments = live.SegmentCounts
+	}
 	m, err := meter.Start(live, options)
 	if err != nil {
 		return err
@@ -187,6 +194,11 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 	}
 	if err := cfg.Filter.Check(); err != nil {
 		return cfg, usage(err)
+	}
+	if cfg.RST, cfg.Handshakes = o.rst, o.synack; o.rst || o.synack {
+		if err := cfg.Filter.CheckSegments(); err != nil {
+			return cfg, usage(err)
+		}
 	}
 	o.filtered = cfg.Filter.Picks()
 	cfg.TotalsOnly, cfg.Audit = true, !o.filtered

@@ -24,12 +24,7 @@ func (w *Writer) Segment(s *tracer.Segment) error {
 	w.Endpoints(e, s.Local, s.Remote, s.Scope)
 	switch s.Kind {
 	case tracer.SegmentRSTSent:
-		e.Str("direction", "sent")
-		if s.Reason == "" {
-			Null(e, "reason")
-		} else {
-			e.Str("reason", s.Reason)
-		}
+		rstReason(e.Str("direction", "sent"), s.Reason)
 	case tracer.SegmentRSTReceived:
 		Null(e.Str("direction", "received").Uint64("cookie", s.Cookie), "reason")
 	default:
@@ -37,6 +32,29 @@ func (w *Writer) Segment(s *tracer.Segment) error {
 	}
 	e.Send()
 	return w.Err()
+}
+
+func rstReason(e *zerolog.Event, word string) {
+	if word == "" {
+		Null(e, "reason")
+	} else {
+		e.Str("reason", word)
+	}
+}
+
+// SegmentCount makes an object of a count: as a Segment, with one port and the peer's address.
+func SegmentCount(c *tracer.SegmentCount) *zerolog.Event {
+	d := zerolog.Dict()
+	switch c.Kind {
+	case tracer.SegmentRSTSent:
+		rstReason(d.Str("event", "rst").Str("direction", "sent"), c.Reason)
+	case tracer.SegmentRSTReceived:
+		d.Str("event", "rst").Str("direction", "received")
+	default:
+		d.Str("event", "handshake")
+	}
+	Known(d, "local_port", c.Local != 0, uint64(c.Local)).Str("remote_addr", c.Remote.Addr().String())
+	return Known(d, "remote_port", c.Remote.Port() != 0, uint64(c.Remote.Port())).Uint64("count", c.Count)
 }
 
 // endSegments adds where the segments went, if somebody asked for any.

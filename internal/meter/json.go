@@ -55,6 +55,13 @@ func (s *JSON) write(event string, r *Report) error {
 	} else {
 		e.Array("audit", auditJSON(r.Audit))
 	}
+	if r.Segmented {
+		all := zerolog.Arr()
+		for i := range r.Segments {
+			all.Dict(jsonl.SegmentCount(&r.Segments[i]))
+		}
+		e.Array("segments", all).Uint64("segments_uncounted", r.Uncounted)
+	}
 	e.Dict("gone", jsonl.Gone(r.Totals))
 	jsonl.Lost(e, r.Lost).Str("hooks", r.Hooks.String()).Send()
 	return s.w.Err()

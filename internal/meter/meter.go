@@ -28,6 +28,8 @@ type Options struct {
 	Top int          // of the groups, the busiest so many; the others are summed
 	// Audit reads the kernel's counters; nil: no audit.
 	Audit func() (*audit.Snapshot, error)
+	// Segments reads what was counted of RSTs and handshakes; nil: nobody asked for them.
+	Segments func() ([]tracer.SegmentCount, error)
 }
 
 // A moment is all that was counted until then.
@@ -95,6 +97,12 @@ func (m *Meter) Finish() (rest, whole *Report, err error) {
 		}
 		whole.Audit = audit.Compare(m.snapshot, snapshot, runtime.NumCPU())
 	}
+	if m.options.Segments != nil {
+		if whole.Segments, err = m.options.Segments(); err != nil {
+			return nil, nil, err
+		}
+		whole.Segmented, whole.Uncounted = true, now.stats.Segments.Uncounted
+	}
 	return rest, whole, nil
 }
 
@@ -122,6 +130,11 @@ type Report struct {
 	Lost   tracer.Lost
 	Hooks  tracer.HookSet
 	Audit  []audit.Row // nil: there is none
+
+	// RSTs and handshakes, of the whole run.
+	Segmented bool // they were asked for
+	Segments  []tracer.SegmentCount
+	Uncounted uint64 // there was no room for these
 }
 
 // LifeOrder is the order in which a connection passes through the states.

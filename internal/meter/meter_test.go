@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,65 @@ hooks: tracepoint
 }
 
 // The busiest groups are shown, the rest is summed; strangers name them.
+// RSTs and handshakes are shown if they were asked for, also if there were none.
+func TestStatSegments(t *testing.T) {
+	text := func(r *Report) string {
+		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
+		if err := NewText(w, false, nil).Report(r); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush()
+		return out.String()
+	}
+	object := func(r *Report) string {
+		var out bytes.Buffer
+		if err := NewJSON(&out).Report(r); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	r := &Report{Totals: new(tracer.Totals)}
+	if s := text(r) + object(r); strings.Contains(s, "WITHOUT A TRANSITION") || strings.Contains(s, "segments") {
+		t.Errorf("segments, and nobody asked:\n%s", s)
+	}
+	r.Segmented = true
+	if s := text(r); !strings.Contains(s, "WITHOUT A TRANSITION") {
+		t.Errorf("no table:\n%s", s)
+	}
+	if s := object(r); !strings.Contains(s, `"segments":[],"segments_uncounted":0`) {
+		t.Errorf("no segments in %s", s)
+	}
+	r.Uncounted = 7
+	r.Segments = []tracer.SegmentCount{
+		{Kind: tracer.SegmentRSTSent, Reason: "no_socket", Local: 9, Remote: netip.MustParseAddrPort("10.0.0.1:0"), Count: 3},
+		{Kind: tracer.SegmentRSTSent, Local: 9, Remote: netip.MustParseAddrPort("10.0.0.1:0"), Count: 3},
+		{Kind: tracer.SegmentRSTReceived, Remote: netip.MustParseAddrPort("[2001:db8::1]:443"), Count: 2},
+		{Kind: tracer.SegmentSYNACKAgain, Local: 22, Remote: netip.MustParseAddrPort("10.0.0.2:0"), Count: 1},
+	}
+	for _, want := range []string{
+		"RST sent no_socket                    9  10.0.0.1                            3\n",
+		"RST received                          -  [2001:db8::1]:443                   2\n",
+		"SYN-ACK sent again                   22  10.0.0.2                            1\n",
+		"(7 of further ports and peers: there was no room)\n",
+	} {
+		if s := text(r); !strings.Contains(s, want) {
+			t.Errorf("no %q in\n%s", want, s)
+		}
+	}
+	for _, want := range []string{
+		`{"event":"rst","direction":"sent","reason":"no_socket","local_port":9,"remote_addr":"10.0.0.1","remote_port":null,"count":3}`,
+		`{"event":"rst","direction":"sent","reason":null,`,
+		`{"event":"rst","direction":"received","local_port":null,"remote_addr":"2001:db8::1","remote_port":443,"count":2}`,
+		`{"event":"handshake","local_port":22,"remote_addr":"10.0.0.2","remote_port":null,"count":1}`,
+		`"segments_uncounted":7`,
+	} {
+		if s := object(r); !strings.Contains(s, want) {
+			t.Errorf("no %s in %s", want, s)
+		}
+	}
+}
+
 func TestStatGroups(t *testing.T) {
 	group := func(name string, n uint64) *tracer.Group {
 		st := &tracer.StateTotals{Entered: n, Left: n}

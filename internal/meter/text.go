@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"finwait/internal/audit"
@@ -40,6 +41,7 @@ func (t *Text) Report(r *Report) error {
 	t.states(r)
 	t.edges(r)
 	t.ends(r)
+	t.segments(r)
 	t.timeWait(r)
 	t.lost(r)
 	t.audits(r.Audit)
@@ -124,6 +126,33 @@ func (t *Text) ends(r *Report) {
 	t.printf("\n%-38s %9s\n", "CLOSED FROM, WHY", "COUNT")
 	for _, e := range ends {
 		t.printf("%-38s %9d\n", strings.TrimSpace(fmt.Sprintf("%v %v %v", e.State, e.Reason, e.Detail)), e.Count)
+	}
+}
+
+func (t *Text) segments(r *Report) {
+	if !r.Segmented {
+		return
+	}
+	t.printf("\n%-28s %10s  %-27s %9s\n", "WITHOUT A TRANSITION", "LOCAL PORT", "REMOTE", "COUNT")
+	for _, s := range r.Segments[:min(len(r.Segments), busiest)] {
+		what := "RST sent " + s.Reason
+		switch s.Kind {
+		case tracer.SegmentRSTReceived:
+			what = "RST received"
+		case tracer.SegmentSYNACKAgain:
+			what = "SYN-ACK sent again"
+		}
+		local, remote := "-", s.Remote.String()
+		if s.Remote.Port() == 0 {
+			local, remote = strconv.Itoa(int(s.Local)), s.Remote.Addr().String()
+		}
+		t.printf("%-28s %10s  %-27s %9d\n", what, local, remote, s.Count)
+	}
+	if n := len(r.Segments) - busiest; n > 0 {
+		t.printf("(%d more)\n", n)
+	}
+	if r.Uncounted > 0 {
+		t.printf("(%d of further ports and peers: there was no room)\n", r.Uncounted)
 	}
 }
 

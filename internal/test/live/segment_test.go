@@ -132,6 +132,50 @@ func TestHandshakes(t *testing.T) {
 	})
 }
 
+// Without a stream, segments are counted by the peer and the server's port.
+func TestSegmentCounts(t *testing.T) {
+	eachFamily(t, func(t *testing.T, ns *sandbox.NS, _ *recorder, f sandbox.Family) {
+		tr, err := tracer.New(tracer.Config{
+			Hooks: hooks, TotalsOnly: true, RST: true, Handshakes: true, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		const connects = 5
+		for range connects {
+			s := ns.Socket(f)
+			_ = s.TryConnect(sandbox.At(f, 9))
+			s.Close()
+		}
+		all, err := tr.SegmentCounts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent, received uint64
+		for _, c := range all {
+			switch {
+			case c.Kind == tracer.SegmentRSTSent && c.Local == 9 && c.Remote == netip.AddrPortFrom(f.Addr, 0) && c.Reason == "no_socket":
+				sent += c.Count
+			case c.Kind == tracer.SegmentRSTReceived && c.Local == 0 && c.Remote == netip.AddrPortFrom(f.Addr, 9) && c.Reason == "":
+				received += c.Count
+			default:
+				t.Errorf("%+v", c)
+			}
+		}
+		if received != connects || sent != connects && (sent != 0 || seesNobody(t)) {
+			t.Errorf("%d RSTs sent and %d received, want %d of each: %+v", sent, received, connects, all)
+		}
+		st, err := tr.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g := st.Segments; g.Seen != g.Filtered+g.Delivered || g.Delivered != sent+received || g.Uncounted != 0 {
+			t.Errorf("accounts %+v", g)
+		}
+	})
+}
+
 // Who floods a closed port with SYNs does not flood the reader: at most 1000 a second are handed
 // over, and the rest is counted.
 func TestRSTFlood(t *testing.T) {
