@@ -39,3 +39,6 @@ func (*Tracer) NetNS() (map[uint64]uint32, error) { return nil, ErrNotLinux }
 
 // NetNSTotals is never reached.
 func (*Tracer) NetNSTotals(uint64) (NetNSTotals, error) { return NetNSTotals{}, ErrNotLinux }
+
+// SegmentCounts is never reached.
+func (*Tracer) SegmentCounts() ([]SegmentCount, error) { return nil, ErrNotLinux }

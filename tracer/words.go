@@ -229,6 +229,27 @@ func (s Split) MarshalText() ([]byte, error) { return splits.marshal(s) }
 // UnmarshalText takes the words that MarshalText gives.
 func (s *Split) UnmarshalText(word []byte) error { return splits.unmarshal(s, word) }
 
+var segmentKinds = vocabulary[SegmentKind]{
+	words: []string{
+		SegmentRSTSent:     "rst_sent",
+		SegmentRSTReceived: "rst_received",
+		SegmentSYNACKAgain: "synack_again",
+	},
+	unknown: "no segment is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// SegmentKinds lists all kinds of segments.
+func SegmentKinds() []SegmentKind { return segmentKinds.all() }
+
+// String gives the word, such as "rst_sent".
+func (k SegmentKind) String() string { return segmentKinds.word(k) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no kind.
+func (k SegmentKind) MarshalText() ([]byte, error) { return segmentKinds.marshal(k) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (k *SegmentKind) UnmarshalText(word []byte) error { return segmentKinds.unmarshal(k, word) }
+
 var featureStates = vocabulary[FeatureState]{
 	words: []string{
 		FeatureMissing:   "missing",

@@ -77,6 +77,7 @@ func TestWords(t *testing.T) {
 	testWords(t, Splits(), SplitNone)
 	testWords(t, FeatureStates(), FeatureMissing)
 	testWords(t, Losses(), LossRingFull)
+	testWords(t, SegmentKinds(), SegmentRSTSent)
 }
 
 // The errors are what a user of the command reads.
@@ -235,6 +236,7 @@ var enums = map[string]func(n uint8) encoding.TextMarshaler{
 	"bpfPrecision": func(n uint8) encoding.TextMarshaler { return Precision(n) },
 	"bpfHook":      func(n uint8) encoding.TextMarshaler { return Hook(n) },
 	"bpfSplit":     func(n uint8) encoding.TextMarshaler { return Split(n) },
+	"bpfSegment":   func(n uint8) encoding.TextMarshaler { return SegmentKind(n) },
 }
 
 // notVocabularies are the enums that nothing is called by.
