@@ -165,12 +165,19 @@ static __always_inline bool read_segment(struct tuple *t, struct sk_buff *skb, s
  */
 static __always_inline void on_rst_sent(struct sock *sk, struct sk_buff *skb, __u32 reason)
 {
+	struct net *net = NULL;
 	struct event e = {};
+	__u8 state = 0;
 
-	if (!skb || (sk && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN))
+	/* Kernels that believe that sk is never NULL remove this test (on_kfree_skb()). Then the probes give 0. */
+	if (sk) {
+		state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	}
+	if (!skb || (state && state != TCP_LISTEN))
 		return;
 	e.reason = reason;
-	if (read_segment(&e.tuple, skb, sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : NULL))
+	if (read_segment(&e.tuple, skb, net))
 		tell_segment(&e, SEGMENT_RST_SENT);
 }
 
