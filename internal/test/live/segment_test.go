@@ -184,7 +184,10 @@ func TestRSTFlood(t *testing.T) {
 	kept, tr := traceSegments(t, ns)
 	f := sandbox.Families[0]
 	begun := time.Now()
-	const connects = 3000
+	connects := 3000
+	if testing.Short() {
+		connects = 200 // an emulated machine is slow: no flood
+	}
 	for range connects {
 		s := ns.Socket(f)
 		if err := s.TryConnect(sandbox.At(f, 9)); err != unix.ECONNREFUSED {
@@ -195,13 +198,13 @@ func TestRSTFlood(t *testing.T) {
 	seconds := int(time.Since(begun)/time.Second) + 2
 	tr.stop(t)
 	st := checkSegments(t, tr)
-	if min := uint64(connects); st.Seen < min {
-		t.Errorf("%d segments seen, want %d at least", st.Seen, min)
+	if least := uint64(connects); st.Seen < least {
+		t.Errorf("%d segments seen, want %d at least", st.Seen, least)
 	}
 	if n := len(kept.wait(t, 0)); n > 1000*seconds || uint64(n) != st.Delivered || n == 0 {
 		t.Errorf("%d segments handed over in %d s, %d delivered", n, seconds, st.Delivered)
 	}
-	if seconds == 2 && st.Limited == 0 {
+	if seconds == 2 && !testing.Short() && st.Limited == 0 {
 		t.Errorf("nothing was left out: %+v", st)
 	}
 }
