@@ -195,13 +195,14 @@ func TestRSTFlood(t *testing.T) {
 		}
 		s.Close()
 	}
-	seconds := int(time.Since(begun)/time.Second) + 2
+	seconds := int(time.Since(begun)/time.Second) + 2 // of the clock, at the most
 	tr.stop(t)
 	st := checkSegments(t, tr)
 	if least := uint64(connects); st.Seen < least {
 		t.Errorf("%d segments seen, want %d at least", st.Seen, least)
 	}
-	if n := len(kept.wait(t, 0)); n > 1000*seconds || uint64(n) != st.Delivered || n == 0 {
+	if n := len(kept.wait(t, 0)); n > 1000*seconds+100 || // CPUs can begin a second at the same time
+		uint64(n) != st.Delivered || n == 0 {
 		t.Errorf("%d segments handed over in %d s, %d delivered", n, seconds, st.Delivered)
 	}
 	if seconds == 2 && !testing.Short() && st.Limited == 0 {
