@@ -57,11 +57,11 @@ were seen and how many were lost.
 
 The start of a state with the duration "-" was not seen. ">" before a duration
 means: at least so long. "~" means: exact to the kernel's tick (jiffy) only.
-The owner is the process that connected or listened; --pid and --comm mean it. In
-WHY stand others, where they differ from the owner: closer=, the process that
-closed the connection, and with --handlers handler=, the one that uses it. That
-is the worker of a server that hands its connections on, or the server for which
-a service manager listens. It is known when the process has read or written once.
+The owner is the process that connected or listened; --pid and --comm mean it.
+WHY also names two other processes, where they are not the owner: closer= closed
+the connection. handler= (with --handlers) uses it: the worker of a server that
+hands its connections on, or the server for which a service manager listens. The
+handler is known when it has read or written once.
 With "owner=holder" the owner is the process that held the socket when finwait
 started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
