@@ -189,24 +189,28 @@ func TestReadSaved(t *testing.T) {
 	}
 }
 
+func aSegment(r *rand.Rand) *tracer.Segment {
+	s := &tracer.Segment{
+		Time: aTime(r), Ktime: number[time.Duration](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
+		Local: endpoint(r), Remote: endpoint(r), Scope: aScope(r),
+		Kind: pick(r, []tracer.SegmentKind{tracer.SegmentRSTSent, tracer.SegmentRSTReceived, tracer.SegmentSYNACKAgain}),
+	}
+	switch s.Kind {
+	case tracer.SegmentRSTSent:
+		s.Reason = pick(r, []string{"", "no_socket"})
+	case tracer.SegmentRSTReceived:
+		s.Cookie = number[uint64](r)
+	case tracer.SegmentSYNACKAgain:
+		s.Retransmits = number[uint8](r)
+	}
+	return s
+}
+
 // Segments are read back as they were written, and a summary with their accounts.
 func TestReadSegments(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 2000 {
-		s := &tracer.Segment{
-			Time: aTime(r), Ktime: number[time.Duration](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
-			Local: endpoint(r), Remote: endpoint(r), Scope: aScope(r),
-			Kind: pick(r, []tracer.SegmentKind{tracer.SegmentRSTSent, tracer.SegmentRSTReceived, tracer.SegmentSYNACKAgain}),
-		}
-		switch s.Kind {
-		case tracer.SegmentRSTSent:
-			s.Reason = pick(r, []string{"", "no_socket"})
-		case tracer.SegmentRSTReceived:
-			s.Cookie = number[uint64](r)
-		case tracer.SegmentSYNACKAgain:
-			s.Retransmits = number[uint8](r)
-		}
-		readBack(t, s)
+		readBack(t, aSegment(r))
 	}
 	accounts := tracer.SegmentAccounts{Seen: 15, Filtered: 1, Delivered: 2, Limited: 4, RingFull: 8}
 	readBack(t, &Summary{Stats: tracer.Stats{Segments: accounts}, Hooks: tracer.HooksTracepoint})
@@ -405,6 +409,7 @@ func FuzzRead(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 20 {
 		f.Add(write(f, aTransition(r)))
+		f.Add(write(f, aSegment(r)))
 		f.Add(write(f, aRaw(r)))
 		f.Add(write(f, aSummary(r)))
 		f.Add(write(f, someTotals(r)))
