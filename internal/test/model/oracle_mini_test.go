@@ -119,8 +119,9 @@ func (o *oracle) timeWait(f *firing, v *miniView, e *event) {
 }
 
 // late reports whether at may be given as the start of TIME_WAIT. The segment that began TIME_WAIT
-// was not seen: no program was run for it, or it came in the jiffy of the minisock's birth. The
-// next segment that arms the timer looks the same (docs/limitations.md).
+// was not seen: no program was run for it, or it came in the jiffy of the minisock's birth, or its
+// program is still running on another CPU. The next segment that arms the timer looks the same
+// (docs/limitations.md).
 func (o *oracle) late(f *firing, v *miniView, at uint64) bool {
 	arms := f.code == opTwskSchedule || f.time-f.armed <= 2*jiffy
 	if o.mayBeLate(f, v) && arms && v.lateAt == 0 {
@@ -138,7 +139,7 @@ func (o *oracle) overlap(v *miniView) uint64 {
 }
 
 func (o *oracle) mayBeLate(f *firing, v *miniView) bool {
-	return v.missed || o.k.hooks == tracepointsNoRxSk && f.mini.twLo/jiffy <= f.mini.bornAt/jiffy
+	return v.missed || v.lateAt != 0 || o.nested(f) || o.k.hooks == tracepointsNoRxSk && f.mini.twLo/jiffy <= f.mini.bornAt/jiffy
 }
 
 func twEnd(m *mini, f *firing) uint64 {
