@@ -51,7 +51,8 @@ type ring struct {
 	reader *ringbuf.Reader
 	rec    ringbuf.Record
 	head   bpfHandledEvent
-	loaded bool // there is a head
+	loaded bool   // there is a head
+	at     uint64 // when it was told, as far as is known
 }
 
 // errEnded: close was called.
@@ -118,10 +119,12 @@ func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, rest rest,
 	now := r.now()
 	r.told = r.told[:0]
 	for _, g := range r.all {
-		if !g.loaded {
-			if err := g.load(); err != nil {
-				return 0, 0, err
-			}
+		if g.loaded {
+			// It was read before the clock was. A time that is out of memory which has
+			// been reused must not hold up what follows it.
+			g.at = min(g.at, now)
+		} else if err := g.load(); err != nil {
+			return 0, 0, err
 		}
 		if g.loaded {
 			r.told = append(r.told, g)
@@ -132,7 +135,7 @@ func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, rest rest,
 	}
 	for len(r.told) > 0 {
 		g := r.told[0]
-		if g.head.Event.TimeNs > now {
+		if g.at > now {
 			break
 		}
 		n++
@@ -163,7 +166,7 @@ func (r *rings) sink(i int) {
 	for {
 		oldest := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(r.told); c++ {
-			if r.told[c].head.Event.TimeNs < r.told[oldest].head.Event.TimeNs {
+			if r.told[c].at < r.told[oldest].at {
 				oldest = c
 			}
 		}
@@ -181,7 +184,9 @@ func (g *ring) load() error {
 	err := g.reader.ReadInto(&g.rec)
 	if err == nil {
 		g.loaded = true
-		return decode(g.rec.RawSample, &g.head)
+		err = decode(g.rec.RawSample, &g.head)
+		g.at = g.head.Event.TimeNs
+		return err
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

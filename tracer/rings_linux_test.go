@@ -60,3 +60,37 @@ func TestEventsBeforeTheReaderSleeps(t *testing.T) {
 		return ""
 	})
 }
+
+// Every event is of the future, as one that a program has dated by memory which has been reused. It
+// is passed on all the same, and so is what follows it.
+func TestEventsOfTheFuture(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("loading BPF programs needs root")
+	}
+	t.Parallel()
+	ns := sandbox.New(t)
+	tr, err := tracer.New(tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	tr.StopClock()
+	const listeners = 5
+	for range listeners {
+		ns.Socket(sandbox.Families[0]).Bind(0).Listen()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	seen := 0
+	if err := tr.Run(ctx, func(*tracer.Transition) error {
+		if seen++; seen == listeners {
+			cancel()
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if context.Cause(ctx) == context.DeadlineExceeded {
+		t.Errorf("%d of %d events were passed on", seen, listeners)
+	}
+}
