@@ -114,6 +114,7 @@ enum detail {
 enum event_flags {
 	EVENT_MINISOCK = 1 << 1,	/* a minisock held `from`, or holds `to` */
 	EVENT_SEGMENT  = 1 << 2,	/* no transition, but a segment: `from` is of enum segment */
+	EVENT_LATE     = 1 << 3,	/* it happened before the program ran that tells it */
 };
 
 /* What happens to a port without a transition (segment.h). */
@@ -187,6 +188,36 @@ struct event {
 struct handled_event {
 	struct event event;
 	struct handler handler;
+};
+
+#define KERNEL_FRAMES	64
+#define USER_STACK	8192
+
+/* The registers of amd64 that a function leaves as they were, and where it is (System V ABI). */
+struct registers {
+	__u64 ip, sp, bp, bx, r12, r13, r14, r15;
+};
+
+/* Where in the kernel and in the process the program was run (stack.h). */
+struct call {
+	__u64 started_ns;	/* CLOCK_BOOTTIME, of the process; 0: it was not in a call of its own */
+	__u32 pid;
+	__u32 user_bytes;	/* of user */
+	__s64 kernel_bytes;	/* of kernel; 0 or negative: there is no stack */
+	__u64 kernel[KERNEL_FRAMES];	/* addresses, innermost first */
+	struct registers registers;
+};
+
+/* What goes through the ring buffer if somebody asks for stacks. */
+struct called_event {
+	struct handled_event handled;
+	struct call call;
+};
+
+/* What goes through the ring buffer for a call of a process. */
+struct user_event {
+	struct called_event called;
+	__u8 stack[USER_STACK];	/* what lies above the stack pointer */
 };
 
 #endif

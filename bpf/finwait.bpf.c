@@ -9,6 +9,7 @@
 #include "unwind.h"
 #include "histogram.h"
 #include "handler.h"
+#include "stack.h"
 #include "tally.h"
 #include "audit.h"
 #include "output.h"
@@ -272,6 +273,9 @@ int settle_ports(void *ctx)
 struct exported {
 	struct event event;
 	struct handled_event handled_event;
+	struct called_event called_event;
+	struct user_event user_event;
+	struct call call;
 	struct account account;
 	struct segment_account segment_account;
 	struct segment_key segment_key;

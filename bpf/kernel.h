@@ -388,6 +388,12 @@ struct task_struct {
 	int tgid;
 	struct task_struct *group_leader;
 	char comm[16];
+	__u64 start_boottime;
+} __core;
+
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs___amd64 {
+	unsigned long r15, r14, r13, r12, bp, bx, ip, cs, sp;
 } __core;
 
 /* include/linux/bpf.h and net/ipv4/tcp_ipv4.c: the context of an iter/tcp program */

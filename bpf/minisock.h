@@ -143,6 +143,8 @@ static __own_frame int enter_time_wait(struct mini *m, struct mini_info *info, _
 	e.since_ns = info->since_ns;
 	e.precision = !e.since_ns ? PRECISION_UNKNOWN : info->precision == PRECISION_EXACT ? precision : info->precision;
 	e.reason = time_wait_reason(e.from);
+	if (at != m->now)
+		e.flags |= EVENT_LATE;
 	if (cmpxchg(&info->counted, info->from, TCP_TIME_WAIT) == info->from)
 		tally_move(group_of(info), info->from, TCP_TIME_WAIT);
 	emit_mini(&e, info->verdict);

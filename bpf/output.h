@@ -5,6 +5,8 @@
 
 #include "kernel.h"
 #include "event.h"
+#include "handler.h"
+#include "stack.h"
 #include "tally.h"
 #include "audit.h"
 
@@ -97,9 +99,11 @@ static __always_inline bool write_event(void *ring, struct event *e, __u64 flags
 	struct handled_event *out;
 	struct handler *handler;
 
-	if (!handlers_on)
+	if (!handlers_on && !stacks_on)
 		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
 	handler = find_handler(e->cookie);
+	if (stacks_on && !(e->flags & EVENT_SEGMENT))
+		return write_called(ring, e, handler, flags);
 	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
 	if (!out)
 		return false;

@@ -142,7 +142,9 @@ __verified_once int emit_deferred(struct sock_info *info, struct event *e, __u64
 	e->from = role == ROLE_SERVER ? TCP_LISTEN : TCP_CLOSE;
 	e->to = role == ROLE_SERVER ? TCP_SYN_RECV : role == ROLE_LISTENER ? TCP_LISTEN : TCP_SYN_SENT;
 	e->time_ns = at;
+	e->flags = EVENT_LATE;
 	emit_step(info, e, 0);
+	e->flags = 0;
 	e->tuple.sport = sport;
 	e->err = err;
 	e->from = from;

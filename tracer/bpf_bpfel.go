@@ -26,6 +26,22 @@ type bpfAccount struct {
 	UnwindFailed  uint64
 }
 
+type bpfCall struct {
+	_           structs.HostLayout
+	StartedNs   uint64
+	Pid         uint32
+	UserBytes   uint32
+	KernelBytes int64
+	Kernel      [64]uint64
+	Registers   bpfRegisters
+}
+
+type bpfCalledEvent struct {
+	_       structs.HostLayout
+	Handled bpfHandledEvent
+	Call    bpfCall
+}
+
 type bpfCaller uint32
 
 const (
@@ -163,6 +179,7 @@ type bpfEventFlags uint32
 const (
 	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
 	bpfEventFlagsEVENT_SEGMENT  bpfEventFlags = 4
+	bpfEventFlagsEVENT_LATE     bpfEventFlags = 8
 )
 
 type bpfGroup struct {
@@ -327,6 +344,18 @@ const (
 	bpfReasonREASON_COUNT              bpfReason = 20
 )
 
+type bpfRegisters struct {
+	_   structs.HostLayout
+	Ip  uint64
+	Sp  uint64
+	Bp  uint64
+	Bx  uint64
+	R12 uint64
+	R13 uint64
+	R14 uint64
+	R15 uint64
+}
+
 type bpfRole uint32
 
 const (
@@ -422,6 +451,12 @@ type bpfTotals struct {
 	Rearms    uint64
 	Ungrouped uint64
 	Gone      [16]uint64
+}
+
+type bpfUserEvent struct {
+	_      structs.HostLayout
+	Called bpfCalledEvent
+	Stack  [8192]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -530,10 +565,13 @@ const (
 	bpfVarSkipTo              = "skip_to"
 	bpfVarSocketsFull         = "sockets_full"
 	bpfVarSocketsSpilled      = "sockets_spilled"
+	bpfVarSoftirqs            = "softirqs"
 	bpfVarSplitBy             = "split_by"
+	bpfVarStacksOn            = "stacks_on"
 	bpfVarStream              = "stream"
 	bpfVarTotalsOn            = "totals_on"
 	bpfVarTwTimerHandler      = "tw_timer_handler"
+	bpfVarUserStacksOn        = "user_stacks_on"
 	bpfVarWakeBytes           = "wake_bytes"
 )
 
@@ -693,10 +731,13 @@ type bpfVariableSpecs struct {
 	SkipTo             *ebpf.VariableSpec `ebpf:"skip_to"`
 	SocketsFull        *ebpf.VariableSpec `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.VariableSpec `ebpf:"sockets_spilled"`
+	Softirqs           *ebpf.VariableSpec `ebpf:"softirqs"`
 	SplitBy            *ebpf.VariableSpec `ebpf:"split_by"`
+	StacksOn           *ebpf.VariableSpec `ebpf:"stacks_on"`
 	Stream             *ebpf.VariableSpec `ebpf:"stream"`
 	TotalsOn           *ebpf.VariableSpec `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
+	UserStacksOn       *ebpf.VariableSpec `ebpf:"user_stacks_on"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -829,10 +870,13 @@ type bpfVariables struct {
 	SkipTo             *ebpf.Variable `ebpf:"skip_to"`
 	SocketsFull        *ebpf.Variable `ebpf:"sockets_full"`
 	SocketsSpilled     *ebpf.Variable `ebpf:"sockets_spilled"`
+	Softirqs           *ebpf.Variable `ebpf:"softirqs"`
 	SplitBy            *ebpf.Variable `ebpf:"split_by"`
+	StacksOn           *ebpf.Variable `ebpf:"stacks_on"`
 	Stream             *ebpf.Variable `ebpf:"stream"`
 	TotalsOn           *ebpf.Variable `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.Variable `ebpf:"tw_timer_handler"`
+	UserStacksOn       *ebpf.Variable `ebpf:"user_stacks_on"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -51,6 +51,13 @@ type Config struct {
 	RST, Handshakes bool
 	Segment         func(*Segment) error
 
+	// Stacks asks for the Stack of each transition or raw event. A stack takes the programs
+	// some microseconds. For those of processes, Run reads the memory mappings and the
+	// executable files of each process that is seen, and the ring buffers are 64 MiB if
+	// RingBytes is 0. That needs Linux on amd64, the host's pid namespace and, for the
+	// processes of other users, CAP_SYS_PTRACE.
+	Stacks Stacks
+
 	// Audit keeps, for each network namespace, what the kernel's own counters should
 	// have counted, for NetNSTotals. Those count everything, so there can be no filter.
 	Audit bool
@@ -95,6 +102,12 @@ func (cfg *Config) check() error {
 		if err := cfg.Filter.CheckSegments(); err != nil {
 			return err
 		}
+	}
+	if cfg.Stacks > StacksBoth {
+		return fmt.Errorf("there are no stacks %d", cfg.Stacks)
+	}
+	if cfg.Stacks != StacksNone && cfg.TotalsOnly {
+		return errors.New("a stack belongs to a transition: there are none with totals only")
 	}
 	if cfg.Raw && cfg.needsHandlers() {
 		return errors.New("raw events have no handler")

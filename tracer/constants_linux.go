@@ -31,7 +31,14 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 			err = spec.Variables[name].Set(value)
 		}
 	}
+	var softirqs [4]bpfCallerRange
+	if n := copy(softirqs[:], syms.softirqs); n < len(syms.softirqs) {
+		return fmt.Errorf("the kernel has %d functions by the names of those that run softirqs, there is room for %d", len(syms.softirqs), n)
+	}
 	set(bpfVarHz, hz)
+	set(bpfVarSoftirqs, softirqs)
+	set(bpfVarStacksOn, flag(cfg.Stacks != StacksNone))
+	set(bpfVarUserStacksOn, flag(cfg.Stacks&StacksUser != 0))
 	set(bpfVarOverdueAfter, uint32(overdueAfter(hz).Seconds()*float64(hz)))
 	set(bpfVarTwTimerHandler, syms.twTimerHandler)
 	set(bpfVarCallers, ranges)

@@ -15,7 +15,7 @@ func NewSkipping(cfg Config, netNS uint32, from, to State) (*Tracer, error) {
 
 // ReadSamples is Run, but hands over the records of the ring buffer as they are.
 func (t *Tracer) ReadSamples(ctx context.Context, handle func([]byte) error) error {
-	return t.read(ctx, func(ev *bpfHandledEvent) error {
+	return t.read(ctx, func(ev *bpfHandledEvent, _ []byte) error {
 		return handle(append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize)...))
 	})
 }

@@ -57,6 +57,7 @@ func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
 	}
 	t.Errno, t.Retransmits = Errno(ev.Err), ev.Retransmits
 	t.Rearms = ev.Rearms
+	t.Stack = nil
 	t.Source = SourceSocket
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
 		t.Source = SourceMinisock

@@ -113,9 +113,10 @@ func newRing(size uint32) (*ring, error) {
 	return &ring{m: m, reader: reader}, nil
 }
 
-// drain passes to handle what was told until now, in the order of time, and counts it. It
-// returns errEnded after close, and an error of handle unchanged.
-func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, rest rest, err error) {
+// drain passes to handle what was told until now, in the order of time, and counts it. more
+// is what follows the event in its record, until handle returns. drain returns errEnded
+// after close, and an error of handle unchanged.
+func (r *rings) drain(handle func(ev *bpfHandledEvent, more []byte) error) (n uint64, rest rest, err error) {
 	now := r.now()
 	r.told = r.told[:0]
 	for _, g := range r.all {
@@ -139,7 +140,7 @@ func (r *rings) drain(handle func(*bpfHandledEvent) error) (n uint64, rest rest,
 			break
 		}
 		n++
-		if err := handle(&g.head); err != nil {
+		if err := handle(&g.head, g.rec.RawSample[min(handledSize, len(g.rec.RawSample)):]); err != nil {
 			return n, 0, err
 		}
 		if err := g.load(); err != nil {

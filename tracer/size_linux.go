@@ -11,7 +11,10 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-const defaultRingBytes = 8 << 20
+const (
+	defaultRingBytes = 8 << 20
+	userRingBytes    = 64 << 20
+)
 
 // maxRings bounds the ring buffers. Each takes four file descriptors. A machine may have room for
 // many more CPUs than it has.
@@ -103,6 +106,9 @@ func ringSizes(cfg *Config) (n, size uint32, err error) {
 	all, least := cfg.RingBytes, page
 	if all == 0 {
 		all, least = defaultRingBytes, max(page, leastRingBytes)
+		if cfg.Stacks&StacksUser != 0 { // an event takes 9 KiB
+			all = userRingBytes
+		}
 	}
 	if bits.OnesCount32(all) != 1 || all%page != 0 {
 		return 0, 0, fmt.Errorf("ring buffers of %d bytes: it must be a power of two and a multiple of the page size, %d", all, page)

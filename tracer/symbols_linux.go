@@ -59,10 +59,15 @@ var callers = map[string]bpfCaller{
 	"nf_tproxy_handle_time_wait6": bpfCallerCALLER_TPROXY,
 }
 
+// softirqRunners run softirqs, on top of what they have interrupted. Since 6.9 the second
+// calls the first, or has it in itself.
+var softirqRunners = []string{"handle_softirqs", "__do_softirq"}
+
 // symbols are the kernel addresses that the programs compare with.
 type symbols struct {
 	twTimerHandler uint64
 	callers        []bpfCallerRange
+	softirqs       []bpfCallerRange
 }
 
 // symbolCache keeps the symbols, for a process that opens several tracers:
@@ -96,6 +101,9 @@ func readSymbols() (*symbols, error) {
 	for name := range callers {
 		want[name] = true
 	}
+	for _, name := range softirqRunners {
+		want[name] = true
+	}
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return nil, fmt.Errorf("open kernel symbols: %w", err)
@@ -116,6 +124,11 @@ func readSymbols() (*symbols, error) {
 	for name, caller := range callers {
 		for _, r := range found[name] {
 			syms.callers = append(syms.callers, bpfCallerRange{Start: r.Start, End: r.End, Caller: uint32(caller)})
+		}
+	}
+	for _, name := range softirqRunners {
+		for _, r := range found[name] {
+			syms.softirqs = append(syms.softirqs, bpfCallerRange{Start: r.Start, End: r.End})
 		}
 	}
 	slices.SortFunc(syms.callers, func(a, b bpfCallerRange) int { return cmp.Compare(a.Start, b.Start) })

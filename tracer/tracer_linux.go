@@ -31,6 +31,7 @@ type Tracer struct {
 
 	rstReasons map[uint64]string
 	seg        Segment // the one that is handed over
+	stacks     *stackReader
 
 	detached atomic.Bool // the programs are detached, and none runs any more
 
@@ -67,6 +68,9 @@ func newTracer(cfg Config, more map[string]any) (*Tracer, error) {
 	if err := prepare(); err != nil {
 		return nil, err
 	}
+	if err := cfg.Stacks.check(); err != nil {
+		return nil, err
+	}
 	// Apart from the verifier, kernel types and symbols take most of the start: read
 	// both at once. If the symbols fail, load() gets the same error again.
 	go func() { _, _ = kernelSymbols() }()
@@ -96,9 +100,14 @@ func open(cfg Config, hooks HookSet, types *btf.Cache, more map[string]any) (*Tr
 	if cfg.RST {
 		kernel, err := kernelTypes(types)
 		if err != nil {
+			t.Close()
 			return nil, err
 		}
 		t.rstReasons = rstReasons(kernel)
+	}
+	if t.stacks, err = newStackReader(cfg.Stacks); err != nil {
+		t.Close()
+		return nil, err
 	}
 	if err := t.start(); err != nil {
 		t.Close()
@@ -158,12 +167,13 @@ func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error 
 		clock = ktime.NewClock(ktime.Now)
 		tr    Transition
 	)
-	return t.read(ctx, func(ev *bpfHandledEvent) error {
+	return t.read(ctx, func(ev *bpfHandledEvent, more []byte) error {
 		if ev.Event.Flags&uint8(bpfEventFlagsEVENT_SEGMENT) != 0 {
 			return t.segment(&ev.Event, clock)
 		}
 		resolve(ev, clock, &tr)
 		t.nameScope(&tr.Scope, tr.NetNSCookie)
+		tr.Stack = t.stacks.resolve(more)
 		return handle(&tr)
 	})
 }
@@ -174,14 +184,15 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 		clock = ktime.NewClock(ktime.Now)
 		raw   RawEvent
 	)
-	return t.read(ctx, func(ev *bpfHandledEvent) error {
+	return t.read(ctx, func(ev *bpfHandledEvent, more []byte) error {
 		resolveRaw(ev, clock, &raw)
 		t.nameScope(&raw.Scope, raw.NetNSCookie)
+		raw.Stack = t.stacks.resolve(more)
 		return handle(&raw)
 	})
 }
 
-func (t *Tracer) read(ctx context.Context, handle func(*bpfHandledEvent) error) (err error) {
+func (t *Tracer) read(ctx context.Context, handle func(ev *bpfHandledEvent, more []byte) error) (err error) {
 	if t.ran.Swap(true) {
 		return errors.New("a tracer can be run only once")
 	}

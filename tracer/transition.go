@@ -50,6 +50,9 @@ type Transition struct {
 
 	Rearms uint32 // re-arms of the timewait timer, if From is TIME_WAIT
 	Source Source
+
+	// Stack is from where it was made; nil without Config.Stacks.
+	Stack *Stack
 }
 
 // Known reports whether anything is known of the time spent in From.
@@ -218,6 +221,7 @@ type RawEvent struct {
 	Err           uint16 // sk_err of a full socket: an errno, perhaps of long ago
 	Minisock      uint64 // address of the minisock; 0: a full socket
 	TimerLeft     int32  // jiffies until the minisock's timer fires
+	Stack         *Stack // nil without Config.Stacks
 }
 
 // Hook is a place in the kernel to which a program is attached.

@@ -229,6 +229,28 @@ func (s Split) MarshalText() ([]byte, error) { return splits.marshal(s) }
 // UnmarshalText takes the words that MarshalText gives.
 func (s *Split) UnmarshalText(word []byte) error { return splits.unmarshal(s, word) }
 
+var stacks = vocabulary[Stacks]{
+	words: []string{
+		StacksKernel: "kernel",
+		StacksUser:   "user",
+		StacksBoth:   "both",
+	},
+	first:   StacksKernel,
+	unknown: "no stacks are called %q: there are %s", between: ", ", last: " and ",
+}
+
+// AllStacks lists what can be asked for: StacksKernel, StacksUser and StacksBoth.
+func AllStacks() []Stacks { return stacks.all() }
+
+// String gives the word, such as "kernel".
+func (s Stacks) String() string { return stacks.word(s) }
+
+// MarshalText gives the word that String gives. It fails for StacksNone.
+func (s Stacks) MarshalText() ([]byte, error) { return stacks.marshal(s) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (s *Stacks) UnmarshalText(word []byte) error { return stacks.unmarshal(s, word) }
+
 var segmentKinds = vocabulary[SegmentKind]{
 	words: []string{
 		SegmentRSTSent:     "rst_sent",

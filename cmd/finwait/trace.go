@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"finwait/internal/confine"
+	"finwait/internal/privilege"
 	"finwait/internal/sink"
 	"finwait/internal/source"
 	"finwait/internal/text"
@@ -41,6 +42,7 @@ type traceOptions struct {
 	rst      bool
 	synack   bool
 	handled  values
+	stack    string
 
 	filtered bool // not every transition of the host is to be shown
 }
@@ -62,6 +64,13 @@ WHY also names two other processes, where they are not the owner: closer= closed
 the connection. handler= (with --handlers) uses it: the worker of a server that
 hands its connections on, or the server for which a service manager listens. The
 handler is known when it has read or written once.
+--stack adds from where in the kernel, and from where in the program, each
+transition was made: one line a frame, innermost first. A program has a part in
+those only that its own call makes; of the others, which a segment or a timer
+makes, "-" is shown. A frame is a function and how far into it, and the file. If
+the file does not name the function, it is the address in the file, for
+addr2line -e. "truncated" means that more callers are not known. A program that
+ends at once may be gone before finwait can look at it.
 With "owner=holder" the owner is the process that held the socket when finwait
 started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
@@ -80,8 +89,10 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
+	fs.StringVar(&o.stack, "stack", "", "show from where it was made, in the kernel or in the program: `which`, "+list(tracer.AllStacks()))
+	complete(cmd, "stack", tracer.AllStacks())
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
-	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB")
+	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB, with stacks of programs 64 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	return cmd
@@ -122,6 +133,11 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	cfg.Handlers = o.handlers
+	if o.stack != "" {
+		if cfg.Stacks, err = parse[tracer.Stacks](o.stack); err != nil {
+			return usage(err)
+		}
+	}
 	o.filtered = cfg.Filter.Picks()
 	out := newOutput(stdout)
 	to := sink.New(o.out.output, out, text.Coloured(stdout, o.out.color))
@@ -132,7 +148,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer live.Close()
-	if err := giveUp(live, confine.Need{}, log); err != nil {
+	if err := giveUp(live, needOf(cfg.Stacks), log); err != nil {
 		return err
 	}
 	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
@@ -142,6 +158,15 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		defer cancel()
 	}
 	return o.show(ctx, live, to, out, log)
+}
+
+// needOf is what trace still does when it has attached: for the stacks of programs it looks at
+// their mappings and opens their files.
+func needOf(stacks tracer.Stacks) confine.Need {
+	if stacks&tracer.StacksUser == 0 {
+		return confine.Need{}
+	}
+	return confine.Need{Files: true, Capabilities: []string{privilege.SysPtrace, privilege.DACReadSearch}}
 }
 
 // show shows everything that comes from a source, and accounts for it.

@@ -61,6 +61,7 @@ func Read(line []byte) (any, error) {
 func readTransition(line []byte) (*tracer.Transition, error) {
 	var in struct {
 		common
+		stack
 		To        must[state]            `json:"to"`
 		Duration  nullable[int64]        `json:"duration_ns"`
 		Precision must[tracer.Precision] `json:"precision"`
@@ -139,12 +140,16 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 	if t.Handler, err = in.Handler.value.tracer(); err != nil {
 		return nil, fmt.Errorf("handler: %w", err)
 	}
+	if t.Stack, err = in.stack.tracer(); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 
 func readRaw(line []byte) (*tracer.RawEvent, error) {
 	var in struct {
 		common
+		stack
 		Hook     must[tracer.Hook] `json:"hook"`
 		CPU      must[uint8]       `json:"cpu"`
 		Task     nullable[process] `json:"task"`
@@ -185,6 +190,9 @@ func readRaw(line []byte) (*tracer.RawEvent, error) {
 	}
 	if r.Task, err = in.Task.value.tracer(); err != nil {
 		return nil, fmt.Errorf("task: %w", err)
+	}
+	if r.Stack, err = in.stack.tracer(); err != nil {
+		return nil, err
 	}
 	return r, nil
 }

@@ -102,6 +102,32 @@ func aScope(r *rand.Rand) tracer.Scope {
 	return tracer.Scope{}
 }
 
+// aStack is one of what was asked for, whole, in part or not known; nil if nobody asked.
+func aStack(r *rand.Rand) *tracer.Stack {
+	st := &tracer.Stack{Of: pick(r, append(tracer.AllStacks(), tracer.StacksNone))}
+	if st.Of == tracer.StacksNone {
+		return nil
+	}
+	if st.Of&tracer.StacksKernel != 0 {
+		for range r.IntN(4) {
+			st.Kernel = append(st.Kernel, pick(r, []tracer.KernelFrame{
+				{Symbol: "tcp_close", Offset: r.Uint64()}, {Symbol: "x.cold"}, {Address: r.Uint64()},
+			}))
+		}
+	}
+	if st.Of&tracer.StacksUser == 0 || r.IntN(3) == 0 {
+		return st
+	}
+	st.PID, st.UserTruncated = number[uint32](r), pick(r, []bool{false, true})
+	for range 1 + r.IntN(3) {
+		st.User = append(st.User, tracer.UserFrame{
+			Address: r.Uint64(), Module: pick(r, []string{"", "/usr/lib/libc.so.6", "/tmp/\"ö\n\x1b"}), BuildID: pick(r, []string{"", "00ff"}),
+			Symbol: pick(r, []string{"", "close", "main.(*T[go.shape.int]).f"}), Offset: number[uint64](r),
+		})
+	}
+	return st
+}
+
 func aTime(r *rand.Rand) time.Time {
 	return time.Unix(r.Int64N(4e9), pick(r, []int64{0, 1, 999_999_999, r.Int64N(1e9)})).UTC()
 }
@@ -111,7 +137,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
 		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
-		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r),
+		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r), Stack: aStack(r),
 	}
 	if t.Known() {
 		t.Duration = number[time.Duration](r)
@@ -127,7 +153,7 @@ func aRaw(r *rand.Rand) *tracer.RawEvent {
 		Time: aTime(r), Ktime: number[time.Duration](r), Hook: pick(r, tracer.Hooks()), CPU: number[uint8](r), Task: aProcess(r),
 		Cookie: number[uint64](r), NetNS: number[uint32](r), NetNSCookie: number[uint64](r),
 		Local: endpoint(r), Remote: endpoint(r), Scope: aScope(r), From: pick(r, tracer.States()),
-		Minisock: number[uint64](r),
+		Minisock: number[uint64](r), Stack: aStack(r),
 	}
 	if e.Minisock == 0 {
 		e.To, e.Err = pick(r, tracer.States()), number[uint16](r)
@@ -229,6 +255,38 @@ func TestReadSegments(t *testing.T) {
 	}
 }
 
+// What cannot be of a stack is an error.
+func TestReadStack(t *testing.T) {
+	tr := sample()
+	tr.Stack = &tracer.Stack{
+		Of: tracer.StacksBoth, Kernel: []tracer.KernelFrame{{Symbol: "tcp_close", Offset: 26}, {Address: 0xff}},
+		User: []tracer.UserFrame{{Address: 0x7f01, Module: "/bin/x", BuildID: "ab", Offset: 5}}, PID: 7,
+	}
+	line := string(write(t, &tr))
+	const want = `,"kernel_stack":["tcp_close+0x1a","0xff"],"user_stack":[{"module":"/bin/x","build_id":"ab","symbol":null,` +
+		`"offset":5,"address":"0x7f01"}],"user_stack_truncated":false,"user_stack_pid":7}`
+	if !strings.Contains(line, want) {
+		t.Errorf("got  %swant %s", line, want)
+	}
+	for name, bad := range map[string][2]string{
+		"a frame of the kernel": {`"tcp_close+0x1a"`, `"tcp_close+26"`},
+		"no frames":             {`["tcp_close+0x1a","0xff"]`, `[]`},
+		"no frames of programs": {`"user_stack":[`, `"user_stack":[],"other":[`},
+		"no truncated":          {`"user_stack_truncated":false,`, ``},
+		"no process":            {`"user_stack_pid":7`, `"user_stack_pid":null`},
+		"no offset":             {`"offset":5,`, ``},
+		"offset null":           {`"symbol":null,"offset":5`, `"symbol":"f","offset":null`},
+		"empty module":          {`"/bin/x"`, `""`},
+		"an address":            {`"0x7f01"`, `"7f01"`},
+		"a frame that is null":  {`"user_stack":[`, `"user_stack":[null,`},
+	} {
+		changed := strings.Replace(line, bad[0], bad[1], 1)
+		if got, err := Read([]byte(changed)); err == nil || changed == line {
+			t.Errorf("%s was read: %+v, from %s", name, got, changed)
+		}
+	}
+}
+
 // Bytes that are not UTF-8 have a field of their own, and only they.
 func TestCommHex(t *testing.T) {
 	tr := sample()
@@ -298,6 +356,12 @@ func changeEach(t *testing.T, v reflect.Value, name string, line func() string, 
 			f.Set(reflect.ValueOf(comm("another")))
 		default:
 			switch {
+			case f.Type() == reflect.TypeFor[*tracer.Stack]():
+				if f.IsNil() {
+					f.Set(reflect.ValueOf(&tracer.Stack{Of: tracer.StacksBoth}))
+				} else {
+					f.SetZero()
+				}
 			case f.Kind() == reflect.Struct:
 				changeEach(t, f, name, line, but...)
 				continue

@@ -83,7 +83,8 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	}
 	b = strconv.AppendUint(append(b, `,"rearms":`...), uint64(t.Rearms), 10)
 	b = append(append(b, `,"source":"`...), t.Source.String()...)
-	w.line = append(b, "\"}\n"...)
+	b = appendStack(append(b, '"'), t.Stack)
+	w.line = append(b, "}\n"...)
 	_, _ = w.w.Write(w.line) // keeps its error
 	return w.Err()
 }
@@ -103,6 +104,7 @@ func (w *Writer) Raw(r *tracer.RawEvent) error {
 		w.scratch = strconv.AppendUint(append(w.scratch[:0], "0x"...), r.Minisock, 16)
 		e.Bytes("minisock", w.scratch).Int32("timer_left_jiffies", r.TimerLeft)
 	}
+	w.stack(e, r.Stack)
 	e.Send()
 	return w.Err()
 }

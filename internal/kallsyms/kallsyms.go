@@ -5,9 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"strconv"
 )
 
 // ErrHidden means that the kernel shows every address as 0. Reading the addresses needs
@@ -37,14 +35,12 @@ func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 
 	s := bufio.NewScanner(r)
 	for s.Scan() {
-		line := s.Bytes()
-		sp := bytes.IndexByte(line, ' ')
-		if sp < 0 || len(line) < sp+4 {
-			continue
-		}
-		addr, err := strconv.ParseUint(string(line[:sp]), 16, 64)
+		addr, typ, name, _, err := parse(s.Bytes())
 		if err != nil {
-			return nil, fmt.Errorf("parse %q: %w", line, err)
+			return nil, err
+		}
+		if name == nil {
+			continue
 		}
 		hidden = hidden && addr == 0
 		if len(want) == 0 && !hidden {
@@ -58,14 +54,10 @@ func Find(r io.Reader, want map[string]bool) (map[string][]Range, error) {
 		}
 		last = addr
 
-		name := line[sp+3:]
-		if tab := bytes.IndexByte(name, '\t'); tab >= 0 {
-			name = name[:tab] // the name of a module follows
-		}
 		if dot := bytes.IndexByte(name, '.'); dot > 0 {
 			name = name[:dot]
 		}
-		if typ := line[sp+1]; typ != 't' && typ != 'T' || !want[string(name)] {
+		if typ != 't' && typ != 'T' || !want[string(name)] {
 			continue
 		}
 		n := string(name)

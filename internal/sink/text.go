@@ -83,7 +83,10 @@ func (s *Text) Transition(t *tracer.Transition) error {
 	l.State(t.To, text.StateWidth)
 	l.Cell("", text.AppendDuration(buf[:0], t.Duration, t.Precision), durationWidth)
 	s.why(t)
-	return l.End()
+	if err := l.End(); err != nil {
+		return err
+	}
+	return s.stack(t.Stack, t.Owner.PID)
 }
 
 func (s *Text) why(t *tracer.Transition) {
@@ -171,7 +174,10 @@ func (s *Text) Raw(r *tracer.RawEvent) error {
 		b = strconv.AppendInt(append(b, " timer="...), int64(r.TimerLeft), 10)
 	}
 	l.Cell("", b, 0)
-	return l.End()
+	if err := l.End(); err != nil {
+		return err
+	}
+	return s.stack(r.Stack, r.Task.PID)
 }
 
 // End writes nothing: the command says the accounts on stderr.

@@ -21,7 +21,7 @@ type floor struct {
 
 // The floors of the house. Every package of the module is on one of them.
 var floors = []floor{
-	{"ground floor", internal("histogram ktime kallsyms netns netstat holders sockdiag cgroup sysctl privilege confine"),
+	{"ground floor", internal("histogram ktime kallsyms userstack netns netstat holders sockdiag cgroup sysctl privilege confine"),
 		[]string{"ground floor"}},
 	{"tracer", []string{"tracer"},
 		[]string{"ground floor", "tracer"}},
@@ -60,6 +60,7 @@ var foreign = []struct {
 	{"github.com/spf13/", []string{"cmd/finwait"}}, // cobra, pflag
 	{"github.com/landlock-lsm/", internal("confine")},
 	{"github.com/mdlayher/netlink", internal("sockdiag")},
+	{"github.com/go-delve/", internal("userstack")},
 	// jsonl, meter and demo write JSON with it; the others log.
 	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets"), "cmd/finwait", "tracer")},
 }

@@ -50,8 +50,14 @@ func follow(t testing.TB, netNS uint64) *recorder {
 }
 
 func (r *recorder) add(t *tracer.Transition) {
+	kept := *t
+	if st := t.Stack; st != nil { // the tracer uses its memory again
+		kept.Stack = &tracer.Stack{
+			Of: st.Of, PID: st.PID, UserTruncated: st.UserTruncated, Kernel: slices.Clone(st.Kernel), User: slices.Clone(st.User),
+		}
+	}
 	r.mu.Lock()
-	r.all = append(r.all, *t)
+	r.all = append(r.all, kept)
 	r.mu.Unlock()
 	select {
 	case r.more <- struct{}{}:

@@ -1,0 +1,305 @@
+// Package userstack goes up the stack of a program, of which the registers and a part of
+// the memory were copied, and names the functions.
+//
+// A C library and most programs are compiled without frame pointers. Where the caller's
+// frame is, their unwind tables say (.eh_frame: Linux Standard Base, and System V ABI for
+// AMD64, 3.7). Go has no such table, but frame pointers.
+package userstack
+
+import (
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+)
+
+// The numbers of registers in DWARF (System V ABI for AMD64, figure 3.36).
+const (
+	rbx = 3
+	rbp = 6
+	rsp = 7
+	r12 = 12
+	r13 = 13
+	r14 = 14
+	r15 = 15
+	rip = 16 // the return address
+	// registers is how many are numbered so.
+	registers = 17
+)
+
+// Registers are those of amd64 that a function leaves as they were, and where it is.
+type Registers struct {
+	IP, SP, BP, BX, R12, R13, R14, R15 uint64
+}
+
+// A Process is one life of a pid.
+type Process struct {
+	PID     uint32        // as finwait sees it in /proc
+	Started time.Duration // CLOCK_BOOTTIME
+}
+
+// A Frame is a place in a program.
+type Frame struct {
+	Address uint64
+	Module  string // path of the file, as the process sees it; "": the address is in no file, or it is not known
+	BuildID string // of the file, in hex; "": not known, or it has none
+	Symbol  string // function; "": not known
+	// Offset is how far into the function the address is. Without a Symbol it is the
+	// file's own address of the place (which addr2line takes); 0: not known.
+	Offset uint64
+}
+
+// MostFrames bounds the frames of a stack.
+const MostFrames = 64
+
+// Bounds of what a Reader keeps. If there are more, it forgets all.
+const (
+	mostProcesses = 512
+	mostModules   = 256
+)
+
+// A Reader keeps what it has read of processes and files. It is for one goroutine.
+type Reader struct {
+	processes map[Process]*process
+	modules   map[content]*module // nil: the file cannot be read
+}
+
+// A process is what was read of one.
+type process struct {
+	maps    []mapping
+	modules map[fileID]*module // nil: the file cannot be read
+}
+
+// NewReader gives a Reader that knows nothing yet.
+func NewReader() *Reader {
+	return &Reader{processes: make(map[Process]*process), modules: make(map[content]*module)}
+}
+
+// Walk gives the frames of a stack, innermost first. memory is what lies from regs.SP on.
+// truncated: the stack goes on, and it is not known how.
+func (r *Reader) Walk(p Process, regs Registers, memory []byte) (frames []Frame, truncated bool) {
+	w := walk{reader: r, process: p, base: regs.SP, memory: memory}
+	w.regs = [registers]uint64{
+		rbx: regs.BX, rbp: regs.BP, rsp: regs.SP, r12: regs.R12, r13: regs.R13, r14: regs.R14, r15: regs.R15, rip: regs.IP,
+	}
+	w.known = 1<<rbx | 1<<rbp | 1<<rsp | 1<<r12 | 1<<r13 | 1<<r14 | 1<<r15 | 1<<rip
+	for len(w.frames) < MostFrames {
+		if more, whole := w.step(); !more {
+			return w.frames, !whole
+		}
+	}
+	return w.frames, true
+}
+
+// mapping is the one of an address. The mappings are read when a process is first asked
+// for, and again if an address is in none of them. There is none if the process is gone.
+func (r *Reader) mapping(p Process, addr uint64) (m mapping, ok bool) {
+	known := r.processes[p]
+	if known == nil {
+		known = &process{modules: make(map[fileID]*module)}
+		if len(r.processes) >= mostProcesses {
+			clear(r.processes)
+		}
+		r.processes[p] = known
+	}
+	if m, ok = find(known.maps, addr); ok {
+		return m, true
+	}
+	again, err := readMaps(p.PID)
+	// Is the process still the same, now that its mappings have been read?
+	const tick = 10 * time.Millisecond // USER_HZ
+	if started, gone := startTime(p.PID); err != nil || gone != nil || started != uint64(p.Started/tick) {
+		return m, false
+	}
+	known.maps = again
+	return find(again, addr)
+}
+
+// module reads the file of a mapping, unless it has read it before. It gives nil if it cannot.
+func (r *Reader) module(p Process, m *mapping) *module {
+	if m.file == (fileID{}) {
+		return nil
+	}
+	known := r.processes[p]
+	mod, read := known.modules[m.file]
+	if read {
+		return mod
+	}
+	f, c, err := m.open(p.PID)
+	if err == nil {
+		if mod, read = r.modules[c]; !read {
+			mod, _ = readModule(f)
+			if len(r.modules) >= mostModules {
+				clear(r.modules)
+			}
+			r.modules[c] = mod
+		}
+		f.Close()
+	}
+	known.modules[m.file] = mod
+	return mod
+}
+
+// A walk is one way up a stack.
+type walk struct {
+	reader  *Reader
+	process Process
+	regs    [registers]uint64
+	known   uint32 // bits: these registers are known
+	base    uint64 // address of memory
+	memory  []byte
+	frames  []Frame
+	exact   bool // the address is no return address, as the caller is a signal
+}
+
+// word reads what is at an address of the copied part of the stack.
+func (w *walk) word(addr uint64) (uint64, bool) {
+	at := addr - w.base
+	if addr < w.base || at > uint64(len(w.memory)) || uint64(len(w.memory))-at < 8 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(w.memory[at:]), true
+}
+
+// step adds the frame of the program counter, and goes up to its caller. more: there is one.
+// whole: there is none.
+func (w *walk) step() (more, whole bool) {
+	pc := w.regs[rip]
+	f := Frame{Address: pc}
+	innermost := len(w.frames) == 0
+	// A return address is that of the next instruction, which may be another function's.
+	at := pc
+	if !innermost && !w.exact {
+		at--
+	}
+	mod, addr := w.place(&f, at)
+	w.frames = append(w.frames, f)
+	if mod == nil {
+		return false, false
+	}
+	if fde, err := mod.frames.FDEForPC(addr); err == nil {
+		return w.byTable(fde, addr)
+	}
+	if !mod.isGo || f.Symbol == "" {
+		return false, false
+	}
+	if strings.TrimSuffix(f.Symbol, ".abi0") == "runtime.goexit" {
+		return false, true
+	}
+	return w.byFramePointer(innermost), false
+}
+
+// place says where an address is, and gives the module and the module's own address.
+func (w *walk) place(f *Frame, at uint64) (*module, uint64) {
+	m, ok := w.reader.mapping(w.process, at)
+	if !ok {
+		return nil, 0
+	}
+	f.Module = m.path
+	mod := w.reader.module(w.process, &m)
+	if mod == nil {
+		return nil, 0
+	}
+	f.BuildID = mod.buildID
+	addr, ok := mod.address(at - m.start + m.offset)
+	if !ok {
+		return nil, 0
+	}
+	f.Offset = addr + (f.Address - at)
+	if fn, ok := mod.function(addr); ok {
+		f.Symbol, f.Offset = fn.name, f.Offset-fn.start
+	}
+	return mod, addr
+}
+
+// byFramePointer goes up from a frame of Go. Whatever makes a system call there is in
+// assembly, and has no frame of its own: the return address is on top of the stack.
+func (w *walk) byFramePointer(innermost bool) bool {
+	frame := w.regs[rbp]
+	if innermost {
+		ret, ok := w.word(w.regs[rsp])
+		w.regs[rip] = ret
+		w.regs[rsp] += 8
+		return ok && ret != 0
+	}
+	saved, ok := w.word(frame)
+	ret, ok2 := w.word(frame + 8)
+	if !ok || !ok2 || ret == 0 || w.known&(1<<rbp) == 0 || frame < w.regs[rsp] {
+		return false
+	}
+	w.regs[rip], w.regs[rbp], w.regs[rsp] = ret, saved, frame+16
+	w.known = 1<<rip | 1<<rbp | 1<<rsp
+	return true
+}
+
+// byTable goes up from a frame that an unwind table describes.
+func (w *walk) byTable(fde *frame.FrameDescriptionEntry, addr uint64) (more, whole bool) {
+	defer func() { // package frame trusts its input
+		if recover() != nil {
+			more, whole = false, false
+		}
+	}()
+	if len(fde.Instructions) > mostInstructions || len(fde.CIE.InitialInstructions) > mostInstructions {
+		return false, false
+	}
+	row, err := fde.EstablishFrame(addr)
+	if err != nil || row.CFA.Rule != frame.RuleCFA || row.CFA.Reg >= registers || w.known&(1<<row.CFA.Reg) == 0 {
+		return false, false
+	}
+	cfa := w.regs[row.CFA.Reg] + uint64(row.CFA.Offset)
+	if cfa <= w.regs[rsp] {
+		return false, false
+	}
+	regs, known := w.regs, uint32(0)
+	for reg := range uint64(registers) {
+		rule, listed := row.Regs[reg]
+		switch {
+		case reg == rip && listed && rule.Rule == frame.RuleUndefined:
+			return false, true // there is no caller (DWARF 5, 6.4.4)
+		case reg == rsp && !listed:
+			regs[reg] = cfa
+			known |= 1 << reg
+		case reg != rip && callerSaves(reg):
+		// Package frame takes a restored register for undefined: it is as it was.
+		case !listed, rule.Rule == frame.RuleSameVal, rule.Rule == frame.RuleUndefined:
+			known |= w.known & (1 << reg)
+		case rule.Rule == frame.RuleOffset:
+			if v, ok := w.word(cfa + uint64(rule.Offset)); ok {
+				regs[reg] = v
+				known |= 1 << reg
+			}
+		case rule.Rule == frame.RuleValOffset:
+			regs[reg] = cfa + uint64(rule.Offset)
+			known |= 1 << reg
+		case rule.Rule == frame.RuleRegister && rule.Reg < registers:
+			regs[reg] = w.regs[rule.Reg]
+			known |= w.known >> rule.Reg & 1 << reg
+		}
+	}
+	if rule, listed := row.Regs[rip]; !listed || rule.Rule != frame.RuleOffset || known&(1<<rip) == 0 {
+		return false, false
+	}
+	w.regs, w.known = regs, known
+	w.exact = isSignal(fde)
+	return w.regs[rip] != 0, w.regs[rip] == 0
+}
+
+// callerSaves reports whether a function may change this register.
+func callerSaves(reg uint64) bool {
+	switch reg {
+	case rbx, rbp, rsp, r12, r13, r14, r15:
+		return false
+	}
+	return true
+}
+
+// isSignal reports whether a frame is the kernel's, around a signal handler.
+func isSignal(fde *frame.FrameDescriptionEntry) bool {
+	for _, c := range fde.CIE.Augmentation {
+		if c == 'S' {
+			return true
+		}
+	}
+	return false
+}

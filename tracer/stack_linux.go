@@ -1,0 +1,166 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"finwait/internal/kallsyms"
+	"finwait/internal/userstack"
+)
+
+// Why there can be no stacks.
+var (
+	errNoKernelNames = errors.New("/proc/kallsyms hides kernel addresses, without which stacks cannot be read: run as root, or give finwait CAP_SYSLOG; kernel.kptr_restrict=2 hides them from everybody")
+	errNotAMD64      = errors.New("stacks of programs are known on amd64 only: ask for those of the kernel")
+	errPIDNamespace  = errors.New("stacks of programs are read in the host's /proc: give the container the host's pid namespace")
+)
+
+// check says if these stacks cannot be had here.
+func (s Stacks) check() error {
+	if s == StacksNone {
+		return nil
+	}
+	syms, err := kernelSymbols()
+	if errors.Is(err, ErrHiddenSymbols) {
+		return errNoKernelNames
+	}
+	if err != nil || s&StacksUser == 0 {
+		return err
+	}
+	if runtime.GOARCH != "amd64" {
+		return errNotAMD64
+	}
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
+		return errPIDNamespace
+	}
+	if len(syms.softirqs) == 0 {
+		return fmt.Errorf("the kernel has no function %s: it cannot be told which stacks are a program's own", strings.Join(softirqRunners, ", "))
+	}
+	return nil
+}
+
+// stackReader resolves stacks. nil: there are none.
+type stackReader struct {
+	of      Stacks
+	kernel  *kallsyms.Table
+	user    *userstack.Reader
+	stack   Stack
+	kernels []KernelFrame // of stack, its memory is used again
+	users   []UserFrame
+}
+
+func newStackReader(of Stacks) (*stackReader, error) {
+	if of == StacksNone {
+		return nil, nil
+	}
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, fmt.Errorf("open kernel symbols: %w", err)
+	}
+	defer f.Close()
+	table, err := kallsyms.Load(f)
+	if errors.Is(err, kallsyms.ErrHidden) {
+		return nil, errNoKernelNames
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	return &stackReader{of: of, kernel: table, user: userstack.NewReader()}, nil
+}
+
+// callSize and userSize are what follows the event in its record.
+const (
+	callSize = int(unsafe.Sizeof(bpfCall{}))
+	userSize = int(unsafe.Sizeof(bpfUserEvent{})) - handledSize
+)
+
+// resolve names what follows an event in its record.
+func (c *stackReader) resolve(more []byte) *Stack {
+	if c == nil {
+		return nil
+	}
+	c.stack = Stack{Of: c.of}
+	if len(more) < callSize {
+		return &c.stack
+	}
+	var call bpfCall
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&call)), callSize), more)
+	frames := c.kernelFrames(&call)
+	if c.of&StacksKernel != 0 && len(frames) > 0 {
+		c.stack.Kernel = frames
+	}
+	if c.of&StacksUser != 0 && call.StartedNs != 0 && ownCall(frames) {
+		memory := more[callSize:]
+		c.userFrames(&call, memory[:min(len(memory), int(call.UserBytes))])
+	}
+	return &c.stack
+}
+
+// kernelFrames leaves out the frames of tracing itself.
+func (c *stackReader) kernelFrames(call *bpfCall) []KernelFrame {
+	c.kernels = c.kernels[:0]
+	n := min(max(0, int(call.KernelBytes)/8), len(call.Kernel))
+	tracing := true
+	for i, addr := range call.Kernel[:n] {
+		f := KernelFrame{Address: addr}
+		if i > 0 {
+			addr-- // a return address is that of the next instruction
+		}
+		if name, offset, ok := c.kernel.Name(addr); ok {
+			f = KernelFrame{Symbol: name, Offset: offset + uint64(min(i, 1))}
+		}
+		if tracing && (f.Symbol == "" || isTracing(f.Symbol)) {
+			continue
+		}
+		tracing = false
+		c.kernels = append(c.kernels, f)
+	}
+	return c.kernels
+}
+
+// isTracing reports whether a kernel function runs BPF programs. The programs themselves
+// are not in the table, as they were loaded after it was read.
+func isTracing(symbol string) bool {
+	for _, prefix := range []string{"bpf_", "__bpf_", "__traceiter_", "stack_trace_save", "arch_stack_walk", "get_callchain", "get_perf_callchain"} {
+		if strings.HasPrefix(symbol, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownCall reports whether the kernel ran a system call of the process. io_uring may do
+// what one call has asked for at the end of any other.
+func ownCall(frames []KernelFrame) bool {
+	if len(frames) == 0 {
+		return false
+	}
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(frames, func(f KernelFrame) bool { return strings.HasPrefix(f.Symbol, prefix) })
+	}
+	entry := frames[len(frames)-1].Symbol
+	if !strings.HasPrefix(entry, "entry_SYSCALL_64") && !strings.HasPrefix(entry, "asm_fred_entrypoint_user") {
+		return false
+	}
+	return !has("tctx_task_work") || has("__do_sys_io_uring_enter") || has("__x64_sys_io_uring_enter")
+}
+
+func (c *stackReader) userFrames(call *bpfCall, memory []byte) {
+	r := &call.Registers
+	frames, truncated := c.user.Walk(
+		userstack.Process{PID: call.Pid, Started: time.Duration(call.StartedNs)},
+		userstack.Registers{IP: r.Ip, SP: r.Sp, BP: r.Bp, BX: r.Bx, R12: r.R12, R13: r.R13, R14: r.R14, R15: r.R15},
+		memory,
+	)
+	c.users = c.users[:0]
+	for _, f := range frames {
+		c.users = append(c.users, UserFrame(f))
+	}
+	c.stack.User, c.stack.UserTruncated, c.stack.PID = c.users, truncated, call.Pid
+}
