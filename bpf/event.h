@@ -184,10 +184,28 @@ struct event {
 	__s32 timer_left;	/* jiffies to the timer's expiry, raw events only */
 };
 
-/* What goes through the ring buffer if somebody asks for handlers. */
+/* What sent an RST. */
+enum rst_end {
+	RST_END_UNKNOWN,
+	RST_END_SOCKET,		/* the other end, a full socket */
+	RST_END_MINISOCK,
+	RST_END_LISTENER,
+	RST_END_NO_SOCKET,	/* there is no socket for the segment */
+	RST_END_COUNT,
+};
+
+/* Who sent the RST that has ended a connection (reset.h). */
+struct rst_sender {
+	__u32 end;		/* enum rst_end */
+	__u32 pid;		/* of who closed the other end, or else owned it; 0: nobody, or not known */
+	__u8 comm[COMM_LEN];
+};
+
+/* What goes through the ring buffer if somebody asks for handlers or RSTs. */
 struct handled_event {
 	struct event event;
 	struct handler handler;
+	struct rst_sender rst_by;
 };
 
 #define KERNEL_FRAMES	64

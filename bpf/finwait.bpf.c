@@ -9,6 +9,7 @@
 #include "unwind.h"
 #include "histogram.h"
 #include "handler.h"
+#include "reset.h"
 #include "stack.h"
 #include "tally.h"
 #include "audit.h"
@@ -274,6 +275,8 @@ struct exported {
 	struct event event;
 	struct handled_event handled_event;
 	struct called_event called_event;
+	struct rst_sender rst_sender;
+	enum rst_end rst_end;
 	struct user_event user_event;
 	struct call call;
 	struct account account;

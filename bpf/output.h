@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "event.h"
 #include "handler.h"
+#include "reset.h"
 #include "stack.h"
 #include "tally.h"
 #include "audit.h"
@@ -93,25 +94,62 @@ struct {
 	__type(value, __u64);
 } half_full SEC(".maps");
 
-/* False if the ring has no room. */
-static __always_inline bool write_event(void *ring, struct event *e, __u64 flags)
+/* What user space is told beside the event. */
+static __always_inline void fill_handled(struct handled_event *out, const struct event *e)
 {
-	struct handled_event *out;
-	struct handler *handler;
+	struct handler *handler = find_handler(e->cookie);
 
-	if (!handlers_on && !stacks_on)
-		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
-	handler = find_handler(e->cookie);
-	if (stacks_on && !(e->flags & EVENT_SEGMENT))
-		return write_called(ring, e, handler, flags);
-	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
-	if (!out)
-		return false;
 	out->event = *e;
 	if (handler)
 		out->handler = *handler;
 	else
 		__builtin_memset(&out->handler, 0, sizeof(out->handler));
+	find_rst_sender(&out->rst_by, e);
+}
+
+/*
+ * Sends an event with the stacks. What takes little room comes first: it decides whether
+ * the event needs the large one. Returns false if the ring has no room.
+ */
+static __own_frame int write_called(void *ring, const struct event *e, __u64 flags)
+{
+	struct called_event *small;
+	struct user_event *large;
+
+	small = bpf_ringbuf_reserve(ring, sizeof(*small), 0);
+	if (!small)
+		return false;
+	fill_handled(&small->handled, e);
+	if (!read_call(&small->call, e->flags & EVENT_LATE)) {
+		bpf_ringbuf_submit(small, flags);
+		return true;
+	}
+	large = bpf_ringbuf_reserve(ring, sizeof(*large), 0);
+	if (!large) { /* there is a stack, of which nothing could be copied */
+		bpf_ringbuf_submit(small, flags);
+		return true;
+	}
+	bpf_probe_read_kernel(&large->called, sizeof(large->called), small);
+	bpf_ringbuf_discard(small, BPF_RB_NO_WAKEUP);
+	copy_user_stack(large);
+	/* The process may end at once, and with it what user space reads of it. */
+	bpf_ringbuf_submit(large, BPF_RB_FORCE_WAKEUP);
+	return true;
+}
+
+/* False if the ring has no room. */
+static __always_inline bool write_event(void *ring, struct event *e, __u64 flags)
+{
+	struct handled_event *out;
+
+	if (!handlers_on && !stacks_on && !rst_senders_on)
+		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
+	if (stacks_on && !(e->flags & EVENT_SEGMENT))
+		return write_called(ring, e, flags);
+	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
+	if (!out)
+		return false;
+	fill_handled(out, e);
 	bpf_ringbuf_submit(out, flags);
 	return true;
 }

@@ -11,6 +11,7 @@
 #include "filter.h"
 #include "identity.h"
 #include "output.h"
+#include "reset.h"
 #include "records.h"
 
 /* How many a second are sent to user space, all together. */
@@ -158,6 +159,29 @@ static __always_inline bool read_segment(struct tuple *t, struct sk_buff *skb, s
 	return true;
 }
 
+/* state: of sk, TCP_TIME_WAIT for a minisock; 0: there is no socket. */
+static __own_frame int note_segment(const struct tuple *t, struct sock *sk, __u8 state)
+{
+	struct mini_info *info = NULL;
+	__u64 cookie = 0;
+
+	if (state == TCP_TIME_WAIT) {
+		bpf_core_read(&cookie, sizeof(cookie), &sk->__sk_common.skc_cookie);
+		info = find_record(cookie);
+	}
+	if (!state)
+		note_rst(t, RST_END_NO_SOCKET, 0, NULL);
+	else if (state == TCP_LISTEN)
+		note_rst(t, RST_END_LISTENER, 0, NULL);
+	else if (info && info->closer.pid)
+		note_rst(t, RST_END_MINISOCK, info->closer.pid, info->closer.comm);
+	else if (info)
+		note_rst(t, RST_END_MINISOCK, info->owner.pid, info->owner.comm);
+	else
+		note_rst(t, RST_END_MINISOCK, 0, NULL);
+	return 0;
+}
+
 /*
  * The kernel sends an RST. Those of a full socket and of a minisock end a connection,
  * which says so. The others answer a segment that no socket is for: sk is NULL, or the
@@ -174,11 +198,14 @@ static __always_inline void on_rst_sent(struct sock *sk, struct sk_buff *skb, __
 		state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	}
-	if (!skb || (state && state != TCP_LISTEN))
+	if (!skb || (state && state != TCP_LISTEN && state != TCP_TIME_WAIT) || !read_segment(&e.tuple, skb, net))
+		return;
+	if (rst_senders_on)
+		note_segment(&e.tuple, sk, state);
+	if (state == TCP_TIME_WAIT)
 		return;
 	e.reason = reason;
-	if (read_segment(&e.tuple, skb, net))
-		tell_segment(&e, SEGMENT_RST_SENT);
+	tell_segment(&e, SEGMENT_RST_SENT);
 }
 
 /* A socket has received an RST, which is about to end it. */

@@ -44,22 +44,6 @@ static __always_inline bool in_softirq(const struct call *c)
 	return false;
 }
 
-/* The kernel stack is that of the current task, and of what has interrupted it. late: there is none. */
-static __always_inline void read_call(struct call *c, struct task_struct *task, bool late)
-{
-	c->started_ns = 0;
-	c->pid = 0;
-	c->user_bytes = 0;
-	c->kernel_bytes = 0;
-	if (late)
-		return;
-	if (bpf_preempt_disable) /* as in read_stack() */
-		bpf_preempt_disable();
-	c->kernel_bytes = bpf_get_task_stack(task, c->kernel, sizeof(c->kernel), 0);
-	if (bpf_preempt_enable)
-		bpf_preempt_enable();
-}
-
 /* arch/x86/include/asm/segment.h: __USER_CS, of a program of 64 bits */
 #define USER_CS	0x33
 
@@ -78,6 +62,33 @@ static __always_inline bool read_registers(struct registers *to, struct task_str
 	to->r13 = BPF_CORE_READ(regs, r13);
 	to->r14 = BPF_CORE_READ(regs, r14);
 	to->r15 = BPF_CORE_READ(regs, r15);
+	return true;
+}
+
+/*
+ * Reads the kernel stack of the current task, and of what has interrupted it. late: it is
+ * not that of the event. Returns true if the task was in a call of its own: then its own
+ * stack is to be copied.
+ */
+static __always_inline bool read_call(struct call *c, bool late)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	c->started_ns = 0;
+	c->pid = 0;
+	c->user_bytes = 0;
+	c->kernel_bytes = 0;
+	if (late)
+		return false;
+	if (bpf_preempt_disable) /* as in read_stack() */
+		bpf_preempt_disable();
+	c->kernel_bytes = bpf_get_task_stack(task, c->kernel, sizeof(c->kernel), 0);
+	if (bpf_preempt_enable)
+		bpf_preempt_enable();
+	if (!user_stacks_on || task->flags & (PF_KTHREAD | PF_EXITING) || in_softirq(c) || !read_registers(&c->registers, task))
+		return false;
+	c->pid = task->tgid;
+	c->started_ns = task->group_leader->start_boottime;
 	return true;
 }
 
@@ -107,47 +118,6 @@ static __always_inline void copy_user_stack(struct user_event *u)
 		at += LEAST_COPY;
 	}
 	c->user_bytes = at;
-}
-
-/*
- * Sends an event with the stacks. What takes little room comes first: it decides whether
- * the event needs the large one. Returns false if the ring has no room.
- */
-static __own_frame int write_called(void *ring, const struct event *e, const struct handler *handler, __u64 flags)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct called_event *small;
-	struct user_event *large;
-	bool own_call;
-
-	small = bpf_ringbuf_reserve(ring, sizeof(*small), 0);
-	if (!small)
-		return false;
-	small->handled.event = *e;
-	if (handler)
-		small->handled.handler = *handler;
-	else
-		__builtin_memset(&small->handled.handler, 0, sizeof(small->handled.handler));
-	read_call(&small->call, task, e->flags & EVENT_LATE);
-	own_call = user_stacks_on && !(task->flags & (PF_KTHREAD | PF_EXITING)) && !in_softirq(&small->call) &&
-		   read_registers(&small->call.registers, task);
-	if (!own_call) {
-		bpf_ringbuf_submit(small, flags);
-		return true;
-	}
-	small->call.pid = task->tgid;
-	small->call.started_ns = task->group_leader->start_boottime;
-	large = bpf_ringbuf_reserve(ring, sizeof(*large), 0);
-	if (!large) { /* there is a stack, of which nothing could be copied */
-		bpf_ringbuf_submit(small, flags);
-		return true;
-	}
-	bpf_probe_read_kernel(&large->called, sizeof(large->called), small);
-	bpf_ringbuf_discard(small, BPF_RB_NO_WAKEUP);
-	copy_user_stack(large);
-	/* The process may end at once, and with it what user space reads of it. */
-	bpf_ringbuf_submit(large, BPF_RB_FORCE_WAKEUP);
-	return true;
 }
 
 #endif

@@ -196,6 +196,12 @@ __verified_once int tell_close(struct sock_info *info, struct event *e, struct f
 	if (e->reason == REASON_TIMED_OUT || e->reason == REASON_UNREACHABLE || e->reason == REASON_GIVEN_UP)
 		e->retransmits = f->retransmits > f->probes ? f->retransmits : f->probes;
 	tell_step(info, e, f->caller, (f->sent_syn ? 0 : SENT_NO_SYN) | (f->err ? FAILED : 0));
+	if (rst_senders_on && has_sent_rst(e)) {
+		if (info->closer.pid)
+			note_rst(&e->tuple, RST_END_SOCKET, info->closer.pid, info->closer.comm);
+		else
+			note_rst(&e->tuple, RST_END_SOCKET, info->owner.pid, info->owner.comm);
+	}
 	return 0;
 }
 

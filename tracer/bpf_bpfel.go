@@ -204,6 +204,7 @@ type bpfHandledEvent struct {
 	_       structs.HostLayout
 	Event   bpfEvent
 	Handler bpfHandler
+	RstBy   bpfRstSender
 }
 
 type bpfHandler struct {
@@ -366,6 +367,35 @@ const (
 	bpfRoleROLE_COUNT    bpfRole = 4
 )
 
+type bpfRstEnd uint32
+
+const (
+	bpfRstEndRST_END_UNKNOWN   bpfRstEnd = 0
+	bpfRstEndRST_END_SOCKET    bpfRstEnd = 1
+	bpfRstEndRST_END_MINISOCK  bpfRstEnd = 2
+	bpfRstEndRST_END_LISTENER  bpfRstEnd = 3
+	bpfRstEndRST_END_NO_SOCKET bpfRstEnd = 4
+	bpfRstEndRST_END_COUNT     bpfRstEnd = 5
+)
+
+type bpfRstNote struct {
+	_        structs.HostLayout
+	TimeNs   uint64
+	From     [4]uint32
+	To       [4]uint32
+	FromPort uint16
+	ToPort   uint16
+	Family   uint32
+	Sender   bpfRstSender
+}
+
+type bpfRstSender struct {
+	_    structs.HostLayout
+	End  uint32
+	Pid  uint32
+	Comm [16]uint8
+}
+
 type bpfSegment uint32
 
 const (
@@ -480,6 +510,7 @@ const (
 	bpfMapOverflows           = "overflows"
 	bpfMapQueueLeavers        = "queue_leavers"
 	bpfMapRings               = "rings"
+	bpfMapRstNotes            = "rst_notes"
 	bpfMapSegmentAccounts     = "segment_accounts"
 	bpfMapSegmentCounts       = "segment_counts"
 	bpfMapSkipped             = "skipped"
@@ -555,6 +586,7 @@ const (
 	bpfVarRaw                 = "raw"
 	bpfVarReaderSleeps        = "reader_sleeps"
 	bpfVarRemotePorts         = "remote_ports"
+	bpfVarRstSendersOn        = "rst_senders_on"
 	bpfVarSeesRearms          = "sees_rearms"
 	bpfVarSeesResets          = "sees_resets"
 	bpfVarSegmentSecond       = "segment_second"
@@ -667,6 +699,7 @@ type bpfMapSpecs struct {
 	Overflows       *ebpf.MapSpec `ebpf:"overflows"`
 	QueueLeavers    *ebpf.MapSpec `ebpf:"queue_leavers"`
 	Rings           *ebpf.MapSpec `ebpf:"rings"`
+	RstNotes        *ebpf.MapSpec `ebpf:"rst_notes"`
 	SegmentAccounts *ebpf.MapSpec `ebpf:"segment_accounts"`
 	SegmentCounts   *ebpf.MapSpec `ebpf:"segment_counts"`
 	Skipped         *ebpf.MapSpec `ebpf:"skipped"`
@@ -721,6 +754,7 @@ type bpfVariableSpecs struct {
 	Raw                *ebpf.VariableSpec `ebpf:"raw"`
 	ReaderSleeps       *ebpf.VariableSpec `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.VariableSpec `ebpf:"remote_ports"`
+	RstSendersOn       *ebpf.VariableSpec `ebpf:"rst_senders_on"`
 	SeesRearms         *ebpf.VariableSpec `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.VariableSpec `ebpf:"sees_resets"`
 	SegmentSecond      *ebpf.VariableSpec `ebpf:"segment_second"`
@@ -778,6 +812,7 @@ type bpfMaps struct {
 	Overflows       *ebpf.Map `ebpf:"overflows"`
 	QueueLeavers    *ebpf.Map `ebpf:"queue_leavers"`
 	Rings           *ebpf.Map `ebpf:"rings"`
+	RstNotes        *ebpf.Map `ebpf:"rst_notes"`
 	SegmentAccounts *ebpf.Map `ebpf:"segment_accounts"`
 	SegmentCounts   *ebpf.Map `ebpf:"segment_counts"`
 	Skipped         *ebpf.Map `ebpf:"skipped"`
@@ -805,6 +840,7 @@ func (m *bpfMaps) Close() error {
 		m.Overflows,
 		m.QueueLeavers,
 		m.Rings,
+		m.RstNotes,
 		m.SegmentAccounts,
 		m.SegmentCounts,
 		m.Skipped,
@@ -860,6 +896,7 @@ type bpfVariables struct {
 	Raw                *ebpf.Variable `ebpf:"raw"`
 	ReaderSleeps       *ebpf.Variable `ebpf:"reader_sleeps"`
 	RemotePorts        *ebpf.Variable `ebpf:"remote_ports"`
+	RstSendersOn       *ebpf.Variable `ebpf:"rst_senders_on"`
 	SeesRearms         *ebpf.Variable `ebpf:"sees_rearms"`
 	SeesResets         *ebpf.Variable `ebpf:"sees_resets"`
 	SegmentSecond      *ebpf.Variable `ebpf:"segment_second"`

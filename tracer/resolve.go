@@ -12,7 +12,7 @@ import (
 
 const (
 	eventSize   = int(unsafe.Sizeof(bpfEvent{}))
-	handledSize = int(unsafe.Sizeof(bpfHandledEvent{})) // with Config.Handlers
+	handledSize = int(unsafe.Sizeof(bpfHandledEvent{})) // with Config.Handlers, RST or Stacks
 )
 
 // decode copies one record of a ring buffer into ev.
@@ -22,7 +22,7 @@ func decode(sample []byte, ev *bpfHandledEvent) error {
 	}
 	n := handledSize
 	if len(sample) < n {
-		n, ev.Handler = eventSize, bpfHandler{}
+		n, ev.Handler, ev.RstBy = eventSize, bpfHandler{}, bpfRstSender{}
 	}
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(ev)), n), sample)
 	return nil
@@ -50,6 +50,13 @@ func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
 	}
 	if h := &handled.Handler; h.Pid != 0 {
 		t.Handler = Process{PID: h.Pid, Comm: h.Comm}
+	}
+	t.RSTBy = RSTSender{}
+	if by := &handled.RstBy; by.End != 0 {
+		t.RSTBy.End = RSTEnd(by.End)
+		if by.Pid != 0 {
+			t.RSTBy.Process = Process{PID: by.Pid, Comm: by.Comm}
+		}
 	}
 	t.Reason, t.Detail = Reason(ev.Reason), Detail(ev.Detail)
 	if t.Reason == ReasonExpired {

@@ -38,6 +38,9 @@ const (
 // maxSegmentCounts is how many local ports and peers segments are counted by.
 const maxSegmentCounts = 8 << 10
 
+// rstNotes is of how many RSTs at a time the sender is known: RST_NOTES.
+const rstNotes = 4 << 10
+
 // maxHandlers is of how many connections at a time the handler is known.
 const maxHandlers = 1 << 18
 
@@ -84,6 +87,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	if (cfg.RST || cfg.Handshakes) && !cfg.NoTotals {
 		spec.Maps[bpfMapSegmentCounts].MaxEntries = maxSegmentCounts
+	}
+	if cfg.RST && !cfg.TotalsOnly {
+		spec.Maps[bpfMapRstNotes].MaxEntries = rstNotes
 	}
 	if cfg.Audit {
 		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries

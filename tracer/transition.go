@@ -43,6 +43,11 @@ type Transition struct {
 	// been told (sk_err_soft), while the kernel went on trying.
 	Errno Errno
 
+	// RSTBy is who sent the RST of ReasonReset, ReasonRefused or ReasonRSTReceived, as far
+	// as that was seen: on this host, with the same addresses and ports at both ends. Only
+	// with Config.RST.
+	RSTBy RSTSender
+
 	// Retransmits is how many segments and probes in a row were sent again and not
 	// answered, at the end of a connection by ReasonTimedOut, ReasonUnreachable or
 	// ReasonGivenUp.
@@ -99,6 +104,27 @@ type Process struct {
 	PID  uint32 // in the initial pid namespace
 	Comm Comm
 }
+
+// An RSTSender has sent an RST.
+type RSTSender struct {
+	End RSTEnd
+
+	// The process that closed the other end, or else owned it; PID 0 if there is none, or
+	// if it is not known.
+	Process
+}
+
+// RSTEnd is what has sent an RST.
+type RSTEnd uint8
+
+// What can send one. Before Linux 6.11 only the first and the third are seen.
+const (
+	RSTEndUnknown  RSTEnd = RSTEnd(bpfRstEndRST_END_UNKNOWN)
+	RSTEndSocket   RSTEnd = RSTEnd(bpfRstEndRST_END_SOCKET) // a full socket, when it ended
+	RSTEndMinisock RSTEnd = RSTEnd(bpfRstEndRST_END_MINISOCK)
+	RSTEndListener RSTEnd = RSTEnd(bpfRstEndRST_END_LISTENER)
+	RSTEndNoSocket RSTEnd = RSTEnd(bpfRstEndRST_END_NO_SOCKET) // the kernel, as there was no socket for the segment
+)
 
 // Comm is a process name as the kernel keeps it: up to 15 bytes, of any value but 0.
 // It has no MarshalText, as encoding/json would replace the bytes that are not UTF-8.

@@ -229,6 +229,29 @@ func (s Split) MarshalText() ([]byte, error) { return splits.marshal(s) }
 // UnmarshalText takes the words that MarshalText gives.
 func (s *Split) UnmarshalText(word []byte) error { return splits.unmarshal(s, word) }
 
+var rstEnds = vocabulary[RSTEnd]{
+	words: []string{
+		RSTEndUnknown:  "",
+		RSTEndSocket:   "socket",
+		RSTEndMinisock: "minisock",
+		RSTEndListener: "listener",
+		RSTEndNoSocket: "no_socket",
+	},
+	unknown: "nothing that sends RSTs is called %q: there are %s", between: ", ", last: " and ",
+}
+
+// RSTEnds lists what can send an RST, RSTEndUnknown first.
+func RSTEnds() []RSTEnd { return rstEnds.all() }
+
+// String gives the word, such as "no_socket", and "" for RSTEndUnknown.
+func (e RSTEnd) String() string { return rstEnds.word(e) }
+
+// MarshalText gives the word that String gives. It fails for a number that is no RSTEnd.
+func (e RSTEnd) MarshalText() ([]byte, error) { return rstEnds.marshal(e) }
+
+// UnmarshalText takes the words that MarshalText gives.
+func (e *RSTEnd) UnmarshalText(word []byte) error { return rstEnds.unmarshal(e, word) }
+
 var stacks = vocabulary[Stacks]{
 	words: []string{
 		StacksKernel: "kernel",

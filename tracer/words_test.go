@@ -78,6 +78,7 @@ func TestWords(t *testing.T) {
 	testWords(t, FeatureStates(), FeatureMissing)
 	testWords(t, Losses(), LossRingFull)
 	testWords(t, SegmentKinds(), SegmentRSTSent)
+	testWords(t, RSTEnds(), RSTEndUnknown)
 }
 
 // The errors are what a user of the command reads.
@@ -236,6 +237,7 @@ var enums = map[string]func(n uint8) encoding.TextMarshaler{
 	"bpfPrecision": func(n uint8) encoding.TextMarshaler { return Precision(n) },
 	"bpfHook":      func(n uint8) encoding.TextMarshaler { return Hook(n) },
 	"bpfSplit":     func(n uint8) encoding.TextMarshaler { return Split(n) },
+	"bpfRstEnd":    func(n uint8) encoding.TextMarshaler { return RSTEnd(n) },
 	"bpfSegment":   func(n uint8) encoding.TextMarshaler { return SegmentKind(n) },
 }
 

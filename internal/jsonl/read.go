@@ -72,8 +72,12 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 			CgroupID must[uint64] `json:"cgroup_id"`
 			Holder   must[bool]   `json:"holder"`
 		}] `json:"owner"`
-		Closer      nullable[process]      `json:"closer"`
-		Handler     nullable[process]      `json:"handler"`
+		Closer  nullable[process] `json:"closer"`
+		Handler nullable[process] `json:"handler"`
+		RSTBy   nullable[struct {
+			End     must[tracer.RSTEnd] `json:"end"`
+			Process nullable[process]   `json:"process"`
+		}] `json:"rst_by"`
 		Reason      must[tracer.Reason]    `json:"reason"`
 		Detail      must[tracer.Detail]    `json:"detail"`
 		Errno       nullable[tracer.Errno] `json:"errno"`
@@ -85,7 +89,8 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		return nil, err
 	}
 	if err := missing(append(in.fields(), field{"to", &in.To}, field{"duration_ns", &in.Duration}, field{"precision", &in.Precision},
-		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"handler", &in.Handler}, field{"reason", &in.Reason},
+		field{"role", &in.Role}, field{"owner", &in.Owner}, field{"closer", &in.Closer}, field{"handler", &in.Handler},
+		field{"rst_by", &in.RSTBy}, field{"reason", &in.Reason},
 		field{"detail", &in.Detail}, field{"errno", &in.Errno}, field{"retransmits", &in.Retransmits},
 		field{"rearms", &in.Rearms}, field{"source", &in.Source})); err != nil {
 		return nil, err
@@ -139,6 +144,17 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 	}
 	if t.Handler, err = in.Handler.value.tracer(); err != nil {
 		return nil, fmt.Errorf("handler: %w", err)
+	}
+	if by := in.RSTBy.value; by != nil {
+		if err := missing([]field{{"end", &by.End}, {"process", &by.Process}}); err != nil {
+			return nil, fmt.Errorf("rst_by has %w", err)
+		}
+		if t.RSTBy.End = by.End.value; t.RSTBy.End == tracer.RSTEndUnknown {
+			return nil, errors.New("a sender that is not known is null")
+		}
+		if t.RSTBy.Process, err = by.Process.value.tracer(); err != nil {
+			return nil, fmt.Errorf("rst_by: %w", err)
+		}
 	}
 	if t.Stack, err = in.stack.tracer(); err != nil {
 		return nil, err

@@ -139,6 +139,9 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
 		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r), Stack: aStack(r),
 	}
+	if t.RSTBy.End = pick(r, tracer.RSTEnds()); t.RSTBy.End != tracer.RSTEndUnknown {
+		t.RSTBy.Process = aProcess(r)
+	}
 	if t.Known() {
 		t.Duration = number[time.Duration](r)
 	}
@@ -325,6 +328,7 @@ func TestEveryFieldIsWritten(t *testing.T) {
 	tr := sample()
 	tr.Role, tr.Handler = tracer.RoleClient, tr.Closer
 	tr.Scope = tracer.Scope{ID: 2, Interface: "eth0"}
+	tr.RSTBy = tracer.RSTSender{End: tracer.RSTEndListener, Process: tr.Closer}
 	changeEach(t, reflect.ValueOf(&tr).Elem(), "Transition", func() string { return string(write(t, &tr)) })
 	raw := aRaw(rand.New(rand.NewPCG(3, 4)))
 	raw.Task.PID = 1

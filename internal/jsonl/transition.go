@@ -68,6 +68,17 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 			b = append(appendProcess(b, p.Process), '}')
 		}
 	}
+	b = append(b, `,"rst_by":`...)
+	if by := &t.RSTBy; by.End == tracer.RSTEndUnknown {
+		b = append(b, null...)
+	} else {
+		b = append(append(append(b, `{"end":"`...), by.End.String()...), `","process":`...)
+		if by.PID == 0 {
+			b = append(b, "null}"...)
+		} else {
+			b = append(appendProcess(b, &by.Process), "}}"...)
+		}
+	}
 	b = append(append(b, `,"reason":"`...), t.Reason.String()...)
 	b = append(append(b, `","detail":"`...), t.Detail.String()...)
 	if t.Errno == 0 {

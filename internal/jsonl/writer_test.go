@@ -51,7 +51,7 @@ func TestJSON(t *testing.T) {
 		`"cookie":4098,"netns":4026531840,"netns_cookie":8193,"family":"ipv4",` +
 		`"local_addr":"127.0.0.1","local_port":54334,"remote_addr":"127.0.0.1","remote_port":33403,` +
 		`"from":"FIN_WAIT_2","to":"TIME_WAIT","duration_ns":43159000,"precision":"exact",` +
-		`"role":"client","owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},"closer":{"pid":11054,"comm":"python3"},"handler":null,` +
+		`"role":"client","owner":{"pid":11054,"comm":"python3","uid":0,"cgroup_id":1,"holder":false},"closer":{"pid":11054,"comm":"python3"},"handler":null,"rst_by":null,` +
 		`"reason":"fin_received","detail":"","errno":null,"retransmits":null,"rearms":0,"source":"minisock"}` + "\n"
 	if got := jsonOf(t, sample()); got != want {
 		t.Errorf("got  %swant %s", got, want)

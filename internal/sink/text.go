@@ -121,6 +121,11 @@ func (s *Text) why(t *tracer.Transition) {
 		}
 		b = append(b, "owner=holder"...)
 	}
+	if by := &t.RSTBy; by.PID != 0 {
+		b = appendProcess(b, "rst_by", &by.Process)
+	} else if by.End != tracer.RSTEndUnknown {
+		b = append(append(b, " rst_by="...), by.End.String()...)
+	}
 	if t.Handler.PID != t.Owner.PID {
 		b = appendProcess(b, "handler", &t.Handler)
 	}

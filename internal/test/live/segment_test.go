@@ -4,11 +4,13 @@ package live_test
 
 import (
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"finwait/internal/sandbox"
+	"finwait/internal/test/testnet"
 	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
@@ -218,4 +220,84 @@ func checkSegments(t *testing.T, tr *running) tracer.SegmentAccounts {
 		t.Errorf("seen is not filtered + delivered + limited + ring_full: %+v", s)
 	}
 	return s
+}
+
+// A connection that an RST has ended says who sent that: the process that closed the other end,
+// its minisock, or nobody, because there is no socket.
+func TestRSTBy(t *testing.T) {
+	t.Parallel()
+	us := uint32(os.Getpid())
+	for name, c := range map[string]struct {
+		end tracer.RSTEnd
+		// reset makes the connection that meets an RST, and says who has closed the other end.
+		reset func(t *testing.T, ns *sandbox.NS, f sandbox.Family) (cookie uint64, pid uint32)
+	}{
+		"a socket": {tracer.RSTEndSocket, func(_ *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
+			p := ns.Pair(f)
+			p.Server.Reset()
+			return p.Client.Cookie, us
+		}},
+		"another process": {tracer.RSTEndSocket, func(t *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
+			p := ns.Pair(f)
+			p.Client.Write()
+			file := p.Server.File()
+			cmd := worker(leaves)
+			cmd.ExtraFiles = []*os.File{file}
+			say := startTalking(t, ns, cmd)
+			file.Close()
+			p.Server.Close() // the worker has it still, and does not read
+			say()
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			return p.Client.Cookie, uint32(cmd.Process.Pid)
+		}},
+		"a minisock": {tracer.RSTEndMinisock, func(_ *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
+			p := ns.Pair(f)
+			p.Client.Orphan()
+			p.Server.WaitState(uint8(tracer.CloseWait))
+			p.Server.Write()
+			return p.Server.Cookie, us
+		}},
+		"nobody": {tracer.RSTEndNoSocket, func(t *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
+			client := ns.Socket(f)
+			if err := client.TryConnect(sandbox.At(f, 9)); err != unix.ECONNREFUSED {
+				t.Fatal(err)
+			}
+			return client.Cookie, 0
+		}},
+	} {
+		for _, f := range sandbox.Families {
+			t.Run(name+" "+f.Name, func(t *testing.T) {
+				t.Parallel()
+				if c.end != tracer.RSTEndSocket && !seesNobody(t) {
+					t.Skip("before 6.11 no tracepoint shows RSTs without a full socket")
+				}
+				testnet.Attempts(t, func(t *testing.T) string {
+					ns := sandbox.New(t)
+					kept, none := newRecorder(t), newRecorder(t)
+					filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
+					tr := start(t, tracer.Config{RST: true, Segment: new(segments).add, Filter: filter}, kept)
+					start(t, tracer.Config{Filter: filter}, none)
+					cookie, pid := c.reset(t, ns, f)
+					last := kept.chain(cookie).last()
+					if st := tr.stats(t); st.Lost.Missed > 0 {
+						return "a transition was lost"
+					}
+					if by := last.RSTBy; by.End != c.end || by.PID != pid || (by.Comm == tracer.Comm{}) != (pid == 0) {
+						t.Errorf("%v: an RST of %v %d %v, want %v %d", last.Reason, by.End, by.PID, by.Comm, c.end, pid)
+					}
+					if by := none.chain(cookie).last().RSTBy; by != (tracer.RSTSender{}) {
+						t.Errorf("nobody asked: %+v", by)
+					}
+					for _, x := range kept.snapshot() {
+						if x.Cookie != cookie && x.RSTBy.End != tracer.RSTEndUnknown {
+							t.Errorf("the other end says so, too: %+v", x)
+						}
+					}
+					return ""
+				})
+			})
+		}
+	}
 }

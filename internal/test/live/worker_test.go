@@ -31,6 +31,7 @@ const (
 	accepts   = "accept"   // from the listener that is descriptor 3, and to read until the end
 	reads     = "read"     // descriptor 3 until the end
 	writes    = "write"    // to descriptor 3, and to close it
+	leaves    = "leave"    // when it is told to
 )
 
 // inhabit starts a process in the namespace, so that /proc leads to the namespace. leave ends the
@@ -79,6 +80,8 @@ func work(job string) int {
 	var n int
 	var err error
 	switch job {
+	case leaves:
+		_, err = os.Stdin.Read(make([]byte, 1))
 	case accepts, reads, writes:
 		err = handle(job)
 	default:

@@ -55,6 +55,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a holder is taken for the creator", "existing.h", "	owner->holder = 1;\n", ""},
 	{"who adds a subflow owns it", "identity.h", "	return BPF_CORE_READ(connection, first) != sk;", "	return false;"},
 	{"every subflow is a later one", "identity.h", "	return BPF_CORE_READ(connection, first) != sk;", "	return true;"},
+	{"what is told late has the teller's stack", "tell.h", "	e->flags = EVENT_LATE;\n", ""},
+	{"a FIN that was not seen has the teller's stack", "minisock.h", "		e.flags |= EVENT_LATE;\n", "		;\n"},
 	{"an error is not looked at", "step.h", "	e->err = sk->sk_err;", "	e->err = 0;"},
 	{"an overflow is not counted by the kernel's count", "step.h", "f->refused_minisock = overflow_moved(", "f->refused_minisock = 1 || overflow_moved("},
 	{"a count of overflows is read for the first time at each", "overflow.h", "	*last = count;", ""},

@@ -142,6 +142,9 @@ func (o *oracle) sane(f *firing, e *event) {
 	if (e.Since == 0) != (e.Precision == unknown) {
 		o.errorf(f, "precision and start contradict each other: %+v", e)
 	}
+	if e.Time != f.time && e.Flags&eventLate == 0 && !o.garbage {
+		o.errorf(f, "it is told late, and does not say so: its stack would be that of the teller: %+v", e)
+	}
 	if e.Time > f.time && !o.garbage { // garbage may leave a record of memory without a time
 		o.errorf(f, "an event of the future: %+v, now %d", e, f.time)
 	}
@@ -161,7 +164,7 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.NetNS != 4026531840 || !f.garbage && !o.garbage && f.code != opSweep && e.NetNSCookie != o.net(f) || o.set.NetNS != 0 && e.NetNSCookie != o.set.NetNS {
 		o.errorf(f, "of namespace %d, %d, want %d: %+v", e.NetNS, e.NetNSCookie, o.net(f), e)
 	}
-	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^2 != 0 || e.Hook > 8 {
+	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^(2|eventLate) != 0 || e.Hook > 8 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }

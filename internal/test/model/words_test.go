@@ -124,3 +124,6 @@ const (
 	softirqTask = 999 // the task that the softirq interrupted
 	destroyer   = 900
 )
+
+// eventLate is EVENT_LATE.
+const eventLate = 8
