@@ -18,13 +18,15 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// What stat and demo keep of all, until they end.
+// What trace, stat and demo keep of all, until they end.
 func TestPrivilegeKept(t *testing.T) {
 	for args, kept := range map[string][]uintptr{
 		"stat --duration 1h":          {unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN}, // for the audit at the end
 		"stat --duration 1h --port 9": nil,
 		"stat --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
 		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
+		"trace --stack kernel":        nil,
+		"trace --stack user":          {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, // for other processes' mappings and files
 		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
 	} {
 		p := startFinwait(t, strings.Fields(args)...)

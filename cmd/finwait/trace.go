@@ -63,7 +63,8 @@ The owner is the process that connected or listened; --pid and --comm mean it.
 WHY also names two other processes, where they are not the owner: closer= closed
 the connection. handler= (with --handlers) uses it: the worker of a server that
 hands its connections on, or the server for which a service manager listens. The
-handler is known when it has read or written once.
+handler is known when it has read or written once. rst_by= (with --rst) closed the
+other end of a connection that was reset, if that is on this host.
 --stack adds from where in the kernel, and from where in the program, each
 transition was made: one line a frame, innermost first. A program has a part in
 those only that its own call makes; of the others, which a segment or a timer
