@@ -53,7 +53,11 @@ type stackReader struct {
 	stack   Stack
 	kernels []KernelFrame // of stack, its memory is used again
 	users   []UserFrame
+	known   map[uint64]KernelFrame // by address
 }
+
+// mostKnown bounds the names of the kernel that are kept.
+const mostKnown = 1 << 14
 
 func newStackReader(of Stacks) (*stackReader, error) {
 	if of == StacksNone {
@@ -71,7 +75,7 @@ func newStackReader(of Stacks) (*stackReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kernel symbols: %w", err)
 	}
-	return &stackReader{of: of, kernel: table, user: userstack.NewReader()}, nil
+	return &stackReader{of: of, kernel: table, user: userstack.NewReader(), known: make(map[uint64]KernelFrame)}, nil
 }
 
 // callSize and userSize are what follows the event in its record.
@@ -107,14 +111,8 @@ func (c *stackReader) kernelFrames(call *bpfCall) []KernelFrame {
 	c.kernels = c.kernels[:0]
 	n := min(max(0, int(call.KernelBytes)/8), len(call.Kernel))
 	tracing := true
-	for i, addr := range call.Kernel[:n] {
-		f := KernelFrame{Address: addr}
-		if i > 0 {
-			addr-- // a return address is that of the next instruction
-		}
-		if name, offset, ok := c.kernel.Name(addr); ok {
-			f = KernelFrame{Symbol: name, Offset: offset + uint64(min(i, 1))}
-		}
+	for _, addr := range call.Kernel[:n] {
+		f := c.kernelFrame(addr)
 		if tracing && (f.Symbol == "" || isTracing(f.Symbol)) {
 			continue
 		}
@@ -122,6 +120,23 @@ func (c *stackReader) kernelFrames(call *bpfCall) []KernelFrame {
 		c.kernels = append(c.kernels, f)
 	}
 	return c.kernels
+}
+
+// kernelFrame names a return address, which is that of the next instruction.
+func (c *stackReader) kernelFrame(addr uint64) KernelFrame {
+	f, known := c.known[addr]
+	if known {
+		return f
+	}
+	f = KernelFrame{Address: addr}
+	if name, offset, ok := c.kernel.Name(addr - 1); ok {
+		f = KernelFrame{Symbol: name, Offset: offset + 1}
+	}
+	if len(c.known) >= mostKnown {
+		clear(c.known)
+	}
+	c.known[addr] = f
+	return f
 }
 
 // isTracing reports whether a kernel function runs BPF programs. The programs themselves

@@ -24,6 +24,7 @@ type module struct {
 	symbols []function // by address
 	frames  frame.FrameDescriptionEntries
 	isGo    bool
+	places  map[uint64]*place // those that were looked up
 }
 
 type function struct {

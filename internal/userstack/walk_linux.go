@@ -8,10 +8,7 @@ package userstack
 
 import (
 	"encoding/binary"
-	"strings"
 	"time"
-
-	"github.com/go-delve/delve/pkg/dwarf/frame"
 )
 
 // The numbers of registers in DWARF (System V ABI for AMD64, figure 3.36).
@@ -165,52 +162,47 @@ func (w *walk) word(addr uint64) (uint64, bool) {
 // step adds the frame of the program counter, and goes up to its caller. more: there is one.
 // whole: there is none.
 func (w *walk) step() (more, whole bool) {
-	pc := w.regs[rip]
-	f := Frame{Address: pc}
+	f := Frame{Address: w.regs[rip]}
 	innermost := len(w.frames) == 0
 	// A return address is that of the next instruction, which may be another function's.
-	at := pc
+	at := f.Address
 	if !innermost && !w.exact {
 		at--
 	}
-	mod, addr := w.place(&f, at)
+	p := w.place(&f, at)
 	w.frames = append(w.frames, f)
-	if mod == nil {
+	switch {
+	case p == nil:
 		return false, false
-	}
-	if fde, err := mod.frames.FDEForPC(addr); err == nil {
-		return w.byTable(fde, addr)
-	}
-	if !mod.isGo || f.Symbol == "" {
-		return false, false
-	}
-	if strings.TrimSuffix(f.Symbol, ".abi0") == "runtime.goexit" {
+	case p.outermost:
 		return false, true
+	case p.row != nil:
+		return w.byTable(p.row)
+	case p.isGo:
+		return w.byFramePointer(innermost), false
 	}
-	return w.byFramePointer(innermost), false
+	return false, false
 }
 
-// place says where an address is, and gives the module and the module's own address.
-func (w *walk) place(f *Frame, at uint64) (*module, uint64) {
+// place says where an address is; nil if that is not known.
+func (w *walk) place(f *Frame, at uint64) *place {
 	m, ok := w.reader.mapping(w.process, at)
 	if !ok {
-		return nil, 0
+		return nil
 	}
 	f.Module = m.path
 	mod := w.reader.module(w.process, &m)
 	if mod == nil {
-		return nil, 0
+		return nil
 	}
 	f.BuildID = mod.buildID
 	addr, ok := mod.address(at - m.start + m.offset)
 	if !ok {
-		return nil, 0
+		return nil
 	}
-	f.Offset = addr + (f.Address - at)
-	if fn, ok := mod.function(addr); ok {
-		f.Symbol, f.Offset = fn.name, f.Offset-fn.start
-	}
-	return mod, addr
+	p := mod.place(addr)
+	f.Symbol, f.Offset = p.function.name, addr+(f.Address-at)-p.function.start
+	return p
 }
 
 // byFramePointer goes up from a frame of Go. Whatever makes a system call there is in
@@ -234,72 +226,35 @@ func (w *walk) byFramePointer(innermost bool) bool {
 }
 
 // byTable goes up from a frame that an unwind table describes.
-func (w *walk) byTable(fde *frame.FrameDescriptionEntry, addr uint64) (more, whole bool) {
-	defer func() { // package frame trusts its input
-		if recover() != nil {
-			more, whole = false, false
-		}
-	}()
-	if len(fde.Instructions) > mostInstructions || len(fde.CIE.InitialInstructions) > mostInstructions {
+func (w *walk) byTable(r *row) (more, whole bool) {
+	if w.known&(1<<r.base) == 0 {
 		return false, false
 	}
-	row, err := fde.EstablishFrame(addr)
-	if err != nil || row.CFA.Rule != frame.RuleCFA || row.CFA.Reg >= registers || w.known&(1<<row.CFA.Reg) == 0 {
-		return false, false
-	}
-	cfa := w.regs[row.CFA.Reg] + uint64(row.CFA.Offset)
+	cfa := w.regs[r.base] + uint64(r.distance)
 	if cfa <= w.regs[rsp] {
 		return false, false
 	}
 	regs, known := w.regs, uint32(0)
-	for reg := range uint64(registers) {
-		rule, listed := row.Regs[reg]
-		switch {
-		case reg == rip && listed && rule.Rule == frame.RuleUndefined:
-			return false, true // there is no caller (DWARF 5, 6.4.4)
-		case reg == rsp && !listed:
-			regs[reg] = cfa
-			known |= 1 << reg
-		case reg != rip && callerSaves(reg):
-		// Package frame takes a restored register for undefined: it is as it was.
-		case !listed, rule.Rule == frame.RuleSameVal, rule.Rule == frame.RuleUndefined:
+	for reg, rule := range r.rules {
+		switch rule.kind {
+		case same:
 			known |= w.known & (1 << reg)
-		case rule.Rule == frame.RuleOffset:
-			if v, ok := w.word(cfa + uint64(rule.Offset)); ok {
+		case saved:
+			if v, ok := w.word(cfa + uint64(rule.offset)); ok {
 				regs[reg] = v
 				known |= 1 << reg
 			}
-		case rule.Rule == frame.RuleValOffset:
-			regs[reg] = cfa + uint64(rule.Offset)
+		case distance:
+			regs[reg] = cfa + uint64(rule.offset)
 			known |= 1 << reg
-		case rule.Rule == frame.RuleRegister && rule.Reg < registers:
-			regs[reg] = w.regs[rule.Reg]
-			known |= w.known >> rule.Reg & 1 << reg
+		case moved:
+			regs[reg] = w.regs[rule.offset]
+			known |= w.known >> rule.offset & 1 << reg
 		}
 	}
-	if rule, listed := row.Regs[rip]; !listed || rule.Rule != frame.RuleOffset || known&(1<<rip) == 0 {
+	if known&(1<<rip) == 0 {
 		return false, false
 	}
-	w.regs, w.known = regs, known
-	w.exact = isSignal(fde)
+	w.regs, w.known, w.exact = regs, known, r.signal
 	return w.regs[rip] != 0, w.regs[rip] == 0
-}
-
-// callerSaves reports whether a function may change this register.
-func callerSaves(reg uint64) bool {
-	switch reg {
-	case rbx, rbp, rsp, r12, r13, r14, r15:
-		return false
-	}
-	return true
-}
-
-// isSignal reports whether a frame is the kernel's, around a signal handler.
-func isSignal(fde *frame.FrameDescriptionEntry) bool {
-	for _, c := range fde.CIE.Augmentation {
-		if c == 'S' {
-			return true
-		}
-	}
-	return false
 }
