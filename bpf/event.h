@@ -238,4 +238,14 @@ struct user_event {
 	__u8 stack[USER_STACK];	/* what lies above the stack pointer */
 };
 
+/* A descriptor of a process that is a TCP socket (holding.h). */
+struct holding {
+	__u64 inode;		/* of the socket */
+	__u32 fd;
+	__u32 pid;
+	__u32 parent;
+	__u32 pad;
+	__u8 comm[COMM_LEN];
+};
+
 #endif

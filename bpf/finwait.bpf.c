@@ -26,6 +26,7 @@
 #include "queue.h"
 #include "sweep.h"
 #include "segment.h"
+#include "holding.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -246,6 +247,17 @@ int existing(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
+SEC("iter/task_file")
+int holdings(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+
+	if (task && file)
+		on_file(ctx, task, file);
+	return 0;
+}
+
 /*
  * No hook runs these, but user space (BPF_PROG_TEST_RUN). Raw tracepoints can be run so
  * since 5.10; programs of type syscall could not use such hash maps before 6.1.
@@ -279,6 +291,7 @@ struct exported {
 	enum rst_end rst_end;
 	struct user_event user_event;
 	struct call call;
+	struct holding holding;
 	struct account account;
 	struct segment_account segment_account;
 	struct segment_key segment_key;

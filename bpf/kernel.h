@@ -278,8 +278,11 @@ struct file {
 } __core;
 
 /* include/linux/net.h */
+struct sock;
+
 struct socket {
 	struct file *file;
+	struct sock *sk;
 } __core;
 
 /* include/linux/uidgid.h */
@@ -387,6 +390,7 @@ struct task_struct {
 	unsigned int flags;
 	int tgid;
 	struct task_struct *group_leader;
+	struct task_struct *real_parent;
 	char comm[16];
 	__u64 start_boottime;
 } __core;
@@ -394,6 +398,20 @@ struct task_struct {
 /* arch/x86/include/asm/ptrace.h */
 struct pt_regs___amd64 {
 	unsigned long r15, r14, r13, r12, bp, bx, ip, cs, sp;
+} __core;
+
+/* include/linux/bpf.h and kernel/bpf/task_iter.c: the context of an iter/task_file program */
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __core;
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 } __core;
 
 /* include/linux/bpf.h and net/ipv4/tcp_ipv4.c: the context of an iter/tcp program */

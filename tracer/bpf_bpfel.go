@@ -214,6 +214,16 @@ type bpfHandler struct {
 	Comm     [16]uint8
 }
 
+type bpfHolding struct {
+	_      structs.HostLayout
+	Inode  uint64
+	Fd     uint32
+	Pid    uint32
+	Parent uint32
+	Pad    uint32
+	Comm   [16]uint8
+}
+
 type bpfHook uint32
 
 const (
@@ -521,6 +531,7 @@ const (
 	bpfProgCskAcceptFlags     = "csk_accept_flags"
 	bpfProgErrorReport        = "error_report"
 	bpfProgExisting           = "existing"
+	bpfProgHoldings           = "holdings"
 	bpfProgKfreeSkb           = "kfree_skb"
 	bpfProgQueueLeft          = "queue_left"
 	bpfProgRcvSpaceAdjust     = "rcv_space_adjust"
@@ -653,6 +664,7 @@ type bpfProgramSpecs struct {
 	CskAcceptFlags     *ebpf.ProgramSpec `ebpf:"csk_accept_flags"`
 	ErrorReport        *ebpf.ProgramSpec `ebpf:"error_report"`
 	Existing           *ebpf.ProgramSpec `ebpf:"existing"`
+	Holdings           *ebpf.ProgramSpec `ebpf:"holdings"`
 	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	QueueLeft          *ebpf.ProgramSpec `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
@@ -925,6 +937,7 @@ type bpfPrograms struct {
 	CskAcceptFlags     *ebpf.Program `ebpf:"csk_accept_flags"`
 	ErrorReport        *ebpf.Program `ebpf:"error_report"`
 	Existing           *ebpf.Program `ebpf:"existing"`
+	Holdings           *ebpf.Program `ebpf:"holdings"`
 	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
 	QueueLeft          *ebpf.Program `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.Program `ebpf:"rcv_space_adjust"`
@@ -956,6 +969,7 @@ func (p *bpfPrograms) Close() error {
 		p.CskAcceptFlags,
 		p.ErrorReport,
 		p.Existing,
+		p.Holdings,
 		p.KfreeSkb,
 		p.QueueLeft,
 		p.RcvSpaceAdjust,

@@ -6,11 +6,12 @@ import (
 )
 
 // Every program of the object belongs to one set of hooks, follows full sockets, is the
-// iterator, is called by another program, or is run by user space: load() leaves the programs
+// one of the iterators, is called by another program, or is run by user space: load() leaves the programs
 // of the other sets out, and start() attaches those of its own.
 func TestEveryProgramHasItsSet(t *testing.T) {
 	uses := map[string]int{
 		bpfProgExisting: 1, bpfProgQueueLeft: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1, bpfProgSettlePorts: 1,
+		bpfProgHoldings: 1,
 	}
 	for _, p := range slices.Concat(setState, detailPrograms, handlerPrograms, segmentPrograms) {
 		uses[p.name]++

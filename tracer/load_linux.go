@@ -64,6 +64,7 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 			return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 		}
 	}
+	delete(spec.Programs, bpfProgHoldings) // SocketHolders loads it
 	for _, other := range hookSets {
 		if other.hooks == hooks {
 			continue

@@ -42,3 +42,6 @@ func (*Tracer) NetNSTotals(uint64) (NetNSTotals, error) { return NetNSTotals{}, 
 
 // SegmentCounts is never reached.
 func (*Tracer) SegmentCounts() ([]SegmentCount, error) { return nil, ErrNotLinux }
+
+// SocketHolders fails with ErrNotLinux.
+func SocketHolders(func(*SocketHolder)) error { return ErrNotLinux }

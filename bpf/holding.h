@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Which process holds which socket: all descriptors of the host, in a fraction of the time that /proc takes. */
+#ifndef FINWAIT_HOLDING_H
+#define FINWAIT_HOLDING_H
+
+#include "kernel.h"
+#include "event.h"
+#include "identity.h"
+
+/* Threads that share their descriptors are visited once. */
+static __always_inline void on_file(struct bpf_iter__task_file *ctx, struct task_struct *task, struct file *file)
+{
+	struct socket *sock = bpf_sock_from_file(file);
+	struct holding h = {};
+	struct sock *sk;
+
+	if (!sock)
+		return;
+	sk = BPF_CORE_READ(sock, sk);
+	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return;
+	h.inode = file->f_inode->i_ino;
+	h.fd = ctx->fd;
+	h.pid = process_of(task, h.comm);
+	h.parent = task->group_leader->real_parent->tgid;
+	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+}
+
+#endif

@@ -1,0 +1,9 @@
+package tracer
+
+// A SocketHolder is a descriptor of a process that is a TCP socket.
+type SocketHolder struct {
+	Process
+	Parent uint32 // pid
+	FD     uint32
+	Inode  uint64 // of the socket, as sock_diag(7) and /proc/PID/fd show it
+}
