@@ -165,7 +165,7 @@ struct event {
 	__u64 time_ns;		/* CLOCK_MONOTONIC, when the transition happened */
 	__u64 since_ns;		/* CLOCK_MONOTONIC, when `from` was entered; 0: unknown */
 	__u64 cookie;
-	__u64 minisock;		/* address of the minisock, raw events only */
+	__u64 minisock;		/* address of the minisock, raw events only; within the programs also of the full socket (metrics.h) */
 	struct owner owner;	/* raw events: the task on the CPU */
 	struct closer closer;
 	__u32 rearms;		/* re-arms of the timewait timer, during `from` */
@@ -201,11 +201,26 @@ struct rst_sender {
 	__u8 comm[COMM_LEN];
 };
 
-/* What goes through the ring buffer if somebody asks for handlers or RSTs. */
-struct handled_event {
+/* What a connection has carried (metrics.h). */
+struct metrics {
+	__u64 bytes_sent;	/* payload, each byte once */
+	__u64 bytes_received;	/* payload */
+	__u32 rtt_us;		/* smoothed, in eighths of a microsecond; 0: not measured */
+	__u32 retransmitted;	/* segments */
+	__u32 cwnd;		/* segments */
+	__u32 mss;		/* bytes */
+	__u32 recv_queue;	/* bytes that the program has not read */
+	__u32 send_queue;	/* bytes that the peer has not acknowledged, a FIN among them */
+	__u32 known;
+	__u32 pad;
+};
+
+/* What goes through the ring buffer if somebody asks for what stands beside the event. */
+struct wide_event {
 	struct event event;
 	struct handler handler;
 	struct rst_sender rst_by;
+	struct metrics metrics;
 };
 
 #define KERNEL_FRAMES	64
@@ -228,7 +243,7 @@ struct call {
 
 /* What goes through the ring buffer if somebody asks for stacks. */
 struct called_event {
-	struct handled_event handled;
+	struct wide_event wide;
 	struct call call;
 };
 

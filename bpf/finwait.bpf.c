@@ -9,6 +9,7 @@
 #include "unwind.h"
 #include "histogram.h"
 #include "handler.h"
+#include "metrics.h"
 #include "reset.h"
 #include "stack.h"
 #include "tally.h"
@@ -285,7 +286,8 @@ int settle_ports(void *ctx)
 /* bpf2go exports a type only if something uses it. */
 struct exported {
 	struct event event;
-	struct handled_event handled_event;
+	struct wide_event wide_event;
+	struct metrics metrics;
 	struct called_event called_event;
 	struct rst_sender rst_sender;
 	enum rst_end rst_end;

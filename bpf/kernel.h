@@ -120,7 +120,8 @@ enum {
 /* include/net/sock.h */
 #define SEND_SHUTDOWN	2
 #define SHUTDOWN_MASK	3
-#define SOCK_LINGER	4	/* a bit of sk_flags, enum sock_flags */
+#define SOCK_DONE	1	/* a bit of sk_flags, enum sock_flags */
+#define SOCK_LINGER	4
 
 struct in6_addr {
 	__u8 s6_addr[16];
@@ -355,6 +356,13 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	int linger2;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
+	__u32 srtt_us;
+	__u32 total_retrans;
+	__u32 snd_cwnd;
+	__u32 mss_cache;
 	__u8 repair : 1;
 } __core;
 

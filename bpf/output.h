@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "event.h"
 #include "handler.h"
+#include "metrics.h"
 #include "reset.h"
 #include "stack.h"
 #include "tally.h"
@@ -95,7 +96,7 @@ struct {
 } half_full SEC(".maps");
 
 /* What user space is told beside the event. */
-static __always_inline void fill_handled(struct handled_event *out, const struct event *e)
+static __always_inline void fill_wide(struct wide_event *out, const struct event *e)
 {
 	struct handler *handler = find_handler(e->cookie);
 
@@ -105,6 +106,9 @@ static __always_inline void fill_handled(struct handled_event *out, const struct
 	else
 		__builtin_memset(&out->handler, 0, sizeof(out->handler));
 	find_rst_sender(&out->rst_by, e);
+	find_metrics(&out->metrics, e, e->cookie);
+	if (metrics_on)
+		out->event.minisock = 0;
 }
 
 /*
@@ -119,7 +123,7 @@ static __own_frame int write_called(void *ring, const struct event *e, __u64 fla
 	small = bpf_ringbuf_reserve(ring, sizeof(*small), 0);
 	if (!small)
 		return false;
-	fill_handled(&small->handled, e);
+	fill_wide(&small->wide, e);
 	if (!read_call(&small->call, e->flags & EVENT_LATE)) {
 		bpf_ringbuf_submit(small, flags);
 		return true;
@@ -140,16 +144,16 @@ static __own_frame int write_called(void *ring, const struct event *e, __u64 fla
 /* False if the ring has no room. */
 static __always_inline bool write_event(void *ring, struct event *e, __u64 flags)
 {
-	struct handled_event *out;
+	struct wide_event *out;
 
-	if (!handlers_on && !stacks_on && !rst_senders_on)
+	if (!handlers_on && !stacks_on && !rst_senders_on && !metrics_on)
 		return !bpf_ringbuf_output(ring, e, sizeof(*e), flags);
 	if (stacks_on && !(e->flags & EVENT_SEGMENT))
 		return write_called(ring, e, flags);
 	out = bpf_ringbuf_reserve(ring, sizeof(*out), 0);
 	if (!out)
 		return false;
-	fill_handled(out, e);
+	fill_wide(out, e);
 	bpf_ringbuf_submit(out, flags);
 	return true;
 }

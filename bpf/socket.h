@@ -271,6 +271,8 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	struct sock_info *info = s->info;
 
 	if (is_a(s, MAY_HAND_OVER) && hand_over_step(info, &s->e)) {
+		if (metrics_on && info->verdict == VERDICT_PASS)
+			keep_metrics(s->sk, info->cookie);
 		drop_socket(info);
 		return;
 	}
@@ -299,6 +301,8 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 		if (raw)
 			emit_step(info, &s->e, 0);
 		hand_over_unseen(info);
+		if (metrics_on && info->verdict == VERDICT_PASS)
+			keep_metrics(s->sk, info->cookie);
 		tally_live(info, &s->e, 0);
 		drop_socket(info);
 		return;

@@ -11,6 +11,7 @@
 #include "unwind.h"
 #include "reason.h"
 #include "overflow.h"
+#include "metrics.h"
 #include "maps.h"
 #include "output.h"
 
@@ -87,6 +88,8 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 	e->to = to;
 	e->err = sk->sk_err;
 	e->hook = HOOK_SET_STATE;
+	if (metrics_on)
+		e->minisock = (__u64)sk;
 	if (stream || split_by || filters_connections)
 		read_sock_tuple(&e->tuple, sk);
 	else

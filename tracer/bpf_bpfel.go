@@ -37,9 +37,9 @@ type bpfCall struct {
 }
 
 type bpfCalledEvent struct {
-	_       structs.HostLayout
-	Handled bpfHandledEvent
-	Call    bpfCall
+	_    structs.HostLayout
+	Wide bpfWideEvent
+	Call bpfCall
 }
 
 type bpfCaller uint32
@@ -200,13 +200,6 @@ type bpfGroupKey struct {
 	Pad   uint32
 }
 
-type bpfHandledEvent struct {
-	_       structs.HostLayout
-	Event   bpfEvent
-	Handler bpfHandler
-	RstBy   bpfRstSender
-}
-
 type bpfHandler struct {
 	_        structs.HostLayout
 	Pid      uint32
@@ -249,6 +242,20 @@ type bpfInterface struct {
 type bpfInterfaceName struct {
 	_    structs.HostLayout
 	Name [16]int8
+}
+
+type bpfMetrics struct {
+	_             structs.HostLayout
+	BytesSent     uint64
+	BytesReceived uint64
+	RttUs         uint32
+	Retransmitted uint32
+	Cwnd          uint32
+	Mss           uint32
+	RecvQueue     uint32
+	SendQueue     uint32
+	Known         uint32
+	Pad           uint32
 }
 
 type bpfMiniInfo struct {
@@ -499,6 +506,14 @@ type bpfUserEvent struct {
 	Stack  [8192]uint8
 }
 
+type bpfWideEvent struct {
+	_       structs.HostLayout
+	Event   bpfEvent
+	Handler bpfHandler
+	RstBy   bpfRstSender
+	Metrics bpfMetrics
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -511,6 +526,7 @@ const (
 	bpfMapHandlers            = "handlers"
 	bpfMapHolders             = "holders"
 	bpfMapInterfaces          = "interfaces"
+	bpfMapLastMetrics         = "last_metrics"
 	bpfMapListeners           = "listeners"
 	bpfMapMinisockSlots       = "minisock_slots"
 	bpfMapMinisocks           = "minisocks"
@@ -569,6 +585,7 @@ const (
 	bpfVarHandlersOn          = "handlers_on"
 	bpfVarHz                  = "hz"
 	bpfVarLocalPorts          = "local_ports"
+	bpfVarMetricsOn           = "metrics_on"
 	bpfVarMinDurationNs       = "min_duration_ns"
 	bpfVarMinisocksFull       = "minisocks_full"
 	bpfVarMinisocksRecorded   = "minisocks_recorded"
@@ -702,6 +719,7 @@ type bpfMapSpecs struct {
 	Handlers        *ebpf.MapSpec `ebpf:"handlers"`
 	Holders         *ebpf.MapSpec `ebpf:"holders"`
 	Interfaces      *ebpf.MapSpec `ebpf:"interfaces"`
+	LastMetrics     *ebpf.MapSpec `ebpf:"last_metrics"`
 	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
 	MinisockSlots   *ebpf.MapSpec `ebpf:"minisock_slots"`
 	Minisocks       *ebpf.MapSpec `ebpf:"minisocks"`
@@ -738,6 +756,7 @@ type bpfVariableSpecs struct {
 	HandlersOn         *ebpf.VariableSpec `ebpf:"handlers_on"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
 	LocalPorts         *ebpf.VariableSpec `ebpf:"local_ports"`
+	MetricsOn          *ebpf.VariableSpec `ebpf:"metrics_on"`
 	MinDurationNs      *ebpf.VariableSpec `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.VariableSpec `ebpf:"minisocks_full"`
 	MinisocksRecorded  *ebpf.VariableSpec `ebpf:"minisocks_recorded"`
@@ -815,6 +834,7 @@ type bpfMaps struct {
 	Handlers        *ebpf.Map `ebpf:"handlers"`
 	Holders         *ebpf.Map `ebpf:"holders"`
 	Interfaces      *ebpf.Map `ebpf:"interfaces"`
+	LastMetrics     *ebpf.Map `ebpf:"last_metrics"`
 	Listeners       *ebpf.Map `ebpf:"listeners"`
 	MinisockSlots   *ebpf.Map `ebpf:"minisock_slots"`
 	Minisocks       *ebpf.Map `ebpf:"minisocks"`
@@ -843,6 +863,7 @@ func (m *bpfMaps) Close() error {
 		m.Handlers,
 		m.Holders,
 		m.Interfaces,
+		m.LastMetrics,
 		m.Listeners,
 		m.MinisockSlots,
 		m.Minisocks,
@@ -880,6 +901,7 @@ type bpfVariables struct {
 	HandlersOn         *ebpf.Variable `ebpf:"handlers_on"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`
 	LocalPorts         *ebpf.Variable `ebpf:"local_ports"`
+	MetricsOn          *ebpf.Variable `ebpf:"metrics_on"`
 	MinDurationNs      *ebpf.Variable `ebpf:"min_duration_ns"`
 	MinisocksFull      *ebpf.Variable `ebpf:"minisocks_full"`
 	MinisocksRecorded  *ebpf.Variable `ebpf:"minisocks_recorded"`

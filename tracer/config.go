@@ -51,6 +51,9 @@ type Config struct {
 	RST, Handshakes bool
 	Segment         func(*Segment) error
 
+	// Metrics asks for the Metrics of each transition.
+	Metrics bool
+
 	// Stacks asks for the Stack of each transition or raw event. A stack takes the programs
 	// some microseconds. For those of processes, Run reads the memory mappings and the
 	// executable files of each process that is seen, and the ring buffers are 64 MiB if
@@ -108,6 +111,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.Stacks != StacksNone && cfg.TotalsOnly {
 		return errors.New("a stack belongs to a transition: there are none with totals only")
+	}
+	if cfg.Metrics && (cfg.Raw || cfg.TotalsOnly) {
+		return errors.New("metrics belong to transitions: there are none with raw events, or with totals only")
 	}
 	if cfg.Raw && cfg.needsHandlers() {
 		return errors.New("raw events have no handler")

@@ -66,6 +66,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarEdges, edges)
 	set(bpfVarFilterEdges, flag(f.filtersEdges()))
 	set(bpfVarRstSendersOn, flag(cfg.RST && !cfg.TotalsOnly))
+	set(bpfVarMetricsOn, flag(cfg.Metrics))
 	set(bpfVarHandlersOn, flag(cfg.needsHandlers()))
 	var handlers [FilterMax]Comm
 	for i, c := range f.HandlerComms {

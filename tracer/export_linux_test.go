@@ -15,14 +15,14 @@ func NewSkipping(cfg Config, netNS uint32, from, to State) (*Tracer, error) {
 
 // ReadSamples is Run, but hands over the records of the ring buffer as they are.
 func (t *Tracer) ReadSamples(ctx context.Context, handle func([]byte) error) error {
-	return t.read(ctx, func(ev *bpfHandledEvent, _ []byte) error {
+	return t.read(ctx, func(ev *bpfWideEvent, _ []byte) error {
 		return handle(append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(ev)), eventSize)...))
 	})
 }
 
 // Resolve is what Run makes of a record of the ring buffer.
 func Resolve(sample []byte, clock *ktime.Clock) (t Transition, err error) {
-	var ev bpfHandledEvent
+	var ev bpfWideEvent
 	if err := decode(sample, &ev); err != nil {
 		return t, err
 	}
@@ -32,7 +32,7 @@ func Resolve(sample []byte, clock *ktime.Clock) (t Transition, err error) {
 
 // ResolveRaw is what RunRaw makes of it.
 func ResolveRaw(sample []byte, clock *ktime.Clock) (r RawEvent, err error) {
-	var ev bpfHandledEvent
+	var ev bpfWideEvent
 	if err := decode(sample, &ev); err != nil {
 		return r, err
 	}

@@ -11,18 +11,19 @@ import (
 )
 
 const (
-	eventSize   = int(unsafe.Sizeof(bpfEvent{}))
-	handledSize = int(unsafe.Sizeof(bpfHandledEvent{})) // with Config.Handlers, RST or Stacks
+	eventSize = int(unsafe.Sizeof(bpfEvent{}))
+	wideSize  = int(unsafe.Sizeof(bpfWideEvent{})) // with Config.Handlers, RST, Metrics or Stacks
 )
 
 // decode copies one record of a ring buffer into ev.
-func decode(sample []byte, ev *bpfHandledEvent) error {
+func decode(sample []byte, ev *bpfWideEvent) error {
 	if len(sample) < eventSize {
 		return fmt.Errorf("decode event: %d bytes, want %d: the BPF object does not fit this program", len(sample), eventSize)
 	}
-	n := handledSize
+	n := wideSize
 	if len(sample) < n {
-		n, ev.Handler, ev.RstBy = eventSize, bpfHandler{}, bpfRstSender{}
+		n = eventSize
+		ev.Handler, ev.RstBy, ev.Metrics = bpfHandler{}, bpfRstSender{}, bpfMetrics{}
 	}
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(ev)), n), sample)
 	return nil
@@ -30,8 +31,8 @@ func decode(sample []byte, ev *bpfHandledEvent) error {
 
 // resolve makes a transition of an event. It allocates nothing and never fails: for an
 // event that makes no sense the transition says unknown.
-func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
-	ev := &handled.Event
+func resolve(wide *bpfWideEvent, clock *ktime.Clock, t *Transition) {
+	ev := &wide.Event
 	t.Time = clock.Time(ev.TimeNs)
 	t.Ktime = time.Duration(ev.TimeNs)
 	t.Cookie = ev.Cookie
@@ -48,11 +49,11 @@ func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
 	if ev.Closer.Pid != 0 {
 		t.Closer = Process{PID: ev.Closer.Pid, Comm: ev.Closer.Comm}
 	}
-	if h := &handled.Handler; h.Pid != 0 {
+	if h := &wide.Handler; h.Pid != 0 {
 		t.Handler = Process{PID: h.Pid, Comm: h.Comm}
 	}
 	t.RSTBy = RSTSender{}
-	if by := &handled.RstBy; by.End != 0 {
+	if by := &wide.RstBy; by.End != 0 {
 		t.RSTBy.End = RSTEnd(by.End)
 		if by.Pid != 0 {
 			t.RSTBy.Process = Process{PID: by.Pid, Comm: by.Comm}
@@ -64,7 +65,7 @@ func resolve(handled *bpfHandledEvent, clock *ktime.Clock, t *Transition) {
 	}
 	t.Errno, t.Retransmits = Errno(ev.Err), ev.Retransmits
 	t.Rearms = ev.Rearms
-	t.Stack = nil
+	t.Metrics, t.Stack = nil, nil
 	t.Source = SourceSocket
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
 		t.Source = SourceMinisock
@@ -101,8 +102,8 @@ func endpoints(ev *bpfEvent) (local, remote netip.AddrPort) {
 }
 
 // resolveRaw describes one firing of a hook.
-func resolveRaw(handled *bpfHandledEvent, clock *ktime.Clock, r *RawEvent) {
-	ev := &handled.Event
+func resolveRaw(wide *bpfWideEvent, clock *ktime.Clock, r *RawEvent) {
+	ev := &wide.Event
 	r.Time = clock.Time(ev.TimeNs)
 	r.Ktime = time.Duration(ev.TimeNs)
 	r.Hook = Hook(ev.Hook)

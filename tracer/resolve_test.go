@@ -118,7 +118,7 @@ func TestResolve(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			ev, want := bpfHandledEvent{Event: recorded()}, full
+			ev, want := bpfWideEvent{Event: recorded()}, full
 			c.event(&ev.Event)
 			c.want(&want)
 			got := Transition{Rearms: 99, Owner: Owner{UID: 99}, Source: 99} // of the transition before
@@ -134,7 +134,7 @@ func TestResolveRaw(t *testing.T) {
 	ev := recorded()
 	ev.Minisock, ev.TimerLeft, ev.Cpu, ev.Err = 0xffff888108cd0400, -3, 1, 104
 	var got RawEvent
-	resolveRaw(&bpfHandledEvent{Event: ev}, testClock(), &got)
+	resolveRaw(&bpfWideEvent{Event: ev}, testClock(), &got)
 	want := RawEvent{
 		Time: time.Unix(1, 500_043_159).UTC(), Ktime: 500_043_159, Hook: HookKfreeSKB, CPU: 1,
 		Task: Process{PID: 11054, Comm: comm("python3")}, Cookie: 4098, NetNS: 4026531840, NetNSCookie: 8193,
@@ -153,8 +153,8 @@ func bytesOf(ev *bpfEvent) []byte {
 func TestDecode(t *testing.T) {
 	want := recorded()
 	handler := bpfHandler{Pid: 7, Comm: comm("nginx")}
-	got := bpfHandledEvent{Handler: handler} // of the record before
-	if err := decode(bytesOf(&want), &got); err != nil || got != (bpfHandledEvent{Event: want}) {
+	got := bpfWideEvent{Handler: handler} // of the record before
+	if err := decode(bytesOf(&want), &got); err != nil || got != (bpfWideEvent{Event: want}) {
 		t.Errorf("decode: %v\n%s", err, cmp.Diff(want, got.Event))
 	}
 	if err := decode(bytesOf(&want)[:eventSize-1], &got); err == nil {
@@ -163,9 +163,9 @@ func TestDecode(t *testing.T) {
 	if binary.NativeEndian.Uint64(bytesOf(&want)) != want.TimeNs {
 		t.Error("the event does not begin with its time")
 	}
-	handled := bpfHandledEvent{Event: want, Handler: handler}
-	sample := unsafe.Slice((*byte)(unsafe.Pointer(&handled)), handledSize)
-	if err := decode(sample, &got); err != nil || got != handled {
+	wide := bpfWideEvent{Event: want, Handler: handler}
+	sample := unsafe.Slice((*byte)(unsafe.Pointer(&wide)), wideSize)
+	if err := decode(sample, &got); err != nil || got != wide {
 		t.Errorf("decode with a handler: %v, %+v", err, got.Handler)
 	}
 }
@@ -181,18 +181,18 @@ func FuzzResolve(f *testing.F) {
 	f.Add(bytesOf(&ancient))
 	f.Add(bytesOf(&ev)[1:])
 	f.Fuzz(func(t *testing.T, sample []byte) {
-		var handled bpfHandledEvent
-		ev := &handled.Event
-		if err := decode(sample, &handled); (err != nil) != (len(sample) < eventSize) {
+		var wide bpfWideEvent
+		ev := &wide.Event
+		if err := decode(sample, &wide); (err != nil) != (len(sample) < eventSize) {
 			t.Fatalf("decode of %d bytes: %v", len(sample), err)
 		} else if err != nil {
 			return
 		}
 		got := Transition{Duration: 99, Precision: PrecisionExact, Owner: Owner{UID: 99}, Closer: Process{PID: 99}} // of the one before
-		resolve(&handled, testClock(), &got)
+		resolve(&wide, testClock(), &got)
 		checkDuration(t, ev, &got)
 		checkWords(t, ev, &got)
-		if handled.Handler.Pid == 0 && got.Handler != (Process{}) {
+		if wide.Handler.Pid == 0 && got.Handler != (Process{}) {
 			t.Errorf("handler %v of nobody", got.Handler)
 		}
 		if ev.Owner.Pid == 0 && got.Owner != (Owner{}) || ev.Closer.Pid == 0 && got.Closer != (Process{}) {
@@ -200,7 +200,7 @@ func FuzzResolve(f *testing.F) {
 		}
 
 		var raw RawEvent
-		resolveRaw(&handled, testClock(), &raw)
+		resolveRaw(&wide, testClock(), &raw)
 		checkWord(t, raw.Hook.String(), ev.Hook, uint8(bpfHookHOOK_COUNT-1))
 	})
 }
@@ -241,13 +241,13 @@ func checkWord(t *testing.T, word string, n, last uint8) {
 func TestResolveAllocatesNothing(t *testing.T) {
 	ev := recorded()
 	sample, clock := bytesOf(&ev), testClock()
-	var handled bpfHandledEvent
+	var wide bpfWideEvent
 	var got Transition
 	if n := testing.AllocsPerRun(1000, func() {
-		if err := decode(sample, &handled); err != nil {
+		if err := decode(sample, &wide); err != nil {
 			t.Fatal(err)
 		}
-		resolve(&handled, clock, &got)
+		resolve(&wide, clock, &got)
 	}); n != 0 {
 		t.Errorf("%v allocations per event", n)
 	}
@@ -256,20 +256,20 @@ func TestResolveAllocatesNothing(t *testing.T) {
 func BenchmarkResolve(b *testing.B) {
 	ev := recorded()
 	sample, clock := bytesOf(&ev), testClock()
-	var handled bpfHandledEvent
+	var wide bpfWideEvent
 	var got Transition
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := decode(sample, &handled); err != nil {
+		if err := decode(sample, &wide); err != nil {
 			b.Fatal(err)
 		}
-		resolve(&handled, clock, &got)
+		resolve(&wide, clock, &got)
 	}
 }
 
 // The idle task, in whose context a softirq can run, has a name and no pid: it is nobody.
 func TestRawOfTheIdleTask(t *testing.T) {
-	ev := bpfHandledEvent{Event: bpfEvent{Owner: bpfOwner{Comm: [16]uint8{'s', 'w', 'a', 'p'}}}}
+	ev := bpfWideEvent{Event: bpfEvent{Owner: bpfOwner{Comm: [16]uint8{'s', 'w', 'a', 'p'}}}}
 	var r RawEvent
 	resolveRaw(&ev, ktime.NewClock(func() (int64, int64) { return 0, 0 }), &r)
 	if r.Task != (Process{}) {

@@ -50,7 +50,7 @@ type ring struct {
 	m      *ebpf.Map
 	reader *ringbuf.Reader
 	rec    ringbuf.Record
-	head   bpfHandledEvent
+	head   bpfWideEvent
 	loaded bool   // there is a head
 	at     uint64 // when it was told, as far as is known
 }
@@ -116,7 +116,7 @@ func newRing(size uint32) (*ring, error) {
 // drain passes to handle what was told until now, in the order of time, and counts it. more
 // is what follows the event in its record, until handle returns. drain returns errEnded
 // after close, and an error of handle unchanged.
-func (r *rings) drain(handle func(ev *bpfHandledEvent, more []byte) error) (n uint64, rest rest, err error) {
+func (r *rings) drain(handle func(ev *bpfWideEvent, more []byte) error) (n uint64, rest rest, err error) {
 	now := r.now()
 	r.told = r.told[:0]
 	for _, g := range r.all {
@@ -140,7 +140,7 @@ func (r *rings) drain(handle func(ev *bpfHandledEvent, more []byte) error) (n ui
 			break
 		}
 		n++
-		if err := handle(&g.head, g.rec.RawSample[min(handledSize, len(g.rec.RawSample)):]); err != nil {
+		if err := handle(&g.head, g.rec.RawSample[min(wideSize, len(g.rec.RawSample)):]); err != nil {
 			return n, 0, err
 		}
 		if err := g.load(); err != nil {

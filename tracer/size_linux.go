@@ -38,6 +38,9 @@ const (
 // maxSegmentCounts is how many local ports and peers segments are counted by.
 const maxSegmentCounts = 8 << 10
 
+// maxLastMetrics is of how many minisocks the metrics of their full sockets are kept.
+const maxLastMetrics = 1 << 17
+
 // rstNotes is of how many RSTs at a time the sender is known: RST_NOTES.
 const rstNotes = 4 << 10
 
@@ -87,6 +90,9 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	if (cfg.RST || cfg.Handshakes) && !cfg.NoTotals {
 		spec.Maps[bpfMapSegmentCounts].MaxEntries = maxSegmentCounts
+	}
+	if cfg.Metrics {
+		spec.Maps[bpfMapLastMetrics].MaxEntries = maxLastMetrics
 	}
 	if cfg.RST && !cfg.TotalsOnly {
 		spec.Maps[bpfMapRstNotes].MaxEntries = rstNotes

@@ -81,7 +81,7 @@ func newStackReader(of Stacks) (*stackReader, error) {
 // callSize and userSize are what follows the event in its record.
 const (
 	callSize = int(unsafe.Sizeof(bpfCall{}))
-	userSize = int(unsafe.Sizeof(bpfUserEvent{})) - handledSize
+	userSize = int(unsafe.Sizeof(bpfUserEvent{})) - wideSize
 )
 
 // resolve names what follows an event in its record.

@@ -164,15 +164,20 @@ func (t *Tracer) Hooks() HookSet { return t.hooks }
 // left and returns nil. It returns an error of handle unchanged. It can run once.
 func (t *Tracer) Run(ctx context.Context, handle func(*Transition) error) error {
 	var (
-		clock = ktime.NewClock(ktime.Now)
-		tr    Transition
+		clock   = ktime.NewClock(ktime.Now)
+		tr      Transition
+		metrics Metrics
 	)
-	return t.read(ctx, func(ev *bpfHandledEvent, more []byte) error {
+	return t.read(ctx, func(ev *bpfWideEvent, more []byte) error {
 		if ev.Event.Flags&uint8(bpfEventFlagsEVENT_SEGMENT) != 0 {
 			return t.segment(&ev.Event, clock)
 		}
 		resolve(ev, clock, &tr)
 		t.nameScope(&tr.Scope, tr.NetNSCookie)
+		if t.cfg.Metrics {
+			metrics.set(&ev.Metrics)
+			tr.Metrics = &metrics
+		}
 		tr.Stack = t.stacks.resolve(more)
 		return handle(&tr)
 	})
@@ -184,7 +189,7 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 		clock = ktime.NewClock(ktime.Now)
 		raw   RawEvent
 	)
-	return t.read(ctx, func(ev *bpfHandledEvent, more []byte) error {
+	return t.read(ctx, func(ev *bpfWideEvent, more []byte) error {
 		resolveRaw(ev, clock, &raw)
 		t.nameScope(&raw.Scope, raw.NetNSCookie)
 		raw.Stack = t.stacks.resolve(more)
@@ -192,7 +197,7 @@ func (t *Tracer) RunRaw(ctx context.Context, handle func(*RawEvent) error) error
 	})
 }
 
-func (t *Tracer) read(ctx context.Context, handle func(ev *bpfHandledEvent, more []byte) error) (err error) {
+func (t *Tracer) read(ctx context.Context, handle func(ev *bpfWideEvent, more []byte) error) (err error) {
 	if t.ran.Swap(true) {
 		return errors.New("a tracer can be run only once")
 	}

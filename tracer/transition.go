@@ -56,6 +56,10 @@ type Transition struct {
 	Rearms uint32 // re-arms of the timewait timer, if From is TIME_WAIT
 	Source Source
 
+	// Metrics are those of the connection; nil without Config.Metrics. It is valid as long
+	// as the transition.
+	Metrics *Metrics
+
 	// Stack is from where it was made; nil without Config.Stacks.
 	Stack *Stack
 }

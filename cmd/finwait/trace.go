@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"finwait/internal/confine"
+	"finwait/internal/jsonl"
 	"finwait/internal/privilege"
 	"finwait/internal/sink"
 	"finwait/internal/source"
@@ -43,6 +45,7 @@ type traceOptions struct {
 	synack   bool
 	handled  values
 	stack    string
+	fields   values
 
 	filtered bool // not every transition of the host is to be shown
 }
@@ -90,6 +93,7 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
+	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
 	fs.StringVar(&o.stack, "stack", "", "show from where it was made, in the kernel or in the program: `which`, "+list(tracer.AllStacks()))
 	complete(cmd, "stack", tracer.AllStacks())
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
@@ -106,6 +110,8 @@ func (o *traceOptions) check() error {
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
+	case o.raw && len(o.fields) > 0:
+		return errors.New("--raw shows what the hooks saw: --fields does not go with it")
 	case o.raw && (o.rst || o.synack):
 		return errors.New("--raw shows what the hooks saw: --rst and --handshakes do not go with it")
 	case o.raw && (o.handlers || len(o.handled) > 0):
@@ -141,7 +147,14 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	o.filtered = cfg.Filter.Picks()
 	out := newOutput(stdout)
-	to := sink.New(o.out.output, out, text.Coloured(stdout, o.out.color))
+	var fields jsonl.Fields
+	for _, word := range o.fields {
+		if err := fields.Add(word); err != nil {
+			return usage(err)
+		}
+	}
+	cfg.Metrics = fields != 0
+	to := sink.New(o.out.output, out, text.Coloured(stdout, o.out.color), fields)
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
 	live, err := attach(cfg, missingForTrace)

@@ -61,6 +61,7 @@ func Read(line []byte) (any, error) {
 func readTransition(line []byte) (*tracer.Transition, error) {
 	var in struct {
 		common
+		metrics
 		stack
 		To        must[state]            `json:"to"`
 		Duration  nullable[int64]        `json:"duration_ns"`
@@ -155,6 +156,9 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		if t.RSTBy.Process, err = by.Process.value.tracer(); err != nil {
 			return nil, fmt.Errorf("rst_by: %w", err)
 		}
+	}
+	if t.Metrics, err = in.metrics.tracer(); err != nil {
+		return nil, err
 	}
 	if t.Stack, err = in.stack.tracer(); err != nil {
 		return nil, err

@@ -28,6 +28,11 @@ func write(t testing.TB, value any) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := NewWriter(&out)
+	for _, word := range FieldWords() {
+		if err := w.Fields.Add(word); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var err error
 	switch v := value.(type) {
 	case *tracer.Transition:
@@ -102,6 +107,20 @@ func aScope(r *rand.Rand) tracer.Scope {
 	return tracer.Scope{}
 }
 
+// someMetrics are known or not; nil if nobody asked.
+func someMetrics(r *rand.Rand) *tracer.Metrics {
+	switch r.IntN(3) {
+	case 0:
+		return nil
+	case 1:
+		return new(tracer.Metrics)
+	}
+	return &tracer.Metrics{
+		Known: true, BytesSent: number[uint64](r), BytesReceived: number[uint64](r), RTT: number[time.Duration](r),
+		Retransmitted: number[uint32](r), Cwnd: number[uint32](r), MSS: number[uint32](r), RecvQueue: number[uint32](r), SendQueue: number[uint32](r),
+	}
+}
+
 // aStack is one of what was asked for, whole, in part or not known; nil if nobody asked.
 func aStack(r *rand.Rand) *tracer.Stack {
 	st := &tracer.Stack{Of: pick(r, append(tracer.AllStacks(), tracer.StacksNone))}
@@ -137,7 +156,7 @@ func aTransition(r *rand.Rand) *tracer.Transition {
 		Time: aTime(r), Ktime: number[time.Duration](r), Cookie: number[uint64](r), NetNS: number[uint32](r),
 		NetNSCookie: number[uint64](r), Local: endpoint(r), Remote: endpoint(r), From: pick(r, tracer.States()), To: pick(r, tracer.States()),
 		Precision: pick(r, tracer.Precisions()), Role: pick(r, tracer.Roles()), Reason: pick(r, tracer.Reasons()),
-		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r), Stack: aStack(r),
+		Closer: aProcess(r), Handler: aProcess(r), Rearms: number[uint32](r), Source: pick(r, tracer.Sources()), Scope: aScope(r), Stack: aStack(r), Metrics: someMetrics(r),
 	}
 	if t.RSTBy.End = pick(r, tracer.RSTEnds()); t.RSTBy.End != tracer.RSTEndUnknown {
 		t.RSTBy.Process = aProcess(r)
@@ -258,6 +277,39 @@ func TestReadSegments(t *testing.T) {
 	}
 }
 
+// Only the metrics that were asked for are written, null if they are not known.
+func TestFields(t *testing.T) {
+	tr := sample()
+	tr.Metrics = &tracer.Metrics{Known: true, BytesSent: 3, BytesReceived: 4, RTT: 1500, Cwnd: 10}
+	for word, want := range map[string]string{
+		"bytes": `"minisock","bytes_sent":3,"bytes_received":4}`, "rtt": `"minisock","rtt_ns":1500}`,
+		"retransmits": `"minisock","retransmitted":0}`, "cwnd": `"minisock","cwnd":10}`, "mss": `"minisock","mss":0}`,
+		"queues": `"minisock","recv_q":0,"send_q":0}`,
+	} {
+		var out bytes.Buffer
+		w := NewWriter(&out)
+		if err := errors.Join(w.Fields.Add(word), w.Transition(&tr)); err != nil || !strings.HasSuffix(out.String(), want+"\n") {
+			t.Errorf("%s: %v, %s", word, err, out.String())
+		}
+	}
+	if err := new(Fields).Add("x"); err == nil {
+		t.Error("fields x were added")
+	}
+	unknown := sample()
+	unknown.Metrics = new(tracer.Metrics)
+	line := string(write(t, &unknown))
+	if !strings.Contains(line, `"bytes_sent":null,"bytes_received":null,"rtt_ns":null,`) {
+		t.Error(line)
+	}
+	for _, bad := range []string{`"bytes_sent":1`, `"rtt_ns":5`, `"cwnd":-1`} {
+		name, _, _ := strings.Cut(bad, ":")
+		changed := strings.Replace(line, name+":null", bad, 1)
+		if got, err := Read([]byte(changed)); err == nil || changed == line {
+			t.Errorf("%s was read: %+v", changed, got)
+		}
+	}
+}
+
 // What cannot be of a stack is an error.
 func TestReadStack(t *testing.T) {
 	tr := sample()
@@ -360,6 +412,8 @@ func changeEach(t *testing.T, v reflect.Value, name string, line func() string, 
 			f.Set(reflect.ValueOf(comm("another")))
 		default:
 			switch {
+			case f.Type() == reflect.TypeFor[*tracer.Metrics]():
+				f.Set(reflect.ValueOf(&tracer.Metrics{Known: true}))
 			case f.Type() == reflect.TypeFor[*tracer.Stack]():
 				if f.IsNil() {
 					f.Set(reflect.ValueOf(&tracer.Stack{Of: tracer.StacksBoth}))

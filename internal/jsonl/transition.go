@@ -94,7 +94,8 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	}
 	b = strconv.AppendUint(append(b, `,"rearms":`...), uint64(t.Rearms), 10)
 	b = append(append(b, `,"source":"`...), t.Source.String()...)
-	b = appendStack(append(b, '"'), t.Stack)
+	b = appendMetrics(append(b, '"'), t.Metrics, w.Fields)
+	b = appendStack(b, t.Stack)
 	w.line = append(b, "}\n"...)
 	_, _ = w.w.Write(w.line) // keeps its error
 	return w.Err()

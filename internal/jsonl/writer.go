@@ -23,6 +23,8 @@ var null = []byte("null")
 // objects begin with Event. After an error of the writer below nothing more is
 // written, and Err gives that error.
 type Writer struct {
+	Fields Fields // of transitions that have metrics
+
 	w       *firstError
 	log     zerolog.Logger
 	scratch []byte

@@ -219,6 +219,29 @@ func (s *Sock) Write() {
 	s.must("write", err)
 }
 
+// WriteBytes sends n bytes.
+func (s *Sock) WriteBytes(n int) {
+	s.t.Helper()
+	sent, err := unix.Write(s.fd, make([]byte, n))
+	s.must("write", err)
+	if sent != n {
+		s.t.Fatalf("wrote %d of %d bytes", sent, n)
+	}
+}
+
+// ReadBytes reads until n bytes have come.
+func (s *Sock) ReadBytes(n int) {
+	s.t.Helper()
+	for buf := make([]byte, n); len(buf) > 0; {
+		got, err := unix.Read(s.fd, buf)
+		s.must("read", err)
+		if got == 0 {
+			s.t.Fatalf("the peer's data ended %d bytes early", len(buf))
+		}
+		buf = buf[got:]
+	}
+}
+
 // Fill sends until neither this end nor the peer has room for more.
 func (s *Sock) Fill() {
 	s.t.Helper()

@@ -16,10 +16,15 @@ type Sink interface {
 	End(tracer.Stats, tracer.HookSet) error
 }
 
-// New gives the sink of an output format: json, else text.
-func New(format string, w *bufio.Writer, colour bool) Sink {
+// New gives the sink of an output format: json, else text. fields: of transitions that
+// have metrics.
+func New(format string, w *bufio.Writer, colour bool, fields jsonl.Fields) Sink {
 	if format == "json" {
-		return jsonl.NewWriter(w)
+		out := jsonl.NewWriter(w)
+		out.Fields = fields
+		return out
 	}
-	return NewText(w, colour)
+	out := NewText(w, colour)
+	out.Fields = fields
+	return out
 }

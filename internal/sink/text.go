@@ -3,7 +3,9 @@ package sink
 import (
 	"bufio"
 	"strconv"
+	"time"
 
+	"finwait/internal/jsonl"
 	"finwait/internal/text"
 	"finwait/tracer"
 )
@@ -21,6 +23,8 @@ const (
 
 // Text writes one aligned line a transition or raw event.
 type Text struct {
+	Fields jsonl.Fields // of transitions that have metrics
+
 	line  *text.Line
 	begun bool
 }
@@ -132,7 +136,34 @@ func (s *Text) why(t *tracer.Transition) {
 	if t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
 		b = appendProcess(b, "closer", &t.Closer)
 	}
-	s.line.Cell(colour, b, 0)
+	s.line.Cell(colour, s.metrics(b, t.Metrics), 0)
+}
+
+// metrics adds those that were asked for; "-" is one that is not known.
+func (s *Text) metrics(b []byte, from *tracer.Metrics) []byte {
+	if from == nil {
+		return b
+	}
+	for i := range jsonl.Metrics {
+		m := &jsonl.Metrics[i]
+		n, known, asked := m.Of(from, s.Fields)
+		if !asked {
+			continue
+		}
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(b, m.Short...), '=')
+		switch {
+		case !known:
+			b = append(b, '-')
+		case m.Name == "rtt_ns":
+			b = text.AppendTime(b, time.Duration(n))
+		default:
+			b = strconv.AppendUint(b, n, 10)
+		}
+	}
+	return b
 }
 
 // appendProcess adds a process beside the owner, if it is known.

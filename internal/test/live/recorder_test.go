@@ -51,6 +51,10 @@ func follow(t testing.TB, netNS uint64) *recorder {
 
 func (r *recorder) add(t *tracer.Transition) {
 	kept := *t
+	if m := t.Metrics; m != nil {
+		copied := *m
+		kept.Metrics = &copied
+	}
 	if st := t.Stack; st != nil { // the tracer uses its memory again
 		kept.Stack = &tracer.Stack{
 			Of: st.Of, PID: st.PID, UserTruncated: st.UserTruncated, Kernel: slices.Clone(st.Kernel), User: slices.Clone(st.User),
