@@ -58,7 +58,7 @@ func Find(name string) (NS, error) {
 	err = ns.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return ns, fmt.Errorf("network namespace %q is not there (any more): ip netns list and lsns -t net show those that are", name)
+		return ns, fmt.Errorf("network namespace %q is not there (any more): ip netns list and lsns -t net show those that are (%w)", name, err)
 	case errors.Is(err, fs.ErrPermission):
 		return ns, fmt.Errorf("network namespace %q cannot be entered, which finwait must do once, to tell it from later ones (%w): "+
 			"that needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE if its path is in /proc; root has both", name, err)
@@ -139,39 +139,71 @@ func (ns *NS) Gone() bool {
 // has a name in RunDir. Processes that end meanwhile, or whose files may not be read, are
 // skipped.
 func All() (map[uint32]string, error) {
+	first, err := Processes()
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[uint32]string, len(first))
+	for inode, pid := range first {
+		found[inode] = PathOf(pid)
+	}
+	named, err := Names()
+	if err != nil {
+		return nil, err
+	}
+	for inode, name := range named {
+		found[inode] = filepath.Join(RunDir, name)
+	}
+	return found, nil
+}
+
+// PathOf is the path of the network namespace of a process.
+func PathOf(pid int) string {
+	if pid == os.Getpid() {
+		return own // Do may have moved a thread of this process, even the main one, to another namespace
+	}
+	return filepath.Join("/proc", strconv.Itoa(pid), "ns/net")
+}
+
+// Processes returns, by inode number, the process with the lowest pid in each network namespace.
+// Processes that end meanwhile, or whose files may not be read, are skipped.
+func Processes() (map[uint32]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[uint32]string)
-	if inode, err := Inode(own); err == nil {
-		found[inode] = own
-	}
+	first := make(map[uint32]int)
 	for _, e := range entries {
-		// Do may have moved a thread of this process, even the main one, to another namespace.
-		if pid, err := strconv.Atoi(e.Name()); err != nil || pid == os.Getpid() {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
 			continue
 		}
-		path := filepath.Join("/proc", e.Name(), "ns/net")
 		var st unix.Stat_t
-		if unix.Stat(path, &st) == nil {
-			if _, ok := found[uint32(st.Ino)]; !ok {
-				found[uint32(st.Ino)] = path
-			}
+		if unix.Stat(PathOf(pid), &st) != nil {
+			continue
+		}
+		if lowest, ok := first[uint32(st.Ino)]; !ok || pid < lowest {
+			first[uint32(st.Ino)] = pid
 		}
 	}
-	named, err := os.ReadDir(RunDir)
+	return first, nil
+}
+
+// Names returns, by inode number, the name of each network namespace that has one in RunDir. Of
+// several names it is the last one in order.
+func Names() (map[uint32]string, error) {
+	entries, err := os.ReadDir(RunDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, e := range named {
-		path := filepath.Join(RunDir, e.Name())
+	named := make(map[uint32]string, len(entries))
+	for _, e := range entries {
 		// A removed namespace leaves an empty file.
-		if ino, err := Inode(path); err == nil {
-			found[ino] = path
+		if inode, err := Inode(filepath.Join(RunDir, e.Name())); err == nil {
+			named[inode] = e.Name()
 		}
 	}
-	return found, nil
+	return named, nil
 }
 
 // Do runs fn on a thread in the network namespace at path. Another namespace needs
