@@ -138,6 +138,6 @@ func (f *filterFlags) addr(s string) (tracer.AddrFilter, error) {
 }
 
 func findCgroup(name string) (c tracer.Cgroup, err error) {
-	c.ID, c.Level, err = cgroup.Find(name)
+	c.ID, c.Level, _, err = cgroup.Find(name)
 	return c, err
 }

@@ -24,15 +24,15 @@ func Root() (string, error) {
 			return fields[4], nil
 		}
 	}
-	return "", errors.New("cgroup v2 is not mounted here: --cgroup cannot name one")
+	return "", errors.New("cgroup v2 is not mounted here: no cgroup can be named")
 }
 
-// Find gives the number of a directory, its inode number, and its level below the
-// mount point, which has level 0. The name is a path, or what is below the mount point.
-func Find(name string) (id uint64, level uint32, err error) {
+// Find gives the number of a directory, its inode number, and its path from the mount point and
+// its level below that, which has level 0. The name is a path, or what is below the mount point.
+func Find(name string) (id uint64, level uint32, path string, err error) {
 	root, err := Root()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, "", err
 	}
 	dir := filepath.Clean(name)
 	if dir != root && !strings.HasPrefix(dir, root+"/") {
@@ -40,19 +40,19 @@ func Find(name string) (id uint64, level uint32, err error) {
 	}
 	st, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, 0, fmt.Errorf("no cgroup %q below %s", name, root)
+		return 0, 0, "", fmt.Errorf("no cgroup %q below %s", name, root)
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, "", err
 	}
 	if !st.IsDir() {
-		return 0, 0, fmt.Errorf("%s is not a cgroup: it is no directory", dir)
+		return 0, 0, "", fmt.Errorf("%s is not a cgroup: it is no directory", dir)
 	}
 	below := strings.Trim(strings.TrimPrefix(dir, root), "/")
 	if below != "" {
 		level = uint32(strings.Count(below, "/")) + 1
 	}
-	return number(st), level, nil
+	return number(st), level, "/" + below, nil
 }
 
 // Tree has the path of each directory, from the mount point, by its number.
@@ -61,10 +61,23 @@ func Tree() (map[uint64]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return TreeAt(root)
+}
+
+// treeMax bounds what TreeAt reads: who may make cgroups can make very many.
+const treeMax = 1 << 18
+
+// TreeAt is Tree for a mount point. It has at most treeMax directories.
+func TreeAt(root string) (map[uint64]string, error) {
 	tree := make(map[uint64]string)
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil && path == root:
+			return err
+		case err != nil || !d.IsDir():
 			return nil // a file, or a directory removed meanwhile
+		case len(tree) == treeMax:
+			return fs.SkipAll
 		}
 		if info, err := d.Info(); err == nil {
 			tree[number(info)] = "/" + strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
