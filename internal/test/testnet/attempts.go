@@ -1,5 +1,5 @@
-// Package testnet gives tests network namespaces full of sockets in every state, and runs
-// a test again that the machine has spoilt.
+// Package testnet gives tests network namespaces full of sockets in every state, and cgroups. It
+// runs a test again that the machine has spoilt.
 package testnet
 
 import "testing"
