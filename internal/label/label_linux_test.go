@@ -293,8 +293,10 @@ func TestGone(t *testing.T) {
 	if !ok || want.Pod != "web" || want.Container != "nginx" {
 		t.Fatalf("%+v", want)
 	}
-	if err := os.Remove(filepath.Join(root, path)); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{path, filepath.Dir(path)} {
+		if err := os.Remove(filepath.Join(root, dir)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, dir := range []string{n.PodLogs, n.ContainerLogs} {
 		if err := os.RemoveAll(dir); err != nil {
@@ -310,6 +312,9 @@ func TestGone(t *testing.T) {
 		if got, ok := n.Cgroup(cgroup); !ok || got != want {
 			t.Errorf("%v after it was missed: %+v, %v", later, got, ok)
 		}
+	}
+	if found, err := n.Find(Pod, "web"); err == nil {
+		t.Errorf("the filter takes what is gone: %+v", found)
 	}
 	now.after(rest)
 	walk()
@@ -352,16 +357,25 @@ func TestLateName(t *testing.T) {
 	if got, ok := n.Cgroup(cgroup); !ok || got.Name() != "shop/web" || got.Container != "nginx" {
 		t.Errorf("%+v, %v", got, ok)
 	}
-	id = random(64)
-	cgroup = inode(t, testnet.Cgroup(t, "/docker/"+id))
-	now.after(rest)
-	if got, ok := n.Cgroup(cgroup); !ok || got.Name() != id[:12] {
-		t.Errorf("%+v, %v", got, ok)
-	}
-	now.after(patience)
-	n.dockerConfig(t, id, fmt.Sprintf(`{"ID":%q,"Name":"/late"}`, id))
-	if got, _ := n.Cgroup(cgroup); got.Container != "" {
-		t.Errorf("looked for for ever: %+v", got)
+	for want, later := range map[string]time.Duration{"c": lookAgain, "": patience} {
+		id = random(64)
+		in, ns := testnet.Cgroup(t, "/docker/"+id), sandbox.New(t)
+		startListener(t, ns, in, "web")
+		now.after(rest)
+		if got, ok := n.Cgroup(inode(t, in)); !ok || got.Name() != id[:12] {
+			t.Errorf("%+v, %v", got, ok)
+		}
+		if got := n.NetNS(ns.Inode, ns.Cookie); got != id[:12] {
+			t.Errorf("the namespace is called %q", got)
+		}
+		now.after(later)
+		n.dockerConfig(t, id, fmt.Sprintf(`{"ID":%q,"Name":"/c"}`, id))
+		if got, _ := n.Cgroup(inode(t, in)); got.Container != want {
+			t.Errorf("after %v: %+v, want %q", later, got, want)
+		}
+		if got := n.NetNS(ns.Inode, ns.Cookie); want != "" && got != want {
+			t.Errorf("the namespace is called %q, want %q", got, want)
+		}
 	}
 }
 

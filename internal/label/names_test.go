@@ -139,7 +139,7 @@ func TestBadFiles(t *testing.T) {
 		"a list":       {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `["/web"]`) }},
 		"a number":     {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id1+`","Name":7}`) }},
 		"another's":    {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id2+`","Name":"/web"}`) }},
-		"huge":         {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, huge+`{"ID":"`+id1+`","Name":"/web"}`) }},
+		"huge":         {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id1+`","Name":"/web"}`+huge) }},
 		"ESC":          {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id1+`","Name":"/a\u001b[2J"}`) }},
 		"a line's end": {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id1+`","Name":"/web\n"}`) }},
 		"a slash":      {inDocker, func(t *testing.T, d *Dirs) { d.dockerConfig(t, id1, `{"ID":"`+id1+`","Name":"/a/b"}`) }},
@@ -158,9 +158,15 @@ func TestBadFiles(t *testing.T) {
 		}},
 		"a FIFO": {inDocker, func(t *testing.T, d *Dirs) {
 			write(t, filepath.Join(d.Docker, id1, "x"), "")
-			if err := syscall.Mkfifo(filepath.Join(d.Docker, id1, "config.v2.json"), 0o644); err != nil {
+			fifo := filepath.Join(d.Docker, id1, "config.v2.json")
+			if err := syscall.Mkfifo(fifo, 0o644); err != nil {
 				t.Fatal(err)
 			}
+			writer, err := os.OpenFile(fifo, os.O_RDWR, 0) // which never writes
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { writer.Close() })
 		}},
 		"podman, cut off": {inPodman, func(t *testing.T, d *Dirs) {
 			write(t, filepath.Join(d.Podman, "overlay-containers/containers.json"), "["+stored1(id1, "web")+",{")

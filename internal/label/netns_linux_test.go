@@ -60,6 +60,14 @@ func TestNetNS(t *testing.T) {
 			t.Errorf("cookie %d: %q, want %q", cookie, name, process)
 		}
 	}
+	young := sandbox.New(t)
+	startListener(t, young, nil, "young")
+	for _, known := range []bool{false, true} {
+		if name := n.NetNS(young.Inode, young.Cookie); known != strings.HasSuffix(name, "/young") {
+			t.Errorf("%q: what came after a scan is known after the next: %v", name, known)
+		}
+		now.after(rest)
+	}
 	// Another namespace had this number.
 	if name := n.NetNS(ns.Inode, ns.Cookie+1<<40); name != "" {
 		t.Errorf("another with its number is called %q", name)
@@ -148,8 +156,10 @@ func TestManyNetNS(t *testing.T) {
 	if len(n.spaces) > keepMost {
 		t.Errorf("%d are remembered", len(n.spaces))
 	}
-	if _, ok := n.spaces[space{1, 1<<60 + 3*keepMost - 1}]; !ok {
-		t.Error("the youngest is not")
+	for i := range uint64(keepMost / 2) {
+		if _, ok := n.spaces[space{1, 1<<60 + 3*keepMost - 1 - i}]; !ok {
+			t.Fatalf("the one before %d others is forgotten", i)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func Cgroup(t testing.TB, path string) *os.File {
 		t.Fatal(err)
 	}
 	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
-		dir = filepath.Join(dir, part)
+		dir = filepath.Join(dir, part) // that of the mount point if path is "/"
 		switch err := os.Mkdir(dir, 0o755); {
 		case err == nil:
 			made := dir
