@@ -1,15 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
 	"finwait/internal/cgroup"
+	"finwait/internal/label"
 	"finwait/internal/netns"
 	"finwait/tracer"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -19,6 +24,7 @@ type filterFlags struct {
 	ports, localPorts, remotePorts values
 	addrs, pids, comms             values
 	netns, cgroups                 values
+	pods, containers, units        values
 	states, from, to               values
 	minDuration                    time.Duration
 	ipv4, ipv6                     bool
@@ -41,8 +47,11 @@ func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
 	fs.Var(&f.addrs, "addr", "local or remote address, as fe80::1%eth0 too, or `CIDR`")
 	fs.Var(&f.pids, "pid", "`pid` of the owner: the process that connected or listened")
 	fs.Var(&f.comms, "comm", "`name` of the owner")
-	fs.Var(&f.netns, "netns", "network namespace: `name`, path, inode number, or self")
+	fs.Var(&f.netns, "netns", "network namespace: `name`, path, inode number, self, or a pod, container or unit in it")
 	fs.Var(&f.cgroups, "cgroup", "cgroup v2 `directory` and those below it")
+	fs.Var(&f.pods, "pod", "pod: `name`, namespace/name or UID")
+	fs.Var(&f.containers, "container", "container: `name`, or 12 digits of its id or more")
+	fs.Var(&f.units, "unit", "systemd unit: `name`, with or without .service")
 	fs.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only, v4-mapped addresses included")
 	fs.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
 }
@@ -60,12 +69,12 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.LocalPorts = each(f.localPorts, port, &errs)
 	out.RemotePorts = each(f.remotePorts, port, &errs)
 	out.PIDs = each(f.pids, pid, &errs)
-	f.spaces = each(f.netns, netns.Find, &errs)
+	f.spaces = each(f.netns, findNetNS, &errs)
 	out.Addrs = each(f.addrs, f.addr, &errs)
 	for _, ns := range f.spaces {
 		out.NetNS = append(out.NetNS, ns.Cookie)
 	}
-	out.Cgroups = each(f.cgroups, findCgroup, &errs)
+	out.Cgroups = f.findCgroups(&errs)
 	out.States = each(f.states, parse[tracer.State], &errs)
 	out.From = each(f.from, parse[tracer.State], &errs)
 	out.To = each(f.to, parse[tracer.State], &errs)
@@ -123,11 +132,10 @@ func (f *filterFlags) addr(s string) (tracer.AddrFilter, error) {
 		return out, nil
 	}
 	space := "self"
-	switch len(f.netns) {
-	case 0:
-	case 1:
-		space = f.netns[0]
-	default:
+	switch {
+	case len(f.spaces) == 1:
+		space = f.spaces[0].Path
+	case len(f.netns) > 1:
 		return out, fmt.Errorf("%q: an interface is one of a single network namespace; give its number (ip link), or one --netns", s)
 	}
 	out.ScopeID, out.NetNSCookie, err = netns.Interface(space, a.Zone())
@@ -137,7 +145,67 @@ func (f *filterFlags) addr(s string) (tracer.AddrFilter, error) {
 	return out, nil
 }
 
-func findCgroup(name string) (c tracer.Cgroup, err error) {
-	c.ID, c.Level, _, err = cgroup.Find(name)
-	return c, err
+// findNetNS finds a network namespace as netns.Find does, and else by who lives in it.
+func findNetNS(name string) (netns.NS, error) {
+	ns, err := netns.Find(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ns, err
+	}
+	path, notFound := label.New().FindNetNS(name)
+	if errors.Is(notFound, fs.ErrNotExist) {
+		return ns, err
+	}
+	if notFound != nil {
+		return ns, notFound
+	}
+	ns, err = netns.Find(path)
+	ns.Name = name
+	return ns, err
+}
+
+// findCgroups are the cgroups that every flag for them asks for.
+func (f *filterFlags) findCgroups(errs *[]error) (found []tracer.Cgroup) {
+	names := label.New()
+	var all [][]label.Subtree
+	for _, flag := range []struct {
+		values values
+		find   func(string) ([]label.Subtree, error)
+	}{
+		{f.cgroups, func(name string) ([]label.Subtree, error) {
+			id, level, path, err := cgroup.Find(name)
+			return []label.Subtree{{Cgroup: tracer.Cgroup{ID: id, Level: level}, Path: path}}, err
+		}},
+		{f.pods, func(name string) ([]label.Subtree, error) { return names.Find(label.Pod, name) }},
+		{f.containers, func(name string) ([]label.Subtree, error) { return names.Find(label.Container, name) }},
+		{f.units, func(name string) ([]label.Subtree, error) { return names.Find(label.Unit, name) }},
+	} {
+		if len(flag.values) > 0 {
+			all = append(all, slices.Concat(each(flag.values, flag.find, errs)...))
+		}
+	}
+	if len(all) == 0 || len(*errs) > 0 {
+		return nil
+	}
+	both := all[0]
+	for _, list := range all[1:] {
+		both = label.Both(both, list)
+	}
+	if len(both) == 0 {
+		*errs = append(*errs, &tracer.FilterError{Why: "no cgroup is in all that are asked for by --cgroup, --pod, --container and --unit"})
+	}
+	for _, s := range both {
+		found = append(found, s.Cgroup)
+	}
+	return found
+}
+
+// completeNames offers the names that there are, wherever there are flags for them.
+func completeNames(cmd *cobra.Command) {
+	for flag, kind := range map[string]label.Kind{"pod": label.Pod, "container": label.Container, "unit": label.Unit} {
+		if cmd.Flags().Lookup(flag) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				return label.New().Names(kind), cobra.ShellCompDirectiveNoFileComp
+			})
+		}
+	}
 }

@@ -67,6 +67,9 @@ func TestUsageErrors(t *testing.T) {
 		"no such shell":       {[]string{"completion", "frobnicate"}, `"frobnicate" for finwait completion;`},
 		"shell's argument":    {[]string{"completion", "bash", "now"}, `"now" for finwait completion bash;`},
 		"no such cgroup":      {[]string{"--cgroup", "no/such/cgroup"}, "cgroup"},
+		"no such pod":         {[]string{"--pod", "no-such-pod"}, `no pod is called "no-such-pod"`},
+		"no such container":   {[]string{"stat", "--container", "no-such"}, `no container is called "no-such"`},
+		"no such unit":        {[]string{"ls", "--unit", "no-such"}, `no unit is called "no-such"`},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

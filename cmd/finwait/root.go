@@ -119,6 +119,9 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
+	for _, cmd := range root.Commands() {
+		completeNames(cmd)
+	}
 	root.SetHelpCommand(newHelp())
 	return root
 }
