@@ -94,6 +94,7 @@ fuzz: ## run each fuzz target for FUZZ (10s)
 	$(GO) test -run '^$$' -fuzz FuzzModel -fuzztime $(FUZZ) ./internal/test/model
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/sockdiag
 	$(GO) test -run '^$$' -fuzz FuzzReadModule -fuzztime $(FUZZ) ./internal/userstack
+	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZ) ./internal/label
 	$(GO) test -run '^$$' -fuzz FuzzIndex -fuzztime $(FUZZ) ./internal/histogram
 
 .PHONY: bench
