@@ -129,10 +129,9 @@ func (n *Namer) names(kind Kind) (names []string, unnamed int) {
 
 // refresh reads everything anew.
 func (n *Namer) refresh() error {
-	if _, err := n.root(); err != nil {
+	if err := n.walk(); err != nil {
 		return err
 	}
-	n.walk()
 	n.nameNew()
 	return nil
 }

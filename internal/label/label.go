@@ -123,7 +123,7 @@ func (p *pace) look(now func() time.Time, least time.Duration, fn func()) bool {
 func (n *Namer) Cgroup(id uint64) (c Cgroup, ok bool) {
 	k := n.cgroups[id]
 	if k == nil {
-		if until, ok := n.absent[id]; id == 0 || ok && n.now().Before(until) || !n.walks.look(n.now, rest, n.walk) {
+		if until, ok := n.absent[id]; id == 0 || ok && n.now().Before(until) || !n.walkAgain() {
 			return Cgroup{}, false
 		}
 		if k = n.cgroups[id]; k == nil {
@@ -140,13 +140,25 @@ func (n *Namer) Cgroup(id uint64) (c Cgroup, ok bool) {
 	return k.Cgroup, true
 }
 
-// walk reads the tree, names what is new in it and forgets what has long been gone.
-func (n *Namer) walk() {
-	root, err := n.root()
-	if err != nil {
-		return
+// walkAgain walks unless it did so a moment ago, and says whether it tried.
+func (n *Namer) walkAgain() bool {
+	return n.walks.look(n.now, rest, func() { _ = n.walk() }) // what cannot be read is not known
+}
+
+// walk reads the tree, names what is new in it and forgets what has long been gone. If the tree
+// cannot be read (any more), nothing is gone.
+func (n *Namer) walk() error {
+	root := n.Cgroups
+	if root == "" {
+		var err error
+		if root, err = cgroup.Root(); err != nil {
+			return err
+		}
 	}
-	tree, _ := cgroup.TreeAt(root) // without one, all are gone
+	tree, err := cgroup.TreeAt(root)
+	if err != nil {
+		return err
+	}
 	now := n.now()
 	var fresh []*known
 	for id, path := range tree {
@@ -177,13 +189,7 @@ func (n *Namer) walk() {
 			delete(n.cgroups, id)
 		}
 	}
-}
-
-func (n *Namer) root() (string, error) {
-	if n.Cgroups != "" {
-		return n.Cgroups, nil
-	}
-	return cgroup.Root()
+	return nil
 }
 
 // nameNew looks again for the names of all that was met a short time ago.

@@ -2,7 +2,9 @@ package label
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/cgroup"
 	"finwait/internal/sandbox"
 	"finwait/internal/sockdiag"
 	"finwait/internal/test/testnet"
@@ -280,7 +283,7 @@ func TestPace(t *testing.T) {
 // What is gone is remembered for its TIME_WAITs, and then forgotten; the oldest of too many first.
 func TestGone(t *testing.T) {
 	n, now := withClock(t)
-	root, err := n.root()
+	root, err := cgroup.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,8 +291,8 @@ func TestGone(t *testing.T) {
 	n.podLogs(t, "shop", "web", uid)
 	n.containerLog(t, "shop", "web", "nginx", id)
 	path := "/kubepods/pod" + uid + "/" + id
-	cgroup := inode(t, testnet.Cgroup(t, path))
-	want, ok := n.Cgroup(cgroup)
+	number := inode(t, testnet.Cgroup(t, path))
+	want, ok := n.Cgroup(number)
 	if !ok || want.Pod != "web" || want.Container != "nginx" {
 		t.Fatalf("%+v", want)
 	}
@@ -303,13 +306,23 @@ func TestGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	mount := n.Cgroups
+	n.Cgroups = "/nowhere" // as when Landlock forbids to read it
+	n.Cgroup(1<<63 - 1)
+	if k := n.cgroups[number]; k == nil || !k.gone.IsZero() {
+		t.Errorf("what cannot be read is gone: %+v", k)
+	}
+	if found, err := n.Find(Pod, "web"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("found in what cannot be read: %+v, %v", found, err)
+	}
+	n.Cgroups = mount
 	walk := func() { n.Cgroup(1<<63 + uint64(now.UnixNano())) } // a number that was not met before
 	now.after(time.Hour)                                        // nobody looked
 	walk()
 	for _, later := range []time.Duration{0, keep} {
 		now.after(later)
 		walk()
-		if got, ok := n.Cgroup(cgroup); !ok || got != want {
+		if got, ok := n.Cgroup(number); !ok || got != want {
 			t.Errorf("%v after it was missed: %+v, %v", later, got, ok)
 		}
 	}
@@ -318,7 +331,7 @@ func TestGone(t *testing.T) {
 	}
 	now.after(rest)
 	walk()
-	if got, ok := n.Cgroup(cgroup); ok {
+	if got, ok := n.Cgroup(number); ok {
 		t.Errorf("remembered for ever: %+v", got)
 	}
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,9 +41,9 @@ type named struct {
 
 // NetNS is the name of the network namespace with this inode number and this cookie
 // (SO_NETNS_COOKIE; 0 if it is not known). It is Host for the host's own; else the name in
-// /run/netns; else the name of the cgroup of a process that is in it; else that process, as
-// 4711/nginx. Of several processes it is the one with the lowest pid. "" is not known. Of a
-// namespace that was met before NetNS allocates nothing.
+// /run/netns, unless that is a UUID; else the name of the cgroup of a process that is in it; else
+// the UUID; else that process, as 4711/nginx. Of several processes it is the one with the lowest
+// pid. "" is not known. Of a namespace that was met before NetNS allocates nothing.
 func (n *Namer) NetNS(inode uint32, cookie uint64) string {
 	if inode == hostInode || cookie == hostCookie {
 		return Host
@@ -85,8 +86,12 @@ func (n *Namer) forgetSpaces() {
 
 // scan reads which network namespaces have a name or a process.
 func (n *Namer) scan() {
-	n.runDir, _ = netns.Names()
-	n.members, _ = netns.Processes()
+	if named, err := netns.Names(); err == nil {
+		n.runDir = named
+	}
+	if members, err := netns.Processes(); err == nil {
+		n.members = members
+	}
 	for _, path := range []string{"self", netns.PathOf(1)} { // if they may be entered
 		if n.host != 0 {
 			break
@@ -97,25 +102,33 @@ func (n *Namer) scan() {
 	}
 }
 
+// byRuntime are names in /run/netns that a runtime has made up for a container or a pod.
+var byRuntime = regexp.MustCompile(`^(?:cni-|netns-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
 // nameOf is the name by the last scan. sure: it stays as long as the namespace.
 func (n *Namer) nameOf(s space) (name string, sure bool) {
 	if s.cookie == 0 && s.inode == n.host {
 		return Host, true
 	}
-	if name, ok := n.runDir[s.inode]; ok && s.is(filepath.Join(netns.RunDir, name)) {
-		return name, true
+	given, ok := n.runDir[s.inode]
+	if !ok || !s.is(filepath.Join(netns.RunDir, given)) {
+		given = ""
+	} else if !byRuntime.MatchString(given) {
+		return given, true
 	}
 	pid, ok := n.members[s.inode]
 	if !ok {
-		return "", false
+		return given, false
 	}
 	c := n.cgroupOf(pid)
 	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
-	if err != nil || !s.is(netns.PathOf(pid)) {
-		return "", false
-	}
-	if name := c.Name(); name != "" {
-		return name, !c.nameless()
+	switch {
+	case err != nil || !s.is(netns.PathOf(pid)):
+		return given, false
+	case c.Name() != "":
+		return c.Name(), !c.nameless()
+	case given != "":
+		return given, false
 	}
 	return fmt.Sprintf("%d/%s", pid, strings.TrimSuffix(string(comm), "\n")), false
 }
@@ -143,7 +156,7 @@ func (n *Namer) cgroupOf(pid int) Cgroup {
 					return c
 				}
 			}
-			if !n.walks.look(n.now, rest, n.walk) {
+			if !n.walkAgain() {
 				break
 			}
 		}

@@ -111,6 +111,29 @@ func TestNetNS(t *testing.T) {
 	}
 }
 
+// A name that a runtime has made up tells less than the pod in the namespace, and more than nothing.
+func TestNameByRuntime(t *testing.T) {
+	n, now := withClock(t)
+	uid := randomUID()
+	n.podLogs(t, "shop", "web", uid)
+	ns, made := sandbox.New(t), "cni-"+randomUID()
+	mount(t, ns, made)
+	if got := n.NetNS(ns.Inode, ns.Cookie); got != made {
+		t.Errorf("%q, want %q", got, made)
+	}
+	_, end := startListener(t, ns, nil, "plain")
+	now.after(lookAgain)
+	if got := n.NetNS(ns.Inode, ns.Cookie); got != made {
+		t.Errorf("%q, want %q", got, made)
+	}
+	end()
+	startListener(t, ns, testnet.Cgroup(t, "/kubepods/pod"+uid+"/"+random(64)), "web")
+	now.after(lookAgain)
+	if got := n.NetNS(ns.Inode, ns.Cookie); got != "shop/web" {
+		t.Errorf("%q", got)
+	}
+}
+
 // The test runs in the host's namespace: who can tell by its number or its cookie does, and a
 // process of pid 1 leads there too.
 func TestHost(t *testing.T) {
