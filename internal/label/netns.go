@@ -126,7 +126,7 @@ func (n *Namer) nameOf(s space) (name string, sure bool) {
 	case err != nil || !s.is(netns.PathOf(pid)):
 		return given, false
 	case c.Name() != "":
-		return c.Name(), !c.nameless()
+		return c.Name(), c.Pod != "" || !c.nameless() // a pod's sandbox is a container without a name
 	case given != "":
 		return given, false
 	}
