@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 		{Pod, "finwait-wob", "shop/finwait-web, test/finwait-web"},
 		{Pod, "shop/", `no pod is called "shop/"`},
 		{Pod, "test/finwait-nginx", "there is"},
-		{Container, id[:11], "of 1 the name cannot be read"},
+		{Container, id[:11], " the name cannot be read"},
 		{Container, "finwait", "finwait-nginx"},
 		{Unit, "finwait-b", "finwait-a.service"},
 		{Unit, "sub", `no unit is called "sub"`},
