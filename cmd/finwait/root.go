@@ -118,7 +118,7 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetFlagErrorFunc(wrongFlag)
-	root.AddCommand(trace, newStat(stderr), newLs(stderr), newDemo(stderr), newFeatures(), newVersion())
+	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDemo(stderr), newFeatures(), newVersion())
 	for _, cmd := range root.Commands() {
 		completeNames(cmd)
 	}

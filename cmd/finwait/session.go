@@ -24,13 +24,22 @@ type tracingFlags struct {
 }
 
 func (f *tracingFlags) register(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	f.filters.register(fs)
-	fs.StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: "+list(tracer.HookSets()))
-	complete(cmd, "hooks", tracer.HookSets())
+	f.filters.register(cmd.Flags())
 	for _, flag := range []string{"state", "from", "to"} {
 		complete(cmd, flag, tracer.States())
 	}
+	f.registerHooks(cmd)
+}
+
+// registerConnections leaves the filters on single transitions out.
+func (f *tracingFlags) registerConnections(cmd *cobra.Command) {
+	f.filters.registerConnections(cmd.Flags())
+	f.registerHooks(cmd)
+}
+
+func (f *tracingFlags) registerHooks(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: "+list(tracer.HookSets()))
+	complete(cmd, "hooks", tracer.HookSets())
 }
 
 // config is what these flags make of a tracer's configuration. check is asked about

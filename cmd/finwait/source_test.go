@@ -31,7 +31,7 @@ func TestSavedSource(t *testing.T) {
 		for _, raw := range []bool{false, true} {
 			var b, errs bytes.Buffer
 			out := bufio.NewWriter(&b)
-			o := traceOptions{raw: raw}
+			o := follower{raw: raw}
 			if err := o.show(context.Background(), saved.NewSource(r), sink.New("json", out, false, 0), out, logger(&errs)); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func TestSavedSourceCount(t *testing.T) {
 	}
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	o := traceOptions{count: 3}
+	o := follower{count: 3}
 	if err := o.show(context.Background(), saved.NewSource(all[0]), sink.New("json", out, false, 0), out, logger(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestCountIsWhatWasPrinted(t *testing.T) {
 	from := &standIn{saved.NewSource(all[0]), tracer.Stats{Seen: 215, Filtered: 10, Delivered: 200, Lost: tracer.Lost{MapFull: 5}}}
 	var b, errs bytes.Buffer
 	out := bufio.NewWriter(&b)
-	o := traceOptions{count: 3}
+	o := follower{count: 3}
 	if err := o.show(context.Background(), from, sink.New("json", out, false, 0), out, logger(&errs)); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestHint(t *testing.T) {
 				from := &idle{saved.NewSource(all[0]), time.Now(), c.early, c.later}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				o := traceOptions{filtered: c.filtered}
+				o := follower{filtered: c.filtered}
 				if _, err := o.follow(ctx, from, nil, logger(errs)); err != nil {
 					t.Fatal(err)
 				}

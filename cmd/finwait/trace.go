@@ -1,44 +1,29 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"finwait/internal/confine"
 	"finwait/internal/jsonl"
 	"finwait/internal/privilege"
 	"finwait/internal/sink"
-	"finwait/internal/source"
 	"finwait/internal/text"
 	"finwait/tracer"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 )
 
-// When finwait says that it waits for a first transition, and then looks how many
-// were seen meanwhile: a filter that matches nothing is known within two seconds.
-const (
-	hintAfter = 1500 * time.Millisecond
-	hintEvery = time.Second
-)
-
-// errEnough ends a run that has shown what --count asked for.
-var errEnough = errors.New("enough transitions")
-
 type traceOptions struct {
+	follower
 	tracing  tracingFlags
 	out      outputFlags
-	raw      bool
 	ring     uint32
-	count    uint64
 	duration time.Duration
 	handlers bool
 	rst      bool
@@ -46,8 +31,6 @@ type traceOptions struct {
 	handled  values
 	stack    string
 	fields   values
-
-	filtered bool // not every transition of the host is to be shown
 }
 
 func newTrace(stderr io.Writer) *cobra.Command {
@@ -181,103 +164,4 @@ func needOf(stacks tracer.Stacks) confine.Need {
 		return confine.Need{}
 	}
 	return confine.Need{Files: true, Capabilities: []string{privilege.SysPtrace, privilege.DACReadSearch}}
-}
-
-// show shows everything that comes from a source, and accounts for it.
-func (o *traceOptions) show(ctx context.Context, from source.Source, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
-	shown, err := o.follow(ctx, from, to, log)
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
-	}
-	if err := from.Close(); err != nil {
-		return err
-	}
-	st, err := from.Stats()
-	if err != nil {
-		return err
-	}
-	// What came after --count was delivered to finwait, but not by it. The run ended before.
-	st.Seen -= st.Delivered - shown
-	st.Delivered = shown
-	return o.conclude(st, from.Hooks(), to, out, log)
-}
-
-// follow hands everything that the source reports to the sink, and says how much that was.
-func (o *traceOptions) follow(ctx context.Context, from source.Source, to sink.Sink, log *zerolog.Logger) (shown uint64, err error) {
-	log.Info().Msg("tracing TCP transitions; Ctrl-C ends it")
-	came := make(chan struct{})
-	hinted := make(chan struct{})
-	go func() { o.hint(from, came, log); close(hinted) }()
-	first := sync.OnceFunc(func() { close(came) })
-	defer func() { first(); <-hinted }()
-
-	counted := func(err error) error {
-		if shown++; shown == 1 {
-			first()
-		}
-		if err == nil && shown == o.count {
-			return errEnough
-		}
-		return err
-	}
-	if o.raw {
-		err = from.RunRaw(ctx, func(r *tracer.RawEvent) error { return counted(to.Raw(r)) })
-	} else {
-		err = from.Run(ctx, func(t *tracer.Transition) error { return counted(to.Transition(t)) })
-	}
-	return shown, err
-}
-
-// hint says that nothing is shown, until something comes: once that nothing happens,
-// and once that nothing which happens matches.
-func (o *traceOptions) hint(from source.Source, came <-chan struct{}, log *zerolog.Logger) {
-	quiet := false
-	for wait := hintAfter; ; wait = hintEvery {
-		select {
-		case <-came:
-			return
-		case <-time.After(wait):
-		}
-		st, err := from.Stats()
-		switch {
-		case err != nil || st.Delivered > 0:
-			return
-		case o.filtered && st.Filtered > 0:
-			log.Info().Msgf("waiting: %s seen, none matches", text.Count(st.Filtered))
-			return
-		case st.Seen > 0 || quiet: // what was lost may match
-		case o.filtered:
-			log.Info().Msg("waiting: no transition of this host yet")
-			quiet = true
-		default:
-			log.Info().Msg("waiting: no transition yet; make some with: curl -s http://localhost")
-			quiet = true
-		}
-	}
-}
-
-// conclude writes the accounts: where every transition went.
-func (o *traceOptions) conclude(st tracer.Stats, hooks tracer.HookSet, to sink.Sink, out *bufio.Writer, log *zerolog.Logger) error {
-	if err := to.End(st, hooks); err != nil {
-		return err
-	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	e := log.Info()
-	msg := "every transition is accounted for"
-	if st.Lost.Total() > 0 {
-		e, msg = log.Warn(), losses(st.Lost, st.Seen, o.filtered, "shown")
-	}
-	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
-	logLost(e, st.Lost).Stringer("hooks", hooks).Msg(msg)
-	if g := st.Segments; g.Seen > 0 {
-		e, msg := log.Info(), "every RST and handshake is accounted for"
-		if g.Limited+g.RingFull > 0 {
-			e, msg = log.Warn(), "not every RST and handshake was shown: at most 1000 a second are"
-		}
-		e.Uint64("seen", g.Seen).Uint64("filtered", g.Filtered).Uint64("delivered", g.Delivered).
-			Uint64("limited", g.Limited).Uint64("ring_full", g.RingFull).Msg(msg)
-	}
-	return nil
 }

@@ -49,15 +49,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	} else {
 		b = append(append(append(b, '"'), t.Role.String()...), '"')
 	}
-	b = append(b, `,"owner":`...)
-	if o := &t.Owner; o.PID == 0 {
-		b = append(b, null...)
-	} else {
-		b = appendProcess(b, &o.Process)
-		b = strconv.AppendUint(append(b, `,"uid":`...), uint64(o.UID), 10)
-		b = strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10)
-		b = append(strconv.AppendBool(append(b, `,"holder":`...), o.Holder), '}')
-	}
+	b = appendOwner(append(b, `,"owner":`...), &t.Owner)
 	for _, p := range []struct {
 		key string
 		*tracer.Process

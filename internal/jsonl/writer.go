@@ -113,6 +113,22 @@ func (w *Writer) Process(e *zerolog.Event, key string, p *tracer.Process) {
 	e.RawJSON(key, w.line)
 }
 
+// Owner adds the owner of a connection; null if it is not known.
+func (w *Writer) Owner(e *zerolog.Event, key string, o *tracer.Owner) {
+	w.line = appendOwner(w.line[:0], o)
+	e.RawJSON(key, w.line)
+}
+
+func appendOwner(b []byte, o *tracer.Owner) []byte {
+	if o.PID == 0 {
+		return append(b, null...)
+	}
+	b = appendProcess(b, &o.Process)
+	b = strconv.AppendUint(append(b, `,"uid":`...), uint64(o.UID), 10)
+	b = strconv.AppendUint(append(b, `,"cgroup_id":`...), o.CgroupID, 10)
+	return append(strconv.AppendBool(append(b, `,"holder":`...), o.Holder), '}')
+}
+
 // Holder adds the owner of a socket who is known as its holder only.
 func (w *Writer) Holder(e *zerolog.Event, key string, p *tracer.Process) {
 	if p.PID == 0 {

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"finwait/internal/confine"
+	"finwait/internal/conns"
+	"finwait/internal/text"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// When a connection is shown.
+const (
+	atEnd   = "end"
+	atClose = "close"
+)
+
+type connsOptions struct {
+	follower
+	tracing  tracingFlags
+	out      outputFlags
+	opt      conns.Options
+	at       string
+	handlers bool
+	duration time.Duration
+	most     uint32
+	shown    uint64
+}
+
+func newConns(stderr io.Writer) *cobra.Command {
+	var o connsOptions
+	cmd := &cobra.Command{
+		Use:   "conns",
+		Short: "Print one line for each connection, when it has ended",
+		Long: `Print one line for each connection, when it has ended for good: after its
+TIME_WAIT, which takes a minute. --at close does not wait for that. Ctrl-C ends
+the run; --live then also shows the connections that last.
+
+SHAKE is how long a client waited for its connection. A server's handshake waits
+in the kernel where nobody measures it. LASTED is the time in ESTABLISHED, CLOSING
+that from the first FIN to TIME_WAIT or to the end, and FIN who sent the first
+FIN: local, remote, both at the same time, or none. SENT and RECEIVED are bytes of
+payload, RTT is the smoothed round-trip time, RETR how many segments were sent
+again: as the full socket had them last.
+
+"-" is what was not seen, as of a connection that is older than finwait. missed=
+counts transitions of the connection that were not seen: then the durations
+around them are not known either.`,
+		Args: rejectArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
+		},
+	}
+	fs := cmd.Flags()
+	o.tracing.registerConnections(cmd)
+	o.out.register(fs)
+	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
+	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
+	fs.DurationVar(&o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
+	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
+	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
+	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
+	fs.Uint32Var(&o.most, "max-connections", 1<<18, "follow up to `N` connections at a time: each takes about 1 KiB")
+	return cmd
+}
+
+func (o *connsOptions) check() error {
+	switch {
+	case o.out.check() != nil:
+		return o.out.check()
+	case o.at != atEnd && o.at != atClose:
+		return fmt.Errorf("--at %q: there are %s and %s", o.at, atEnd, atClose)
+	case o.duration < 0:
+		return fmt.Errorf("duration %v is negative", o.duration)
+	case o.opt.MinDuration < 0:
+		return fmt.Errorf("minimum duration %v is negative", o.opt.MinDuration)
+	case o.most == 0:
+		return errors.New("--max-connections 0 would show nothing")
+	}
+	return nil
+}
+
+func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
+	if err := o.check(); err != nil {
+		return usage(err)
+	}
+	log := logger(stderr)
+	cfg, err := o.tracing.config(log, (*tracer.Filter).Check)
+	if err != nil {
+		return err
+	}
+	out := newOutput(stdout)
+	cfg.Metrics, cfg.Handlers, cfg.NoTotals, cfg.Idle = true, o.handlers, true, out.Flush
+	cfg.RingBytes = connsRing
+	o.filtered = cfg.Filter.Picks()
+	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
+	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color))
+	if o.out.output == "json" {
+		to = conns.NewJSON(out)
+	}
+	live, err := attach(cfg, missingForTrace)
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	if err := giveUp(live, confine.Need{}, log); err != nil {
+		return err
+	}
+	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	s := &enough{conns.NewSink(to, o.opt), o.shown}
+	if err := o.show(ctx, live, s, out, log); err != nil {
+		return err
+	}
+	sayConns(s.Summary(), log)
+	return nil
+}
+
+// connsRing is the size of the ring buffers: a burst of connections waits there while earlier
+// ones are joined.
+const connsRing = 32 << 20
+
+// enough ends the run after so many connections; 0: it does not.
+type enough struct {
+	*conns.Sink
+	n uint64
+}
+
+func (e *enough) Transition(t *tracer.Transition) error {
+	if err := e.Sink.Transition(t); err != nil {
+		return err
+	}
+	if e.n > 0 && e.Shown() >= e.n {
+		return errEnough
+	}
+	return nil
+}
+
+// sayConns says how many connections there were, and how long one works for how long it is
+// remembered.
+func sayConns(s *conns.Summary, log *zerolog.Logger) {
+	e := log.Info().Uint64("shown", s.Shown).Uint64("open", s.Open)
+	if s.Hidden > 0 {
+		e.Uint64("hidden", s.Hidden)
+	}
+	if s.Untracked > 0 {
+		log.Warn().Uint64("untracked", s.Untracked).Msg("there was no room for some connections: --max-connections")
+	}
+	if s.Measured == 0 || s.Established <= 0 || s.TimeWait <= 0 {
+		e.Msg("connections")
+		return
+	}
+	n := time.Duration(s.Measured)
+	e.Msgf("connections: on average one works %s and is remembered %s: 1 : %s",
+		text.Span(s.Established/n), text.Span(s.TimeWait/n), text.Count(uint64(s.TimeWait/s.Established)))
+}

@@ -1,0 +1,253 @@
+package conns
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/internal/test/saved"
+	"finwait/tracer"
+)
+
+var (
+	local  = netip.MustParseAddrPort("10.0.0.1:40000")
+	remote = netip.MustParseAddrPort("10.0.0.2:80")
+)
+
+// way makes the transitions of one socket that goes through these states, a millisecond in each.
+func way(cookie uint64, states ...tracer.State) (all []tracer.Transition) {
+	for i := 1; i < len(states); i++ {
+		t := tracer.Transition{
+			Time: time.Unix(int64(i), 0).UTC(), Ktime: time.Duration(i) * time.Millisecond, Cookie: cookie, Local: local, Remote: remote,
+			From: states[i-1], To: states[i], Duration: time.Millisecond, Precision: tracer.PrecisionExact, Role: tracer.RoleClient,
+			Owner: tracer.Owner{Process: tracer.Process{PID: 7}},
+		}
+		if states[i-1] == tracer.Closed || states[i-1] == tracer.Listen {
+			t.Duration, t.Precision = 0, tracer.PrecisionUnknown
+		}
+		if states[i] == tracer.SynSent {
+			t.Local = netip.AddrPortFrom(local.Addr(), 0)
+		}
+		if states[i] == tracer.TimeWait || states[i-1] == tracer.TimeWait {
+			t.Source = tracer.SourceMinisock
+		}
+		if states[i] == tracer.Closed {
+			t.Reason = tracer.ReasonClosed
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// join gives the connections that have ended.
+func join(most int, transitions ...tracer.Transition) (ended []*Conn, j *Joiner) {
+	j = NewJoiner(most)
+	for i := range transitions {
+		if c := j.Add(&transitions[i]); c != nil && transitions[i].To == tracer.Closed {
+			ended = append(ended, c)
+		}
+	}
+	return ended, j
+}
+
+func one(t *testing.T, transitions ...tracer.Transition) *Conn {
+	t.Helper()
+	all, j := join(100, transitions...)
+	if len(all) != 1 || j.n != 0 || len(j.open) != 0 {
+		t.Fatalf("%d connections have ended, %d are open: %+v", len(all), j.n, all)
+	}
+	return all[0]
+}
+
+// part is a duration in ms; -1: not known.
+func part(d time.Duration, known bool) int {
+	if !known {
+		return -1
+	}
+	return int(d / time.Millisecond)
+}
+
+func TestParts(t *testing.T) {
+	type s = tracer.State
+	const (
+		closed, synSent, synRecv, est, fw1, fw2   = tracer.Closed, tracer.SynSent, tracer.SynRecv, tracer.Established, tracer.FinWait1, tracer.FinWait2
+		timeWait, closeWait, lastAck, closing, ls = tracer.TimeWait, tracer.CloseWait, tracer.LastAck, tracer.Closing, tracer.Listen
+	)
+	for name, c := range map[string]struct {
+		states                            []s
+		shake, established, closing, wait int
+		fin                               FIN
+		missed                            int
+	}{
+		"closes first":    {[]s{closed, synSent, est, fw1, fw2, timeWait, closed}, 1, 1, 2, 1, FINLocal, 0},
+		"closes second":   {[]s{ls, synRecv, est, closeWait, lastAck, closed}, 0, 1, 2, 0, FINRemote, 0},
+		"both at once":    {[]s{closed, synSent, est, fw1, closing, timeWait, closed}, 1, 1, 2, 1, FINBoth, 0},
+		"reset":           {[]s{closed, synSent, est, closed}, 1, 1, 0, 0, FINNone, 0},
+		"refused":         {[]s{closed, synSent, closed}, 1, 0, 0, 0, FINNone, 0},
+		"older":           {[]s{est, fw1, fw2, timeWait, closed}, -1, 1, 2, 1, FINLocal, 0},
+		"older, half":     {[]s{fw2, timeWait, closed}, -1, -1, 1, 1, FINUnknown, 0},
+		"restored":        {[]s{closed, est, closeWait, lastAck, closed}, 0, 1, 2, 0, FINRemote, 0},
+		"a minisock only": {[]s{timeWait, closed}, -1, -1, -1, 1, FINUnknown, 0},
+	} {
+		got := one(t, way(1, c.states...)...)
+		shake, established, closing, wait := part(got.Handshake()), part(got.Established()), part(got.Closing()), part(got.TimeWait())
+		if shake != c.shake || established != c.established || closing != c.closing || wait != c.wait || got.FirstFIN != c.fin || got.Missed != c.missed {
+			t.Errorf("%s: %d %d %d %d, FIN %v, missed %d; want %+v", name, shake, established, closing, wait, got.FirstFIN, got.Missed, c)
+		}
+		if got.Whole != (c.states[0] == closed || c.states[0] == ls) || got.State != closed || got.Local != local || got.Reason != tracer.ReasonClosed {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// A transition that was not seen is counted, and what depends on it is not known.
+func TestMissed(t *testing.T) {
+	all := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	lost := append(all[:2:2], all[3:]...)                            // ESTABLISHED -> FIN_WAIT_1
+	lost[2].Duration, lost[2].Precision = 0, tracer.PrecisionUnknown // the tracer knows that it does not know
+	c := one(t, lost...)
+	if c.Missed != 1 || c.FirstFIN != FINUnknown || part(c.Established()) != -1 || part(c.Closing()) != -1 || part(c.TimeWait()) != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A socket that connects again, while the minisock of its first life exists, has two
+// connections with one cookie.
+func TestTwoLives(t *testing.T) {
+	first := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	second := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.CloseWait, tracer.LastAck, tracer.Closed)
+	other := netip.MustParseAddrPort("10.0.0.3:81")
+	for i := range second {
+		second[i].Remote = other
+	}
+	ended, j := join(100, append(append(append(first[:5:5], second[:3]...), first[5]), second[3:]...)...)
+	if len(ended) != 2 || j.n != 0 || ended[0].Remote != remote || ended[1].Remote != other || ended[0].Missed+ended[1].Missed != 0 {
+		t.Errorf("%d open, %+v", j.n, ended)
+	}
+}
+
+// What is beyond the bound is counted, once a connection, and no memory is kept of it.
+func TestBound(t *testing.T) {
+	j := NewJoiner(2)
+	for cookie := range uint64(5) {
+		for _, tr := range way(cookie+1, tracer.Closed, tracer.SynSent, tracer.Established) {
+			j.Add(&tr)
+		}
+	}
+	if j.Untracked != 3 || j.n != 2 || len(j.open) != 2 {
+		t.Errorf("%d untracked, %d open", j.Untracked, j.n)
+	}
+}
+
+// Listeners are no connections, and an owner that another listener has taken over is not told.
+func TestOwner(t *testing.T) {
+	if all, j := join(9, way(1, tracer.Closed, tracer.Listen, tracer.Closed)...); len(all) != 0 || j.n != 0 {
+		t.Errorf("a listener is a connection: %+v", all)
+	}
+	all := way(1, tracer.Listen, tracer.SynRecv, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	if c := one(t, all...); c.Owner.PID != 7 {
+		t.Errorf("owner %+v", c.Owner)
+	}
+	for i := range all[2:] {
+		all[2+i].Owner = tracer.Owner{}
+	}
+	if c := one(t, all...); c.Owner.PID != 0 {
+		t.Errorf("owner %+v, whom the connection has left", c.Owner)
+	}
+}
+
+// Of every saved run each socket but the listeners is one connection; the text has a line for it,
+// and JSON an object whose states are those that it has left.
+func TestSaved(t *testing.T) {
+	runs, err := saved.All()
+	if err != nil || len(runs) == 0 {
+		t.Fatal(len(runs), err)
+	}
+	for _, run := range runs {
+		var text, lines bytes.Buffer
+		tw, jw := bufio.NewWriter(&text), bufio.NewWriter(&lines)
+		asText, asJSON := NewSink(NewText(tw, false), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw), Options{Most: 1000, Live: true})
+		left := 0
+		for i := range run.Transitions {
+			tr := run.Transitions[i].Tracer()
+			if tr.From != tracer.Closed && tr.From != tracer.Listen {
+				left++
+			}
+			for _, s := range []*Sink{asText, asJSON} {
+				if err := s.Transition(&tr); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, s := range []*Sink{asText, asJSON} {
+			if err := s.End(tracer.Stats{}, tracer.HooksTracepoint); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tw.Flush()
+		jw.Flush()
+		n, states := 0, 0
+		for line := range strings.Lines(lines.String()) {
+			var c struct {
+				Event  string
+				Missed int
+				States []struct{ State string }
+			}
+			if err := json.Unmarshal([]byte(line), &c); err != nil {
+				t.Fatalf("%v: %s", err, line)
+			}
+			if c.Event == "connection" {
+				n++
+				states += len(c.States)
+			}
+			if c.Missed != 0 {
+				t.Errorf("%s: %s", run.Name, line)
+			}
+		}
+		if n == 0 || states != left || strings.Count(text.String(), "\n") != n+1 {
+			t.Errorf("%s: %d connections have left %d states, want %d; text:\n%s", run.Name, n, states, left, text.String())
+		}
+	}
+}
+
+// Shown once, as it closes or as it ends; what was in ESTABLISHED too short, or nobody knows how
+// long, is left out and counted.
+func TestSink(t *testing.T) {
+	all := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	for name, c := range map[string]struct {
+		opt          Options
+		n            int // transitions
+		shown        uint64
+		open, hidden uint64
+		measured     uint64
+	}{
+		"end":               {Options{}, 6, 1, 0, 0, 1},
+		"before the end":    {Options{}, 5, 0, 1, 0, 0},
+		"close":             {Options{AtClose: true}, 5, 1, 0, 0, 0},
+		"close, to the end": {Options{AtClose: true}, 6, 1, 0, 0, 0},
+		"live":              {Options{Live: true}, 3, 1, 1, 0, 0},
+		"short":             {Options{MinDuration: time.Second}, 6, 0, 0, 1, 0},
+		"long":              {Options{MinDuration: time.Microsecond}, 6, 1, 0, 0, 1},
+	} {
+		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
+		c.opt.Most = 10
+		s := NewSink(NewText(w, false), c.opt)
+		for i := range c.n {
+			if err := s.Transition(&all[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.End(tracer.Stats{}, tracer.HooksTracepoint); err != nil {
+			t.Fatal(err)
+		}
+		sum := s.Summary()
+		if sum.Shown != c.shown || sum.Open != c.open || sum.Hidden != c.hidden || sum.Measured != c.measured {
+			t.Errorf("%s: %+v", name, sum)
+		}
+	}
+}
