@@ -302,6 +302,7 @@ struct exported {
 	struct durations durations;
 	struct group_key group_key;
 	struct group group;
+	struct group_end_key group_end_key;
 	struct netns_totals netns_totals;
 	enum split split;
 	enum hook hook;

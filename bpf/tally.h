@@ -62,6 +62,7 @@ enum split {
 	SPLIT_NETNS,
 	SPLIT_CGROUP,
 	SPLIT_HANDLER,		/* comm */
+	SPLIT_DESTINATION,	/* of a client: the remote address and port */
 	SPLIT_COUNT,
 };
 
@@ -91,6 +92,23 @@ struct {
 	__type(key, struct group_key);
 	__type(value, struct group);
 } groups SEC(".maps");
+
+/* Why sockets of a group have ended. */
+struct group_end_key {
+	__u8 bytes[16];
+	__u64 id;
+	__u32 reason;		/* enum reason */
+	__u32 pad;
+};
+
+/* User space sizes it if split_by is set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct group_end_key);
+	__type(value, __u64);
+} group_ends SEC(".maps");
 
 /* Totals are kept. User space turns them off if nobody asks for them, and in raw mode. */
 const volatile __u8 totals_on = 1;
@@ -187,6 +205,12 @@ static __always_inline void name_group(struct group_name *name, const struct tup
 		if (handler)
 			__builtin_memcpy(name->bytes, handler->comm, COMM_LEN);
 		break;
+	case SPLIT_DESTINATION:
+		if (role != ROLE_CLIENT)
+			break;
+		__builtin_memcpy(name->bytes, t->daddr, 16);
+		name->id = (__u32)t->dport << 16 | t->family;
+		break;
 	}
 }
 
@@ -235,6 +259,27 @@ __verified_once int tally_group_left(struct group_name *name, __u32 state, __u64
 	keep_max(&g->max_ns, ns);
 	atomic_add(&g->total_ns, ns);
 	atomic_add(&g->counts[i], 1);
+	return 0;
+}
+
+/* Returns 1 if there was no room. */
+__verified_once int tally_group_end(struct group_name *name, __u32 reason)
+{
+	struct group_end_key key = { .reason = reason };
+	__u64 zero = 0, *n;
+
+	if (!name)
+		return 1;
+	key.id = name->id;
+	__builtin_memcpy(key.bytes, name->bytes, sizeof(key.bytes));
+	n = bpf_map_lookup_elem(&group_ends, &key);
+	if (!n) {
+		bpf_map_update_elem(&group_ends, &key, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&group_ends, &key);
+	}
+	if (!n)
+		return 1;
+	atomic_add(n, 1);
 	return 0;
 }
 
@@ -308,6 +353,8 @@ static __always_inline void tally(const struct event *e)
 	name_group(&name, &e->tuple, &e->owner, e->role, e->cookie);
 	if (e->to != TCP_CLOSE)
 		full = tally_group_entered(&name, e->to);
+	else
+		full = tally_group_end(&name, e->reason);
 	/* LISTEN -> SYN_RECV is the birth of a child: the listener leaves no state. */
 	if (e->from != TCP_CLOSE && (e->from != TCP_LISTEN || e->to == TCP_CLOSE))
 		full |= tally_group_left(&name, e->from, e->time_ns - e->since_ns, timed);

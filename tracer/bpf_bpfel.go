@@ -192,6 +192,14 @@ type bpfGroup struct {
 	Counts  [360]uint64
 }
 
+type bpfGroupEndKey struct {
+	_      structs.HostLayout
+	Bytes  [16]uint8
+	Id     uint64
+	Reason uint32
+	Pad    uint32
+}
+
 type bpfGroupKey struct {
 	_     structs.HostLayout
 	Bytes [16]uint8
@@ -478,15 +486,16 @@ type bpfSockInfo struct {
 type bpfSplit uint32
 
 const (
-	bpfSplitSPLIT_NONE    bpfSplit = 0
-	bpfSplitSPLIT_PORT    bpfSplit = 1
-	bpfSplitSPLIT_REMOTE  bpfSplit = 2
-	bpfSplitSPLIT_PID     bpfSplit = 3
-	bpfSplitSPLIT_COMM    bpfSplit = 4
-	bpfSplitSPLIT_NETNS   bpfSplit = 5
-	bpfSplitSPLIT_CGROUP  bpfSplit = 6
-	bpfSplitSPLIT_HANDLER bpfSplit = 7
-	bpfSplitSPLIT_COUNT   bpfSplit = 8
+	bpfSplitSPLIT_NONE        bpfSplit = 0
+	bpfSplitSPLIT_PORT        bpfSplit = 1
+	bpfSplitSPLIT_REMOTE      bpfSplit = 2
+	bpfSplitSPLIT_PID         bpfSplit = 3
+	bpfSplitSPLIT_COMM        bpfSplit = 4
+	bpfSplitSPLIT_NETNS       bpfSplit = 5
+	bpfSplitSPLIT_CGROUP      bpfSplit = 6
+	bpfSplitSPLIT_HANDLER     bpfSplit = 7
+	bpfSplitSPLIT_DESTINATION bpfSplit = 8
+	bpfSplitSPLIT_COUNT       bpfSplit = 9
 )
 
 type bpfTotals struct {
@@ -521,6 +530,7 @@ const (
 	bpfMapAccounts            = "accounts"
 	bpfMapCpuSlots            = "cpu_slots"
 	bpfMapDurations           = "durations"
+	bpfMapGroupEnds           = "group_ends"
 	bpfMapGroups              = "groups"
 	bpfMapHalfFull            = "half_full"
 	bpfMapHandlers            = "handlers"
@@ -714,6 +724,7 @@ type bpfMapSpecs struct {
 	Accounts        *ebpf.MapSpec `ebpf:"accounts"`
 	CpuSlots        *ebpf.MapSpec `ebpf:"cpu_slots"`
 	Durations       *ebpf.MapSpec `ebpf:"durations"`
+	GroupEnds       *ebpf.MapSpec `ebpf:"group_ends"`
 	Groups          *ebpf.MapSpec `ebpf:"groups"`
 	HalfFull        *ebpf.MapSpec `ebpf:"half_full"`
 	Handlers        *ebpf.MapSpec `ebpf:"handlers"`
@@ -829,6 +840,7 @@ type bpfMaps struct {
 	Accounts        *ebpf.Map `ebpf:"accounts"`
 	CpuSlots        *ebpf.Map `ebpf:"cpu_slots"`
 	Durations       *ebpf.Map `ebpf:"durations"`
+	GroupEnds       *ebpf.Map `ebpf:"group_ends"`
 	Groups          *ebpf.Map `ebpf:"groups"`
 	HalfFull        *ebpf.Map `ebpf:"half_full"`
 	Handlers        *ebpf.Map `ebpf:"handlers"`
@@ -858,6 +870,7 @@ func (m *bpfMaps) Close() error {
 		m.Accounts,
 		m.CpuSlots,
 		m.Durations,
+		m.GroupEnds,
 		m.Groups,
 		m.HalfFull,
 		m.Handlers,

@@ -162,4 +162,8 @@ const (
 	// SplitHandler is by the name of the handler. A live connection is in its group from
 	// the next transition on.
 	SplitHandler Split = Split(bpfSplitSPLIT_HANDLER)
+
+	// SplitDestination is by where a client connects to: remote address and port. All that is
+	// no client, or of which that is not known, is one group without a name.
+	SplitDestination Split = Split(bpfSplitSPLIT_DESTINATION)
 )

@@ -84,6 +84,7 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	spec.Maps[bpfMapHolders].MaxEntries = 1024 + 2*openFiles()
 	if cfg.SplitBy != SplitNone {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
+		spec.Maps[bpfMapGroupEnds].MaxEntries = cfg.groupStates()
 	}
 	if cfg.needsHandlers() {
 		spec.Maps[bpfMapHandlers].MaxEntries = maxHandlers

@@ -177,9 +177,10 @@ func (t *Totals) add(o *bpfTotals) {
 
 // A Group is one part of the totals: those with the same value of Config.SplitBy.
 type Group struct {
-	Name        string // a port, address, pid, comm (of any bytes) or inode number; "": not known
+	Name        string // a port, address, pid, comm (of any bytes), inode number or address:port; "": not known
 	NetNSCookie uint64 // with SplitNetNS: two namespaces can have had one inode number; else 0
 	States      map[State]*StateTotals
+	Ends        map[Reason]uint64 // transitions to CLOSED
 }
 
 // State gives the totals of one state of the group.
@@ -215,6 +216,9 @@ func (g *Group) Sub(before *Group) {
 			st.Durations.sub(&old.Durations)
 		}
 	}
+	for reason := range g.Ends {
+		g.Ends[reason] -= before.Ends[reason]
+	}
 }
 
 func (st *StateTotals) set(o *bpfGroup) {
@@ -223,22 +227,32 @@ func (st *StateTotals) set(o *bpfGroup) {
 	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
 }
 
-// netNSCookie is of a group of SplitNetNS.
-func (k *bpfGroupKey) netNSCookie() uint64 { return binary.NativeEndian.Uint64(k.Bytes[:]) }
+// groupName is what the programs call a group.
+type groupName struct {
+	bytes [16]uint8
+	id    uint64
+}
 
-func (k *bpfGroupKey) name(by Split) string {
+// netNSCookie is of a group of SplitNetNS.
+func (n groupName) netNSCookie() uint64 { return binary.NativeEndian.Uint64(n.bytes[:]) }
+
+func (n groupName) name(by Split) string {
+	addr := netip.AddrFrom16(n.bytes)
+	if uint16(n.id) == familyIPv4 {
+		addr = netip.AddrFrom4([4]byte(n.bytes[:4]))
+	}
 	switch {
 	case by == SplitComm, by == SplitHandler:
-		c := Comm(k.Bytes)
+		c := Comm(n.bytes)
 		return c.String()
-	case k.Id == 0:
+	case n.id == 0:
 		return ""
-	case by == SplitRemote && k.Id == familyIPv4:
-		return netip.AddrFrom4([4]byte(k.Bytes[:4])).String()
 	case by == SplitRemote:
-		return netip.AddrFrom16(k.Bytes).String()
+		return addr.String()
+	case by == SplitDestination:
+		return netip.AddrPortFrom(addr, uint16(n.id>>16)).String()
 	}
-	return strconv.FormatUint(k.Id, 10)
+	return strconv.FormatUint(n.id, 10)
 }
 
 // NetNSTotals is what the kernel's own counters of one network namespace should have

@@ -41,28 +41,40 @@ func (t *Tracer) Totals() (*Totals, error) {
 func (t *Tracer) Groups() (map[string]*Group, error) {
 	t.settleBeforeRead()
 	groups := make(map[string]*Group)
+	group := func(n groupName) *Group {
+		name := n.name(t.cfg.SplitBy)
+		made := &Group{Name: name, States: make(map[State]*StateTotals), Ends: make(map[Reason]uint64)}
+		if t.cfg.SplitBy == SplitNetNS && name != "" {
+			made.NetNSCookie = n.netNSCookie()
+			name = fmt.Sprintf("%s/%d", name, made.NetNSCookie)
+		}
+		if groups[name] == nil {
+			groups[name] = made
+		}
+		return groups[name]
+	}
 	err := t.iterate(bpfMapGroups, func(entries *ebpf.MapIterator) {
 		var (
 			key   bpfGroupKey
 			value bpfGroup
 		)
 		for entries.Next(&key, &value) {
-			name := key.name(t.cfg.SplitBy)
-			made := &Group{Name: name, States: make(map[State]*StateTotals)}
-			if t.cfg.SplitBy == SplitNetNS && name != "" {
-				made.NetNSCookie = key.netNSCookie()
-				name = fmt.Sprintf("%s/%d", name, made.NetNSCookie)
-			}
-			g := groups[name]
-			if g == nil {
-				g = made
-				groups[name] = g
-			}
 			st := new(StateTotals)
 			st.set(&value)
-			g.States[State(key.State)] = st
+			group(groupName{key.Bytes, key.Id}).States[State(key.State)] = st
 		}
 	})
+	if err == nil {
+		err = t.iterate(bpfMapGroupEnds, func(entries *ebpf.MapIterator) {
+			var (
+				key bpfGroupEndKey
+				n   uint64
+			)
+			for entries.Next(&key, &n) {
+				group(groupName{key.Bytes, key.Id}).Ends[Reason(key.Reason)] = n
+			}
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read groups: %w", err)
 	}

@@ -195,11 +195,14 @@ func TestGroupNames(t *testing.T) {
 		{SplitPort, bpfGroupKey{}, ""},
 		{SplitRemote, bpfGroupKey{Id: familyIPv4, Bytes: v4}, "192.0.2.1"},
 		{SplitRemote, bpfGroupKey{Id: familyIPv6, Bytes: v6}, "2001:db8::1"},
+		{SplitDestination, bpfGroupKey{Id: 443<<16 | familyIPv4, Bytes: v4}, "192.0.2.1:443"},
+		{SplitDestination, bpfGroupKey{Id: 443<<16 | familyIPv6, Bytes: v6}, "[2001:db8::1]:443"},
+		{SplitDestination, bpfGroupKey{}, ""},
 		{SplitComm, bpfGroupKey{Bytes: [16]uint8{'c', 'u', 'r', 'l'}}, "curl"},
 		{SplitComm, bpfGroupKey{}, ""},
 		{SplitNetNS, bpfGroupKey{Id: 4026531840}, "4026531840"},
 	} {
-		if got := c.key.name(c.by); got != c.want {
+		if got := (groupName{c.key.Bytes, c.key.Id}).name(c.by); got != c.want {
 			t.Errorf("by %v: %q, want %q", c.by, got, c.want)
 		}
 	}

@@ -205,14 +205,15 @@ func (h *Hook) UnmarshalText(word []byte) error { return hooks.unmarshal(h, word
 
 var splits = vocabulary[Split]{
 	words: []string{
-		SplitNone:    "",
-		SplitPort:    "port",
-		SplitRemote:  "remote",
-		SplitPID:     "pid",
-		SplitComm:    "comm",
-		SplitNetNS:   "netns",
-		SplitCgroup:  "cgroup",
-		SplitHandler: "handler",
+		SplitNone:        "",
+		SplitPort:        "port",
+		SplitRemote:      "remote",
+		SplitPID:         "pid",
+		SplitComm:        "comm",
+		SplitNetNS:       "netns",
+		SplitCgroup:      "cgroup",
+		SplitHandler:     "handler",
+		SplitDestination: "destination",
 	},
 	unknown: "totals cannot be split by %q: there are %s", between: ", ", last: ", ",
 }

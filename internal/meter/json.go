@@ -110,14 +110,22 @@ func (s *JSON) groups(e *zerolog.Event, r *Report) {
 		if r.By == tracer.SplitNetNS {
 			jsonl.Known(d, "netns_cookie", g.Name != "", g.NetNSCookie)
 		}
-		groups.Dict(d.Array("states", statesJSON(g.State)))
+		groups.Dict(d.Array("states", statesJSON(g.State)).Array("ends", endsJSON(g)))
 	}
 	e.Str("by", r.By.String()).Array("groups", groups).Uint64("ungrouped", r.Totals.Ungrouped)
 	if r.Rest == nil {
 		jsonl.Null(e, "others")
 	} else {
-		e.Dict("others", zerolog.Dict().Int("groups", r.Others).Array("states", statesJSON(r.Rest.State)))
+		e.Dict("others", zerolog.Dict().Int("groups", r.Others).Array("states", statesJSON(r.Rest.State)).Array("ends", endsJSON(r.Rest)))
 	}
+}
+
+func endsJSON(g *tracer.Group) *zerolog.Array {
+	all := zerolog.Arr()
+	for _, end := range EndsOf(g) {
+		all.Dict(zerolog.Dict().Stringer("reason", end.Reason).Uint64("count", end.Count))
+	}
+	return all
 }
 
 func auditJSON(rows []audit.Row) *zerolog.Array {

@@ -4,6 +4,7 @@ package meter
 
 import (
 	"cmp"
+	"maps"
 	"runtime"
 	"slices"
 	"time"
@@ -163,7 +164,7 @@ func (r *Report) Edges() (all []Edge) {
 	return all
 }
 
-// A Failure is a reason for which connects failed, and how often.
+// A Failure is a reason for which connects failed, or connections ended, and how often.
 type Failure struct {
 	Reason tracer.Reason
 	Count  uint64
@@ -219,7 +220,7 @@ func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 	if r.Others = max(0, len(r.Groups)-top); r.Others == 0 {
 		return
 	}
-	r.Rest = &tracer.Group{States: make(map[tracer.State]*tracer.StateTotals)}
+	r.Rest = &tracer.Group{States: make(map[tracer.State]*tracer.StateTotals), Ends: make(map[tracer.Reason]uint64)}
 	for _, g := range r.Groups[top:] {
 		for s, st := range g.States {
 			if r.Rest.States[s] == nil {
@@ -227,16 +228,42 @@ func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 			}
 			r.Rest.States[s].Add(st)
 		}
+		for reason, n := range g.Ends {
+			r.Rest.Ends[reason] += n
+		}
 	}
 	r.Groups = r.Groups[:top]
 }
 
 // clone copies a group, from which an earlier reading is to be subtracted.
 func clone(g *tracer.Group) *tracer.Group {
-	c := &tracer.Group{Name: g.Name, NetNSCookie: g.NetNSCookie, States: make(map[tracer.State]*tracer.StateTotals, len(g.States))}
+	c := &tracer.Group{
+		Name: g.Name, NetNSCookie: g.NetNSCookie, States: make(map[tracer.State]*tracer.StateTotals, len(g.States)), Ends: maps.Clone(g.Ends),
+	}
 	for s, st := range g.States {
 		copied := *st
 		c.States[s] = &copied
 	}
 	return c
+}
+
+// EndsOf are the reasons for which sockets of a group have ended, the most frequent first.
+func EndsOf(g *tracer.Group) (all []Failure) {
+	for reason, n := range g.Ends {
+		if n > 0 {
+			all = append(all, Failure{reason, n})
+		}
+	}
+	slices.SortFunc(all, func(a, b Failure) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason)) })
+	return all
+}
+
+// UsefulHeld is how long a connection of the group works, and how long it is remembered, on
+// average: the time in ESTABLISHED and in TIME_WAIT. ok: some of both were measured.
+func UsefulHeld(g *tracer.Group) (useful, held time.Duration, ok bool) {
+	est, wait := g.State(tracer.Established).Durations, g.State(tracer.TimeWait).Durations
+	if est.Count() == 0 || wait.Count() == 0 || est.Total <= 0 {
+		return 0, 0, false
+	}
+	return est.Total / time.Duration(est.Count()), wait.Total / time.Duration(wait.Count()), true
 }

@@ -60,10 +60,30 @@ func (t *Text) states(r *Report) {
 	for _, g := range r.Groups {
 		t.printf("\n")
 		t.stateLines(groupName(g), r.By, g.State)
+		t.groupEnds(g)
 	}
 	if r.Rest != nil {
 		t.printf("\n")
 		t.stateLines(fmt.Sprintf("(%d others)", r.Others), r.By, r.Rest.State)
+		t.groupEnds(r.Rest)
+	}
+}
+
+// groupEnds says why sockets of a group have ended, and how long one is remembered for how
+// long it works.
+func (t *Text) groupEnds(g *tracer.Group) {
+	line := ""
+	for i, end := range EndsOf(g) {
+		if i > 0 {
+			line += ", "
+		}
+		line += fmt.Sprintf("%v %d", end.Reason, end.Count)
+	}
+	if line != "" {
+		t.printf("closed: %s\n", line)
+	}
+	if useful, held, ok := UsefulHeld(g); ok {
+		t.printf("works %s, is remembered %s: 1 : %s\n", text.Span(useful), text.Span(held), text.Count(uint64(held/useful)))
 	}
 }
 

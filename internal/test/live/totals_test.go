@@ -5,6 +5,7 @@ package live_test
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
 	"finwait/tracer"
+
+	"golang.org/x/sys/unix"
 )
 
 // totalsOf makes totals of the transitions that were handed over.
@@ -334,7 +337,7 @@ func TestGroups(t *testing.T) {
 	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
 	tracers := make(map[tracer.Split]*tracer.Tracer)
-	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup}
+	splits := []tracer.Split{tracer.SplitRemote, tracer.SplitPort, tracer.SplitPID, tracer.SplitComm, tracer.SplitNetNS, tracer.SplitCgroup, tracer.SplitDestination}
 	if testing.Short() {
 		splits = splits[:1] // loading a tracer takes seconds on an emulated machine
 	}
@@ -347,16 +350,24 @@ func TestGroups(t *testing.T) {
 		tracers[by] = tr
 	}
 	var ports []string
+	destinations := []string{""} // the servers' ends, and the listeners
 	for _, f := range sandbox.Families {
 		for range 2 {
 			p := ns.Pair(f)
+			destinations = append(destinations, p.Listener.Local.String())
 			ports = append(ports, strconv.Itoa(int(p.Listener.Local.Port())))
 			p.Client.Close()
 			p.Server.WaitState(uint8(tracer.CloseWait))
 			p.Server.Close()
 		}
 	}
+	refused := netip.AddrPortFrom(sandbox.Families[0].Addr, 9)
+	if err := ns.Socket(sandbox.Families[0]).TryConnect(refused); err != unix.ECONNREFUSED {
+		t.Fatal(err)
+	}
+	ports, destinations = append(ports, "9"), append(destinations, refused.String())
 	slices.Sort(ports)
+	slices.Sort(destinations)
 	waitStates(t, ns, tracer.TimeWait, 4)
 
 	names := map[tracer.Split][]string{
@@ -365,7 +376,8 @@ func TestGroups(t *testing.T) {
 		tracer.SplitComm:  {processName(t)},
 		tracer.SplitNetNS: {fmt.Sprintf("%d/%d", ns.Inode, ns.Cookie)},
 		// A listener has no remote address.
-		tracer.SplitRemote: {"0.0.0.0", "127.0.0.1", "::", "::1"},
+		tracer.SplitRemote:      {"0.0.0.0", "127.0.0.1", "::", "::1"},
+		tracer.SplitDestination: destinations,
 	}
 	for by, tr := range tracers {
 		groups, err := tr.Groups()
@@ -386,6 +398,25 @@ func TestGroups(t *testing.T) {
 					sum.Live, sum.Entered, sum.Left, sum.Durations.Count(), sum.Durations.Total,
 					want.Live, want.Entered, want.Left, want.Durations.Count(), want.Durations.Total)
 			}
+		}
+		ends, wantEnds := make(map[tracer.Reason]uint64), make(map[tracer.Reason]uint64)
+		for _, g := range groups {
+			for reason, n := range g.Ends {
+				ends[reason] += n
+			}
+		}
+		for _, s := range tracer.States() {
+			for reason, n := range tot.Ends[s] {
+				if n > 0 {
+					wantEnds[tracer.Reason(reason)] += n
+				}
+			}
+		}
+		if !maps.Equal(ends, wantEnds) {
+			t.Errorf("by %v: the groups' ends %v, all's %v", by, ends, wantEnds)
+		}
+		if by == tracer.SplitDestination && groups[refused.String()].Ends[tracer.ReasonRefused] != 1 {
+			t.Errorf("nothing was refused by %v: %v", refused, groups[refused.String()])
 		}
 		if tot.Ungrouped != 0 {
 			t.Errorf("by %v: %d times there was no room", by, tot.Ungrouped)

@@ -25,7 +25,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a full ring is not counted", "output.h", "		count(ring_full);", "		;"},
 	{"an error that ended nothing is told", "tell.h", "	if (!raw)\n		e->err = 0; /* an error that ended nothing */\n", ""},
 	{"a record outlives its socket", "socket.h", "	forget_handler(info->cookie);\n	drop_socket(info);", "	keep_step(s);"},
-	{"a record outlives its socket, which hands over", "socket.h", "hand_over_step(info, &s->e)) {\n		drop_socket(info);", "hand_over_step(info, &s->e)) {"},
+	{"a record outlives its socket, which hands over", "socket.h", "keep_metrics(s->sk, info->cookie);\n		drop_socket(info);\n		return;\n	}\n	if (info->restored", "keep_metrics(s->sk, info->cookie);\n		return;\n	}\n	if (info->restored"},
 	{"a record is another socket's", "socket.h", "	if (info->state && !same_socket(info, cookie)) {", "	if (0) {"},
 	{"a record in the hash hides behind a place in the array", "minisock.h", "find_record(m->cookie) ? -EEXIST : ", ""},
 	{"two lives share a record", "handover.h", "add_record(cookie, &info, living != NULL)", "add_record(cookie, &info, false)"},
