@@ -165,7 +165,7 @@ struct event {
 	__u64 time_ns;		/* CLOCK_MONOTONIC, when the transition happened */
 	__u64 since_ns;		/* CLOCK_MONOTONIC, when `from` was entered; 0: unknown */
 	__u64 cookie;
-	__u64 minisock;		/* address of the minisock, raw events only; within the programs also of the full socket (metrics.h) */
+	__u64 minisock;		/* address of the minisock, raw events only; within the programs also of the full socket (metrics.h, reset.h) */
 	struct owner owner;	/* raw events: the task on the CPU */
 	struct closer closer;
 	__u32 rearms;		/* re-arms of the timewait timer, during `from` */
@@ -234,6 +234,8 @@ struct registers {
 /* Where in the kernel and in the process the program was run (stack.h). */
 struct call {
 	__u64 started_ns;	/* CLOCK_BOOTTIME, of the process; 0: it was not in a call of its own */
+	__u64 start_stack;	/* address of its stack, which execve() chooses at random */
+	__u64 exec_pages;	/* pages of its memory that can be run */
 	__u32 pid;
 	__u32 user_bytes;	/* of user */
 	__s64 kernel_bytes;	/* of kernel; 0 or negative: there is no stack */

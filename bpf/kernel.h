@@ -116,6 +116,7 @@ enum {
 
 /* include/net/tcp.h */
 #define TCPHDR_SYN	2
+#define TCPHDR_ACK	0x10
 
 /* include/net/sock.h */
 #define SEND_SHUTDOWN	2
@@ -391,6 +392,8 @@ struct bpf_array {
 } __core;
 
 /* include/linux/sched.h */
+struct mm_struct;
+
 #define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
 
@@ -401,11 +404,18 @@ struct task_struct {
 	struct task_struct *real_parent;
 	char comm[16];
 	__u64 start_boottime;
+	struct mm_struct *mm;
+} __core;
+
+/* include/linux/mm_types.h */
+struct mm_struct {
+	unsigned long start_stack;
+	unsigned long exec_vm;
 } __core;
 
 /* arch/x86/include/asm/ptrace.h */
 struct pt_regs___amd64 {
-	unsigned long r15, r14, r13, r12, bp, bx, ip, cs, sp;
+	unsigned long r15, r14, r13, r12, bp, bx, orig_ax, ip, cs, sp;
 } __core;
 
 /* include/linux/bpf.h and kernel/bpf/task_iter.c: the context of an iter/task_file program */

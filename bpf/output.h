@@ -105,9 +105,9 @@ static __always_inline void fill_wide(struct wide_event *out, const struct event
 		out->handler = *handler;
 	else
 		__builtin_memset(&out->handler, 0, sizeof(out->handler));
-	find_rst_sender(&out->rst_by, e);
+	find_rst_sender(&out->rst_by, e, e->cookie);
 	find_metrics(&out->metrics, e, e->cookie);
-	if (metrics_on)
+	if (metrics_on || rst_senders_on)
 		out->event.minisock = 0;
 }
 

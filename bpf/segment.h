@@ -101,7 +101,9 @@ static __own_frame int tell_segment(struct event *e, __u8 kind)
 	atomic_add(&acc->seen, 1);
 	e->flags = EVENT_SEGMENT;
 	e->from = kind;
-	if (filters_connections && judge_lists(&e->tuple, &nobody, false) != VERDICT_PASS) {
+	/* It has no process, no cgroup and no states. */
+	if (n_cgroups || n_handler_comms || filter_edges || min_duration_ns ||
+	    (filters_connections && judge_lists(&e->tuple, &nobody, false) != VERDICT_PASS)) {
 		atomic_add(&acc->filtered, 1);
 		return 0;
 	}
@@ -159,26 +161,57 @@ static __always_inline bool read_segment(struct tuple *t, struct sk_buff *skb, s
 	return true;
 }
 
-/* state: of sk, TCP_TIME_WAIT for a minisock; 0: there is no socket. */
-static __own_frame int note_segment(const struct tuple *t, struct sock *sk, __u8 state)
+/*
+ * The numbers that an RST has which answers a segment (RFC 9293, 3.10.7.1). skb: the
+ * segment.
+ */
+static __always_inline void read_answer(struct sk_buff *skb, __u32 *seq, __u32 *ack)
+{
+	unsigned char *th = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	__be32 numbers[2] = {};
+	__u8 flags = 0;
+
+	bpf_probe_read_kernel(numbers, sizeof(numbers), th + 4);
+	bpf_probe_read_kernel(&flags, sizeof(flags), th + 13);
+	*seq = flags & TCPHDR_ACK ? bpf_ntohl(numbers[1]) : 0;
+	*ack = !(flags & TCPHDR_ACK) && flags & TCPHDR_SYN ? bpf_ntohl(numbers[0]) + 1 : 0;
+}
+
+/*
+ * state: of sk, TCP_TIME_WAIT for a minisock; 0: there is no socket. A full socket has been
+ * noted as it ended (tell_close()); only the number may be another one.
+ */
+static __own_frame int note_segment(const struct tuple *t, struct sock *sk, struct sk_buff *skb, __u8 state)
 {
 	struct mini_info *info = NULL;
 	__u64 cookie = 0;
+	__u32 seq, ack;
 
-	if (state == TCP_TIME_WAIT) {
-		bpf_core_read(&cookie, sizeof(cookie), &sk->__sk_common.skc_cookie);
-		info = find_record(cookie);
+	read_answer(skb, &seq, &ack);
+	if (!state) {
+		note_rst(t, seq, ack, RST_END_NO_SOCKET, 0, NULL);
+		return 0;
 	}
-	if (!state)
-		note_rst(t, RST_END_NO_SOCKET, 0, NULL);
-	else if (state == TCP_LISTEN)
-		note_rst(t, RST_END_LISTENER, 0, NULL);
-	else if (info && info->closer.pid)
-		note_rst(t, RST_END_MINISOCK, info->closer.pid, info->closer.comm);
-	else if (info)
-		note_rst(t, RST_END_MINISOCK, info->owner.pid, info->owner.comm);
+	if (state == TCP_LISTEN) {
+		note_rst(t, seq, ack, RST_END_LISTENER, 0, NULL);
+		return 0;
+	}
+	if (state != TCP_TIME_WAIT) {
+		struct rst_note *note = rst_slot(t);
+
+		if (note && note->time_ns > RST_BUSY && note->from_port == t->sport && note->to_port == t->dport)
+			note->seq = seq;
+		return 0;
+	}
+	bpf_core_read(&cookie, sizeof(cookie), &sk->__sk_common.skc_cookie);
+	if (cookie)
+		info = find_record(cookie);
+	if (!info || info->minisock != (__u64)sk)
+		note_rst(t, seq, ack, RST_END_MINISOCK, 0, NULL);
+	else if (info->closer.pid)
+		note_rst(t, seq, ack, RST_END_MINISOCK, info->closer.pid, info->closer.comm);
 	else
-		note_rst(t, RST_END_MINISOCK, 0, NULL);
+		note_rst(t, seq, ack, RST_END_MINISOCK, info->owner.pid, info->owner.comm);
 	return 0;
 }
 
@@ -198,11 +231,11 @@ static __always_inline void on_rst_sent(struct sock *sk, struct sk_buff *skb, __
 		state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	}
-	if (!skb || (state && state != TCP_LISTEN && state != TCP_TIME_WAIT) || !read_segment(&e.tuple, skb, net))
-		return;
+	if (!skb || !read_segment(&e.tuple, skb, net))
+		return; /* tcp_send_active_reset() answers nothing */
 	if (rst_senders_on)
-		note_segment(&e.tuple, sk, state);
-	if (state == TCP_TIME_WAIT)
+		note_segment(&e.tuple, sk, skb, state);
+	if (state && state != TCP_LISTEN)
 		return;
 	e.reason = reason;
 	tell_segment(&e, SEGMENT_RST_SENT);
@@ -219,6 +252,8 @@ static __always_inline void on_rst_received(struct sock *sk)
 	info = find_socket(sk);
 	if (info && same_socket(info, e.cookie))
 		e.role = info->role;
+	if (rst_senders_on && e.cookie)
+		receive_rst(&e.tuple, sk, e.cookie);
 	tell_segment(&e, SEGMENT_RST_RECEIVED);
 }
 

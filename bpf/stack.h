@@ -47,12 +47,25 @@ static __always_inline bool in_softirq(const struct call *c)
 /* arch/x86/include/asm/segment.h: __USER_CS, of a program of 64 bits */
 #define USER_CS	0x33
 
-/* False if the task was not in 64-bit user mode when it entered the kernel: a kernel thread, another architecture. */
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+#define NR_EXECVE	59
+#define NR_EXECVEAT	322
+
+/*
+ * False if the task was not in 64-bit user mode when it entered the kernel: a kernel
+ * thread, another architecture. What execve() closes is closed at its end, when the
+ * registers are those of the new program.
+ */
 static __always_inline bool read_registers(struct registers *to, struct task_struct *task)
 {
 	struct pt_regs___amd64 *regs = (void *)bpf_task_pt_regs(task);
 
+	unsigned long nr;
+
 	if (!bpf_core_field_exists(regs->r15) || BPF_CORE_READ(regs, cs) != USER_CS)
+		return false;
+	nr = BPF_CORE_READ(regs, orig_ax);
+	if (nr == NR_EXECVE || nr == NR_EXECVEAT)
 		return false;
 	to->ip = BPF_CORE_READ(regs, ip);
 	to->sp = BPF_CORE_READ(regs, sp);
@@ -89,6 +102,8 @@ static __always_inline bool read_call(struct call *c, bool late)
 		return false;
 	c->pid = task->tgid;
 	c->started_ns = task->group_leader->start_boottime;
+	c->start_stack = BPF_CORE_READ(task, mm, start_stack);
+	c->exec_pages = BPF_CORE_READ(task, mm, exec_vm);
 	return true;
 }
 

@@ -12,6 +12,7 @@
 #include "reason.h"
 #include "overflow.h"
 #include "metrics.h"
+#include "reset.h"
 #include "maps.h"
 #include "output.h"
 
@@ -88,7 +89,7 @@ static __always_inline void read_step(struct step *s, struct sock *sk, int from,
 	e->to = to;
 	e->err = sk->sk_err;
 	e->hook = HOOK_SET_STATE;
-	if (metrics_on)
+	if (metrics_on || rst_senders_on)
 		e->minisock = (__u64)sk;
 	if (stream || split_by || filters_connections)
 		read_sock_tuple(&e->tuple, sk);

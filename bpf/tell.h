@@ -196,11 +196,15 @@ __verified_once int tell_close(struct sock_info *info, struct event *e, struct f
 	if (e->reason == REASON_TIMED_OUT || e->reason == REASON_UNREACHABLE || e->reason == REASON_GIVEN_UP)
 		e->retransmits = f->retransmits > f->probes ? f->retransmits : f->probes;
 	tell_step(info, e, f->caller, (f->sent_syn ? 0 : SENT_NO_SYN) | (f->err ? FAILED : 0));
+	/* tcp_send_active_reset() takes the next number. */
 	if (rst_senders_on && has_sent_rst(e)) {
+		struct tcp_sock *tp = (struct tcp_sock *)e->minisock;
+		__u32 seq = BPF_CORE_READ(tp, snd_nxt);
+
 		if (info->closer.pid)
-			note_rst(&e->tuple, RST_END_SOCKET, info->closer.pid, info->closer.comm);
+			note_rst(&e->tuple, seq, 0, RST_END_SOCKET, info->closer.pid, info->closer.comm);
 		else
-			note_rst(&e->tuple, RST_END_SOCKET, info->owner.pid, info->owner.comm);
+			note_rst(&e->tuple, seq, 0, RST_END_SOCKET, info->owner.pid, info->owner.comm);
 	}
 	return 0;
 }

@@ -29,6 +29,8 @@ type bpfAccount struct {
 type bpfCall struct {
 	_           structs.HostLayout
 	StartedNs   uint64
+	StartStack  uint64
+	ExecPages   uint64
 	Pid         uint32
 	UserBytes   uint32
 	KernelBytes int64
@@ -411,6 +413,8 @@ type bpfRstNote struct {
 	FromPort uint16
 	ToPort   uint16
 	Family   uint32
+	Seq      uint32
+	Ack      uint32
 	Sender   bpfRstSender
 }
 
@@ -547,6 +551,7 @@ const (
 	bpfMapQueueLeavers        = "queue_leavers"
 	bpfMapRings               = "rings"
 	bpfMapRstNotes            = "rst_notes"
+	bpfMapRstSenders          = "rst_senders"
 	bpfMapSegmentAccounts     = "segment_accounts"
 	bpfMapSegmentCounts       = "segment_counts"
 	bpfMapSkipped             = "skipped"
@@ -741,6 +746,7 @@ type bpfMapSpecs struct {
 	QueueLeavers    *ebpf.MapSpec `ebpf:"queue_leavers"`
 	Rings           *ebpf.MapSpec `ebpf:"rings"`
 	RstNotes        *ebpf.MapSpec `ebpf:"rst_notes"`
+	RstSenders      *ebpf.MapSpec `ebpf:"rst_senders"`
 	SegmentAccounts *ebpf.MapSpec `ebpf:"segment_accounts"`
 	SegmentCounts   *ebpf.MapSpec `ebpf:"segment_counts"`
 	Skipped         *ebpf.MapSpec `ebpf:"skipped"`
@@ -857,6 +863,7 @@ type bpfMaps struct {
 	QueueLeavers    *ebpf.Map `ebpf:"queue_leavers"`
 	Rings           *ebpf.Map `ebpf:"rings"`
 	RstNotes        *ebpf.Map `ebpf:"rst_notes"`
+	RstSenders      *ebpf.Map `ebpf:"rst_senders"`
 	SegmentAccounts *ebpf.Map `ebpf:"segment_accounts"`
 	SegmentCounts   *ebpf.Map `ebpf:"segment_counts"`
 	Skipped         *ebpf.Map `ebpf:"skipped"`
@@ -887,6 +894,7 @@ func (m *bpfMaps) Close() error {
 		m.QueueLeavers,
 		m.Rings,
 		m.RstNotes,
+		m.RstSenders,
 		m.SegmentAccounts,
 		m.SegmentCounts,
 		m.Skipped,

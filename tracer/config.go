@@ -46,8 +46,8 @@ type Config struct {
 
 	// RST and Handshakes ask for Segments: RSTs, and SYN-ACKs that are sent again. Run
 	// hands them to Segment, in their order among the transitions; with TotalsOnly they
-	// are only counted, for SegmentCounts. They have no owner and no cgroup, so no filter
-	// on these goes with them.
+	// are only counted, for SegmentCounts. They have no owner, no cgroup and no states: a
+	// Filter on these leaves them out. RST also asks for Transition.RSTBy, so there it may be meant.
 	RST, Handshakes bool
 	Segment         func(*Segment) error
 
@@ -101,7 +101,7 @@ func (cfg *Config) check() error {
 	if (cfg.RST || cfg.Handshakes) && (cfg.Raw || cfg.Segment == nil && !cfg.TotalsOnly) {
 		return errors.New("segments go to the function Segment, and there are none among raw events")
 	}
-	if cfg.RST || cfg.Handshakes {
+	if cfg.Handshakes || cfg.RST && cfg.TotalsOnly {
 		if err := cfg.Filter.CheckSegments(); err != nil {
 			return err
 		}

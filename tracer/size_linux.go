@@ -14,6 +14,9 @@ import (
 const (
 	defaultRingBytes = 8 << 20
 	userRingBytes    = 64 << 20
+
+	// leastUserRingBytes is how much of that each ring has at least: 230 stacks.
+	leastUserRingBytes = 2 << 20
 )
 
 // maxRings bounds the ring buffers. Each takes four file descriptors. A machine may have room for
@@ -97,6 +100,7 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	}
 	if cfg.RST && !cfg.TotalsOnly {
 		spec.Maps[bpfMapRstNotes].MaxEntries = rstNotes
+		spec.Maps[bpfMapRstSenders].MaxEntries = rstNotes
 	}
 	if cfg.Audit {
 		spec.Maps[bpfMapNetnsTotals].MaxEntries = spec.Maps[bpfMapNamespaces].MaxEntries
@@ -120,7 +124,7 @@ func ringSizes(cfg *Config) (n, size uint32, err error) {
 	if all == 0 {
 		all, least = defaultRingBytes, max(page, leastRingBytes)
 		if cfg.Stacks&StacksUser != 0 { // an event takes 9 KiB
-			all = userRingBytes
+			all, least = userRingBytes, leastUserRingBytes
 		}
 	}
 	if bits.OnesCount32(all) != 1 || all%page != 0 {

@@ -150,26 +150,33 @@ func isTracing(symbol string) bool {
 	return false
 }
 
-// ownCall reports whether the kernel ran a system call of the process. io_uring may do
-// what one call has asked for at the end of any other.
+// ownCall reports whether a system call of the process has made the transition. A segment
+// may be handled in a call, too: one that came while the process held the socket, or one that
+// it has written to a tun device. io_uring may do what one call has asked for at the end of
+// any other.
 func ownCall(frames []KernelFrame) bool {
-	if len(frames) == 0 {
-		return false
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(frames, func(f KernelFrame) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(f.Symbol, name) })
+		})
 	}
-	has := func(prefix string) bool {
-		return slices.ContainsFunc(frames, func(f KernelFrame) bool { return strings.HasPrefix(f.Symbol, prefix) })
+	if len(frames) == 0 || !has("do_syscall_64") {
+		return false
 	}
 	entry := frames[len(frames)-1].Symbol
 	if !strings.HasPrefix(entry, "entry_SYSCALL_64") && !strings.HasPrefix(entry, "asm_fred_entrypoint_user") {
 		return false
 	}
-	return !has("tctx_task_work") || has("__do_sys_io_uring_enter") || has("__x64_sys_io_uring_enter")
+	if has("tcp_v4_rcv", "tcp_v6_rcv", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "__release_sock") {
+		return false
+	}
+	return !has("tctx_task_work") || has("__do_sys_io_uring_enter", "__x64_sys_io_uring_enter")
 }
 
 func (c *stackReader) userFrames(call *bpfCall, memory []byte) {
 	r := &call.Registers
 	frames, truncated := c.user.Walk(
-		userstack.Process{PID: call.Pid, Started: time.Duration(call.StartedNs)},
+		userstack.Process{PID: call.Pid, Started: time.Duration(call.StartedNs), Stack: call.StartStack}, call.ExecPages,
 		userstack.Registers{IP: r.Ip, SP: r.Sp, BP: r.Bp, BX: r.Bx, R12: r.R12, R13: r.R13, R14: r.R14, R15: r.R15},
 		memory,
 	)

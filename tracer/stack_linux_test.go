@@ -46,14 +46,17 @@ func TestOwnCall(t *testing.T) {
 		own    bool
 	}{
 		"a call":            {frames("__tcp_close", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), true},
-		"FRED":              {frames("__tcp_close", "asm_fred_entrypoint_user"), true},
+		"FRED":              {frames("__tcp_close", "do_syscall_64", "asm_fred_entrypoint_user"), true},
+		"a fault, by FRED":  {frames("__tcp_close", "asm_fred_entrypoint_user"), false},
+		"a segment":         {frames("tcp_fin", "tcp_v4_rcv", "tun_chr_write_iter", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), false},
+		"the backlog":       {frames("tcp_fin", "tcp_v6_do_rcv", "__release_sock", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), false},
 		"nothing":           {nil, false},
 		"cut off":           {frames("__tcp_close", "do_syscall_64"), false},
 		"an interrupt":      {frames("__tcp_close", "asm_sysvec_apic_timer_interrupt"), false},
 		"a kernel thread":   {frames("tcp_done", "kthread", "ret_from_fork_asm"), false},
-		"io_uring's":        {frames("__tcp_close", "io_uring_enter_x", "entry_SYSCALL_64_after_hwframe"), true},
-		"io_uring, another": {frames("__tcp_close", "tctx_task_work_run", "task_work_run", "__x64_sys_read", "entry_SYSCALL_64_after_hwframe"), false},
-		"io_uring, its own": {frames("__tcp_close", "tctx_task_work_run", "__x64_sys_io_uring_enter", "entry_SYSCALL_64_after_hwframe"), true},
+		"io_uring's":        {frames("__tcp_close", "io_uring_enter_x", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), true},
+		"io_uring, another": {frames("__tcp_close", "tctx_task_work_run", "task_work_run", "__x64_sys_read", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), false},
+		"io_uring, its own": {frames("__tcp_close", "tctx_task_work_run", "__x64_sys_io_uring_enter", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"), true},
 	} {
 		if got := ownCall(c.frames); got != c.own {
 			t.Errorf("%s: %v, want %v", name, got, c.own)

@@ -114,13 +114,16 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	log := logger(stderr)
 	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error {
 		f.HandlerComms = o.handled
-		if err := f.Check(); err != nil || !o.rst && !o.synack {
+		if err := f.Check(); err != nil || !o.synack {
 			return err
 		}
 		return f.CheckSegments()
 	})
 	if err != nil {
 		return err
+	}
+	if o.rst && cfg.Filter.CheckSegments() != nil {
+		log.Info().Msg("RSTs have no process, cgroup or states, so these filters leave them out; a connection that was reset says who has sent the RST")
 	}
 	cfg.Handlers = o.handlers
 	if o.stack != "" {

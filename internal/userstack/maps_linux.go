@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,24 +37,32 @@ type content struct {
 	changed unix.Timespec // status
 }
 
-// mostMappings bounds how much is read of one process.
-const mostMappings = 4096
+// mostMaps bounds what is read of one process, in bytes.
+const mostMaps = 512 << 10
 
-// readMaps reads the mappings of a process that can be run, in order (proc_pid_maps(5)).
-func readMaps(pid uint32) ([]mapping, error) {
+// readMaps reads the mappings of a process that can be run, in order (proc_pid_maps(5)). size
+// is about how much memory they take.
+func readMaps(pid uint32) (all []mapping, size int, err error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer f.Close()
-	var all []mapping
-	for s := bufio.NewScanner(f); ; {
-		if !s.Scan() || len(all) == mostMappings {
-			return all, s.Err()
+	for s := bufio.NewScanner(io.LimitReader(f, mostMaps)); ; {
+		if !s.Scan() {
+			return all, size, s.Err()
 		}
-		if m, ok := parseMapping(s.Bytes()); ok {
-			all = append(all, m)
+		m, ok := parseMapping(s.Bytes())
+		if !ok {
+			continue
 		}
+		if n := len(all); n > 0 && all[n-1].path == m.path {
+			m.path = all[n-1].path // the same memory
+		} else {
+			size += len(m.path)
+		}
+		size += int(unsafe.Sizeof(m))
+		all = append(all, m)
 	}
 }
 
@@ -110,8 +121,7 @@ var errOtherFile = errors.New("the path names another file")
 // its own, in a mount namespace of its own. It must be the file itself and not another one
 // with its path. Overlayfs may show another device than the mapping does.
 func (m *mapping) open(pid uint32) (*os.File, content, error) {
-	root := fmt.Sprintf("/proc/%d/root", pid)
-	f, c, err := openFile(root+m.path, m.file, false)
+	f, c, err := m.openIn(fmt.Sprintf("/proc/%d/root", pid))
 	if err == nil {
 		return f, c, nil
 	}
@@ -119,41 +129,67 @@ func (m *mapping) open(pid uint32) (*os.File, content, error) {
 		fmt.Sprintf("/proc/%d/exe", pid), // of a program that was replaced, the kernel still has the old file
 		m.path,                           // of a process in a chroot(2), the mapping has the path as finwait sees it
 	} {
-		if f, c, err := openFile(path, m.file, true); err == nil {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if f, c, err := openSame(fd, m.file, true); err == nil {
 			return f, c, nil
 		}
 	}
 	return nil, c, err
 }
 
-func openFile(path string, id fileID, sameDevice bool) (*os.File, content, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// openIn follows no link out of the root directory.
+func (m *mapping) openIn(root string) (*os.File, content, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, content{}, err
 	}
-	f := os.NewFile(uintptr(fd), path)
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil &&
-		(st.Mode&unix.S_IFMT != unix.S_IFREG || st.Ino != id.inode || sameDevice && st.Dev != id.dev) {
-		err = errOtherFile
-	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, m.path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
-		f.Close()
 		return nil, content{}, err
 	}
-	return f, content{fileID{st.Dev, st.Ino}, st.Size, st.Ctim}, nil
+	return openSame(fd, m.file, false)
 }
 
-// startTime is when a process started, in ticks of 10 ms since boot (proc_pid_stat(5), field 22).
-func startTime(pid uint32) (uint64, error) {
+// openSame opens what fd names, if it is the mapped file. To open anything else, such as a
+// device, may do something. It closes fd.
+func openSame(fd int, id fileID, sameDevice bool) (*os.File, content, error) {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, content{}, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Ino != id.inode || sameDevice && st.Dev != id.dev {
+		return nil, content{}, errOtherFile
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	return f, content{fileID{st.Dev, st.Ino}, st.Size, st.Ctim}, err
+}
+
+// isNow reports whether a process still runs that program.
+func isNow(p Process) bool {
+	const tick = 10 * time.Millisecond // USER_HZ
+	started, stack, err := startOf(p.PID)
+	return err == nil && started == uint64(p.Started/tick) && stack == p.Stack
+}
+
+// startOf is when a process started, in ticks of 10 ms since boot, and where its stack
+// begins (proc_pid_stat(5), fields 22 and 28).
+func startOf(pid uint32) (started, stack uint64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	// The name is in parentheses, and may have any byte in it.
+	// The name is in parentheses, and may have any byte in it. What follows begins with field 3.
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("parse %q", b)
+	if len(fields) < 26 {
+		return 0, 0, fmt.Errorf("parse %q", b)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	if started, err = strconv.ParseUint(fields[19], 10, 64); err == nil {
+		stack, err = strconv.ParseUint(fields[25], 10, 64)
+	}
+	return started, stack, err
 }

@@ -1,6 +1,7 @@
 package userstack
 
 import (
+	"bytes"
 	"cmp"
 	"debug/elf"
 	"debug/gosym"
@@ -8,10 +9,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sort"
 	"strings"
+	"unsafe"
 
 	"github.com/go-delve/delve/pkg/dwarf/frame"
 )
@@ -21,12 +24,22 @@ import (
 type module struct {
 	buildID string // in hex; "": none
 	loads   []elf.ProgHeader
-	symbols []function // by address
+	symbols []symbol // by address
 	frames  frame.FrameDescriptionEntries
 	isGo    bool
 	places  map[uint64]*place // those that were looked up
+	held    int               // bytes of memory, about
 }
 
+// A symbol is a function of which the file says the size. Its name stays in the file's table:
+// many names can share the bytes of it.
+type symbol struct {
+	start, end uint64
+	table      []byte
+	at         uint32
+}
+
+// A function is a symbol with its name.
 type function struct {
 	name       string
 	start, end uint64
@@ -34,12 +47,13 @@ type function struct {
 
 // Bounds of what is read of a file, which anybody may have made.
 const (
-	mostSymbols = 1 << 20
-	mostFrames  = 16 << 20 // bytes of .eh_frame
-	mostTable   = 64 << 20 // bytes of any other section
-	// mostInstructions bounds the unwind table of one function, in bytes. Those of large
-	// programs take up to 2.5 KiB.
-	mostInstructions = 4 << 10
+	mostSections = 4 << 10 // and the same number of KiB of their names
+	mostSymbols  = 1 << 20
+	mostTable    = 32 << 20 // bytes of a table of symbols, of names, or of Go's functions
+	mostFrames   = 16 << 20 // bytes of .eh_frame
+	longestName  = 4 << 10
+	// mostGoNames bounds the bytes of all names of Go's functions, which can share theirs.
+	mostGoNames = 64 << 20
 )
 
 // readModule reads an ELF file of amd64. What cannot be read of it is missing in the module.
@@ -49,14 +63,14 @@ func readModule(f *os.File) (m *module, err error) {
 			m, err = nil, fmt.Errorf("read %s: %v", f.Name(), r)
 		}
 	}()
+	if err := checkSections(f); err != nil {
+		return nil, err
+	}
 	file, err := elf.NewFile(f)
 	if err != nil {
 		return nil, err
 	}
-	if file.Machine != elf.EM_X86_64 || file.Class != elf.ELFCLASS64 {
-		return nil, errors.New("not an ELF file of amd64")
-	}
-	m = new(module)
+	m = &module{held: 4 << 10}
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_LOAD {
 			m.loads = append(m.loads, p.ProgHeader)
@@ -68,25 +82,62 @@ func readModule(f *os.File) (m *module, err error) {
 		table = file.Section(".data.rel.ro.gopclntab") // of a position-independent program
 	}
 	m.isGo = table != nil
-	m.symbols = symbols(file)
+	for _, typ := range []elf.SectionType{elf.SHT_SYMTAB, elf.SHT_DYNSYM} {
+		m.addSymbols(file, file.SectionByType(typ))
+	}
 	if m.isGo && file.SectionByType(elf.SHT_SYMTAB) == nil {
-		m.symbols = append(m.symbols, goFunctions(file, table)...)
+		m.addGoFunctions(file, table)
 	}
-	slices.SortStableFunc(m.symbols, func(a, b function) int { return cmp.Compare(a.start, b.start) })
-	if s := file.Section(".eh_frame"); s != nil && s.Type != elf.SHT_NOBITS && s.Size <= mostFrames {
-		m.frames = unwindTable(s)
-	}
+	slices.SortStableFunc(m.symbols, func(a, b symbol) int { return cmp.Compare(a.start, b.start) })
+	m.addFrames(file.Section(".eh_frame"))
 	return m, nil
 }
 
-func buildID(file *elf.File) string {
-	s := file.Section(".note.gnu.build-id")
-	if s == nil || s.Size > 1<<10 {
-		return ""
+// checkSections refuses a file of another architecture, and one whose sections would take
+// more memory than those of any program: package elf copies the name of each.
+func checkSections(f io.ReaderAt) error {
+	var head elf.Header64
+	if err := binary.Read(io.NewSectionReader(f, 0, 64), binary.LittleEndian, &head); err != nil {
+		return err
+	}
+	if string(head.Ident[:4]) != elf.ELFMAG || elf.Class(head.Ident[elf.EI_CLASS]) != elf.ELFCLASS64 ||
+		elf.Data(head.Ident[elf.EI_DATA]) != elf.ELFDATA2LSB || elf.Machine(head.Machine) != elf.EM_X86_64 {
+		return errors.New("not an ELF file of amd64")
+	}
+	if head.Shoff == 0 {
+		return nil
+	}
+	if head.Shnum == 0 || head.Shnum > mostSections || head.Shstrndx >= head.Shnum || head.Phnum > mostSections {
+		return errors.New("an ELF file with more sections than any program has")
+	}
+	var names elf.Section64
+	at := int64(head.Shoff) + int64(head.Shstrndx)*int64(head.Shentsize)
+	if err := binary.Read(io.NewSectionReader(f, at, 64), binary.LittleEndian, &names); err != nil {
+		return err
+	}
+	if names.Size*uint64(head.Shnum) > mostSections<<10 {
+		return errors.New("an ELF file with longer names of sections than any program has")
+	}
+	return nil
+}
+
+// data reads a section, if it is not too large, nor compressed.
+func (m *module) data(s *elf.Section, most uint64) []byte {
+	if s == nil || s.Type == elf.SHT_NOBITS || s.Flags&elf.SHF_COMPRESSED != 0 || s.Size > most {
+		return nil
 	}
 	b, err := s.Data()
+	if err != nil {
+		return nil
+	}
+	m.held += len(b)
+	return b
+}
+
+func buildID(file *elf.File) string {
+	b := new(module).data(file.Section(".note.gnu.build-id"), 1<<10)
 	// namesz, descsz, type, "GNU\0", and the id (elf(5))
-	if err != nil || len(b) < 16 {
+	if len(b) < 16 {
 		return ""
 	}
 	if size := binary.LittleEndian.Uint32(b[4:]); uint64(size) <= uint64(len(b)-16) {
@@ -95,93 +146,133 @@ func buildID(file *elf.File) string {
 	return ""
 }
 
-// symbols are the functions of which the file says the size.
-func symbols(file *elf.File) (all []function) {
-	for typ, read := range map[elf.SectionType]func() ([]elf.Symbol, error){
-		elf.SHT_SYMTAB: file.Symbols, elf.SHT_DYNSYM: file.DynamicSymbols,
-	} {
-		if s := file.SectionByType(typ); s == nil || s.Size > mostTable {
-			continue
-		}
-		table, err := read()
-		if err != nil || len(table) > mostSymbols {
-			continue
-		}
-		for _, s := range table {
-			typ := elf.ST_TYPE(s.Info)
-			if (typ != elf.STT_FUNC && typ != elf.STT_GNU_IFUNC) || s.Section == elf.SHN_UNDEF || s.Size == 0 {
-				continue
-			}
-			all = append(all, function{s.Name, s.Value, s.Value + s.Size})
-		}
+// addSymbols adds the functions of a table of symbols (elf(5)).
+func (m *module) addSymbols(file *elf.File, s *elf.Section) {
+	const size = 24 // elf.Sym64
+	if s == nil || s.Link == 0 || int(s.Link) >= len(file.Sections) {
+		return
 	}
-	return all
+	names, table := m.data(file.Sections[s.Link], mostTable), m.data(s, mostTable)
+	if names == nil {
+		return
+	}
+	for ; len(table) >= size && len(m.symbols) < mostSymbols; table = table[size:] {
+		le := binary.LittleEndian
+		typ, section := elf.ST_TYPE(table[4]), elf.SectionIndex(le.Uint16(table[6:]))
+		start, length := le.Uint64(table[8:]), le.Uint64(table[16:])
+		if (typ != elf.STT_FUNC && typ != elf.STT_GNU_IFUNC) || section == elf.SHN_UNDEF || length == 0 {
+			continue
+		}
+		m.symbols = append(m.symbols, symbol{start, start + length, names, le.Uint32(table)})
+	}
+	m.held += len(m.symbols) * int(unsafe.Sizeof(symbol{}))
 }
 
-// goFunctions are those of a Go program without symbols. Its table has them by their distance
-// from the start of Go's code, which may not be the start of the section. Where that is, the
-// program says (runtime.moduledata, since 1.26), or the table itself (from 1.18 on).
-func goFunctions(file *elf.File, table *elf.Section) (all []function) {
-	if table.Size > mostTable {
-		return nil
+// name is "" if the table has none there.
+func (s *symbol) name() string {
+	if uint64(s.at) >= uint64(len(s.table)) {
+		return ""
 	}
-	b, err := table.Data()
-	if err != nil || len(b) < 32 {
-		return nil
+	b := s.table[s.at:]
+	b = b[:min(len(b), longestName)]
+	if end := bytes.IndexByte(b, 0); end >= 0 {
+		return string(b[:end])
 	}
-	start, known := goModule(file, table.Addr)
+	return ""
+}
+
+// addGoFunctions adds those of a Go program without symbols. Its table has them by their
+// distance from the start of Go's code, which may not be the start of the section. Where that
+// is, the program says (runtime.moduledata, since 1.26), or the table itself (from 1.18 on).
+func (m *module) addGoFunctions(file *elf.File, section *elf.Section) {
+	b := m.data(section, mostTable)
+	if !goNamesFit(b) {
+		return
+	}
+	text := file.Section(".text")
+	start, known := goModule(file, section.Addr, text)
 	if !known {
 		start = binary.LittleEndian.Uint64(b[24:]) // runtime.pcHeader.textStart
 		known = start != 0
 	}
-	text := file.Section(".text")
 	if text != nil && !known {
 		start = text.Addr
 	}
 	t, err := gosym.NewTable(nil, gosym.NewLineTable(b, start))
 	if err != nil {
-		return nil
+		return
 	}
 	// The linker of Go starts a program there. That of C does not: then it is not known.
 	if first := t.PCToFunc(file.Entry); !known && (first == nil || first.Name != "_rt0_amd64_linux") {
-		return nil
+		return
 	}
 	for _, f := range t.Funcs {
-		all = append(all, function{f.Name, f.Entry, f.End})
+		m.symbols = append(m.symbols, symbol{f.Entry, f.End, append([]byte(f.Name), 0), 0})
+		m.held += len(f.Name)
 	}
-	return all
+	m.held += len(m.symbols) * int(unsafe.Sizeof(symbol{}))
+}
+
+// goNamesFit reports whether this is a table of functions, as Go has it since 1.18
+// (runtime.pcHeader), whose names do not take too much memory: package gosym copies each.
+func goNamesFit(b []byte) bool {
+	const header, go118, go120 = 72, 0xfffffff0, 0xfffffff1
+	if len(b) < header {
+		return false
+	}
+	le := binary.LittleEndian
+	if magic := le.Uint32(b); magic != go118 && magic != go120 {
+		return false
+	}
+	functions, from, to := le.Uint64(b[8:]), le.Uint64(b[32:]), le.Uint64(b[40:])
+	if from > to || to > uint64(len(b)) || functions > mostSymbols {
+		return false
+	}
+	longest := 0
+	for names := b[from:to]; len(names) > 0; {
+		n := bytes.IndexByte(names, 0)
+		if n < 0 {
+			n = len(names) - 1
+		}
+		longest = max(longest, n)
+		names = names[n+1:]
+	}
+	// Names that do not share bytes take what the table has.
+	return longest <= longestName && (functions*uint64(longest) <= mostGoNames || functions*uint64(longest) <= 64*(to-from))
 }
 
 // goModule reads where Go's code starts. table: the address that is written there first.
-func goModule(file *elf.File, table uint64) (text uint64, ok bool) {
-	s := file.Section(".go.module")
-	if s == nil || s.Size > 1<<16 {
+func goModule(file *elf.File, table uint64, code *elf.Section) (start uint64, ok bool) {
+	b := new(module).data(file.Section(".go.module"), 1<<16)
+	const minpc, text, etext = 160, 176, 184 // of runtime.moduledata
+	le := binary.LittleEndian
+	if len(b) < etext+8 || le.Uint64(b) != table || code == nil {
 		return 0, false
 	}
-	b, err := s.Data()
-	const at = 176 // of runtime.moduledata.text
-	if err != nil || len(b) < at+8 || binary.LittleEndian.Uint64(b) != table {
+	start, end, first := le.Uint64(b[text:]), le.Uint64(b[etext:]), le.Uint64(b[minpc:])
+	if start < code.Addr || end > code.Addr+code.Size || first < start || first >= end {
 		return 0, false
 	}
-	return binary.LittleEndian.Uint64(b[at:]), true
+	return start, true
 }
 
-// unwindTable is empty if the section cannot be read.
-func unwindTable(s *elf.Section) (all frame.FrameDescriptionEntries) {
+// addFrames adds nothing if the section cannot be read.
+func (m *module) addFrames(s *elf.Section) {
 	defer func() {
 		if recover() != nil {
-			all = nil
+			m.frames = nil
 		}
 	}()
-	b, err := s.Data()
-	if err != nil {
-		return nil
+	b := m.data(s, mostFrames)
+	if b == nil {
+		return
 	}
-	all, err = frame.Parse(b, binary.LittleEndian, 0, 8, s.Addr)
+	all, err := frame.Parse(b, binary.LittleEndian, 0, 8, s.Addr)
 	if err != nil {
-		return nil
+		return
 	}
-	return frame.FrameDescriptionEntries{}.Append(all) // sorts it
+	m.frames = frame.FrameDescriptionEntries{}.Append(all) // sorts it
+	m.held += len(m.frames) * 128
 }
 
 // address is where in the file's own addresses a byte of the file is.
@@ -198,20 +289,25 @@ func (m *module) address(offset uint64) (uint64, bool) {
 // it takes the one that people use: close, not __close.
 func (m *module) function(addr uint64) (best function, ok bool) {
 	i := sort.Search(len(m.symbols), func(i int) bool { return m.symbols[i].start > addr })
-	for i--; i >= 0; i-- {
-		f := m.symbols[i]
-		if ok && f.start != best.start {
+	for looked := 0; i > 0 && looked < mostAliases; looked++ {
+		i--
+		s := &m.symbols[i]
+		if ok && s.start != best.start {
 			break
 		}
-		if addr < f.end && (!ok || plainer(f.name, best.name)) {
-			best, ok = f, true
+		if addr >= s.end {
+			continue
 		}
-		if !ok && addr-f.start > 1<<20 {
-			break // functions do not lie in one another so deep
+		if name := s.name(); name != "" && (!ok || plainer(name, best.name)) {
+			best, ok = function{name, s.start, s.end}, true
 		}
 	}
 	return best, ok
 }
+
+// mostAliases is how many symbols before an address are looked at: names of one function, and
+// functions that another one has in it.
+const mostAliases = 64
 
 func plainer(a, b string) bool {
 	underscores := func(s string) int { return len(s) - len(strings.TrimLeft(s, "_")) }

@@ -8,6 +8,7 @@ package userstack
 
 import (
 	"encoding/binary"
+	"os"
 	"time"
 )
 
@@ -30,10 +31,11 @@ type Registers struct {
 	IP, SP, BP, BX, R12, R13, R14, R15 uint64
 }
 
-// A Process is one life of a pid.
+// A Process is one program that a process runs: execve() begins another.
 type Process struct {
 	PID     uint32        // as finwait sees it in /proc
 	Started time.Duration // CLOCK_BOOTTIME
+	Stack   uint64        // where its stack begins, which execve() chooses at random
 }
 
 // A Frame is a place in a program.
@@ -50,22 +52,29 @@ type Frame struct {
 // MostFrames bounds the frames of a stack.
 const MostFrames = 64
 
-// Bounds of what a Reader keeps. If there are more, it forgets all.
+// Bounds of what a Reader keeps. If there is more, it forgets all.
 const (
 	mostProcesses = 512
 	mostModules   = 256
+	mostHeld      = 256 << 20 // bytes of all modules, about
+	mostMapped    = 64 << 20  // bytes of all mappings, about
 )
 
 // A Reader keeps what it has read of processes and files. It is for one goroutine.
 type Reader struct {
 	processes map[Process]*process
+	mapped    int                 // bytes of their mappings, about
 	modules   map[content]*module // nil: the file cannot be read
+	held      int                 // bytes of them, about
 }
 
 // A process is what was read of one.
 type process struct {
 	maps    []mapping
+	size    int                // bytes of maps, about
+	pages   uint64             // that could be run when the mappings were read
 	modules map[fileID]*module // nil: the file cannot be read
+	again   time.Time          // the mappings are not read again before: that takes long
 }
 
 // NewReader gives a Reader that knows nothing yet.
@@ -73,10 +82,11 @@ func NewReader() *Reader {
 	return &Reader{processes: make(map[Process]*process), modules: make(map[content]*module)}
 }
 
-// Walk gives the frames of a stack, innermost first. memory is what lies from regs.SP on.
-// truncated: the stack goes on, and it is not known how.
-func (r *Reader) Walk(p Process, regs Registers, memory []byte) (frames []Frame, truncated bool) {
-	w := walk{reader: r, process: p, base: regs.SP, memory: memory}
+// Walk gives the frames of a stack, innermost first. memory is what lies from regs.SP on,
+// pages how many pages of the process could be run then. truncated: the stack goes on, and it
+// is not known how.
+func (r *Reader) Walk(p Process, pages uint64, regs Registers, memory []byte) (frames []Frame, truncated bool) {
+	w := walk{reader: r, process: r.look(p, pages), pid: p.PID, base: regs.SP, memory: memory}
 	w.regs = [registers]uint64{
 		rbx: regs.BX, rbp: regs.BP, rsp: regs.SP, r12: regs.R12, r13: regs.R13, r14: regs.R14, r15: regs.R15, rip: regs.IP,
 	}
@@ -89,48 +99,63 @@ func (r *Reader) Walk(p Process, regs Registers, memory []byte) (frames []Frame,
 	return w.frames, true
 }
 
-// mapping is the one of an address. The mappings are read when a process is first asked
-// for, and again if an address is in none of them. There is none if the process is gone.
-func (r *Reader) mapping(p Process, addr uint64) (m mapping, ok bool) {
+// look reads the mappings of a process. A library that was unloaded may have left its place to
+// another, so they are read each time. Of a process that is gone they are those of the last
+// time, if there were as many pages then that could be run; otherwise there are none.
+func (r *Reader) look(p Process, pages uint64) *process {
 	known := r.processes[p]
 	if known == nil {
 		known = &process{modules: make(map[fileID]*module)}
-		if len(r.processes) >= mostProcesses {
+		if len(r.processes) >= mostProcesses || r.mapped > mostMapped {
 			clear(r.processes)
+			r.mapped = 0
 		}
 		r.processes[p] = known
 	}
-	if m, ok = find(known.maps, addr); ok {
-		return m, true
+	began := time.Now()
+	if began.Before(known.again) {
+		return &process{modules: known.modules}
 	}
-	again, err := readMaps(p.PID)
-	// Is the process still the same, now that its mappings have been read?
-	const tick = 10 * time.Millisecond // USER_HZ
-	if started, gone := startTime(p.PID); err != nil || gone != nil || started != uint64(p.Started/tick) {
-		return m, false
+	maps, size, err := readMaps(p.PID)
+	// Is it still the same program, now that its mappings have been read?
+	if err == nil && !isNow(p) {
+		err = os.ErrProcessDone
 	}
-	known.maps = again
-	return find(again, addr)
+	switch {
+	case err == nil:
+		r.mapped += size - known.size
+		known.maps, known.size, known.pages = maps, size, pages
+		if took := time.Since(began); took > time.Millisecond {
+			known.again = time.Now().Add(4 * took) // a fifth of the time at the most
+		}
+	case pages != known.pages:
+		return &process{modules: known.modules}
+	}
+	return known
 }
 
 // module reads the file of a mapping, unless it has read it before. It gives nil if it cannot.
-func (r *Reader) module(p Process, m *mapping) *module {
+func (r *Reader) module(known *process, pid uint32, m *mapping) *module {
 	if m.file == (fileID{}) {
 		return nil
 	}
-	known := r.processes[p]
 	mod, read := known.modules[m.file]
 	if read {
 		return mod
 	}
-	f, c, err := m.open(p.PID)
+	f, c, err := m.open(pid)
 	if err == nil {
 		if mod, read = r.modules[c]; !read {
 			mod, _ = readModule(f)
-			if len(r.modules) >= mostModules {
+			if len(r.modules) >= mostModules || r.held > mostHeld {
 				clear(r.modules)
+				clear(r.processes) // they have them, too
+				r.held, r.mapped = 0, 0
 			}
 			r.modules[c] = mod
+			if mod != nil {
+				r.held += mod.held
+			}
 		}
 		f.Close()
 	}
@@ -141,7 +166,8 @@ func (r *Reader) module(p Process, m *mapping) *module {
 // A walk is one way up a stack.
 type walk struct {
 	reader  *Reader
-	process Process
+	process *process
+	pid     uint32
 	regs    [registers]uint64
 	known   uint32 // bits: these registers are known
 	base    uint64 // address of memory
@@ -176,6 +202,8 @@ func (w *walk) step() (more, whole bool) {
 		return false, false
 	case p.outermost:
 		return false, true
+	case p.signal:
+		return w.bySignal(), false
 	case p.row != nil:
 		return w.byTable(p.row)
 	case p.isGo:
@@ -186,12 +214,12 @@ func (w *walk) step() (more, whole bool) {
 
 // place says where an address is; nil if that is not known.
 func (w *walk) place(f *Frame, at uint64) *place {
-	m, ok := w.reader.mapping(w.process, at)
+	m, ok := find(w.process.maps, at)
 	if !ok {
 		return nil
 	}
 	f.Module = m.path
-	mod := w.reader.module(w.process, &m)
+	mod := w.reader.module(w.process, w.pid, &m)
 	if mod == nil {
 		return nil
 	}
@@ -225,6 +253,27 @@ func (w *walk) byFramePointer(innermost bool) bool {
 	return true
 }
 
+// bySignal goes up from the function that a signal handler returns to. There the stack
+// pointer is at the kernel's struct ucontext, in which the registers of the interrupted
+// function are (arch/x86/include/uapi/asm/sigcontext.h: struct sigcontext_64).
+func (w *walk) bySignal() bool {
+	const registersAt = 40 // struct ucontext.uc_mcontext
+	context := w.regs[rsp] + registersAt
+	var regs [registers]uint64
+	for reg, at := range map[int]uint64{
+		r12: 32, r13: 40, r14: 48, r15: 56, rbp: 80, rbx: 88, rsp: 120, rip: 128,
+	} {
+		v, ok := w.word(context + at)
+		if !ok {
+			return false
+		}
+		regs[reg] = v
+	}
+	w.regs, w.exact = regs, true
+	w.known = 1<<rbx | 1<<rbp | 1<<rsp | 1<<r12 | 1<<r13 | 1<<r14 | 1<<r15 | 1<<rip
+	return regs[rip] != 0
+}
+
 // byTable goes up from a frame that an unwind table describes.
 func (w *walk) byTable(r *row) (more, whole bool) {
 	if w.known&(1<<r.base) == 0 {
@@ -255,6 +304,6 @@ func (w *walk) byTable(r *row) (more, whole bool) {
 	if known&(1<<rip) == 0 {
 		return false, false
 	}
-	w.regs, w.known, w.exact = regs, known, r.signal
+	w.regs, w.known, w.exact = regs, known, false
 	return w.regs[rip] != 0, w.regs[rip] == 0
 }

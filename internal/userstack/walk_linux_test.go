@@ -2,7 +2,9 @@ package userstack
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,15 +13,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-delve/delve/pkg/dwarf/frame"
 )
 
 func self(t testing.TB) Process {
 	t.Helper()
-	ticks, err := startTime(uint32(os.Getpid()))
+	ticks, stack, err := startOf(uint32(os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Process{PID: uint32(os.Getpid()), Started: time.Duration(ticks) * 10 * time.Millisecond}
+	return Process{uint32(os.Getpid()), time.Duration(ticks) * 10 * time.Millisecond, stack}
 }
 
 //go:noinline
@@ -44,7 +48,7 @@ func TestWalkGo(t *testing.T) {
 	pc := here()
 	base, memory := stackOf(pc, 0, 0, pc, 0, pc) // the caller, a local, then twice a frame pointer and a return address
 	copy(memory[16:], binary.LittleEndian.AppendUint64(nil, base+32))
-	frames, truncated := NewReader().Walk(self(t), Registers{IP: pc, SP: base, BP: base + 16}, memory)
+	frames, truncated := NewReader().Walk(self(t), 1, Registers{IP: pc, SP: base, BP: base + 16}, memory)
 	if len(frames) != 4 || !truncated {
 		t.Fatalf("%d frames, truncated %v: %+v", len(frames), truncated, frames)
 	}
@@ -59,20 +63,22 @@ func TestWalkGo(t *testing.T) {
 func TestWalkNonsense(t *testing.T) {
 	pc := here()
 	base, loop := stackOf(pc, 0x7ffc0000, pc)
+	us := self(t)
 	for name, c := range map[string]struct {
 		process Process
 		regs    Registers
 		memory  []byte
 		frames  int
 	}{
-		"nobody":       {Process{PID: 1 << 30}, Registers{IP: pc, SP: base}, loop, 1},
-		"another life": {Process{PID: uint32(os.Getpid()), Started: 1}, Registers{IP: pc, SP: base}, loop, 1},
-		"nowhere":      {self(t), Registers{}, nil, 1},
-		"no memory":    {self(t), Registers{IP: pc, SP: base}, nil, 1},
-		"the end":      {self(t), Registers{IP: pc, SP: ^uint64(0)}, loop, 2},
-		"in a circle":  {self(t), Registers{IP: pc, SP: base, BP: base}, loop, 2},
+		"nobody":          {Process{PID: 1 << 30}, Registers{IP: pc, SP: base}, loop, 1},
+		"another life":    {Process{us.PID, 1, us.Stack}, Registers{IP: pc, SP: base}, loop, 1},
+		"another program": {Process{us.PID, us.Started, us.Stack + 16}, Registers{IP: pc, SP: base}, loop, 1},
+		"nowhere":         {self(t), Registers{}, nil, 1},
+		"no memory":       {self(t), Registers{IP: pc, SP: base}, nil, 1},
+		"the end":         {self(t), Registers{IP: pc, SP: ^uint64(0)}, loop, 2},
+		"in a circle":     {self(t), Registers{IP: pc, SP: base, BP: base}, loop, 2},
 	} {
-		frames, truncated := NewReader().Walk(c.process, c.regs, c.memory)
+		frames, truncated := NewReader().Walk(c.process, 1, c.regs, c.memory)
 		if runtime.GOARCH == "amd64" && len(frames) != c.frames || !truncated {
 			t.Errorf("%s: truncated %v, frames %+v, want %d", name, truncated, frames, c.frames)
 		}
@@ -111,18 +117,19 @@ func TestOpen(t *testing.T) {
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, c, err := openFile(path, fileID{}, false)
-	if err == nil {
-		f.Close()
-		t.Fatal("a file with another inode number was opened")
-	}
-	var st os.FileInfo
-	if st, err = os.Stat(path); err != nil {
+	st, err := os.Stat(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	id := inodeOf(st)
+	other := mapping{path: path, file: fileID{id.dev, id.inode + 1}}
+	if f, _, err := other.open(uint32(os.Getpid())); err == nil {
+		f.Close()
+		t.Fatal("a file with another inode number was opened")
+	}
 	m := mapping{path: path, file: id}
-	if f, c, err = m.open(uint32(os.Getpid())); err != nil {
+	f, c, err := m.open(uint32(os.Getpid()))
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
@@ -145,10 +152,12 @@ func TestOpen(t *testing.T) {
 // Of several names for one function it takes the plain one. A name goes no further than the
 // function.
 func TestFunction(t *testing.T) {
-	m := module{symbols: []function{
-		{"__close", 0x100, 0x140}, {"__libc_close", 0x100, 0x140}, {"close", 0x100, 0x140}, {"next", 0x200, 0x210},
+	names := []byte("\x00__close\x00__libc_close\x00close\x00next\x00unended")
+	m := module{symbols: []symbol{
+		{0x100, 0x140, names, 1}, {0x100, 0x140, names, 9}, {0x100, 0x140, names, 22}, {0x200, 0x210, names, 28},
+		{0x300, 0x310, names, 33}, {0x400, 0x410, names, 99},
 	}}
-	for addr, want := range map[uint64]string{0xff: "", 0x100: "close", 0x13f: "close", 0x140: "", 0x200: "next", 0x210: ""} {
+	for addr, want := range map[uint64]string{0xff: "", 0x100: "close", 0x13f: "close", 0x140: "", 0x200: "next", 0x210: "", 0x300: "", 0x400: ""} {
 		if f, ok := m.function(addr); f.name != want || ok != (want != "") {
 			t.Errorf("%#x is in %q, want %q", addr, f.name, want)
 		}
@@ -209,16 +218,56 @@ func FuzzReadModule(f *testing.F) {
 				m.place(fde.Begin())
 			}
 		}
-		for _, s := range m.symbols {
-			if strings.Contains(s.name, "\x00") {
-				t.Errorf("a name with a zero byte: %q", s.name)
+		for i := range m.symbols {
+			if name := m.symbols[i].name(); strings.Contains(name, "\x00") || len(name) > longestName {
+				t.Errorf("a name of %d bytes: %q", len(name), name)
 			}
-			m.function(s.start)
-			break
+			if i%64 == 0 {
+				m.function(m.symbols[i].start)
+			}
 		}
 	})
 }
 func inodeOf(info os.FileInfo) fileID {
 	st := info.Sys().(*syscall.Stat_t)
 	return fileID{st.Dev, st.Ino}
+}
+
+// Files that would take much memory are refused, or read in part.
+func TestBounds(t *testing.T) {
+	const functions = 20000
+	table := make([]byte, 72, 72+100<<10)
+	binary.LittleEndian.PutUint32(table, 0xfffffff1)
+	binary.LittleEndian.PutUint64(table[8:], functions)
+	binary.LittleEndian.PutUint64(table[32:], 72)
+	for _, c := range []struct {
+		names string
+		fit   bool
+	}{
+		{strings.Repeat("main.main\x00", functions), true},
+		{strings.Repeat("x", 100<<10), false},
+		{strings.Repeat("x", 4000) + "\x00", false}, // shared by all
+	} {
+		b := append(table[:72:72], c.names...)
+		binary.LittleEndian.PutUint64(b[40:], uint64(len(b)))
+		if got := goNamesFit(b); got != c.fit {
+			t.Errorf("names of %d bytes fit: %v", len(c.names), got)
+		}
+	}
+	if goNamesFit(nil) || goNamesFit(make([]byte, 72)) {
+		t.Error("no table fits")
+	}
+	many := &frame.FrameDescriptionEntry{Instructions: bytes.Repeat([]byte{0x0a}, 4096), CIE: &frame.CommonInformationEntry{}}
+	if tableFits(many) {
+		t.Error("a table that copies itself 4096 times fits")
+	}
+	head := elf.Header64{Machine: uint16(elf.EM_X86_64), Shoff: 64, Shnum: 4000, Shstrndx: 0, Shentsize: 64}
+	copy(head.Ident[:], "\x7fELF\x02\x01")
+	var file bytes.Buffer
+	if err := errors.Join(binary.Write(&file, binary.LittleEndian, &head), binary.Write(&file, binary.LittleEndian, &elf.Section64{Size: 1 << 20})); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkSections(bytes.NewReader(file.Bytes())); err == nil {
+		t.Error("4000 sections, with names of 1 MiB each, fit")
+	}
 }

@@ -259,6 +259,14 @@ func TestRSTBy(t *testing.T) {
 			p.Server.Write()
 			return p.Server.Cookie, us
 		}},
+		// The other end is gone without a word, and its listener answers what comes for it.
+		"a listener": {tracer.RSTEndListener, func(_ *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
+			p := ns.Pair(f)
+			p.Server.Set(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1)
+			p.Server.Close()
+			p.Client.Write()
+			return p.Client.Cookie, 0
+		}},
 		"nobody": {tracer.RSTEndNoSocket, func(t *testing.T, ns *sandbox.NS, f sandbox.Family) (uint64, uint32) {
 			client := ns.Socket(f)
 			if err := client.TryConnect(sandbox.At(f, 9)); err != unix.ECONNREFUSED {
@@ -299,5 +307,35 @@ func TestRSTBy(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Another namespace has the same addresses and ports. An RST that was sent there is not the one
+// that comes here, and an ICMP error is none at all.
+func TestRSTByAStranger(t *testing.T) {
+	t.Parallel()
+	f := sandbox.Families[0]
+	const port, clientPort = 7100, 41000
+	there, here := sandbox.New(t), sandbox.New(t)
+	kept := newRecorder(t)
+	start(t, tracer.Config{
+		RST: true, Segment: new(segments).add, Filter: tracer.Filter{NetNS: []uint64{there.Cookie, here.Cookie}},
+	}, kept)
+	connect := func(ns *sandbox.NS) (client, server *sandbox.Sock) {
+		l := ns.Socket(f).Bind(port).Listen()
+		client = ns.Socket(f).Bind(clientPort).Connect(l.Local)
+		return client, l.Accept()
+	}
+	client, server := connect(there)
+	client.DropIncoming(false)
+	server.Reset()
+	kept.chain(server.Cookie)
+
+	client, server = connect(here)
+	server.DropIncoming(false)
+	here.Send(server.Local, client.Local, 0x14, server.Sequence(), 0) // RST, ACK
+	last := kept.chain(client.Cookie).last()
+	if last.Reason != tracer.ReasonReset || last.RSTBy != (tracer.RSTSender{}) {
+		t.Errorf("%v, by %v %v; a stranger's RST was forged", last.Reason, last.RSTBy.End, last.RSTBy.PID)
 	}
 }

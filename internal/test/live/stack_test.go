@@ -181,6 +181,91 @@ func TestStackOfPrograms(t *testing.T) {
 	}
 }
 
+// The same process runs another program, linked to the same addresses, and a library takes the
+// place of another one: the names are those of what is there.
+func TestStackOfWhatHasChanged(t *testing.T) {
+	t.Parallel()
+	needsAMD64(t)
+	cc := compiler(t)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	fixed := []string{"-static", "-no-pie"}
+	compile(t, cc, path("first"), "closer.c", fixed...)
+	compile(t, cc, path("second"), "closer.c", append(fixed, "-Dhandle=handle_again", "-Dfinish=finish_again")...)
+	compile(t, cc, path("loader"), "closer.c", "-DLIBRARIES", "-ldl")
+	for _, name := range []string{"one", "two"} {
+		compile(t, cc, path(name), "library.c", "-shared", "-fPIC", "-DNAME=close_in_"+name)
+	}
+	for name, c := range map[string]struct {
+		args   []string
+		frames [2]string // that the first and the second time have
+	}{
+		"execve": {[]string{path("first"), path("second")}, [2]string{"close finish handle main", "close finish_again handle_again main"}},
+		"dlclose": {
+			[]string{path("loader"), path("one"), path("two")}, [2]string{"close close_in_one end main", "close close_in_two end main"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := sandbox.New(t)
+			kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksUser})
+			cmd := exec.Command(c.args[0], c.args[1:]...)
+			say := startTalking(t, ns, cmd)
+			for turn, want := range c.frames {
+				say()
+				got := nthStack(t, kept, tracer.FinWait1, turn)
+				have := strings.Join(symbols(got.User), " ")
+				// What calls end() is inlined, or not.
+				have = strings.ReplaceAll(strings.ReplaceAll(have, " by_library", ""), " finish_by", "")
+				if !strings.HasPrefix(have, want+" ") || got.UserTruncated {
+					t.Errorf("time %d: truncated %v, frames %q, want %q first", turn+1, got.UserTruncated, have, want)
+				}
+			}
+		})
+	}
+}
+
+// A signal handler closes: the stack goes on to what the signal has interrupted.
+func TestStackOfASignal(t *testing.T) {
+	t.Parallel()
+	needsAMD64(t)
+	program := filepath.Join(t.TempDir(), "closer")
+	compile(t, compiler(t), program, "closer.c")
+	ns := sandbox.New(t)
+	kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksUser})
+	startTalking(t, ns, exec.Command(program, "signal"))()
+	st := nthStack(t, kept, tracer.FinWait1, 0)
+	have := strings.Join(symbols(st.User), " ")
+	if ok, _ := regexp.MatchString(`^close finish handle .*raise .*main .*_start$`, have); !ok || st.UserTruncated {
+		t.Errorf("truncated %v, frames %q", st.UserTruncated, have)
+	}
+}
+
+// What execve() closes has no stack: the registers are those of the new program.
+func TestStackOfCloseOnExec(t *testing.T) {
+	t.Parallel()
+	needsAMD64(t)
+	const python = "/usr/bin/python3"
+	if _, err := os.Stat(python); err != nil {
+		missingProgram(t, err)
+	}
+	const program = `
+import os, socket, sys
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+c = socket.create_connection(s.getsockname())
+sys.stdin.read(1)
+os.execv("/bin/true", ["true"])
+`
+	ns := sandbox.New(t)
+	kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksBoth})
+	cmd := exec.Command(python, "-c", program)
+	startTalking(t, ns, cmd)()
+	st := nthStack(t, kept, tracer.FinWait1, 0)
+	if st.User != nil || len(st.Kernel) == 0 {
+		t.Errorf("frames %q, of the kernel %q", symbols(st.User), kernelNames(st))
+	}
+}
+
 // Debian's python3 has no symbols of its static functions, and no frame pointers. An extension
 // module makes the call, by way of libffi.
 func TestStackOfPython(t *testing.T) {
@@ -375,6 +460,19 @@ func stackAt(t *testing.T, kept *recorder, cookie uint64, to tracer.State) *trac
 func stackOf(t *testing.T, kept *recorder, pid uint32, to tracer.State) *tracer.Stack {
 	t.Helper()
 	return kept.find(t, func(x *tracer.Transition) bool { return x.Owner.PID == pid && x.To == to }).Stack
+}
+
+// nthStack is that of the n-th transition to a state, from 0 on.
+func nthStack(t *testing.T, kept *recorder, to tracer.State, n int) *tracer.Stack {
+	t.Helper()
+	seen := make(map[uint64]bool) // sockets
+	tr := kept.find(t, func(x *tracer.Transition) bool {
+		if x.To == to {
+			seen[x.Cookie] = true
+		}
+		return x.To == to && len(seen) > n
+	})
+	return tr.Stack
 }
 
 func symbols(frames []tracer.UserFrame) (names []string) {
