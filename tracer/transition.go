@@ -43,9 +43,8 @@ type Transition struct {
 	// been told (sk_err_soft), while the kernel went on trying.
 	Errno Errno
 
-	// RSTBy is who sent the RST of ReasonReset, ReasonRefused or ReasonRSTReceived, as far
-	// as that was seen: on this host, with the same addresses and ports at both ends. Only
-	// with Config.RST.
+	// RSTBy is who sent the RST of ReasonReset or ReasonRefused, as far as that was seen: on
+	// this host, with the same addresses and ports at both ends. Only with Config.RST.
 	RSTBy RSTSender
 
 	// Retransmits is how many segments and probes in a row were sent again and not

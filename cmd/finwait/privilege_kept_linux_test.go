@@ -25,6 +25,7 @@ func TestPrivilegeKept(t *testing.T) {
 		"stat --duration 1h --port 9": nil,
 		"stat --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
 		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
+		"conns":                       nil,
 		"trace --stack kernel":        nil,
 		"trace --stack user":          {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},            // for other processes' mappings and files
 		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
