@@ -29,6 +29,7 @@ type connsOptions struct {
 	opt      conns.Options
 	at       string
 	handlers bool
+	names    nameFlag
 	duration time.Duration
 	most     uint32
 	shown    uint64
@@ -64,6 +65,7 @@ around them are not known either.`,
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
 	fs.DurationVar(&o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
+	o.names.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
@@ -101,16 +103,16 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.RingBytes = connsRing
 	o.filtered = cfg.Filter.Picks()
 	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
-	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color))
+	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color), o.names.namer())
 	if o.out.output == "json" {
-		to = conns.NewJSON(out)
+		to = conns.NewJSON(out, o.names.namer())
 	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
-	if err := giveUp(live, confine.Need{}, log); err != nil {
+	if err := giveUp(live, o.names.need(confine.Need{}), log); err != nil {
 		return err
 	}
 	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()

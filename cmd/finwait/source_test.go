@@ -32,7 +32,7 @@ func TestSavedSource(t *testing.T) {
 			var b, errs bytes.Buffer
 			out := bufio.NewWriter(&b)
 			o := follower{raw: raw}
-			if err := o.show(context.Background(), saved.NewSource(r), sink.New("json", out, false, 0), out, logger(&errs)); err != nil {
+			if err := o.show(context.Background(), saved.NewSource(r), sink.New("json", out, sink.Options{}), out, logger(&errs)); err != nil {
 				t.Fatal(err)
 			}
 			surface := "trace.json"
@@ -66,7 +66,7 @@ func TestSavedSourceCount(t *testing.T) {
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
 	o := follower{count: 3}
-	if err := o.show(context.Background(), saved.NewSource(all[0]), sink.New("json", out, false, 0), out, logger(io.Discard)); err != nil {
+	if err := o.show(context.Background(), saved.NewSource(all[0]), sink.New("json", out, sink.Options{}), out, logger(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(b.String(), `"event":"transition"`); n != 3 {
@@ -92,7 +92,7 @@ func TestCountIsWhatWasPrinted(t *testing.T) {
 	var b, errs bytes.Buffer
 	out := bufio.NewWriter(&b)
 	o := follower{count: 3}
-	if err := o.show(context.Background(), from, sink.New("json", out, false, 0), out, logger(&errs)); err != nil {
+	if err := o.show(context.Background(), from, sink.New("json", out, sink.Options{}), out, logger(&errs)); err != nil {
 		t.Fatal(err)
 	}
 	if want := `"seen":18,"filtered":10,"delivered":3,"lost":{"ring_full":0,"map_full":5,`; !strings.Contains(b.String(), want) {

@@ -31,6 +31,7 @@ type traceOptions struct {
 	handled  values
 	stack    string
 	fields   values
+	names    nameFlag
 }
 
 func newTrace(stderr io.Writer) *cobra.Command {
@@ -76,6 +77,7 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
+	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
 	fs.StringVar(&o.stack, "stack", "", "show from where it was made, in the kernel or in the program: `which`, "+list(tracer.AllStacks()))
 	complete(cmd, "stack", tracer.AllStacks())
@@ -93,6 +95,8 @@ func (o *traceOptions) check() error {
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
+	case o.raw && o.names.on:
+		return errors.New("--raw shows what the hooks saw: --names does not go with it")
 	case o.raw && len(o.fields) > 0:
 		return errors.New("--raw shows what the hooks saw: --fields does not go with it")
 	case o.raw && (o.rst || o.synack):
@@ -140,7 +144,9 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		}
 	}
 	cfg.Metrics = fields != 0
-	to := sink.New(o.out.output, out, text.Coloured(stdout, o.out.color), fields)
+	to := sink.New(o.out.output, out, sink.Options{
+		Colour: text.Coloured(stdout, o.out.color), Fields: fields, Names: o.names.namer(),
+	})
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
 	live, err := attach(cfg, missingForTrace)
@@ -148,7 +154,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer live.Close()
-	if err := giveUp(live, needOf(cfg.Stacks), log); err != nil {
+	if err := giveUp(live, o.names.need(needOf(cfg.Stacks)), log); err != nil {
 		return err
 	}
 	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()

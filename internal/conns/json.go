@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"finwait/internal/jsonl"
+	"finwait/internal/label"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -13,8 +14,12 @@ import (
 // JSON writes an object a connection. The README describes the fields.
 type JSON struct{ w *jsonl.Writer }
 
-// NewJSON writes to w.
-func NewJSON(w *bufio.Writer) *JSON { return &JSON{jsonl.NewWriter(w)} }
+// NewJSON writes to w, with names if there is a Namer.
+func NewJSON(w *bufio.Writer, names *label.Namer) *JSON {
+	out := jsonl.NewWriter(w)
+	out.Names = names
+	return &JSON{out}
+}
 
 // Conn writes a connection.
 func (j *JSON) Conn(c *Conn) error {
@@ -65,7 +70,8 @@ func (j *JSON) Conn(c *Conn) error {
 		}
 		states.Dict(one.Stringer("precision", s.Precision))
 	}
-	e.Array("states", states).Send()
+	j.w.AddNames(e.Array("states", states), c.Owner.CgroupID, c.NetNS, c.NetNSCookie)
+	e.Send()
 	return j.w.Err()
 }
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"finwait/internal/label"
 	"finwait/internal/text"
 	"finwait/tracer"
 )
@@ -23,11 +24,14 @@ const (
 // Text writes a line a connection.
 type Text struct {
 	line  *text.Line
+	names *label.Namer // nil: none
 	begun bool
 }
 
-// NewText writes to w, with ANSI colours if colour is set.
-func NewText(w *bufio.Writer, colour bool) *Text { return &Text{line: text.NewLine(w, colour)} }
+// NewText writes to w, with ANSI colours if colour is set, and names if there is a Namer.
+func NewText(w *bufio.Writer, colour bool, names *label.Namer) *Text {
+	return &Text{line: text.NewLine(w, colour), names: names}
+}
 
 // Conn writes a line, the first time below a line of titles.
 func (s *Text) Conn(c *Conn) error {
@@ -99,6 +103,7 @@ func (s *Text) why(b []byte, c *Conn) (colour string, why []byte, width int) {
 		b = append(strconv.AppendUint(b, uint64(c.Handler.PID), 10), '/')
 		b = text.AppendName(b, &c.Handler.Comm)
 	}
+	b = text.AppendNames(b, s.names, c.Owner.CgroupID, c.NetNS, c.NetNSCookie)
 	if c.Missed > 0 {
 		b = strconv.AppendInt(append(b, " missed="...), int64(c.Missed), 10)
 	}

@@ -87,6 +87,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	b = strconv.AppendUint(append(b, `,"rearms":`...), uint64(t.Rearms), 10)
 	b = append(append(b, `,"source":"`...), t.Source.String()...)
 	b = appendMetrics(append(b, '"'), t.Metrics, w.Fields)
+	b = w.appendNames(b, t.Owner.CgroupID, t.NetNS, t.NetNSCookie)
 	b = appendStack(b, t.Stack)
 	w.line = append(b, "}\n"...)
 	_, _ = w.w.Write(w.line) // keeps its error

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"finwait/internal/label"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -23,7 +24,8 @@ var null = []byte("null")
 // objects begin with Event. After an error of the writer below nothing more is
 // written, and Err gives that error.
 type Writer struct {
-	Fields Fields // of transitions that have metrics
+	Fields Fields       // of transitions that have metrics
+	Names  *label.Namer // of transitions and connections; nil: nobody asks for names
 
 	w       *firstError
 	log     zerolog.Logger

@@ -5,6 +5,7 @@ import (
 	"bufio"
 
 	"finwait/internal/jsonl"
+	"finwait/internal/label"
 	"finwait/tracer"
 )
 
@@ -16,15 +17,21 @@ type Sink interface {
 	End(tracer.Stats, tracer.HookSet) error
 }
 
-// New gives the sink of an output format: json, else text. fields: of transitions that
-// have metrics.
-func New(format string, w *bufio.Writer, colour bool, fields jsonl.Fields) Sink {
+// Options say what is shown beside the transitions.
+type Options struct {
+	Colour bool         // ANSI colours in text
+	Fields jsonl.Fields // of transitions that have metrics
+	Names  *label.Namer // names of cgroups and network namespaces; nil: none
+}
+
+// New gives the sink of an output format: json, else text.
+func New(format string, w *bufio.Writer, o Options) Sink {
 	if format == "json" {
 		out := jsonl.NewWriter(w)
-		out.Fields = fields
+		out.Fields, out.Names = o.Fields, o.Names
 		return out
 	}
-	out := NewText(w, colour)
-	out.Fields = fields
+	out := NewText(w, o.Colour)
+	out.options = o
 	return out
 }

@@ -86,7 +86,7 @@ func TestSinksAllocateNothing(t *testing.T) {
 	tr := sample()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	for name, s := range map[string]Sink{"json": New("json", w, false, 0), "text": New("text", w, true, 0)} {
+	for name, s := range map[string]Sink{"json": New("json", w, Options{}), "text": New("text", w, Options{Colour: true})} {
 		if n := testing.AllocsPerRun(1000, func() {
 			if err := s.Transition(&tr); err != nil {
 				t.Fatal(err)
@@ -103,7 +103,7 @@ func BenchmarkSinks(b *testing.B) {
 	tr := sample()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	for name, s := range map[string]Sink{"json": New("json", w, false, 0), "text": New("text", w, false, 0)} {
+	for name, s := range map[string]Sink{"json": New("json", w, Options{}), "text": New("text", w, Options{})} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

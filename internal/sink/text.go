@@ -23,10 +23,9 @@ const (
 
 // Text writes one aligned line a transition or raw event.
 type Text struct {
-	Fields jsonl.Fields // of transitions that have metrics
-
-	line  *text.Line
-	begun bool
+	line    *text.Line
+	begun   bool
+	options Options
 }
 
 // NewText writes to w, with ANSI colours if colour is set.
@@ -136,6 +135,7 @@ func (s *Text) why(t *tracer.Transition) {
 	if t.Closer.PID != t.Owner.PID && t.From != tracer.TimeWait {
 		b = appendProcess(b, "closer", &t.Closer)
 	}
+	b = text.AppendNames(b, s.options.Names, t.Owner.CgroupID, t.NetNS, t.NetNSCookie)
 	s.line.Cell(colour, s.metrics(b, t.Metrics), 0)
 }
 
@@ -146,7 +146,7 @@ func (s *Text) metrics(b []byte, from *tracer.Metrics) []byte {
 	}
 	for i := range jsonl.Metrics {
 		m := &jsonl.Metrics[i]
-		n, known, asked := m.Of(from, s.Fields)
+		n, known, asked := m.Of(from, s.options.Fields)
 		if !asked {
 			continue
 		}
