@@ -58,14 +58,22 @@ func (c *Conn) Close() error { return c.nl.Close() }
 //
 // The kernel walks its tables a few hundred sockets at a time. A socket that is added, is
 // removed or becomes a minisock meanwhile may be listed, missed or, rarely, listed twice.
-func (c *Conn) List(states uint32, fn func(*Socket) error) error {
+func (c *Conn) List(states uint32, fn func(*Socket) error) error { return c.list(states, false, fn) }
+
+// ListWithInfo is List, and also asks for the Info of full sockets, which makes the kernel copy
+// three times as much.
+func (c *Conn) ListWithInfo(states uint32, fn func(*Socket) error) error {
+	return c.list(states, true, fn)
+}
+
+func (c *Conn) list(states uint32, info bool, fn func(*Socket) error) error {
 	ask := states & AllStates
 	if ask == 0 {
 		return nil
 	}
 	var s Socket
 	for _, family := range []uint8{familyIPv4, familyIPv6} {
-		err := c.dump(appendListRequest(nil, family, ask), func(b []byte) error {
+		err := c.dump(appendListRequest(nil, family, ask, info), func(b []byte) error {
 			if err := s.parse(b); err != nil {
 				return fmt.Errorf("read a socket from sock_diag: %w", err)
 			}

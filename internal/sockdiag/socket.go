@@ -3,6 +3,7 @@
 package sockdiag
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,12 +14,15 @@ import (
 // The states that decide how a socket is read, by their numbers in the kernel
 // (include/net/tcp_states.h). unix.BPF_TCP_* has the same numbers, but only on Linux.
 const (
-	synRecv    = 3
-	finWait1   = 4
-	finWait2   = 5
-	lastAck    = 9
-	closing    = 11
-	newSynRecv = 12
+	established = 1
+	synRecv     = 3
+	finWait1    = 4
+	finWait2    = 5
+	closeWait   = 8
+	lastAck     = 9
+	listen      = 10
+	closing     = 11
+	newSynRecv  = 12
 )
 
 // AllStates is the mask of every state that the kernel lists. A mask has bit n
@@ -34,6 +38,7 @@ type Socket struct {
 	TimerLeft     time.Duration  // until Timer fires, to the ms; 0: it is due, if there is a Timer
 	RecvQueue     uint32         // bytes not read; for a listener, connections not accepted
 	SendQueue     uint32         // bytes not acknowledged; for a listener, its backlog
+	Info          Info           // if ListWithInfo asked for it
 	UID           uint32         // in the user namespace of the reader, if UIDKnown
 	Interface     uint32         // index of the interface it is bound to; 0: none
 	UIDKnown      bool
@@ -41,7 +46,23 @@ type Socket struct {
 	Family        uint8 // of the socket; an AF_INET6 socket can have IPv4 addresses
 	Kind          Kind
 	Timer         Timer
-	Retries       uint8 // retransmissions or probes since the last acknowledgment
+	Retries       uint8 // retransmissions, or probes, of Timer since the last acknowledgment
+	MPTCP         bool  // a subflow; known only if ListWithInfo asked, and before 6.15 with CAP_NET_ADMIN
+}
+
+// Info is part of what tcp_get_info() (net/ipv4/tcp.c) tells of a full socket. Its times are
+// differences of jiffies in ms: each is less than a jiffy off, and starts again at 0 after 2^32 ms,
+// 49.7 days, or less.
+type Info struct {
+	Known bool // false: it was not asked for, it is no full socket, or its state has changed meanwhile
+
+	// Time since data was sent last, sent again included; since the handshake if none was. It
+	// means something from ESTABLISHED on.
+	DataSent time.Duration
+	// Time since data arrived last in order, or since the handshake.
+	DataReceived time.Duration
+	// Time since a segment was received that acknowledges all that was acknowledged before, or more.
+	AckReceived time.Duration
 }
 
 // A Kind is the kernel's data structure of a socket.
@@ -89,12 +110,28 @@ func (s *Socket) Orphan() (orphan, known bool) {
 	return false, false
 }
 
-// Sizes and attributes of linux/inet_diag.h.
+// Queued reports whether the socket waits in the accept queue of a listener: its handshake is over,
+// and no process has accepted it. Before accept(2) a socket has no file (inet_accept() gives it
+// one), and while it has none it can only be in the states that a peer leads it to. From the other
+// states without a file a close has led (Orphan). known is false of a subflow of MPTCP:
+// __mptcp_close() takes the file from a subflow that may still be ESTABLISHED.
+func (s *Socket) Queued() (queued, known bool) {
+	if s.Kind != Full || s.Inode != 0 || s.State != established && s.State != synRecv && s.State != closeWait {
+		return false, true
+	}
+	return true, !s.MPTCP
+}
+
+// Sizes and attributes of linux/inet_diag.h, and of struct tcp_info in linux/tcp.h.
 const (
 	sizeofMsg    = 72 // struct inet_diag_msg
 	sizeofReq    = 56 // struct inet_diag_req_v2
+	leastInfo    = 60 // struct tcp_info as far as it is read
+	attrInfo     = 2  // INET_DIAG_INFO
 	attrShutdown = 8  // INET_DIAG_SHUTDOWN
+	attrULP      = 19 // INET_DIAG_ULP_INFO
 	attrCgroupID = 21 // INET_DIAG_CGROUP_ID
+	ulpName      = 1  // INET_ULP_INFO_NAME
 )
 
 const (
@@ -158,30 +195,68 @@ func addresses(b []byte) (local, remote netip.Addr, err error) {
 	return local, remote, fmt.Errorf("address family %d is neither AF_INET nor AF_INET6", b[0])
 }
 
-// parseAttributes reads netlink attributes: length, type, payload, padding to 4 bytes.
-func (s *Socket) parseAttributes(b []byte) (shutdown bool, err error) {
+// attributes calls fn with each netlink attribute: length, type, payload, padding to 4 bytes.
+func attributes(b []byte, fn func(kind uint16, payload []byte) error) error {
 	for len(b) >= 4 {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < 4 || n > len(b) {
-			return false, errAttribute
+			return errAttribute
 		}
-		switch payload := b[4:n]; binary.NativeEndian.Uint16(b[2:]) {
+		// The highest bits say that the payload is nested, and its byte order.
+		if err := fn(binary.NativeEndian.Uint16(b[2:])&0x3fff, b[4:n]); err != nil {
+			return err
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return nil
+}
+
+func (s *Socket) parseAttributes(b []byte) (shutdown bool, err error) {
+	err = attributes(b, func(kind uint16, payload []byte) error {
+		switch kind {
 		case attrShutdown:
 			shutdown = true
 		case attrCgroupID:
 			if len(payload) != 8 {
-				return false, errAttribute
+				return errAttribute
 			}
 			s.CgroupID = binary.NativeEndian.Uint64(payload)
+		case attrInfo:
+			return s.parseInfo(payload)
+		case attrULP:
+			return attributes(payload, func(kind uint16, name []byte) error {
+				if kind == ulpName && string(bytes.TrimRight(name, "\x00")) == "mptcp" {
+					s.MPTCP = true
+				}
+				return nil
+			})
 		}
-		b = b[min((n+3)&^3, len(b)):]
+		return nil
+	})
+	return shutdown, err
+}
+
+// parseInfo reads a struct tcp_info. It is of a later moment than the rest of the message.
+func (s *Socket) parseInfo(b []byte) error {
+	if len(b) < leastInfo {
+		return errAttribute
 	}
-	return shutdown, nil
+	ms := func(offset int) time.Duration {
+		return time.Duration(binary.NativeEndian.Uint32(b[offset:])) * time.Millisecond
+	}
+	if b[0] == s.State && s.State != listen {
+		s.Info = Info{Known: true, DataSent: ms(44), DataReceived: ms(52), AckReceived: ms(56)}
+	}
+	return nil
 }
 
 // appendListRequest appends a struct inet_diag_req_v2 for all sockets of a family.
-func appendListRequest(b []byte, family uint8, states uint32) []byte {
-	b = append(b, family, protocolTCP, 0, 0)
+func appendListRequest(b []byte, family uint8, states uint32, info bool) []byte {
+	var extensions uint8
+	if info {
+		extensions = 1 << (attrInfo - 1)
+	}
+	b = append(b, family, protocolTCP, extensions, 0)
 	b = binary.NativeEndian.AppendUint32(b, states)
 	return append(b, make([]byte, sizeofReq-8)...)
 }

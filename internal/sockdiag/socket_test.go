@@ -51,6 +51,23 @@ var (
 	cgroupID = attribute(attrCgroupID, binary.NativeEndian.AppendUint64(nil, 99)...)
 )
 
+// info is a struct tcp_info in a state. Its other fields are as far from each other as can be.
+func info(state uint8) []byte {
+	b := make([]byte, 280)
+	b[0] = state
+	for offset := 8; offset < len(b); offset += 4 {
+		binary.NativeEndian.PutUint32(b[offset:], uint32(offset))
+	}
+	return attribute(attrInfo, b...)
+}
+
+func ulp(name string) []byte {
+	return attribute(attrULP|1<<15, append(attribute(ulpName, append([]byte(name), 0)...), attribute(3, 1, 2, 3, 4)...)...)
+}
+
+// known is what info says: time since data was sent is at 44, and so on.
+var known = Info{Known: true, DataSent: 44 * time.Millisecond, DataReceived: 52 * time.Millisecond, AckReceived: 56 * time.Millisecond}
+
 func TestParse(t *testing.T) {
 	common := Socket{
 		Local: netip.MustParseAddrPort("10.0.0.1:443"), Remote: netip.MustParseAddrPort("192.0.2.9:50000"),
@@ -80,6 +97,21 @@ func TestParse(t *testing.T) {
 		"full in SYN_RECV": {message(familyIPv4, 3, 1, 0, 5, cgroupID, shutdown), with(func(s *Socket) {
 			s.State, s.Timer, s.UIDKnown, s.Inode, s.CgroupID = 3, Retransmit, true, 5, 99
 		})},
+		"with tcp_info": {message(familyIPv4, 8, 0, 0, 77, info(8), shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode, s.Info = 8, true, 77, known
+		})},
+		"whose state has changed": {message(familyIPv4, 8, 0, 0, 77, info(9), shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode = 8, true, 77
+		})},
+		"listener": {message(familyIPv4, 10, 0, 0, 77, info(10), shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode = 10, true, 77
+		})},
+		"subflow": {message(familyIPv4, 1, 0, 0, 0, info(1), ulp("mptcp"), shutdown), with(func(s *Socket) {
+			s.State, s.Info, s.MPTCP = 1, known, true
+		})},
+		"with kernel TLS": {message(familyIPv4, 1, 0, 0, 0, ulp("tls"), shutdown), with(func(s *Socket) {
+			s.State = 1
+		})},
 		"v4-mapped": {message(familyIPv6, 1, 0, 1, 1, shutdown), with(func(s *Socket) {
 			s.Family, s.Remote = familyIPv6, netip.MustParseAddrPort("[2001:db8::9]:50000")
 			s.State, s.UID, s.UIDKnown, s.Inode = 1, 1, true, 1
@@ -105,6 +137,8 @@ func TestParseRejects(t *testing.T) {
 		"another family":    message(7, 1, 0, 1, 1),
 		"attribute too big": append(good, 9, 0, attrShutdown, 0, 1, 2, 3, 4),
 		"attribute of 3":    append(good, 3, 0, attrShutdown, 0),
+		"half a tcp_info":   append(good, attribute(attrInfo, make([]byte, leastInfo-1)...)...),
+		"no ULP":            append(good, attribute(attrULP, 9, 0, 1, 0)...),
 		"half a cgroup id":  append(good, attribute(attrCgroupID, 1, 2, 3, 4)...),
 	} {
 		var s Socket
@@ -133,12 +167,35 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+func TestQueued(t *testing.T) {
+	for _, tc := range []struct {
+		s             Socket
+		queued, known bool
+	}{
+		{Socket{State: established}, true, true},
+		{Socket{State: closeWait}, true, true},
+		{Socket{State: synRecv}, true, true}, // with TCP Fast Open
+		{Socket{State: established, MPTCP: true}, true, false},
+		{Socket{State: established, Inode: 5}, false, true},
+		{Socket{State: established, Inode: 5, MPTCP: true}, false, true},
+		{Socket{State: finWait1}, false, true},
+		{Socket{State: listen, Inode: 5}, false, true},
+		{Socket{State: newSynRecv, Kind: Request}, false, true},
+		{Socket{State: 6, Kind: Minisock}, false, true},
+	} {
+		if queued, known := tc.s.Queued(); queued != tc.queued || known != tc.known {
+			t.Errorf("%+v: got %v, known %v; want %v, %v", tc.s, queued, known, tc.queued, tc.known)
+		}
+	}
+}
+
 // A request for a parsed socket names the same socket.
 func FuzzParse(f *testing.F) {
 	f.Add(message(familyIPv4, 1, 1, 1000, 77, shutdown, cgroupID))
 	f.Add(message(familyIPv6, 6, 3, 0, 0))
 	f.Add(message(familyIPv6, 3, 1, 0, 0, attribute(22, 1, 2), cgroupID))
 	f.Add(message(familyIPv4, 1, 0, 0, 0)[:40])
+	f.Add(message(familyIPv6, 1, 0, 1, 0, info(1), ulp("mptcp"), shutdown))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s Socket
 		if s.parse(b) != nil {
