@@ -1,4 +1,3 @@
-// Package holders finds in /proc the processes that hold sockets.
 package holders
 
 import (
@@ -6,18 +5,19 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-)
 
-// A Process holds a socket.
-type Process struct {
-	PID  uint32
-	Comm [16]byte // zero-terminated, as in the kernel
-}
+	"golang.org/x/sys/unix"
+)
 
 type process struct {
 	Process
 	parent uint32
+}
+
+// A descriptor is one of a process that leads to a socket.
+type descriptor struct {
+	inode uint64
+	fd    uint32
 }
 
 // Sockets maps the inode of every socket to the process that holds it. If several processes
@@ -34,8 +34,10 @@ func sockets(proc string) (map[uint64]Process, error) {
 		return nil, err
 	}
 	var (
-		held  = make(map[uint64][]uint32)
-		procs = make(map[uint32]process)
+		owner  = make(map[uint64]Process)
+		shared = make(map[uint64][]Process) // of the sockets that several hold
+		procs  = make(map[uint32]process)
+		held   []descriptor
 	)
 	for _, e := range entries {
 		pid, err := strconv.ParseUint(e.Name(), 10, 32)
@@ -43,68 +45,89 @@ func sockets(proc string) (map[uint64]Process, error) {
 			continue
 		}
 		dir := filepath.Join(proc, e.Name())
-		inodes := socketInodes(dir)
+		held = appendSockets(held[:0], dir)
 		p, ok := readProcess(dir, uint32(pid))
 		if !ok {
 			continue
 		}
 		procs[p.PID] = p
-		for ino := range inodes {
-			held[ino] = append(held[ino], p.PID)
+		for _, d := range held {
+			p.FD = d.fd
+			other, taken := owner[d.inode]
+			switch {
+			case !taken:
+				owner[d.inode] = p.Process
+			case other.PID == p.PID: // two descriptors
+				other.FD = min(other.FD, d.fd)
+				owner[d.inode] = other
+			case len(shared[d.inode]) == 0:
+				shared[d.inode] = []Process{other, p.Process}
+			default:
+				shared[d.inode] = append(shared[d.inode], p.Process)
+			}
 		}
 	}
-	owner := make(map[uint64]Process, len(held))
-	for ino, pids := range held {
-		if root, ok := ancestor(pids, procs); ok {
-			owner[ino] = root.Process
+	for inode, all := range shared {
+		if root, ok := ancestor(all, procs); ok {
+			owner[inode] = root
+		} else {
+			delete(owner, inode)
 		}
 	}
 	return owner, nil
 }
 
-// ancestor is the process of pids that all others descend from, through parents that are in pids.
-func ancestor(pids []uint32, procs map[uint32]process) (process, bool) {
-	in := make(map[uint32]bool, len(pids))
-	for _, pid := range pids {
-		in[pid] = true
+// ancestor is the process of all that the others descend from, through parents that are in
+// all. A process may be there several times, with several descriptors.
+func ancestor(all []Process, procs map[uint32]process) (root Process, ok bool) {
+	in := make(map[uint32]bool, len(all))
+	for _, p := range all {
+		in[p.PID] = true
 	}
-	var root process
-	roots := 0
-	for _, pid := range pids {
-		if !in[procs[pid].parent] {
-			root, roots = procs[pid], roots+1
+	for _, p := range all {
+		switch {
+		case in[procs[p.PID].parent]:
+		case !ok:
+			root, ok = p, true
+		case root.PID != p.PID:
+			return Process{}, false
+		default:
+			root.FD = min(root.FD, p.FD)
 		}
 	}
-	return root, roots == 1
+	return root, ok
 }
 
-func socketInodes(dir string) map[uint64]bool {
+// appendSockets appends the descriptors of a process that are sockets. It looks at each from
+// the directory: a path from the root would make the kernel check the process each time.
+func appendSockets(held []descriptor, dir string) []descriptor {
 	fds, err := os.Open(filepath.Join(dir, "fd"))
 	if err != nil {
-		return nil
+		return held
 	}
 	defer fds.Close()
-	names, _ := fds.Readdirnames(-1)
-	var inodes map[uint64]bool
-	for _, name := range names {
-		target, err := os.Readlink(filepath.Join(dir, "fd", name))
+	var target [64]byte
+	for {
+		names, err := fds.Readdirnames(1024)
+		for _, name := range names {
+			n, err := unix.Readlinkat(int(fds.Fd()), name, target[:])
+			if err != nil {
+				continue
+			}
+			digits, ok := bytes.CutPrefix(target[:n], []byte("socket:["))
+			if !ok {
+				continue
+			}
+			inode, err := strconv.ParseUint(string(bytes.TrimSuffix(digits, []byte("]"))), 10, 64)
+			fd, wrong := strconv.ParseUint(name, 10, 32)
+			if err == nil && wrong == nil {
+				held = append(held, descriptor{inode, uint32(fd)})
+			}
+		}
 		if err != nil {
-			continue
+			return held
 		}
-		num, ok := strings.CutPrefix(target, "socket:[")
-		if !ok {
-			continue
-		}
-		ino, err := strconv.ParseUint(strings.TrimSuffix(num, "]"), 10, 64)
-		if err != nil {
-			continue
-		}
-		if inodes == nil {
-			inodes = make(map[uint64]bool)
-		}
-		inodes[ino] = true
 	}
-	return inodes
 }
 
 // readProcess parses /proc/PID/stat: pid (comm) state ppid ... A comm may have spaces and

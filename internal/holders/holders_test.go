@@ -46,19 +46,24 @@ func TestSockets(t *testing.T) {
 		11: {"nginx", 10, []int{100}},
 		12: {"nginx", 10, []int{100, 300}},
 		20: {"a) (b", 1, []int{400, 300}}, // shares 300 with 12, unrelated
-		30: {"orphan", 999, []int{500}},
+		30: {"orphan", 999, []int{7, 500, 500}},
 	})
 	got, err := sockets(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[uint64]uint32{100: 10, 200: 10, 400: 20, 500: 30}
+	want := map[uint64]uint32{100: 10, 200: 10, 400: 20, 500: 30, 7: 30}
 	if len(got) != len(want) {
 		t.Errorf("%d sockets have an owner, want %d: %v", len(got), len(want), got)
 	}
 	for ino, pid := range want {
 		if got[ino].PID != pid {
 			t.Errorf("socket %d: pid %d, want %d", ino, got[ino].PID, pid)
+		}
+	}
+	for ino, fd := range map[uint64]uint32{100: 0, 200: 1, 500: 1} {
+		if got[ino].FD != fd {
+			t.Errorf("socket %d: descriptor %d, want %d", ino, got[ino].FD, fd)
 		}
 	}
 	if c := got[400].Comm; string(c[:6]) != "a) (b\x00" {
