@@ -90,6 +90,18 @@ func AppendTime(b []byte, d time.Duration) []byte {
 	return append(strconv.AppendFloat(b, value, 'f', 3, 64), unit...)
 }
 
+// AppendMillis writes a duration that is known to the ms or worse: no fraction of a ms, and of a
+// minute or more no fraction of a second. What it leaves out makes the duration smaller.
+func AppendMillis(b []byte, d time.Duration) []byte {
+	switch {
+	case d < time.Second:
+		return append(strconv.AppendInt(b, d.Milliseconds(), 10), "ms"...)
+	case d < time.Minute:
+		return AppendTime(b, d.Truncate(time.Millisecond))
+	}
+	return append(strconv.AppendInt(b, int64(d/time.Second), 10), 's')
+}
+
 // Time is AppendTime for a string.
 func Time(d time.Duration) string { return string(AppendTime(nil, d)) }
 

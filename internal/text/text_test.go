@@ -28,6 +28,18 @@ func TestDurations(t *testing.T) {
 	}
 }
 
+// The kernel knows these to the ms: nothing finer is written.
+func TestMillis(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0ms", 4 * time.Millisecond: "4ms", 999*time.Millisecond + 999999: "999ms", time.Second: "1.000s",
+		16841*time.Millisecond + 999999: "16.841s", 59999 * time.Millisecond: "59.999s", time.Minute: "60s", 3661999 * time.Millisecond: "3661s",
+	} {
+		if got := string(AppendMillis(nil, d)); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		5 * time.Microsecond: "5 µs", 43159 * time.Microsecond: "43.2 ms", 60451 * time.Millisecond: "60.45 s",
