@@ -4,14 +4,41 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"finwait/internal/sockets"
+
+	"github.com/google/go-cmp/cmp"
 )
+
+// The help names every column.
+func TestLsHelp(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"ls", "--help"}, &out, &errs); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	_, list, _ := strings.Cut(out.String(), "The columns:")
+	list, _, _ = strings.Cut(list, "\n\n")
+	var named []string
+	for line := range strings.Lines(strings.TrimPrefix(list, "\n")) {
+		if names, _, ok := strings.Cut(line[2:], "  "); ok && names != "" {
+			named = append(named, strings.Split(names, ", ")...)
+		}
+	}
+	if d := cmp.Diff(sockets.ColumnNames(), named); d != "" {
+		t.Errorf("columns (-) and those of the help (+): %s", d)
+	}
+}
 
 func TestLsUsage(t *testing.T) {
 	for line, want := range map[string]string{
 		"--output xml":                                  "text and json",
 		"--color blue":                                  "always",
 		"--sort age":                                    "--sort needs --sockets",
-		"--sockets --sort colour":                       "netns, state, local",
+		"--sockets --sort colour":                       "netns, state, recv-q",
+		"--columns pid":                                 "--columns needs --sockets",
+		"--sockets --columns pid,colour":                "netns, state, recv-q",
+		"--sockets --columns pid -o json":               "JSON has everything",
+		"--min-age -1s":                                 "negative",
 		"--from FIN_WAIT_2":                             "unknown flag: --from",
 		"--to TIME_WAIT":                                "unknown flag: --to",
 		"--min-duration 1s":                             "unknown flag: --min-duration",

@@ -41,8 +41,12 @@ func list[T fmt.Stringer](values []T) string {
 
 // complete offers the words of a vocabulary as values of a flag.
 func complete[T fmt.Stringer](cmd *cobra.Command, flag string, values []T) {
+	completeWords(cmd, flag, wordsOf(values))
+}
+
+func completeWords(cmd *cobra.Command, flag string, words []string) {
 	// It fails only if there is no such flag.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(wordsOf(values), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // losses says what losses mean for what was shown or counted, as done says. A filter

@@ -23,6 +23,7 @@ import (
 type Reader struct {
 	sel     *Selection
 	log     *zerolog.Logger
+	info    bool              // read tcp_info
 	paths   map[uint32]string // those to read, by inode number
 	cookies map[uint32]uint64 // of those that the filter names
 	holders map[uint64]holders.Process
@@ -32,17 +33,17 @@ type Reader struct {
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
 // It tells log of a namespace that it cannot read.
 func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
-	r := &Reader{sel: sel, log: log}
+	r := &Reader{sel: sel, log: log, info: o.Need&NeedInfo != 0 || sel.MinAge > 0}
 	var err error
 	if err := r.findNamespaces(o.NetNS); err != nil {
 		return nil, err
 	}
-	if o.Owners || sel.byOwner() {
-		if r.holders, err = holders.Sockets(); err != nil {
+	if o.Need&NeedOwners != 0 || sel.byOwner() {
+		if r.holders, err = o.owners()(); err != nil {
 			return nil, fmt.Errorf("find the owners of sockets: %w", err)
 		}
 	}
-	if o.CgroupPaths || len(sel.Cgroups) > 0 {
+	if o.Need&NeedCgroupPaths != 0 || len(sel.Cgroups) > 0 {
 		// Without a tree the text has numbers; a filter has found the mount point already.
 		r.cgroups, err = cgroup.Tree()
 		if err != nil && len(sel.Cgroups) > 0 {
@@ -51,6 +52,14 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 		sel.below(r.cgroups)
 	}
 	return r, nil
+}
+
+// owners is what finds the owners of sockets.
+func (o *Options) owners() OwnerSource {
+	if o.Owners == nil {
+		return holders.Sockets
+	}
+	return o.Owners
 }
 
 // findNamespaces finds where to enter those that were named, or all.
@@ -114,11 +123,15 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 	defer conn.Close()
 	row := Row{NetNS: conn.NetNS(), netNSCookie: now}
 	scope := interfaces(path)
-	return conn.List(r.sel.states, func(s *sockdiag.Socket) error {
-		row.Socket, row.Owner, row.Scope = *s, tracer.Process{}, scope(s)
+	list := conn.List
+	if r.info {
+		list = conn.ListWithInfo
+	}
+	return list(r.sel.states, func(s *sockdiag.Socket) error {
+		row.Socket, row.Owner, row.FD, row.Scope = *s, tracer.Process{}, 0, scope(s)
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
-				row.Owner = tracer.Process{PID: p.PID, Comm: p.Comm}
+				row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
 			}
 		}
 		if !r.sel.Matches(&row) {

@@ -4,20 +4,35 @@ package sockets
 
 import (
 	"slices"
+	"sync"
 	"time"
 
+	"finwait/internal/holders"
 	"finwait/internal/ktime"
 	"finwait/internal/netns"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
 )
 
+// An OwnerSource finds the processes that hold sockets, by the inode of the socket's file.
+type OwnerSource func() (map[uint64]holders.Process, error)
+
 // Options say what a Reader reads beside the sockets.
 type Options struct {
-	NetNS       []netns.NS // those to read; none: all
-	Owners      bool       // who holds each socket
-	CgroupPaths bool
+	NetNS  []netns.NS // those to read; none: all
+	Need   Need
+	Owners OwnerSource // nil: /proc; it is asked only if Need or the Selection asks for owners
 }
+
+// Need is what has to be read beside what the kernel lists of each socket anyway.
+type Need uint8
+
+// What can be needed. Each costs time.
+const (
+	NeedOwners      Need = 1 << iota // who holds each socket
+	NeedInfo                         // how long it is idle, for one
+	NeedCgroupPaths                  // for CgroupPath
+)
 
 // A Row is a socket with what else is known of it.
 type Row struct {
@@ -25,6 +40,7 @@ type Row struct {
 	NetNS uint32         // inode number
 	Scope tracer.Scope   // of a link-local address
 	Owner tracer.Process // the process that holds it
+	FD    uint32         // the owner's descriptor of it, if there is an owner
 
 	netNSCookie uint64 // 0: it was not asked for
 }
@@ -32,14 +48,103 @@ type Row struct {
 // TCPState is the socket's state.
 func (r *Row) TCPState() tracer.State { return tracer.State(r.State) }
 
-// Age is how long the state has lasted at least. Only the timer of TIME_WAIT
-// tells: it is always started with the same 60 s. FIN_WAIT_2 has
-// tcp_fin_timeout, which may have been another when the timer was started.
+// Age is how long the state has lasted at least.
+//
+// TIME_WAIT: its timer is always started with the same 60 s, and started again by segments.
+// FIN_WAIT_2 of an orphan has tcp_fin_timeout or TCP_LINGER2, which may have been anything when
+// its timer was started: nothing is known.
+//
+// The other ages are of tcp_info, which dates no transition, but events that cannot be older than
+// the state:
+//   - ESTABLISHED: the time of the last data sent is set when the handshake ends
+//     (tcp_finish_connect(), tcp_rcv_state_process()), and then only moves forward.
+//   - FIN_WAIT_2: an acknowledgment of the FIN begins it. The last acknowledgment is that one, or
+//     a later one.
+//   - CLOSE_WAIT, CLOSING: the peer's FIN begins it, and carries an acknowledgment; or the FIN came
+//     out of order, and the data that was missing begins it. So the younger of the last
+//     acknowledgment and the last data is as young as the state, or younger. There is one exception:
+//     the network let an acknowledgment overtake the FIN that was sent before. By so much the age is
+//     too great.
+//
+// Nothing in tcp_info must be younger than LAST_ACK: it begins with a close(), and the FIN moves
+// none of the times.
 func (r *Row) Age() (d time.Duration, known bool) {
-	if r.TCPState() != tracer.TimeWait || r.Timer != sockdiag.TimeWait || r.TimerLeft > ktime.TimeWaitLen {
+	switch state := r.TCPState(); {
+	case state == tracer.TimeWait && r.Timer == sockdiag.TimeWait && r.TimerLeft <= ktime.TimeWaitLen:
+		return leastSince(ktime.TimeWaitLen - r.TimerLeft), true
+	case !r.Info.Known:
+		return 0, false
+	case state == tracer.Established:
+		return leastSince(r.Info.DataSent), true
+	case state == tracer.FinWait2:
+		return leastSince(r.Info.AckReceived), true
+	case state == tracer.CloseWait, state == tracer.Closing:
+		return leastSince(min(r.Info.AckReceived, r.Info.DataReceived)), true
+	}
+	return 0, false
+}
+
+// leastSince is the least time that can lie between two events, of which the kernel tells the
+// difference in jiffies as ms. Two jiffies apart can be little more than one jiffy, and where a
+// jiffy is no whole number of ms, the kernel has rounded up (jiffies_to_msecs()).
+func leastSince(d time.Duration) time.Duration {
+	hz := tick()
+	off := time.Second / time.Duration(hz)
+	if 1000%hz != 0 {
+		off = (off + time.Millisecond).Truncate(time.Millisecond) + time.Millisecond
+	}
+	return max(0, d-off)
+}
+
+// tick is the kernel's tick rate; the slowest that there is, if it cannot be read.
+var tick = sync.OnceValue(func() uint32 {
+	hz, err := ktime.HZ()
+	if err != nil {
+		return 100
+	}
+	return hz
+})
+
+// Idle is for how long no data was sent and none received in order, to a jiffy. A handshake counts
+// as data.
+func (r *Row) Idle() (d time.Duration, known bool) {
+	switch r.TCPState() {
+	case tracer.SynSent, tracer.SynRecv: // the times are those of the handshake's end
 		return 0, false
 	}
-	return ktime.TimeWaitLen - r.TimerLeft, true
+	return min(r.Info.DataSent, r.Info.DataReceived), r.Info.Known
+}
+
+// Role is which end of its connection the socket is, where that is certain.
+func (r *Row) Role() tracer.Role {
+	queued, known := r.Queued()
+	switch {
+	case r.TCPState() == tracer.Listen:
+		return tracer.RoleListener
+	case r.Kind == sockdiag.Request, queued && known:
+		return tracer.RoleServer
+	case r.TCPState() == tracer.SynSent:
+		return tracer.RoleClient
+	}
+	return tracer.RoleUnknown
+}
+
+// Queues are the bytes that the process has not read and those that the peer has not acknowledged;
+// of a listener, the connections that wait for accept(2) and how many may. Only a full socket has
+// queues.
+func (r *Row) Queues() (recv, send uint32, known bool) {
+	return r.RecvQueue, r.SendQueue, r.Kind == sockdiag.Full
+}
+
+// Retransmits are the segments that were sent again in a row and not answered. Only the timer that
+// waits for an answer counts them.
+func (r *Row) Retransmits() (n uint8, known bool) {
+	return r.Retries, r.Timer == sockdiag.Retransmit
+}
+
+// Probes are those of the keepalive or zero window timer that were not answered.
+func (r *Row) Probes() (n uint8, known bool) {
+	return r.Retries, r.Timer == sockdiag.Keepalive || r.Timer == sockdiag.Persist
 }
 
 // A Sink shows sockets or their number.
@@ -70,10 +175,12 @@ func Count(sel *Selection, s Sink) (show func(*Row) error, finish func() error) 
 			if sel.states&(1<<state) == 0 || state == tracer.Closed {
 				continue
 			}
-			c := &StateCount{State: state, Known: true, Count: n[state]}
+			// What is not known to be old enough may be: there is no 0 of such.
+			known := n[state] > 0 || sel.younger[state]+sel.ageless[state] == 0
+			c := &StateCount{State: state, Known: known, Count: n[state]}
 			if sel.asksForOwner() {
 				c.Owners, c.Unsure = true, sel.unknown[state]
-				c.Known = ownerless&(1<<state) == 0 && (c.Count > 0 || c.Unsure == 0)
+				c.Known = known && ownerless&(1<<state) == 0 && (c.Count > 0 || c.Unsure == 0)
 			}
 			if err := s.Count(c); err != nil {
 				return err

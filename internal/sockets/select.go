@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
@@ -13,10 +14,13 @@ import (
 // kernel does not do.
 type Selection struct {
 	tracer.Filter
+	MinAge  time.Duration   // the least that a socket is known to have been in its state; 0: any
 	states  uint32          // bit n: state number n
 	cgroups map[uint64]bool // those asked for and all below
 
-	unknown [tracer.NewSynRecv + 1]uint64 // what Matches could not tell, by state
+	// What Matches left out although it may match, by state: of those that match all else no owner
+	// is known; of those that match but for MinAge, less is known, or no age.
+	unknown, younger, ageless [tracer.NewSynRecv + 1]uint64
 }
 
 // ownerless are the states whose sockets the kernel keeps no process and no cgroup of.
@@ -54,8 +58,16 @@ func (s *Selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
 func (s *Selection) asksForOwner() bool { return s.byOwner() || len(s.Cgroups) > 0 }
 
 // Unknown is how many sockets were read that match but for the owner, who is not known.
-func (s *Selection) Unknown() (n uint64) {
-	for _, of := range s.unknown {
+func (s *Selection) Unknown() (n uint64) { return sum(&s.unknown) }
+
+// NotOldEnough is how many sockets were read that match but for MinAge: those that are known to be
+// in their state for less, but may be for more, and those of which no age is known.
+func (s *Selection) NotOldEnough() (younger, ageless uint64) {
+	return sum(&s.younger), sum(&s.ageless)
+}
+
+func sum(byState *[tracer.NewSynRecv + 1]uint64) (n uint64) {
+	for _, of := range byState {
 		n += of
 	}
 	return n
@@ -78,7 +90,7 @@ func (s *Selection) below(tree map[uint64]string) {
 	}
 }
 
-// Matches leaves network namespaces to the one who visits them. A socket whose owner is
+// Matches leaves network namespaces to the one who visits them. A socket whose owner or age is
 // asked for and not known does not match, and is counted.
 func (s *Selection) Matches(r *Row) bool {
 	local, remote := r.Local, r.Remote
@@ -94,11 +106,23 @@ func (s *Selection) Matches(r *Row) bool {
 		r.Owner.PID != 0 && (!oneOf(s.PIDs, r.Owner.PID) || !oneOf(s.Comms, r.Owner.Comm.String())),
 		r.CgroupID != 0 && len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
 		return false
-	case r.Owner.PID == 0 && s.byOwner(), r.CgroupID == 0 && len(s.Cgroups) > 0:
-		s.unknown[r.State]++
-		return false
 	}
-	return true
+	unsure := r.Owner.PID == 0 && s.byOwner() || r.CgroupID == 0 && len(s.Cgroups) > 0
+	age, aged := time.Duration(0), true
+	if s.MinAge > 0 {
+		age, aged = r.Age()
+	}
+	switch old := aged && age >= s.MinAge; {
+	case old && !unsure:
+		return true
+	case unsure && (old || !aged):
+		s.unknown[r.State]++
+	case !unsure && aged:
+		s.younger[r.State]++
+	case !unsure:
+		s.ageless[r.State]++
+	}
+	return false
 }
 
 // oneOf also holds for a list that is empty: nothing is asked for.

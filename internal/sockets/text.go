@@ -3,34 +3,30 @@ package sockets
 import (
 	"bufio"
 	"strconv"
+	"strings"
 
-	"finwait/internal/sockdiag"
 	"finwait/internal/text"
-	"finwait/tracer"
 )
 
-// Widths of the columns that only these tables have.
+// Widths of the columns of the table of states.
 const (
-	netNSWidth = 10
 	stateWidth = 12 // NEW_SYN_RECV
-	uidWidth   = 6
-	timerWidth = 10
-	leftWidth  = 8
-	ageWidth   = 8
-	heldWidth  = 6
 	countWidth = 9
 )
 
 // Text writes aligned lines for people.
 type Text struct {
 	line       *text.Line
+	columns    Columns
 	cgroupPath func(uint64) (string, bool)
 	begun      bool
 }
 
-// NewText writes to w. cgroupPath gives the path of a cgroup, where there is one.
-func NewText(w *bufio.Writer, colour bool, cgroupPath func(uint64) (string, bool)) *Text {
-	return &Text{line: text.NewLine(w, colour), cgroupPath: cgroupPath}
+// NewText writes to w, which goes to a terminal that wide, or to none: 0. cgroupPath gives the
+// path of a cgroup, where there is one.
+func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, cgroupPath func(uint64) (string, bool)) *Text {
+	columns.fit(wide)
+	return &Text{line: text.NewLine(w, colour), columns: columns, cgroupPath: cgroupPath}
 }
 
 // Count writes how many sockets are in a state.
@@ -61,33 +57,36 @@ func (t *Text) Socket(r *Row) error {
 	l := t.line
 	if !t.begun {
 		t.begun = true
-		if err := l.Head("NETNS", netNSWidth, "STATE", stateWidth, "LOCAL", text.AddrWidth, "REMOTE", text.AddrWidth,
-			"PID", text.PIDWidth, "COMM", text.CommWidth, "UID", uidWidth, "TIMER", timerWidth, "LEFT", leftWidth,
-			"AGE", ageWidth, "HELD", heldWidth, "CGROUP", 0); err != nil {
+		l.Begin()
+		for i, c := range t.columns.list {
+			l.Cell(text.Dim, []byte(strings.ToUpper(c.name)), t.width(i))
+		}
+		if err := l.End(); err != nil {
 			return err
 		}
 	}
 	l.Begin()
 	var buf [64]byte
-	l.Cell("", strconv.AppendUint(buf[:0], uint64(r.NetNS), 10), netNSWidth)
-	l.State(r.TCPState(), stateWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Local, r.Scope), text.AddrWidth)
-	l.Cell("", text.AppendEndpoint(buf[:0], r.Remote, r.Scope), text.AddrWidth)
-	l.Process(&r.Owner)
-	l.Known(r.UIDKnown, strconv.AppendUint(buf[:0], uint64(r.UID), 10), uidWidth)
-	ticking := r.Timer != sockdiag.NoTimer
-	l.Known(ticking, append(buf[:0], r.Timer.String()...), timerWidth)
-	l.Known(ticking, text.AppendTime(buf[:0], r.TimerLeft), leftWidth)
-	age, known := r.Age()
-	l.Known(known, text.AppendDuration(buf[:0], age, tracer.PrecisionAtLeast), ageWidth)
-	orphan, known := r.Orphan()
-	held := "held"
-	if orphan {
-		held = "orphan"
+	for i, c := range t.columns.list {
+		switch {
+		case c.name == "state":
+			l.State(r.TCPState(), t.width(i))
+		case c.known != nil && !c.known(r):
+			l.Known(false, nil, t.width(i))
+		default:
+			l.Cell("", c.cell(t, buf[:0], r), t.width(i))
+		}
 	}
-	l.Known(known, append(buf[:0], held...), heldWidth)
-	l.Known(r.CgroupID != 0, t.appendCgroup(buf[:0], r.CgroupID), 0)
 	return l.End()
+}
+
+// width of a column; 0, which is as wide as its text, of the last.
+func (t *Text) width(i int) int {
+	if i == len(t.columns.list)-1 {
+		return 0
+	}
+	c := t.columns.list[i]
+	return max(c.width, len(c.name))
 }
 
 // appendCgroup writes a path where there is one, and else the number.
