@@ -89,6 +89,54 @@ func (c *Conn) list(states uint32, info bool, fn func(*Socket) error) error {
 	return nil
 }
 
+// Bound calls fn for each socket that is bound to a port, and neither listens nor connects, nor is
+// connected. Before Linux 6.8 the kernel lists none (ListsBound).
+func (c *Conn) Bound(fn func(*Socket) error) error {
+	var s Socket
+	for _, family := range []uint8{familyIPv4, familyIPv6} {
+		err := c.dump(appendListRequest(nil, family, 1<<boundInactive, false), func(b []byte) error {
+			if err := s.parse(b); err != nil {
+				return fmt.Errorf("read a bound socket from sock_diag: %w", err)
+			}
+			return fn(&s)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListsBound reports whether Bound can list sockets: a kernel that cannot does not say so. It binds
+// a socket of its own to a free port, in the network namespace of the calling thread, and looks.
+func ListsBound() (bool, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return false, fmt.Errorf("open a socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
+		return false, fmt.Errorf("bind a socket: %w", err)
+	}
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return false, fmt.Errorf("read SO_COOKIE: %w", err)
+	}
+	c, err := Open()
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	found := false
+	err = c.Bound(func(s *Socket) error {
+		found = found || s.Cookie == cookie
+		return nil
+	})
+	return found, err
+}
+
 // dump sends a request and calls fn with the payload of each answer. It reads
 // datagram by datagram, so that memory does not grow with the number of sockets.
 func (c *Conn) dump(request []byte, fn func([]byte) error) error {

@@ -2,6 +2,7 @@ package sockdiag_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"finwait/internal/test/testnet"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, n *sandbox.NS) *sockdiag.Conn {
@@ -157,6 +159,54 @@ func TestDestroy(t *testing.T) {
 	if d := cmp.Diff(want, census(list(t, c, sockdiag.AllStates))); d != "" {
 		t.Error(d)
 	}
+}
+
+// Only sockets that are bound and nothing else are listed as bound. A kernel that lists them is
+// known to, and a skip is a claim about older ones.
+func TestBound(t *testing.T) {
+	n := sandbox.New(t)
+	var lists bool
+	n.Try(func() (err error) {
+		lists, err = sockdiag.ListsBound()
+		return err
+	})
+	want := make(map[uint64]uint16)
+	for _, f := range sandbox.Families {
+		n.Pair(f)
+		n.Socket(f)
+		connected := n.Socket(f).Bind(0)
+		connected.Connect(n.Socket(f).Bind(0).Listen().Local)
+		s := n.Socket(f).Bind(0)
+		want[s.Cookie] = s.Local.Port()
+	}
+	got := make(map[uint64]uint16)
+	if err := open(t, n).Bound(func(s *sockdiag.Socket) error {
+		got[s.Cookie] = s.Local.Port()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !lists {
+		if major, minor := release(t); major > 6 || major == 6 && minor >= 8 {
+			t.Errorf("Linux %d.%d lists bound sockets, and that was not found out", major, minor)
+		}
+		want = map[uint64]uint16{}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func release(t *testing.T) (major, minor int) {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major, minor
 }
 
 func BenchmarkList(b *testing.B) {

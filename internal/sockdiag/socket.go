@@ -23,6 +23,8 @@ const (
 	listen      = 10
 	closing     = 11
 	newSynRecv  = 12
+
+	boundInactive = 13 // only in a request, since 6.8; such a socket's state is CLOSE
 )
 
 // AllStates is the mask of every state that the kernel lists. A mask has bit n
