@@ -140,7 +140,7 @@ func (t *Text) intervalLine(r *Report, failedResetLost [3]string, name string, w
 		line += gap + name
 	}
 	if len(why) > 0 {
-		line += gap + t.reasons(why, t.wide-utf8.RuneCountInString(line+gap))
+		line += gap + text.Fit(why, t.wide-utf8.RuneCountInString(line+gap), t.wide > 0)
 	}
 	t.printf("%s\n", line)
 }
@@ -158,18 +158,4 @@ func (t *Text) cells(values [len(columns)]any) string {
 		fmt.Fprintf(&b, "%*v", c.width, values[i])
 	}
 	return b.String()
-}
-
-// reasons are as many of them as there is room for, each whole, and "…" for the others.
-func (t *Text) reasons(why []string, room int) string {
-	all := strings.Join(why, ", ")
-	if t.wide == 0 || len(all) <= room {
-		return all
-	}
-	for n := len(why) - 1; n > 0; n-- {
-		if some := strings.Join(why[:n], ", ") + ", …"; utf8.RuneCountInString(some) <= room {
-			return some
-		}
-	}
-	return "…"
 }

@@ -149,6 +149,21 @@ func Share(n, all uint64) string {
 	return strconv.FormatFloat(share, 'f', decimals, 64) + " %"
 }
 
+// Fit writes as many of the parts as there is room for, each whole, and "…" for the others; or all
+// of them, where the room is not limited.
+func Fit(parts []string, room int, limited bool) string {
+	all := strings.Join(parts, ", ")
+	if !limited || utf8.RuneCountInString(all) <= room {
+		return all
+	}
+	for n := len(parts) - 1; n > 0; n-- {
+		if some := strings.Join(parts[:n], ", ") + ", …"; utf8.RuneCountInString(some) <= room {
+			return some
+		}
+	}
+	return "…"
+}
+
 // Wrap writes words in lines of at most width runes. A longer word has a line of its own.
 func Wrap(w *bufio.Writer, words string, width int) {
 	n := 0
