@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"finwait/internal/sockets"
@@ -22,6 +23,8 @@ type lsOptions struct {
 	minAge  time.Duration
 	sockets bool
 	columns values
+	by      values
+	top     int
 	sort    string
 	out     outputFlags
 }
@@ -60,16 +63,39 @@ The age of a TIME_WAIT is 60 s less what is left of its timer; a segment that
 arrives starts the 60 s again. In CLOSE_WAIT, CLOSING and FIN_WAIT_2 the age is
 the time without a segment that acknowledges something, in ESTABLISHED the time
 without sending data: the state can only be older. An orphan in FIN_WAIT_2,
-LAST_ACK and the other states give no age. --min-age leaves out what is not known to be so
-old, and says how much that is.
+LAST_ACK and the other states give no age. --min-age leaves out what is not
+known to be so old, and says how much that is.
 
-A socket in FIN_WAIT_2 that a process holds has no timer: it stays until the peer
-closes, or the process does. For a socket in TIME_WAIT, an orphan in FIN_WAIT_2
-and a handshake (NEW_SYN_RECV) the kernel keeps no user, no cgroup and no process.
-A filter on one of these does not list such sockets. It counts them under
-OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
+--by makes one line for each group of sockets, the largest first: how many, the
+least age of the oldest, and how many are in each state. The last lines are the
+sum of the others, and what is not known, so that all add up. Two keys, such as
+--by comm,state, make a group for each pair. The keys:
+  state           as above
+  port            the local port if a socket listens on it in the namespace now,
+                  else the remote one
+  remote          the address of the other end
+  destination     for each namespace, from a local address to a remote address
+                  and port. PORTS is how many local ports are used towards it,
+                  whatever the filters, of those that connect(2) can choose:
+                  ip_local_port_range less ip_local_reserved_ports. BOUND is how
+                  many of these are kept from all destinations by listeners and
+                  by sockets that are only bound; it is not known before Linux
+                  6.8. Ports that were bound and then connected are kept, too,
+                  and are not listed
+  netns, comm, pid, uid, cgroup
+                  as above
+  handler         the process that uses a connection: it takes tracing to know
+
+A socket in FIN_WAIT_2 that a process holds has no timer: it stays until the
+peer closes, or the process does. For a socket in TIME_WAIT, an orphan in
+FIN_WAIT_2 and a handshake (NEW_SYN_RECV) the kernel keeps no user, no cgroup
+and no process. A filter on one of these does not list such sockets. It counts
+them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(o.by) == 0 && cmd.Flags().Changed("top") {
+				return usage(errors.New("--top goes with --by: without groups there are none to show"))
+			}
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
 		},
 	}
@@ -82,7 +108,10 @@ OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	fs.DurationVar(&o.minAge, "min-age", 0, "time that a socket is known to be in its state, at least")
 	fs.Var(&o.columns, "columns", "with --sockets: show these `columns`, or all")
-	fs.StringVar(&o.sort, "sort", "", "sort the sockets by `column`, -column backwards")
+	fs.Var(&o.by, "by", "one line for each group: by `what`, or by two, with a comma")
+	fs.IntVar(&o.top, "top", 10, "with --by: show the first `N` groups, 0: all")
+	fs.StringVar(&o.sort, "sort", "", "sort by `column`, -column backwards; groups by "+strings.Join(sockets.SortFields(), ", ")+", or a state")
+	completeWords(cmd, "by", sockets.KeyWords())
 	completeWords(cmd, "columns", append(sockets.ColumnNames(), "all"))
 	completeWords(cmd, "sort", sockets.ColumnNames())
 	o.out.register(fs)
@@ -91,8 +120,12 @@ OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 
 func (o *lsOptions) check() error {
 	switch {
-	case o.sort != "" && !o.sockets:
-		return errors.New("--sort needs --sockets: states are listed in one order")
+	case o.sockets && len(o.by) > 0:
+		return errors.New("--sockets lists each socket, and --by groups of them: give one of the two")
+	case o.sort != "" && !o.sockets && len(o.by) == 0:
+		return errors.New("--sort needs --sockets or --by: states are listed in one order")
+	case o.top < 0:
+		return fmt.Errorf("--top %d is negative", o.top)
 	case len(o.columns) > 0 && !o.sockets:
 		return errors.New("--columns needs --sockets: they are columns of sockets")
 	case len(o.columns) > 0 && o.out.output != "text":
@@ -107,7 +140,8 @@ func (o *lsOptions) check() error {
 type lsView struct {
 	columns sockets.Columns
 	order   func(a, b *sockets.Row) int
-	need    sockets.Need
+	groups  *sockets.Grouping // nil: there are none
+	read    sockets.Options
 }
 
 func (o *lsOptions) view() (v lsView, err error) {
@@ -117,15 +151,21 @@ func (o *lsOptions) view() (v lsView, err error) {
 	if v.columns, err = sockets.ParseColumns(o.columns); err != nil {
 		return v, err
 	}
-	if v.order, v.need, err = sockets.Order(o.sort); err != nil {
-		return v, err
-	}
 	switch {
-	case !o.sockets:
-	case o.out.output == "json":
-		v.need |= sockets.NeedOwners | sockets.NeedInfo
-	default:
-		v.need |= v.columns.Need()
+	case len(o.by) > 0:
+		if v.groups, err = sockets.NewGrouping(o.by, o.sort, o.top); err != nil {
+			return v, err
+		}
+		v.read.Need, v.read.Every = v.groups.Need(), v.groups.Use
+	case o.sockets:
+		if v.order, v.read.Need, err = sockets.Order(o.sort); err != nil {
+			return v, err
+		}
+		if o.out.output == "json" {
+			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo
+		} else {
+			v.read.Need |= v.columns.Need()
+		}
 	}
 	return v, nil
 }
@@ -149,7 +189,8 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	sel.MinAge = o.minAge
 	log := logger(stderr)
 	warnLacking(log, missingForLs)
-	reader, err := sockets.NewReader(sel, sockets.Options{NetNS: o.filters.spaces, Need: view.need}, log)
+	view.read.NetNS = o.filters.spaces
+	reader, err := sockets.NewReader(sel, view.read, log)
 	if err != nil {
 		return err
 	}
@@ -161,6 +202,14 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	show, finish := s.Socket, func() error { return nil }
 	switch {
+	case view.groups != nil:
+		show, finish = view.groups.Count, func() error {
+			table := view.groups.Table(reader.CgroupPath)
+			if table.HeldUnknown() {
+				log.Info().Msg("BOUND is not known: this kernel does not list sockets that are only bound (Linux 6.8)")
+			}
+			return s.Groups(table)
+		}
 	case !o.sockets:
 		show, finish = sockets.Count(sel, s)
 	case view.order != nil:
@@ -186,7 +235,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 // sayLeftOut says what may belong to the answer and is not in it.
 func (o *lsOptions) sayLeftOut(sel *sockets.Selection, log *zerolog.Logger) {
-	if n := sel.Unknown(); o.sockets && n > 0 {
+	if n := sel.Unknown(); (o.sockets || len(o.by) > 0) && n > 0 {
 		log.Info().Msgf("not listed: %s sockets whose owner is not known, and that match all else", text.Count(n))
 	}
 	if younger, ageless := sel.NotOldEnough(); younger+ageless > 0 {

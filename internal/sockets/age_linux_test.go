@@ -19,7 +19,7 @@ func read(t *testing.T, n *sandbox.NS, need Need) map[uint64]Row {
 		t.Fatal(err)
 	}
 	log := zerolog.Nop()
-	r := &Reader{sel: sel, log: &log, info: need&NeedInfo != 0, paths: map[uint32]string{n.Inode: n.Path()}}
+	r := &Reader{sel: sel, log: &log, need: need, paths: map[uint32]string{n.Inode: n.Path()}}
 	if need&NeedOwners != 0 {
 		if r.holders, err = (&Options{}).owners()(); err != nil {
 			t.Fatal(err)

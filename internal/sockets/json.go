@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"io"
+	"slices"
 
 	"finwait/internal/jsonl"
 	"finwait/tracer"
@@ -60,6 +61,82 @@ func (j *JSON) Socket(r *Row) error {
 	truth(e, "orphan", r.Orphan)
 	e.Send()
 	return j.w.Err()
+}
+
+// Groups writes an object for each group, then for the sum of those that are not shown, then for
+// what nothing is known of.
+func (j *JSON) Groups(t *Table) error {
+	for _, g := range t.Groups {
+		j.group(t, g, "ls_group", 0)
+	}
+	if t.Others != nil {
+		j.group(t, t.Others, "ls_others", t.Left)
+	}
+	if t.Unknown != nil {
+		j.group(t, t.Unknown, "ls_group", 0)
+	}
+	return j.w.Err()
+}
+
+func (j *JSON) group(t *Table, g *Group, event string, groups int) {
+	e := j.w.Event().Str("event", event)
+	for i, word := range t.By {
+		prefix := [2]string{"", "then_"}[i]
+		e.Str(prefix+"by", word)
+		if g.values == nil {
+			continue
+		}
+		v := &g.values[i]
+		if v.known {
+			jsonl.Name(e, prefix+"name", []byte(t.name(i, v)))
+		} else {
+			jsonl.Null(e, prefix+"name")
+		}
+		switch word {
+		case "netns":
+			jsonl.Known(e, "netns_cookie", v.cookie != 0, v.cookie)
+		case "pid":
+			switch {
+			case slices.Contains(t.By, "comm"): // it is a name already
+			case v.known:
+				jsonl.Name(e, "comm", v.comm.Bytes())
+			default:
+				jsonl.Null(e, "comm")
+			}
+		case "cgroup":
+			jsonl.Known(e, "cgroup_id", v.known, v.number)
+		case destination:
+			j.destination(e, v, g.Ports)
+		}
+	}
+	if g.values == nil {
+		e.Int("groups", groups)
+	}
+	states := zerolog.Dict()
+	for _, s := range groupStates() {
+		if n := g.States[s]; n > 0 {
+			states.Uint64(s.String(), n)
+		}
+	}
+	e.Uint64("sockets", g.Sockets).Dict("states", states)
+	jsonl.Known(e, "oldest_ns", g.Aged, uint64(g.Oldest))
+	e.Stringer("precision", precision(g.Aged, tracer.PrecisionAtLeast)).Send()
+}
+
+func (j *JSON) destination(e *zerolog.Event, v *value, p *Ports) {
+	jsonl.Known(e, "netns", v.known, uint64(v.netns))
+	if v.known {
+		e.Str("local_addr", v.local.String())
+	} else {
+		jsonl.Null(e, "local_addr")
+	}
+	known := p != nil
+	if !known {
+		p = new(Ports)
+	}
+	jsonl.Known(e, "ports_used", known, uint64(p.Used))
+	jsonl.Known(e, "ports_usable", known, uint64(p.Usable))
+	jsonl.Known(e, "held_by_bind", p.HeldKnown, uint64(p.Held))
 }
 
 // precision of a duration, if it is known.

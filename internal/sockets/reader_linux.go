@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/bits"
 	"net"
-	"net/netip"
+	"os"
 	"slices"
 
 	"finwait/internal/cgroup"
@@ -23,7 +24,9 @@ import (
 type Reader struct {
 	sel     *Selection
 	log     *zerolog.Logger
-	info    bool              // read tcp_info
+	need    Need
+	every   func(*Row)
+	bound   bool              // the kernel lists sockets that are only bound
 	paths   map[uint32]string // those to read, by inode number
 	cookies map[uint32]uint64 // of those that the filter names
 	holders map[uint64]holders.Process
@@ -33,8 +36,16 @@ type Reader struct {
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
 // It tells log of a namespace that it cannot read.
 func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
-	r := &Reader{sel: sel, log: log, info: o.Need&NeedInfo != 0 || sel.MinAge > 0}
+	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every}
+	if sel.MinAge > 0 {
+		r.need |= NeedInfo
+	}
 	var err error
+	if r.need&NeedPorts != 0 {
+		if r.bound, err = sockdiag.ListsBound(); err != nil {
+			log.Debug().Err(err).Msg("cannot tell whether this kernel lists bound sockets")
+		}
+	}
 	if err := r.findNamespaces(o.NetNS); err != nil {
 		return nil, err
 	}
@@ -122,17 +133,26 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 	}
 	defer conn.Close()
 	row := Row{NetNS: conn.NetNS(), netNSCookie: now}
+	if row.space, err = r.space(conn, path); err != nil {
+		return err
+	}
 	scope := interfaces(path)
-	list := conn.List
-	if r.info {
+	list, states := conn.List, r.sel.states
+	if r.need&NeedInfo != 0 {
 		list = conn.ListWithInfo
 	}
-	return list(r.sel.states, func(s *sockdiag.Socket) error {
+	if r.need&NeedPorts != 0 {
+		states = sockdiag.AllStates
+	}
+	return list(states, func(s *sockdiag.Socket) error {
 		row.Socket, row.Owner, row.FD, row.Scope = *s, tracer.Process{}, 0, scope(s)
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
 				row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
 			}
+		}
+		if r.need&NeedPorts != 0 {
+			r.every(&row)
 		}
 		if !r.sel.Matches(&row) {
 			return nil
@@ -142,6 +162,61 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 		}
 		return nil
 	})
+}
+
+// space reads what is asked for of the ports of a namespace. What connect(2) can choose is not
+// known if the sysctls cannot be read.
+func (r *Reader) space(conn *sockdiag.Conn, path string) (*space, error) {
+	if r.need&(NeedListeners|NeedPorts) == 0 {
+		return nil, nil
+	}
+	s := new(space)
+	if err := conn.List(1<<tracer.Listen, func(l *sockdiag.Socket) error {
+		s.listened.add(l.Local.Port())
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if r.need&NeedPorts == 0 {
+		return s, nil
+	}
+	var err error
+	if s.usable, err = usablePorts(path); err != nil {
+		r.log.Debug().Err(err).Uint32("netns", conn.NetNS()).Msg("cannot read which ports can be used")
+		return s, nil
+	}
+	if s.heldKnown = r.bound; !r.bound {
+		return s, nil
+	}
+	held := s.listened
+	if err := conn.Bound(func(b *sockdiag.Socket) error {
+		held.add(b.Local.Port())
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for i := range held {
+		s.held += bits.OnesCount64(held[i] & s.usable[i])
+	}
+	return s, nil
+}
+
+// usablePorts are those that connect(2) can choose in a namespace.
+func usablePorts(path string) (usable *portSet, err error) {
+	err = netns.Do(path, func() error {
+		const dir = "/proc/sys/net/ipv4/" // of the thread's namespace
+		between, err := os.ReadFile(dir + "ip_local_port_range")
+		if err != nil {
+			return err
+		}
+		reserved, err := os.ReadFile(dir + "ip_local_reserved_ports")
+		if err != nil {
+			return err
+		}
+		usable, err = parsePorts(string(between), string(reserved))
+		return err
+	})
+	return usable, err
 }
 
 // open connects to a namespace. It must have the cookie, if that is not 0. now is the
@@ -163,7 +238,7 @@ func open(path string, cookie uint64) (conn *sockdiag.Conn, now uint64, err erro
 func interfaces(path string) func(*sockdiag.Socket) tracer.Scope {
 	var names map[uint32]string
 	return func(s *sockdiag.Socket) tracer.Scope {
-		if s.Interface == 0 || !linkLocal(s.Local) && !linkLocal(s.Remote) {
+		if s.Interface == 0 || !linkLocal(s.Local.Addr()) && !linkLocal(s.Remote.Addr()) {
 			return tracer.Scope{}
 		}
 		if names == nil {
@@ -179,8 +254,6 @@ func interfaces(path string) func(*sockdiag.Socket) tracer.Scope {
 		return tracer.Scope{ID: s.Interface, Interface: names[s.Interface]}
 	}
 }
-
-func linkLocal(a netip.AddrPort) bool { return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() }
 
 // CgroupPath is the path of a cgroup below the mount point, if Options asked for paths.
 func (r *Reader) CgroupPath(id uint64) (string, bool) {

@@ -21,6 +21,7 @@ type OwnerSource func() (map[uint64]holders.Process, error)
 type Options struct {
 	NetNS  []netns.NS // those to read; none: all
 	Need   Need
+	Every  func(*Row)  // called for every socket with NeedPorts, whether the Selection matches it or not
 	Owners OwnerSource // nil: /proc; it is asked only if Need or the Selection asks for owners
 }
 
@@ -32,6 +33,8 @@ const (
 	NeedOwners      Need = 1 << iota // who holds each socket
 	NeedInfo                         // how long it is idle, for one
 	NeedCgroupPaths                  // for CgroupPath
+	NeedListeners                    // which ports are listened on
+	NeedPorts                        // which ports connect(2) can choose, and all sockets, whatever their state
 )
 
 // A Row is a socket with what else is known of it.
@@ -43,6 +46,7 @@ type Row struct {
 	FD    uint32         // the owner's descriptor of it, if there is an owner
 
 	netNSCookie uint64 // 0: it was not asked for
+	space       *space // nil: neither listeners nor ports were asked for
 }
 
 // TCPState is the socket's state.
@@ -147,10 +151,11 @@ func (r *Row) Probes() (n uint8, known bool) {
 	return r.Retries, r.Timer == sockdiag.Keepalive || r.Timer == sockdiag.Persist
 }
 
-// A Sink shows sockets or their number.
+// A Sink shows sockets, their number, or groups.
 type Sink interface {
 	Socket(*Row) error
 	Count(*StateCount) error
+	Groups(*Table) error
 }
 
 // A StateCount is how many sockets that a Selection matches are in a state.

@@ -264,6 +264,8 @@ func (c cookieSink) Socket(r *Row) error {
 
 func (cookieSink) Count(*StateCount) error { return nil }
 
+func (cookieSink) Groups(*Table) error { return nil }
+
 func TestSelection(t *testing.T) {
 	for name, tc := range map[string]struct {
 		filter tracer.Filter

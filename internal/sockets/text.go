@@ -2,8 +2,11 @@ package sockets
 
 import (
 	"bufio"
+	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"finwait/internal/text"
 )
@@ -19,6 +22,7 @@ type Text struct {
 	line       *text.Line
 	columns    Columns
 	cgroupPath func(uint64) (string, bool)
+	wide       int // columns of the terminal; 0: any number
 	begun      bool
 }
 
@@ -26,7 +30,7 @@ type Text struct {
 // path of a cgroup, where there is one.
 func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, cgroupPath func(uint64) (string, bool)) *Text {
 	columns.fit(wide)
-	return &Text{line: text.NewLine(w, colour), columns: columns, cgroupPath: cgroupPath}
+	return &Text{line: text.NewLine(w, colour), columns: columns, cgroupPath: cgroupPath, wide: wide}
 }
 
 // Count writes how many sockets are in a state.
@@ -95,4 +99,155 @@ func (t *Text) appendCgroup(b []byte, id uint64) []byte {
 		return text.AppendPrintable(b, path)
 	}
 	return strconv.AppendUint(b, id, 10)
+}
+
+// Groups writes a line for each group, one for the sum of those that are not shown, and one for
+// what nothing is known of.
+func (t *Text) Groups(table *Table) error {
+	head, names := table.names()
+	for _, k := range table.keys {
+		if k.word == destination {
+			head.ports = true
+		}
+	}
+	lines := []groupLine{head}
+	for i, g := range table.Groups {
+		lines = append(lines, groupLine{names: names[i], group: g, ports: head.ports})
+	}
+	if table.Others != nil {
+		lines = append(lines, groupLine{names: []string{fmt.Sprintf("(%d others)", table.Left)}, group: table.Others, ports: head.ports})
+	}
+	if table.Unknown != nil {
+		lines = append(lines, groupLine{names: []string{"-"}, group: table.Unknown, ports: head.ports})
+	}
+	widths := make([]int, len(head.names))
+	for _, l := range lines {
+		for i, name := range l.names {
+			widths[i] = max(widths[i], min(utf8.RuneCountInString(name), widestName))
+		}
+	}
+	for i := range lines {
+		if err := t.group(&lines[i], widths); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// widestName is how wide a column of names is at most. A longer one moves the rest of its line.
+const widestName = 40
+
+// A groupLine is the names of a group, or of the columns, and the group.
+type groupLine struct {
+	names []string
+	group *Group // nil: it is the head
+	ports bool   // the ports are shown
+}
+
+// names are the titles of the columns of names, and the names of each group.
+func (t *Table) names() (head groupLine, all [][]string) {
+	spaces := make(map[uint32]bool)
+	for i, k := range t.keys {
+		switch k.word {
+		case "pid":
+			head.names = append(head.names, "PID", "COMM")
+		case destination:
+			for _, g := range t.Groups {
+				spaces[g.values[i].netns] = true
+			}
+			if len(spaces) > 1 {
+				head.names = append(head.names, "NETNS")
+			}
+			head.names = append(head.names, "LOCAL", "REMOTE")
+		default:
+			head.names = append(head.names, strings.ToUpper(k.word))
+		}
+	}
+	for _, g := range t.Groups {
+		var names []string
+		for i, k := range t.keys {
+			v := &g.values[i]
+			name := func(of string) string {
+				if !v.known {
+					return "-"
+				}
+				return text.Printable(of)
+			}
+			switch k.word {
+			case "pid":
+				names = append(names, name(strconv.FormatUint(v.number, 10)), name(v.comm.String()))
+			case destination:
+				if len(spaces) > 1 {
+					names = append(names, name(strconv.FormatUint(uint64(v.netns), 10)))
+				}
+				names = append(names, name(v.scope.Zoned(netip.AddrPortFrom(v.local, 0)).Addr().String()), name(k.name(v, nil)))
+			default:
+				of := ""
+				if v.known {
+					of = t.name(i, v)
+				}
+				names = append(names, name(of))
+			}
+		}
+		all = append(all, names)
+	}
+	return head, all
+}
+
+func (t *Text) group(l *groupLine, widths []int) error {
+	var b strings.Builder
+	for i, width := range widths {
+		name := ""
+		if i < len(l.names) {
+			name = l.names[i]
+		}
+		fmt.Fprintf(&b, "%-*s ", width, name)
+	}
+	g := l.group
+	switch {
+	case g == nil && l.ports:
+		fmt.Fprintf(&b, "%8s %9s %11s %5s  ", "SOCKETS", "OLDEST", "PORTS", "BOUND")
+	case g == nil:
+		fmt.Fprintf(&b, "%8s %9s  ", "SOCKETS", "OLDEST")
+	default:
+		oldest := "-"
+		if g.Aged {
+			oldest = string(text.AppendMillis([]byte{'>'}, g.Oldest))
+		}
+		fmt.Fprintf(&b, "%8d %9s ", g.Sockets, oldest)
+		if l.ports {
+			b.WriteString(g.Ports.cells())
+		}
+		b.WriteByte(' ')
+	}
+	line := b.String()
+	t.line.Begin()
+	if g == nil {
+		t.line.Cell(text.Dim, []byte(line+"STATES"), 0)
+		return t.line.End()
+	}
+	t.line.Cell("", []byte(line+text.Fit(g.states(), t.wide-utf8.RuneCountInString(line), t.wide > 0)), 0)
+	return t.line.End()
+}
+
+// cells are the ports of a destination, of others "-".
+func (p *Ports) cells() string {
+	ports, bound := "-", "-"
+	if p != nil {
+		ports = fmt.Sprintf("%d/%d", p.Used, p.Usable)
+		if p.HeldKnown {
+			bound = strconv.Itoa(p.Held)
+		}
+	}
+	return fmt.Sprintf("%11s %5s ", ports, bound)
+}
+
+// states are those that there are, with how many sockets are in each.
+func (g *Group) states() (all []string) {
+	for _, s := range groupStates() {
+		if n := g.States[s]; n > 0 {
+			all = append(all, fmt.Sprintf("%v %d", s, n))
+		}
+	}
+	return all
 }

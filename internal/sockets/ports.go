@@ -1,0 +1,67 @@
+package sockets
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// A portSet is a set of ports.
+type portSet [1 << 16 / 64]uint64
+
+func (s *portSet) add(port uint16)      { s[port/64] |= 1 << (port % 64) }
+func (s *portSet) remove(port uint16)   { s[port/64] &^= 1 << (port % 64) }
+func (s *portSet) has(port uint16) bool { return s[port/64]&(1<<(port%64)) != 0 }
+
+func (s *portSet) count() (n int) {
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
+// A space is what is known of the ports of a network namespace.
+type space struct {
+	listened portSet // local ports of listeners
+
+	// The ports that connect(2) chooses from, if a socket has none. nil: not known.
+	usable *portSet
+	// How many of them connect(2) must leave out whatever the destination, because a listener or a
+	// socket that is only bound holds them: __inet_hash_connect() takes no port that belongs to a
+	// bind(2). Sockets that were bound before they connected hold theirs, too, but no kernel lists
+	// which those are.
+	held      int
+	heldKnown bool
+}
+
+// parsePorts reads ip_local_port_range and ip_local_reserved_ports, as in ip-sysctl.rst: two
+// numbers; and a list of numbers and ranges, separated by commas.
+func parsePorts(between, reserved string) (*portSet, error) {
+	var low, high uint16
+	if n, err := fmt.Sscan(between, &low, &high); n != 2 || low > high {
+		return nil, fmt.Errorf("ip_local_port_range %q: %w", between, err)
+	}
+	usable := new(portSet)
+	for port := uint32(low); port <= uint32(high); port++ {
+		usable.add(uint16(port))
+	}
+	for part := range strings.SplitSeq(strings.TrimSpace(reserved), ",") {
+		if part == "" {
+			continue // nothing is reserved
+		}
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, err := strconv.ParseUint(first, 10, 16)
+		to, wrong := strconv.ParseUint(last, 10, 16)
+		if err != nil || wrong != nil || from > to {
+			return nil, fmt.Errorf("ip_local_reserved_ports %q: %q is no port and no range", reserved, part)
+		}
+		for port := from; port <= to; port++ {
+			usable.remove(uint16(port))
+		}
+	}
+	return usable, nil
+}
