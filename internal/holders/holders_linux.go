@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,48 +36,66 @@ func sockets(proc string) (map[uint64]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var (
-		owner  = make(map[uint64]Process)
-		shared = make(map[uint64][]Process) // of the sockets that several hold
-		procs  = make(map[uint32]process)
-		held   []descriptor
-	)
-	for _, e := range entries {
-		pid, err := strconv.ParseUint(e.Name(), 10, 32)
-		if err != nil {
-			continue
-		}
-		dir := filepath.Join(proc, e.Name())
-		held = appendSockets(held[:0], dir)
-		p, ok := readProcess(dir, uint32(pid))
-		if !ok {
-			continue
-		}
-		procs[p.PID] = p
-		for _, d := range held {
-			p.FD = d.fd
-			other, taken := owner[d.inode]
-			switch {
-			case !taken:
-				owner[d.inode] = p.Process
-			case other.PID == p.PID: // two descriptors
-				other.FD = min(other.FD, d.fd)
-				owner[d.inode] = other
-			case len(shared[d.inode]) == 0:
-				shared[d.inode] = []Process{other, p.Process}
-			default:
-				shared[d.inode] = append(shared[d.inode], p.Process)
+	t := table{owner: make(map[uint64]Process), shared: make(map[uint64][]Process), procs: make(map[uint32]process)}
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), mostReaders) {
+		readers.Go(func() {
+			var held []descriptor
+			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
+				pid, err := strconv.ParseUint(entries[i].Name(), 10, 32)
+				if err != nil {
+					continue
+				}
+				dir := filepath.Join(proc, entries[i].Name())
+				held = appendSockets(held[:0], dir)
+				if p, ok := readProcess(dir, uint32(pid)); ok {
+					t.add(p, held)
+				}
 			}
-		}
+		})
 	}
-	for inode, all := range shared {
-		if root, ok := ancestor(all, procs); ok {
-			owner[inode] = root
+	readers.Wait()
+	for inode, all := range t.shared {
+		if root, ok := ancestor(all, t.procs); ok {
+			t.owner[inode] = root
 		} else {
-			delete(owner, inode)
+			delete(t.owner, inode)
 		}
 	}
-	return owner, nil
+	return t.owner, nil
+}
+
+// mostReaders read processes side by side: each descriptor is a system call.
+const mostReaders = 4
+
+// A table is what is known of holders so far.
+type table struct {
+	mu     sync.Mutex
+	owner  map[uint64]Process   // of each socket one that holds it
+	shared map[uint64][]Process // of the sockets that several hold all
+	procs  map[uint32]process
+}
+
+func (t *table) add(p process, held []descriptor) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.procs[p.PID] = p
+	for _, d := range held {
+		p.FD = d.fd
+		other, taken := t.owner[d.inode]
+		switch {
+		case !taken:
+			t.owner[d.inode] = p.Process
+		case other.PID == p.PID: // two descriptors
+			other.FD = min(other.FD, d.fd)
+			t.owner[d.inode] = other
+		case len(t.shared[d.inode]) == 0:
+			t.shared[d.inode] = []Process{other, p.Process}
+		default:
+			t.shared[d.inode] = append(t.shared[d.inode], p.Process)
+		}
+	}
 }
 
 // ancestor is the process of all that the others descend from, through parents that are in
