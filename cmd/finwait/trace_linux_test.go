@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if count := os.Getenv(asClients); count != "" {
 		os.Exit(clients(count))
 	}
+	if count := os.Getenv(asCrowd); count != "" {
+		os.Exit(crowd(count))
+	}
 	if os.Getenv(asFinwait) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}

@@ -14,8 +14,9 @@ import (
 // A Conn asks the kernel about the sockets of one network namespace. It is for
 // one goroutine at a time.
 type Conn struct {
-	nl    *netlink.Conn
-	netns uint32
+	nl       *netlink.Conn
+	netns    uint32
+	byFamily bool // the kernel has no tcpDiagGetSock
 }
 
 // bufferSize is the most that the kernel puts into one datagram of a dump (netlink_dump(), net/netlink/af_netlink.c).
@@ -67,47 +68,50 @@ func (c *Conn) ListWithInfo(states uint32, fn func(*Socket) error) error {
 }
 
 func (c *Conn) list(states uint32, info bool, fn func(*Socket) error) error {
-	ask := states & AllStates
+	ask := states & (AllStates | BoundOnly)
 	if ask == 0 {
 		return nil
 	}
+	return c.sockets(ask, info, func(s *Socket) error {
+		if states&(1<<s.State) == 0 && s.State != closed {
+			return nil // a request for SYN_RECV also lists NEW_SYN_RECV
+		}
+		return fn(s)
+	})
+}
+
+// tcpDiagGetSock asks as TCPDIAG_GETSOCK did before there was SOCK_DIAG_BY_FAMILY. Its dump is of
+// all families (inet_diag_dump_compat(), net/ipv4/inet_diag.c), so the kernel walks its table once.
+// The table is that of all network namespaces: with many of them, the walks are what ls costs.
+const tcpDiagGetSock = 18
+
+func (c *Conn) sockets(states uint32, info bool, fn func(*Socket) error) error {
 	var s Socket
+	listed := false
+	read := func(b []byte) error {
+		listed = true
+		if err := s.parse(b); err != nil {
+			return fmt.Errorf("read a socket from sock_diag: %w", err)
+		}
+		return fn(&s)
+	}
+	if !c.byFamily {
+		err := c.dump(tcpDiagGetSock, appendOldListRequest(nil, states, info), read)
+		if err == nil || listed {
+			return err
+		}
+		// A kernel that does not know the request answers it at once.
+		c.byFamily = true
+	}
 	for _, family := range []uint8{familyIPv4, familyIPv6} {
-		err := c.dump(appendListRequest(nil, family, ask, info), func(b []byte) error {
-			if err := s.parse(b); err != nil {
-				return fmt.Errorf("read a socket from sock_diag: %w", err)
-			}
-			if states&(1<<s.State) == 0 {
-				return nil // a request for SYN_RECV also lists NEW_SYN_RECV
-			}
-			return fn(&s)
-		})
-		if err != nil {
+		if err := c.dump(unix.SOCK_DIAG_BY_FAMILY, appendListRequest(nil, family, states, info), read); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Bound calls fn for each socket that is bound to a port, and neither listens nor connects, nor is
-// connected. Before Linux 6.8 the kernel lists none (ListsBound).
-func (c *Conn) Bound(fn func(*Socket) error) error {
-	var s Socket
-	for _, family := range []uint8{familyIPv4, familyIPv6} {
-		err := c.dump(appendListRequest(nil, family, 1<<boundInactive, false), func(b []byte) error {
-			if err := s.parse(b); err != nil {
-				return fmt.Errorf("read a bound socket from sock_diag: %w", err)
-			}
-			return fn(&s)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ListsBound reports whether Bound can list sockets: a kernel that cannot does not say so. It binds
+// ListsBound reports whether the kernel obeys BoundOnly: one that does not, does not say so. It binds
 // a socket of its own to a free port, in the network namespace of the calling thread, and looks.
 func ListsBound() (bool, error) {
 	runtime.LockOSThread()
@@ -130,7 +134,7 @@ func ListsBound() (bool, error) {
 	}
 	defer c.Close()
 	found := false
-	err = c.Bound(func(s *Socket) error {
+	err = c.List(BoundOnly, func(s *Socket) error {
 		found = found || s.Cookie == cookie
 		return nil
 	})
@@ -139,9 +143,9 @@ func ListsBound() (bool, error) {
 
 // dump sends a request and calls fn with the payload of each answer. It reads
 // datagram by datagram, so that memory does not grow with the number of sockets.
-func (c *Conn) dump(request []byte, fn func([]byte) error) error {
+func (c *Conn) dump(kind netlink.HeaderType, request []byte, fn func([]byte) error) error {
 	sent, err := c.nl.Send(netlink.Message{
-		Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
+		Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Dump},
 		Data:   request,
 	})
 	if err != nil {

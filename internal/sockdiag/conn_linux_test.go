@@ -63,6 +63,11 @@ func TestListFindsEveryState(t *testing.T) {
 			t.Errorf("asked for state %d alone: got %v, want %d of it", state, got, count)
 		}
 	}
+	apart := open(t, n)
+	apart.ByFamily()
+	if d := cmp.Diff(want, census(list(t, apart, sockdiag.AllStates))); d != "" {
+		t.Errorf("one family at a time, by state: %s", d)
+	}
 	if got := list(t, c, 0); len(got) != 0 {
 		t.Errorf("asked for no state: got %d sockets", len(got))
 	}
@@ -180,11 +185,9 @@ func TestBound(t *testing.T) {
 		want[s.Cookie] = s.Local.Port()
 	}
 	got := make(map[uint64]uint16)
-	if err := open(t, n).Bound(func(s *sockdiag.Socket) error {
+	c := open(t, n)
+	for _, s := range list(t, c, sockdiag.BoundOnly) {
 		got[s.Cookie] = s.Local.Port()
-		return nil
-	}); err != nil {
-		t.Fatal(err)
 	}
 	if !lists {
 		if major, minor := release(t); major > 6 || major == 6 && minor >= 8 {
@@ -194,6 +197,10 @@ func TestBound(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	all, others := list(t, c, sockdiag.AllStates|sockdiag.BoundOnly), list(t, c, sockdiag.AllStates)
+	if len(all) != len(others)+len(want) {
+		t.Errorf("%d with those that are only bound, %d without, and there are %d", len(all), len(others), len(want))
 	}
 }
 

@@ -18,18 +18,21 @@ const (
 	synRecv     = 3
 	finWait1    = 4
 	finWait2    = 5
+	closed      = 7
 	closeWait   = 8
 	lastAck     = 9
 	listen      = 10
 	closing     = 11
 	newSynRecv  = 12
-
-	boundInactive = 13 // only in a request, since 6.8; such a socket's state is CLOSE
 )
 
 // AllStates is the mask of every state that the kernel lists. A mask has bit n
 // for the state that include/net/tcp_states.h gives number n.
 const AllStates = 1<<(newSynRecv+1) - 2
+
+// BoundOnly adds to a mask the sockets that are bound to a port, and neither listen nor connect, nor
+// are connected. Their state is CLOSE. Before Linux 6.8 the kernel lists none (ListsBound).
+const BoundOnly = 1 << 13 // TCPF_BOUND_INACTIVE
 
 // A Socket is one TCP socket as it was when the kernel listed it.
 type Socket struct {
@@ -128,6 +131,7 @@ func (s *Socket) Queued() (queued, known bool) {
 const (
 	sizeofMsg    = 72 // struct inet_diag_msg
 	sizeofReq    = 56 // struct inet_diag_req_v2
+	sizeofOldReq = 60 // struct inet_diag_req
 	leastInfo    = 60 // struct tcp_info as far as it is read
 	attrInfo     = 2  // INET_DIAG_INFO
 	attrShutdown = 8  // INET_DIAG_SHUTDOWN
@@ -254,13 +258,24 @@ func (s *Socket) parseInfo(b []byte) error {
 
 // appendListRequest appends a struct inet_diag_req_v2 for all sockets of a family.
 func appendListRequest(b []byte, family uint8, states uint32, info bool) []byte {
-	var extensions uint8
-	if info {
-		extensions = 1 << (attrInfo - 1)
-	}
-	b = append(b, family, protocolTCP, extensions, 0)
+	b = append(b, family, protocolTCP, extensions(info), 0)
 	b = binary.NativeEndian.AppendUint32(b, states)
 	return append(b, make([]byte, sizeofReq-8)...)
+}
+
+// appendOldListRequest appends a struct inet_diag_req for all sockets of every family.
+func appendOldListRequest(b []byte, states uint32, info bool) []byte {
+	b = append(b, 0, 0, 0, extensions(info))
+	b = append(b, make([]byte, sizeofOldReq-12)...)
+	b = binary.NativeEndian.AppendUint32(b, states)
+	return append(b, 0, 0, 0, 0)
+}
+
+func extensions(info bool) uint8 {
+	if info {
+		return 1 << (attrInfo - 1)
+	}
+	return 0
 }
 
 // appendRequest appends a struct inet_diag_req_v2 that names s.

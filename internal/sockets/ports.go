@@ -24,6 +24,7 @@ func (s *portSet) count() (n int) {
 // A space is what is known of the ports of a network namespace.
 type space struct {
 	listened portSet // local ports of listeners
+	bound    portSet // of sockets that are only bound, once the sockets were read
 
 	// The ports that connect(2) chooses from, if a socket has none. nil: not known.
 	usable *portSet
@@ -33,6 +34,16 @@ type space struct {
 	// which those are.
 	held      int
 	heldKnown bool
+}
+
+// finish is to be called when the sockets were read.
+func (s *space) finish() {
+	if s.usable == nil {
+		return
+	}
+	for i, usable := range s.usable {
+		s.held += bits.OnesCount64(usable & (s.listened[i] | s.bound[i]))
+	}
 }
 
 // parsePorts reads ip_local_port_range and ip_local_reserved_ports, as in ip-sysctl.rst: two

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/bits"
 	"net"
 	"os"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"finwait/internal/cgroup"
 	"finwait/internal/holders"
@@ -89,30 +91,35 @@ func (r *Reader) findNamespaces(named []netns.NS) (err error) {
 }
 
 // Each calls fn for every socket that the Selection matches, and ends with the error that fn returns.
-// A namespace that cannot be read is named; that none can is an error.
+// A namespace that cannot be read is named; that none can is an error. Namespaces are read side by
+// side, and shown one after the other.
 func (r *Reader) Each(fn func(*Row) error) error {
+	spaces := r.start()
+	defer spaces.stop()
 	var failed error
 	read := 0
-	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
-		err := r.namespace(inode, r.paths[inode], fn)
-		if errors.Is(err, fs.ErrNotExist) {
-			// The process by which it was found has ended; another may be in it.
-			again, scan := netns.All()
-			path, ok := again[inode]
-			if scan == nil && !ok {
-				continue // it is gone, and its sockets with it
+	for _, s := range spaces.all {
+		for rows := range s.rows {
+			for i := range rows {
+				if r.need&NeedPorts != 0 {
+					r.every(&rows[i])
+				}
+				if !r.sel.Matches(&rows[i]) {
+					continue
+				}
+				if err := fn(&rows[i]); err != nil {
+					return err
+				}
 			}
-			err = r.namespace(inode, path, fn)
+			spaces.giveBack(rows)
 		}
-		if stop := (*handlerError)(nil); errors.As(err, &stop) {
-			return stop.error
+		switch {
+		case s.err != nil:
+			failed = s.err
+			r.log.Warn().Err(s.err).Uint32("netns", s.inode).Msg("cannot read this network namespace")
+		case !s.gone:
+			read++
 		}
-		if err != nil {
-			failed = err
-			r.log.Warn().Err(err).Uint32("netns", inode).Msg("cannot read this network namespace")
-			continue
-		}
-		read++
 	}
 	switch {
 	case read > 0:
@@ -123,9 +130,111 @@ func (r *Reader) Each(fn func(*Row) error) error {
 	return errors.New("no network namespace could be read: lsns -t net shows those that there are")
 }
 
-// A handlerError is what fn returned, and no error of reading.
-type handlerError struct{ error }
+// A reading is the sockets of one network namespace, as they are read.
+type reading struct {
+	inode uint32
+	rows  chan []Row // closed at the end; then there are
+	err   error
+	gone  bool // it is, and its sockets with it
+}
 
+// readings are those of all namespaces, in the order in which they are shown. A few are read at a
+// time, each as far ahead as its channel has room, so that memory does not grow with the number of
+// sockets.
+type readings struct {
+	all     []*reading
+	stopped chan struct{}
+	free    chan []Row
+	running sync.WaitGroup
+}
+
+const (
+	rowsAtOnce = 512 // a few datagrams of the kernel
+	ahead      = 8
+	// As many walk the kernel's table at a time as can be told from a busy host's own work.
+	mostReaders = 4
+)
+
+var errStopped = errors.New("nobody reads on")
+
+func (r *Reader) start() *readings {
+	s := &readings{stopped: make(chan struct{}), free: make(chan []Row, mostReaders*ahead)}
+	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
+		s.all = append(s.all, &reading{inode: inode, rows: make(chan []Row, ahead)})
+	}
+	var next atomic.Int64
+	for range min(len(s.all), runtime.GOMAXPROCS(0), mostReaders) {
+		s.running.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(s.all)); i = next.Add(1) - 1 {
+				one := s.all[i]
+				one.err = r.read(one, s)
+				close(one.rows)
+			}
+		})
+	}
+	return s
+}
+
+// stop ends the readings that nobody waits for any more.
+func (s *readings) stop() {
+	close(s.stopped)
+	s.running.Wait()
+}
+
+func (s *readings) take() []Row {
+	select {
+	case rows := <-s.free:
+		return rows[:0]
+	default:
+		return make([]Row, 0, rowsAtOnce)
+	}
+}
+
+func (s *readings) giveBack(rows []Row) {
+	select {
+	case s.free <- rows:
+	default:
+	}
+}
+
+func (s *readings) hand(one *reading, rows []Row) error {
+	select {
+	case one.rows <- rows:
+		return nil
+	case <-s.stopped:
+		return errStopped
+	}
+}
+
+// read reads a namespace.
+func (r *Reader) read(one *reading, s *readings) error {
+	rows := s.take()
+	fn := func(row *Row) error {
+		if rows = append(rows, *row); len(rows) < rowsAtOnce {
+			return nil
+		}
+		full := rows
+		rows = s.take()
+		return s.hand(one, full)
+	}
+	err := r.namespace(one.inode, r.paths[one.inode], fn)
+	if errors.Is(err, fs.ErrNotExist) {
+		// The process by which it was found has ended; another may be in it.
+		again, scan := netns.All()
+		path, ok := again[one.inode]
+		if scan == nil && !ok {
+			one.gone = true
+			return nil
+		}
+		err = r.namespace(one.inode, path, fn)
+	}
+	if handed := s.hand(one, rows); handed != nil {
+		return handed
+	}
+	return err
+}
+
+// namespace calls fn for every socket of a namespace.
 func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error {
 	conn, now, err := open(path, r.cookies[inode])
 	if err != nil {
@@ -142,25 +251,21 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 		list = conn.ListWithInfo
 	}
 	if r.need&NeedPorts != 0 {
-		states = sockdiag.AllStates
+		states = sockdiag.AllStates | sockdiag.BoundOnly
+		defer row.space.finish()
 	}
 	return list(states, func(s *sockdiag.Socket) error {
+		if tracer.State(s.State) == tracer.Closed {
+			row.space.bound.add(s.Local.Port())
+			return nil
+		}
 		row.Socket, row.Owner, row.FD, row.Scope = *s, tracer.Process{}, 0, scope(s)
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
 				row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
 			}
 		}
-		if r.need&NeedPorts != 0 {
-			r.every(&row)
-		}
-		if !r.sel.Matches(&row) {
-			return nil
-		}
-		if err := fn(&row); err != nil {
-			return &handlerError{err}
-		}
-		return nil
+		return fn(&row)
 	})
 }
 
@@ -183,21 +288,8 @@ func (r *Reader) space(conn *sockdiag.Conn, path string) (*space, error) {
 	var err error
 	if s.usable, err = usablePorts(path); err != nil {
 		r.log.Debug().Err(err).Uint32("netns", conn.NetNS()).Msg("cannot read which ports can be used")
-		return s, nil
 	}
-	if s.heldKnown = r.bound; !r.bound {
-		return s, nil
-	}
-	held := s.listened
-	if err := conn.Bound(func(b *sockdiag.Socket) error {
-		held.add(b.Local.Port())
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	for i := range held {
-		s.held += bits.OnesCount64(held[i] & s.usable[i])
-	}
+	s.heldKnown = r.bound
 	return s, nil
 }
 

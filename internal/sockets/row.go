@@ -198,16 +198,17 @@ func Count(sel *Selection, s Sink) (show func(*Row) error, finish func() error) 
 
 // Collect keeps sockets and hands them to s in order when finish is called.
 func Collect(compare func(a, b *Row) int, s Sink) (show func(*Row) error, finish func() error) {
-	var all []Row
+	var order []*Row
+	var room []Row // moving them all each time that there are more would cost as much again
 	show = func(r *Row) error {
-		all = append(all, *r)
+		if len(room) == 0 {
+			room = make([]Row, 1024)
+		}
+		room[0] = *r
+		order, room = append(order, &room[0]), room[1:]
 		return nil
 	}
 	finish = func() error {
-		order := make([]*Row, len(all))
-		for i := range all {
-			order[i] = &all[i]
-		}
 		slices.SortStableFunc(order, compare)
 		for _, r := range order {
 			if err := s.Socket(r); err != nil {
