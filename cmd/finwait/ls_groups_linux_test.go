@@ -61,8 +61,8 @@ func TestLsGroupsAddUp(t *testing.T) {
 	n := sandbox.New(t)
 	testnet.Fill(t, n, testnet.Loopback()...)
 	want := make(map[string]int)
-	for _, s := range ss(t, n) {
-		want[s.State]++
+	for _, row := range ssRows(t, n) {
+		want[row.state]++
 	}
 	for _, by := range append(sockets.KeyWords(), "comm,state", "destination,uid", "port,netns") {
 		for _, top := range []string{"0", "2", "10"} {
@@ -233,13 +233,15 @@ func TestLsPorts(t *testing.T) {
 // The head and the lines stand below each other, in 80 columns.
 func TestLsGroupsText(t *testing.T) {
 	n := sandbox.New(t)
-	p := n.Pair(sandbox.Families[0])
+	l := n.Socket(sandbox.Families[0]).Bind(5000).Listen() // not one of the usable ports
+	n.Socket(sandbox.Families[0]).Connect(l.Local)
+	l.Accept()
 	var out, errs bytes.Buffer
 	if code := run([]string{"ls", "--netns", n.Path(), "--by", "destination", "--top", "1", "--sort", "-ports"}, &out, &errs); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, &errs)
 	}
 	lines := strings.Split(out.String(), "\n")
-	if want := fmt.Sprintf("127.0.0.1  %-15v", p.Listener.Local); !strings.HasPrefix(lines[1], want) || !strings.HasPrefix(lines[2], "(1 others)") || !strings.HasPrefix(lines[3], "- ") {
+	if want := fmt.Sprintf("127.0.0.1  %-15v", l.Local); !strings.HasPrefix(lines[1], want) || !strings.HasPrefix(lines[2], "(1 others)") || !strings.HasPrefix(lines[3], "- ") {
 		t.Errorf("want %q first, in\n%s", want, &out)
 	}
 	for _, l := range lines[:4] {

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,43 +86,6 @@ func lsSockets(t *testing.T, args ...string) []jsonSocket {
 	}
 }
 
-// An ssSocket is what ss(8) tells of a socket.
-type ssSocket struct {
-	State, Local, Remote string
-	Held                 bool // has a file
-	Minisock             bool
-}
-
-func ss(t *testing.T, n *sandbox.NS) map[uint64]ssSocket {
-	t.Helper()
-	path, err := exec.LookPath("ss")
-	if err != nil {
-		t.Fatal("ss is not there to compare with: install iproute2")
-	}
-	var out []byte
-	n.Try(func() (err error) {
-		out, err = exec.Command(path, "-Htane").Output()
-		return err
-	})
-	cookie := regexp.MustCompile(`\bsk:([0-9a-f]+)`)
-	file := regexp.MustCompile(`\bino:[1-9]`)
-	all := make(map[uint64]ssSocket)
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		m := cookie.FindStringSubmatch(line)
-		if len(f) < 5 || m == nil {
-			t.Fatalf("ss printed %q", line)
-		}
-		id, err := strconv.ParseUint(m[1], 16, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[id] = ssSocket{ssState(t, f[0]), ssAddr(t, f[3]), ssAddr(t, f[4]),
-			file.MatchString(line), strings.Contains(line, "timer:(timewait,")}
-	}
-	return all
-}
-
 func ssState(t *testing.T, name string) string {
 	t.Helper()
 	if name == "ESTAB" {
@@ -159,36 +121,6 @@ func (s *jsonSocket) endpoints(t *testing.T) (local, remote netip.AddrPort) {
 		t.Fatal(err)
 	}
 	return netip.AddrPortFrom(l, s.LocalPort), netip.AddrPortFrom(r, s.RemotePort)
-}
-
-// Every socket that ss shows is listed, and no other, minisocks included.
-func TestLsAgreesWithSS(t *testing.T) {
-	n := sandbox.New(t)
-	testnet.Fill(t, n, testnet.Loopback()...)
-
-	want := ss(t, n)
-	got := make(map[uint64]ssSocket)
-	for _, s := range lsSockets(t, "--netns", n.Path()) {
-		local, remote := s.endpoints(t)
-		state := s.State
-		if state == "NEW_SYN_RECV" {
-			state = "SYN_RECV" // one and the same to ss
-		}
-		if _, ok := got[s.Cookie]; ok {
-			t.Errorf("cookie %d was listed twice", s.Cookie)
-		}
-		got[s.Cookie] = ssSocket{state, local.String(), remote.String(), s.Owner != nil, s.Timer != nil && *s.Timer == "timewait"}
-
-		if s.NetNS != n.Inode {
-			t.Errorf("netns %d, want %d", s.NetNS, n.Inode)
-		}
-		if s.Owner != nil && (s.Owner.PID != os.Getpid() || !s.Owner.Holder) {
-			t.Errorf("%+v is owned by %+v, want this process, %d", s, *s.Owner, os.Getpid())
-		}
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("ss (-) and ls (+) differ: %s", d)
-	}
 }
 
 // What is known of FIN_WAIT_2 and TIME_WAIT is said, and nothing else.
