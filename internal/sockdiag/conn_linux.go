@@ -73,7 +73,10 @@ func (c *Conn) list(states uint32, info bool, fn func(*Socket) error) error {
 		return nil
 	}
 	return c.sockets(ask, info, func(s *Socket) error {
-		if states&(1<<s.State) == 0 && s.State != closed {
+		switch {
+		case s.State == closed && (states&BoundOnly == 0 || s.Remote.Port() != 0):
+			return nil // a connection that has ended since the kernel chose it
+		case s.State != closed && states&(1<<s.State) == 0:
 			return nil // a request for SYN_RECV also lists NEW_SYN_RECV
 		}
 		return fn(s)

@@ -163,15 +163,6 @@ func (g *Group) merge(o *Group) {
 	g.Oldest, g.Aged = max(g.Oldest, o.Oldest), g.Aged || o.Aged
 }
 
-// known says whether all, or any, of its values are.
-func (g *Group) known() (all, any bool) {
-	all = true
-	for _, v := range g.values {
-		all, any = all && v.known, any || v.known
-	}
-	return all, any
-}
-
 // groupStates are the states in the order in which a connection passes through them.
 func groupStates() []tracer.State { return append(meter.LifeOrder(), tracer.NewSynRecv) }
 
@@ -311,9 +302,9 @@ func (g *Grouping) ports(to *value) *Ports {
 	if !to.known || s == nil {
 		return nil
 	}
-	used := g.used[*to]
-	slices.Sort(used)
-	return &Ports{Used: len(slices.Compact(used)), Usable: s.usable.count(), Held: s.held, HeldKnown: s.heldKnown}
+	slices.Sort(g.used[*to])
+	g.used[*to] = slices.Compact(g.used[*to])
+	return &Ports{Used: len(g.used[*to]), Usable: s.count, Held: s.held, HeldKnown: s.heldKnown}
 }
 
 // A Table is groups as they are shown. Together they are all sockets that were counted.
@@ -342,7 +333,7 @@ func (g *Grouping) Table(cgroupPath func(uint64) (string, bool)) *Table {
 		}
 	}
 	for _, of := range g.groups {
-		if _, any := of.known(); !any {
+		if !slices.ContainsFunc(of.values, func(v value) bool { return v.known }) {
 			t.Unknown = of
 			continue
 		}

@@ -22,9 +22,15 @@ import (
 func groupRows() []Row {
 	all := rows()
 	usable, _ := parsePorts("50000 50009", "50009")
-	first := &space{usable: usable, held: 2, heldKnown: true}
-	first.listened.add(443)
-	second := &space{usable: usable}
+	first, second := &space{usable: usable, heldKnown: true}, &space{usable: usable}
+	for _, port := range []uint16{443, 50002} {
+		first.listened.add(port)
+	}
+	for _, port := range []uint16{50002, 50008, 50009} {
+		first.bound.add(port)
+	}
+	first.finish()
+	second.finish()
 	for i := range 3 { // two local ports, one of them twice
 		r := all[1]
 		r.Cookie = uint64(100 + i)
@@ -91,6 +97,11 @@ NEW_SYN_RECV        1         -  NEW_SYN_RECV 1
 7          10.0.0.1    192.0.2.9:443          1   >1.996s         1/9     -  FIN_WAIT_2 1
 7          2001:db8::1 [2001:db8::2]:5        1         -         0/9     -  NEW_SYN_RECV 1
 -                                             1         -           -     -  LISTEN 1
+`},
+		{"destination,state", "-ports", 2, `LOCAL      REMOTE        STATE       SOCKETS    OLDEST       PORTS BOUND  STATES
+10.0.0.1   192.0.2.9:443 FIN_WAIT_2        1         -         2/9     2  FIN_WAIT_2 1
+10.0.0.1   192.0.2.9:443 TIME_WAIT         4  >43.155s         2/9     2  TIME_WAIT 4
+(4 others)                                 4   >1.996s           -     -  LISTEN 1, ESTABLISHED 1, FIN_WAIT_2 1, NEW_SYN_RECV 1
 `},
 		{"cgroup,uid", "-oldest", 0, `CGROUP UID   SOCKETS    OLDEST  STATES
 89     1000        1   >1.996s  FIN_WAIT_2 1

@@ -26,8 +26,9 @@ type space struct {
 	listened portSet // local ports of listeners
 	bound    portSet // of sockets that are only bound, once the sockets were read
 
-	// The ports that connect(2) chooses from, if a socket has none. nil: not known.
+	// The ports that connect(2) chooses from, if a socket has none, and how many. nil: not known.
 	usable *portSet
+	count  int
 	// How many of them connect(2) must leave out whatever the destination, because a listener or a
 	// socket that is only bound holds them: __inet_hash_connect() takes no port that belongs to a
 	// bind(2). Sockets that were bound before they connected hold theirs, too, but no kernel lists
@@ -41,6 +42,7 @@ func (s *space) finish() {
 	if s.usable == nil {
 		return
 	}
+	s.count = s.usable.count()
 	for i, usable := range s.usable {
 		s.held += bits.OnesCount64(usable & (s.listened[i] | s.bound[i]))
 	}

@@ -101,7 +101,7 @@ func (r *Reader) Each(fn func(*Row) error) error {
 	for _, s := range spaces.all {
 		for rows := range s.rows {
 			for i := range rows {
-				if r.need&NeedPorts != 0 {
+				if r.every != nil {
 					r.every(&rows[i])
 				}
 				if !r.sel.Matches(&rows[i]) {
@@ -149,10 +149,9 @@ type readings struct {
 }
 
 const (
-	rowsAtOnce = 512 // a few datagrams of the kernel
-	ahead      = 8
-	// As many walk the kernel's table at a time as can be told from a busy host's own work.
-	mostReaders = 4
+	rowsAtOnce  = 512 // a few datagrams of the kernel
+	ahead       = 8   // so many times as many rows are read before they are shown
+	mostReaders = 4   // more would wait for the locks of the kernel's table
 )
 
 var errStopped = errors.New("nobody reads on")

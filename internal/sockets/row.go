@@ -21,7 +21,7 @@ type OwnerSource func() (map[uint64]holders.Process, error)
 type Options struct {
 	NetNS  []netns.NS // those to read; none: all
 	Need   Need
-	Every  func(*Row)  // called for every socket with NeedPorts, whether the Selection matches it or not
+	Every  func(*Row)  // called for every socket that is read, whether the Selection matches it or not
 	Owners OwnerSource // nil: /proc; it is asked only if Need or the Selection asks for owners
 }
 
