@@ -58,3 +58,33 @@ func TestReaderNamesWhatItCannotEnter(t *testing.T) {
 		t.Errorf("got %d sockets, %v and %q, want %d", got, err, errs.String(), want)
 	}
 }
+
+// Namespaces with more sockets than are read ahead are all shown, and none holds up the end when
+// nobody wants more.
+func TestReaderReadsSideBySide(t *testing.T) {
+	const sockets = rowsAtOnce*ahead + 2*rowsAtOnce
+	n := sandbox.New(t)
+	testnet.TimeWaits(t, n, sockets)
+	sel, err := Select(tracer.Filter{States: []tracer.State{tracer.TimeWait}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zerolog.Nop()
+	// One namespace in the place of three.
+	r := &Reader{sel: sel, log: &log, paths: map[uint32]string{1: n.Path(), 2: n.Path(), 3: n.Path()}}
+	seen := make(map[uint64]int)
+	rows := 0
+	if err := r.Each(func(row *Row) error {
+		if seen[row.Cookie]++; seen[row.Cookie] != rows/sockets+1 {
+			t.Fatalf("socket %d of %d, and there are %d in each namespace: shown %d times", rows, 3*sockets, sockets, seen[row.Cookie])
+		}
+		rows++
+		return nil
+	}); err != nil || rows != 3*sockets {
+		t.Errorf("%d rows, %v; want %d", rows, err, 3*sockets)
+	}
+	enough := errors.New("enough")
+	if err := r.Each(func(*Row) error { return enough }); err != enough {
+		t.Errorf("ended with %v", err)
+	}
+}
