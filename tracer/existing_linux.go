@@ -54,15 +54,19 @@ func visit(iter *link.Iter) error {
 // initialPIDNamespace is PROC_PID_INIT_INO (linux/proc_ns.h).
 const initialPIDNamespace = "pid:[4026531836]"
 
-// nameHolders fills the map of holders from /proc. The programs give pids of the
-// initial pid namespace. In another one /proc has other pids, which would name the
-// wrong processes.
+// nameHolders fills the map of holders. The iterator finds the processes of finwait's pid
+// namespace only. In another than the initial one it would find some holders and not others,
+// and choose wrong ones.
 func (t *Tracer) nameHolders() error {
 	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
 		t.cfg.Logger.Warn().Msg("not in the initial pid namespace: sockets older than finwait are shown without an owner, and pids are the host's")
 		return nil
 	}
-	held, err := holders.Sockets()
+	held, err := holders.Choose(func(add func(uint64, holders.Process, uint32)) error {
+		return eachHolding(kernelTypesCache(), func(h *bpfHolding) {
+			add(h.Inode, holders.Process{PID: h.Pid, Comm: h.Comm, FD: h.Fd}, h.Parent)
+		})
+	})
 	if err != nil {
 		return fmt.Errorf("find the owners of sockets: %w", err)
 	}

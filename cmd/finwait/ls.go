@@ -189,7 +189,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	sel.MinAge = o.minAge
 	log := logger(stderr)
 	warnLacking(log, missingForLs)
-	view.read.NetNS = o.filters.spaces
+	view.read.NetNS, view.read.Owners = o.filters.spaces, socketOwners(log)
 	reader, err := sockets.NewReader(sel, view.read, log)
 	if err != nil {
 		return err

@@ -135,7 +135,7 @@ func TestPrivilegeOfFile(t *testing.T) {
 	p.SysProcAttr = nobody()
 	ns.Start(p.Cmd)
 	tracedRight(t, p, ns)
-	warned(t, p, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_ADMIN)
+	warned(t, p, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN)
 }
 
 // features says what each capability is for, to those as well that have none.

@@ -98,8 +98,16 @@ func warnLacking(log *zerolog.Logger, lacks func(privilege.Use) string) {
 // missingForTrace is what trace and stat lack without a capability.
 func missingForTrace(u privilege.Use) string { return u.Without }
 
-// missingForLs is what ls lacks without it.
-func missingForLs(u privilege.Use) string { return u.Unlisted }
+// missingForLs is what ls lacks without it. With BPF it finds owners without /proc.
+func missingForLs(u privilege.Use) string {
+	switch {
+	case len(privilege.Missing()) > 0:
+		return u.Unlisted
+	case u.Name == privilege.Syslog:
+		return ""
+	}
+	return u.Without
+}
 
 // giveUp gives up what is not needed once the tracer is attached.
 func giveUp(live source.Live, need confine.Need, log *zerolog.Logger) error {

@@ -36,7 +36,7 @@ func sockets(proc string) (map[uint64]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := table{owner: make(map[uint64]Process), shared: make(map[uint64][]Process), procs: make(map[uint32]process)}
+	t := newTable()
 	var next atomic.Int64
 	var readers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), mostReaders) {
@@ -56,6 +56,30 @@ func sockets(proc string) (map[uint64]Process, error) {
 		})
 	}
 	readers.Wait()
+	return t.owners(), nil
+}
+
+// Choose is Sockets, for descriptors that somebody else finds: each calls add for every one,
+// with the parent of its process.
+func Choose(each func(add func(inode uint64, p Process, parent uint32)) error) (map[uint64]Process, error) {
+	t := newTable()
+	one := make([]descriptor, 1)
+	err := each(func(inode uint64, p Process, parent uint32) {
+		one[0] = descriptor{inode, p.FD}
+		t.add(process{p, parent}, one)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t.owners(), nil
+}
+
+func newTable() *table {
+	return &table{owner: make(map[uint64]Process), shared: make(map[uint64][]Process), procs: make(map[uint32]process)}
+}
+
+// owners are those that were found, when all is known.
+func (t *table) owners() map[uint64]Process {
 	for inode, all := range t.shared {
 		if root, ok := ancestor(all, t.procs); ok {
 			t.owner[inode] = root
@@ -63,7 +87,7 @@ func sockets(proc string) (map[uint64]Process, error) {
 			delete(t.owner, inode)
 		}
 	}
-	return t.owner, nil
+	return t.owner
 }
 
 // mostReaders read processes side by side: each descriptor is a system call.

@@ -19,27 +19,28 @@ const (
 
 // A Use says what a capability is for.
 type Use struct {
-	Name  string // such as CAP_BPF
-	Since string // the first kernel that has it
-	For   string
-	// Without is what the output lacks without it; "": without it there is no tracing.
-	Without  string
-	Unlisted string // what ls lacks without it; "": nothing
+	Name     string // such as CAP_BPF
+	Since    string // the first kernel that has it
+	For      string
+	Required bool // without it there is no tracing
+	// Without is what the output of tracing lacks without it, and Unlisted what ls lacks that
+	// cannot use BPF; "": nothing.
+	Without, Unlisted string
 }
 
 // Uses are those that trace, stat and ls make use of, the most needed first.
 func Uses() []Use {
 	return []Use{
-		{BPF, "5.8", "load the programs and their maps", "", ""},
-		{Perfmon, "5.8", "let them read kernel memory, and attach them", "", ""},
-		{Syslog, "2.6.37", "read the addresses in /proc/kallsyms; only the fentry hooks can do without",
+		{BPF, "5.8", "load the programs and their maps", true, "", ""},
+		{Perfmon, "5.8", "let them read kernel memory, and attach them", true, "", ""},
+		{Syslog, "2.6.37", "read the addresses in /proc/kallsyms; only the fentry hooks can do without", false,
 			"why minisocks end before their time, listeners close, and FIN_WAIT_1, FIN_WAIT_2 and CLOSING are cut short (killed is said)", ""},
-		{SysPtrace, "2.2", "see which sockets and network namespaces other users' processes have",
-			"owners of other users' sockets that are older than finwait, and the namespaces that only their processes lead to",
+		{SysPtrace, "2.2", "see in which network namespaces other users' processes are", false,
+			"the namespaces that only other users' processes lead to, until their sockets move",
 			"owners of other users' sockets, and the network namespaces that only their processes lead to"},
-		{DACReadSearch, "2.2", "list other users' descriptors, for " + SysPtrace + " to look at",
-			"owners of other users' sockets that are older than finwait", "owners of other users' sockets"},
-		{SysAdmin, "2.2", "enter other network namespaces",
+		{DACReadSearch, "2.2", "list other users' descriptors, where ls cannot use BPF", false,
+			"", "owners of other users' sockets"},
+		{SysAdmin, "2.2", "enter other network namespaces", false,
 			"what other network namespaces held before finwait, until it moves, and their audit", "other network namespaces"},
 	}
 }
@@ -47,7 +48,7 @@ func Uses() []Use {
 // Missing are those of the required capabilities that the process has not got.
 func Missing() (names []string) {
 	for _, u := range Uses() {
-		if u.Without == "" && !Has(u.Name) {
+		if u.Required && !Has(u.Name) {
 			names = append(names, u.Name)
 		}
 	}
@@ -59,7 +60,7 @@ func Missing() (names []string) {
 func Setcap(all bool) string {
 	var names []string
 	for _, u := range Uses() {
-		if all || u.Without == "" || u.Name == Syslog {
+		if all || u.Required || u.Name == Syslog {
 			names = append(names, strings.ToLower(u.Name))
 		}
 	}

@@ -8,7 +8,6 @@ package userstack
 
 import (
 	"encoding/binary"
-	"os"
 	"time"
 )
 
@@ -100,8 +99,9 @@ func (r *Reader) Walk(p Process, pages uint64, regs Registers, memory []byte) (f
 }
 
 // look reads the mappings of a process. A library that was unloaded may have left its place to
-// another, so they are read each time. Of a process that is gone they are those of the last
-// time, if there were as many pages then that could be run; otherwise there are none.
+// another, so they are read each time. If that takes long, or if the process is gone, they are
+// those of the last time, if there were as many pages then that could be run; otherwise there
+// are none.
 func (r *Reader) look(p Process, pages uint64) *process {
 	known := r.processes[p]
 	if known == nil {
@@ -112,26 +112,28 @@ func (r *Reader) look(p Process, pages uint64) *process {
 		}
 		r.processes[p] = known
 	}
-	began := time.Now()
-	if began.Before(known.again) {
-		return &process{modules: known.modules}
-	}
-	maps, size, err := readMaps(p.PID)
-	// Is it still the same program, now that its mappings have been read?
-	if err == nil && !isNow(p) {
-		err = os.ErrProcessDone
-	}
-	switch {
-	case err == nil:
-		r.mapped += size - known.size
-		known.maps, known.size, known.pages = maps, size, pages
-		if took := time.Since(began); took > time.Millisecond {
-			known.again = time.Now().Add(4 * took) // a fifth of the time at the most
+	if time.Now().Before(known.again) || !r.read(p, pages, known) {
+		if pages != known.pages {
+			return &process{modules: known.modules}
 		}
-	case pages != known.pages:
-		return &process{modules: known.modules}
 	}
 	return known
+}
+
+// read reports whether it could read them.
+func (r *Reader) read(p Process, pages uint64, known *process) bool {
+	began := time.Now()
+	maps, size, err := readMaps(p.PID)
+	// Is it still the same program, now that its mappings have been read?
+	if err != nil || !isNow(p) {
+		return false
+	}
+	r.mapped += size - known.size
+	known.maps, known.size, known.pages = maps, size, pages
+	if took := time.Since(began); took > time.Millisecond {
+		known.again = time.Now().Add(4 * took) // a fifth of the time at the most
+	}
+	return true
 }
 
 // module reads the file of a mapping, unless it has read it before. It gives nil if it cannot.

@@ -56,7 +56,7 @@ func TestStackOfGo(t *testing.T) {
 	at := slices.IndexFunc(names, func(s string) bool { return strings.HasSuffix(s, "live_test.closeHere") })
 	if closed.UserTruncated || closed.PID != uint32(os.Getpid()) || at < 0 || !strings.Contains(names[0], "syscall") ||
 		!strings.HasPrefix(names[len(names)-1], "runtime.goexit") {
-		t.Errorf("process %d, truncated %v, frames\n%s", closed.PID, closed.UserTruncated, strings.Join(names, "\n"))
+		t.Errorf("process %d, truncated %v, frames\n%+v", closed.PID, closed.UserTruncated, closed.User)
 	}
 	if at > 0 && !strings.HasSuffix(names[at-1], "(*Sock).Close") {
 		t.Errorf("closeHere is above %s", names[at-1])
