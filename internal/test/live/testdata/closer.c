@@ -2,7 +2,7 @@
 /*
  * Listens, connects to itself, and closes what it has accepted, each time that it reads a
  * byte: in a signal handler, if it is told so; otherwise by a function. With the name of a
- * program it becomes that after the first time. With names of libraries it closes by the
+ * program it becomes that the second time. With names of libraries it closes by the
  * function end() of the first one, and next of the second one, in the place of the first.
  */
 #include <arpa/inet.h>
@@ -78,6 +78,8 @@ int main(int argc, char **argv)
 	    getsockname(listener, (struct sockaddr *)&at, &len))
 		return 1;
 	while (read(0, &byte, 1) == 1) {
+		if (turn && argc == 2 && strcmp(argv[1], "signal"))
+			execl(argv[1], argv[1], NULL);
 		client = socket(AF_INET, SOCK_STREAM, 0);
 		if (connect(client, (struct sockaddr *)&at, len))
 			return 1;
@@ -85,8 +87,6 @@ int main(int argc, char **argv)
 		if (finish_by(argc, argv, turn++))
 			return 1;
 		close(client);
-		if (argc == 2 && strcmp(argv[1], "signal"))
-			execl(argv[1], argv[1], NULL);
 	}
 	return 0;
 }
