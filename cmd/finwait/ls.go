@@ -58,6 +58,8 @@ is not known. The columns:
   held            held by a process; queued for accept(2), by nobody yet; or an
                   orphan, which no process has any more
   cgroup          path of the cgroup, or its number
+  name            that of the pod, the container or the systemd unit
+  netns-name      that of the network namespace
 
 The age of a TIME_WAIT is 60 s less what is left of its timer; a segment that
 arrives starts the 60 s again. In CLOSE_WAIT, CLOSING and FIN_WAIT_2 the age is
@@ -84,6 +86,8 @@ sum of the others, and what is not known, so that all add up. Two keys, such as
                   and are not listed
   netns, comm, pid, uid, cgroup
                   as above
+  pod, container, unit
+                  names of the cgroup: namespace/name of a pod, or its UID
   handler         the process that uses a connection: it takes tracing to know
 
 A socket in FIN_WAIT_2 that a process holds has no timer: it stays until the
@@ -162,7 +166,7 @@ func (o *lsOptions) view() (v lsView, err error) {
 			return v, err
 		}
 		if o.out.output == "json" {
-			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo
+			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo | sockets.NeedNames
 		} else {
 			v.read.Need |= v.columns.Need()
 		}
@@ -195,16 +199,19 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 
+	if view.groups != nil {
+		view.groups.Name(reader.Names())
+	}
 	out := newOutput(stdout)
-	var s sockets.Sink = sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.CgroupPath)
+	var s sockets.Sink = sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.Names())
 	if o.out.output == "json" {
-		s = sockets.NewJSON(out)
+		s = sockets.NewJSON(out, reader.Names())
 	}
 	show, finish := s.Socket, func() error { return nil }
 	switch {
 	case view.groups != nil:
 		show, finish = view.groups.Count, func() error {
-			table := view.groups.Table(reader.CgroupPath)
+			table := view.groups.Table()
 			if table.HeldUnknown() {
 				log.Info().Msg("BOUND is not known: this kernel does not list sockets that are only bound (Linux 6.8)")
 			}

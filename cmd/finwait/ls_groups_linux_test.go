@@ -29,6 +29,7 @@ type jsonGroup struct {
 	ThenName    *string        `json:"then_name"`
 	NetNS       *uint32        `json:"netns"`
 	NetNSCookie *uint64        `json:"netns_cookie"`
+	NetNSName   *string        `json:"netns_name"`
 	LocalAddr   *string        `json:"local_addr"`
 	Comm        *string        `json:"comm"`
 	CgroupID    *uint64        `json:"cgroup_id"`

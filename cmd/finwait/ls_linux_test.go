@@ -42,6 +42,10 @@ type jsonSocket struct {
 	Inode          *uint64 `json:"inode"`
 	UID            *uint32 `json:"uid"`
 	CgroupID       *uint64 `json:"cgroup_id"`
+	NetNSName      *string `json:"netns_name"`
+	Pod            *string `json:"pod"`
+	Container      *string `json:"container"`
+	Unit           *string `json:"unit"`
 	RecvQ          *uint32 `json:"recv_q"`
 	SendQ          *uint32 `json:"send_q"`
 	AcceptQueue    *uint32 `json:"accept_queue"`

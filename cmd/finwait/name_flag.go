@@ -18,7 +18,7 @@ func (f *nameFlag) register(fs *pflag.FlagSet) {
 }
 
 // namer is nil if nobody asks for names.
-func (f *nameFlag) namer() *label.Namer {
+func (f *nameFlag) namer() label.Names {
 	if !f.on {
 		return nil
 	}

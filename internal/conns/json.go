@@ -15,7 +15,7 @@ import (
 type JSON struct{ w *jsonl.Writer }
 
 // NewJSON writes to w, with names if there is a Namer.
-func NewJSON(w *bufio.Writer, names *label.Namer) *JSON {
+func NewJSON(w *bufio.Writer, names label.Names) *JSON {
 	out := jsonl.NewWriter(w)
 	out.Names = names
 	return &JSON{out}

@@ -24,12 +24,12 @@ const (
 // Text writes a line a connection.
 type Text struct {
 	line  *text.Line
-	names *label.Namer // nil: none
+	names label.Names // nil: none
 	begun bool
 }
 
 // NewText writes to w, with ANSI colours if colour is set, and names if there is a Namer.
-func NewText(w *bufio.Writer, colour bool, names *label.Namer) *Text {
+func NewText(w *bufio.Writer, colour bool, names label.Names) *Text {
 	return &Text{line: text.NewLine(w, colour), names: names}
 }
 

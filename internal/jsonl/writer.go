@@ -24,8 +24,8 @@ var null = []byte("null")
 // objects begin with Event. After an error of the writer below nothing more is
 // written, and Err gives that error.
 type Writer struct {
-	Fields Fields       // of transitions that have metrics
-	Names  *label.Namer // of transitions and connections; nil: nobody asks for names
+	Fields Fields      // of transitions that have metrics
+	Names  label.Names // of transitions and connections; nil: nobody asks for names
 
 	w       *firstError
 	log     zerolog.Logger

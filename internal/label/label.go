@@ -66,6 +66,12 @@ func (c *Cgroup) nameless() bool {
 	return c.PodUID != "" && c.Pod == "" || c.ContainerID != "" && c.Container == ""
 }
 
+// Names give names to numbers, as a Namer does.
+type Names interface {
+	Cgroup(id uint64) (Cgroup, bool)
+	NetNS(inode uint32, cookie uint64) string
+}
+
 // A Namer finds names, and remembers them. It is for one goroutine at a time. Its fields may be
 // changed before it is used.
 type Namer struct {

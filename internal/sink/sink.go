@@ -21,7 +21,7 @@ type Sink interface {
 type Options struct {
 	Colour bool         // ANSI colours in text
 	Fields jsonl.Fields // of transitions that have metrics
-	Names  *label.Namer // names of cgroups and network namespaces; nil: none
+	Names  label.Names  // names of cgroups and network namespaces; nil: none
 }
 
 // New gives the sink of an output format: json, else text.

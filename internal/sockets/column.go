@@ -84,6 +84,15 @@ var columns = []column{
 		func(r *Row) bool { return r.held() != "" },
 		func(a, b *Row) int { return cmp.Compare(a.held(), b.held()) },
 		func(_ *Text, b []byte, r *Row) []byte { return append(b, r.held()...) }},
+	{"netns-name", 16, 0, NeedNames, nil,
+		func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) },
+		func(t *Text, b []byte, r *Row) []byte { return text.AppendPrintable(b, cmp.Or(t.names.netNS(r), "-")) }},
+	{"name", 24, 0, NeedNames, nil,
+		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) },
+		func(t *Text, b []byte, r *Row) []byte {
+			c := t.names.cgroup(r.CgroupID)
+			return text.AppendPrintable(b, cmp.Or(c.Name(), "-"))
+		}},
 	{"cgroup", 0, 1, NeedCgroupPaths,
 		func(r *Row) bool { return r.CgroupID != 0 },
 		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) },

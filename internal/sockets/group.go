@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/jsonl"
+	"finwait/internal/label"
 	"finwait/internal/meter"
 	"finwait/internal/text"
 	"finwait/tracer"
@@ -26,6 +28,7 @@ type value struct {
 	local  netip.Addr
 	remote netip.AddrPort
 	scope  tracer.Scope
+	name   string // of a pod, a container or a unit
 }
 
 func number(known bool, n uint64) value {
@@ -36,7 +39,7 @@ func number(known bool, n uint64) value {
 }
 
 func (v *value) compare(o *value) int {
-	return cmp.Or(cmp.Compare(v.number, o.number), bytes.Compare(v.comm.Bytes(), o.comm.Bytes()), v.local.Compare(o.local),
+	return cmp.Or(cmp.Compare(v.name, o.name), cmp.Compare(v.number, o.number), bytes.Compare(v.comm.Bytes(), o.comm.Bytes()), v.local.Compare(o.local),
 		v.remote.Compare(o.remote), cmp.Compare(v.scope.ID, o.scope.ID), cmp.Compare(v.netns, o.netns), cmp.Compare(v.cookie, o.cookie))
 }
 
@@ -44,52 +47,67 @@ func (v *value) compare(o *value) int {
 type key struct {
 	word string
 	need Need
-	of   func(*Row) value
-	name func(v *value, cgroupPath func(uint64) (string, bool)) string // of a value that is known
+	of   func(*Row, *Names) value
+	name func(*value, *Names) string // of a value that is known
 }
 
 // destination is the key that ports belong to.
 const destination = "destination"
 
-// keys are all that there are. A key whose values have outside names, such as a pod's, is one more
-// line: what of gives is known before names are looked up, and name gives the name.
+// keys are all that there are.
 var keys = []key{
 	{"state", 0,
-		func(r *Row) value { return number(true, uint64(r.State)) },
-		func(v *value, _ func(uint64) (string, bool)) string { return tracer.State(v.number).String() }},
+		func(r *Row, _ *Names) value { return number(true, uint64(r.State)) },
+		func(v *value, _ *Names) string { return tracer.State(v.number).String() }},
 	{"port", NeedListeners, port, plain},
 	{"remote", 0, remote,
-		func(v *value, _ func(uint64) (string, bool)) string { return v.scope.Zoned(v.remote).Addr().String() }},
+		func(v *value, _ *Names) string { return v.scope.Zoned(v.remote).Addr().String() }},
 	{destination, NeedListeners | NeedPorts, towards,
-		func(v *value, _ func(uint64) (string, bool)) string {
+		func(v *value, _ *Names) string {
 			return string(text.AppendEndpoint(nil, v.remote, v.scope))
 		}},
-	{"netns", 0,
-		func(r *Row) value { return value{known: true, netns: r.NetNS, cookie: r.netNSCookie} },
-		func(v *value, _ func(uint64) (string, bool)) string { return strconv.FormatUint(uint64(v.netns), 10) }},
+	{"netns", NeedNames,
+		func(r *Row, _ *Names) value { return value{known: true, netns: r.NetNS, cookie: r.netNSCookie} },
+		func(v *value, _ *Names) string { return strconv.FormatUint(uint64(v.netns), 10) }},
 	{"comm", NeedOwners,
-		func(r *Row) value { return value{known: owned(r), comm: r.Owner.Comm} },
-		func(v *value, _ func(uint64) (string, bool)) string { return v.comm.String() }},
+		func(r *Row, _ *Names) value { return value{known: owned(r), comm: r.Owner.Comm} },
+		func(v *value, _ *Names) string { return v.comm.String() }},
 	{"pid", NeedOwners,
-		func(r *Row) value { return value{known: owned(r), number: uint64(r.Owner.PID), comm: r.Owner.Comm} },
+		func(r *Row, _ *Names) value {
+			return value{known: owned(r), number: uint64(r.Owner.PID), comm: r.Owner.Comm}
+		},
 		plain},
-	{"uid", 0, func(r *Row) value { return number(r.UIDKnown, uint64(r.UID)) }, plain},
-	{"handler", 0, func(*Row) value { return value{} }, plain}, // it takes the programs to know it
+	{"uid", 0, func(r *Row, _ *Names) value { return number(r.UIDKnown, uint64(r.UID)) }, plain},
+	{"handler", 0, func(*Row, *Names) value { return value{} }, plain}, // it takes the programs to know it
 	{"cgroup", NeedCgroupPaths,
-		func(r *Row) value { return number(r.CgroupID != 0, r.CgroupID) },
-		func(v *value, cgroupPath func(uint64) (string, bool)) string {
-			if path, ok := cgroupPath(v.number); ok {
+		func(r *Row, _ *Names) value { return number(r.CgroupID != 0, r.CgroupID) },
+		func(v *value, n *Names) string {
+			if path, ok := n.CgroupPath(v.number); ok {
 				return path
 			}
 			return plain(v, nil)
 		}},
+	named("unit", func(c *label.Cgroup) string { return c.Unit }),
+	named("container", func(c *label.Cgroup) string { return cmp.Or(c.Container, c.ContainerID) }),
+	named("pod", jsonl.PodName),
 }
 
-func plain(v *value, _ func(uint64) (string, bool)) string { return strconv.FormatUint(v.number, 10) }
+// named is a key whose values are names that a cgroup has. Several cgroups can have one.
+func named(word string, of func(*label.Cgroup) string) key {
+	return key{word, NeedNames,
+		func(r *Row, n *Names) value {
+			c := n.cgroup(r.CgroupID)
+			name := of(&c)
+			return value{known: name != "", name: name}
+		},
+		func(v *value, _ *Names) string { return v.name }}
+}
+
+func plain(v *value, _ *Names) string { return strconv.FormatUint(v.number, 10) }
 
 // port is the local one if a socket listens on it in the namespace now, and else the remote one,
 // as a client has it.
-func port(r *Row) value {
+func port(r *Row, _ *Names) value {
 	if r.space.listened.has(r.Local.Port()) || r.TCPState() == tracer.Listen {
 		return number(true, uint64(r.Local.Port()))
 	}
@@ -97,7 +115,7 @@ func port(r *Row) value {
 }
 
 // remote is the address of the other end, which a listener does not have.
-func remote(r *Row) value {
+func remote(r *Row, _ *Names) value {
 	if r.TCPState() == tracer.Listen {
 		return value{}
 	}
@@ -110,7 +128,7 @@ func remote(r *Row) value {
 
 // towards is a destination: that for which connect(2) needs a local port that no other socket
 // of the same local address has towards it, minisocks included.
-func towards(r *Row) value {
+func towards(r *Row, _ *Names) value {
 	if r.TCPState() == tracer.Listen {
 		return value{}
 	}
@@ -169,6 +187,7 @@ func groupStates() []tracer.State { return append(meter.LifeOrder(), tracer.NewS
 // A Grouping puts sockets into groups.
 type Grouping struct {
 	keys    []*key
+	names   *Names
 	compare func(a, b *Group) int
 	top     int
 	groups  map[[2]value]*Group
@@ -271,7 +290,7 @@ func (g *Grouping) Need() Need {
 func (g *Grouping) Count(r *Row) error {
 	var id [2]value
 	for i, k := range g.keys {
-		if v := k.of(r); v.known {
+		if v := k.of(r, g.names); v.known {
 			id[i] = v
 		}
 	}
@@ -291,7 +310,7 @@ func (g *Grouping) Use(r *Row) {
 		return
 	}
 	g.spaces[r.NetNS] = r.space
-	if to := towards(r); to.known && r.space.usable.has(r.Local.Port()) {
+	if to := towards(r, nil); to.known && r.space.usable.has(r.Local.Port()) {
 		g.used[to] = append(g.used[to], r.Local.Port())
 	}
 }
@@ -315,16 +334,19 @@ type Table struct {
 	Left    int      // how many groups that is
 	Unknown *Group   // what none of the keys is known of; nil: there is nothing
 
-	keys       []*key
-	cgroupPath func(uint64) (string, bool)
+	keys   []*key
+	labels *Names
 }
 
 // name of a value, which is known, of the key number i.
-func (t *Table) name(i int, v *value) string { return t.keys[i].name(v, t.cgroupPath) }
+func (t *Table) name(i int, v *value) string { return t.keys[i].name(v, t.labels) }
 
-// Table puts the groups in order. cgroupPath is the Reader's.
-func (g *Grouping) Table(cgroupPath func(uint64) (string, bool)) *Table {
-	t := &Table{keys: g.keys, cgroupPath: cgroupPath}
+// Name sets the names of values, before anything is counted. They are the Reader's.
+func (g *Grouping) Name(names *Names) { g.names = names }
+
+// Table puts the groups in order.
+func (g *Grouping) Table() *Table {
+	t := &Table{keys: g.keys, labels: g.names}
 	at := -1
 	for i, k := range g.keys {
 		t.By = append(t.By, k.word)

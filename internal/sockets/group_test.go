@@ -53,13 +53,14 @@ func grouped(t *testing.T, by, sort string, top int) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.Name(testNames())
 	for _, r := range groupRows() {
 		g.Use(&r)
 		if err := g.Count(&r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return g.Table(func(id uint64) (string, bool) { return "/web", id == 88 })
+	return g.Table()
 }
 
 func groupText(t *testing.T, wide int, table *Table) string {
@@ -116,10 +117,10 @@ NEW_SYN_RECV        1         -  NEW_SYN_RECV 1
 		{"handler", "", 0, `HANDLER  SOCKETS    OLDEST  STATES
 -              9  >43.155s  LISTEN 1, ESTABLISHED 1, FIN_WAIT_2 2, TIME_WAIT 4, NEW_SYN_RECV 1
 `},
-		{"netns,remote", "-ports", 2, `NETNS      REMOTE       SOCKETS    OLDEST  STATES
-7          192.0.2.9          2   >1.996s  ESTABLISHED 1, FIN_WAIT_2 1
-7          2001:db8::2        1         -  NEW_SYN_RECV 1
-(2 others)                    6  >43.155s  LISTEN 1, FIN_WAIT_2 1, TIME_WAIT 4
+		{"netns,remote", "-ports", 2, `NETNS      NAME REMOTE       SOCKETS    OLDEST  STATES
+7          blue 192.0.2.9          2   >1.996s  ESTABLISHED 1, FIN_WAIT_2 1
+7          blue 2001:db8::2        1         -  NEW_SYN_RECV 1
+(2 others)                         6  >43.155s  LISTEN 1, FIN_WAIT_2 1, TIME_WAIT 4
 `},
 	} {
 		if d := cmp.Diff(c.want, groupText(t, 0, grouped(t, c.by, c.sort, c.top))); d != "" {
@@ -140,7 +141,7 @@ func TestGroupsJSON(t *testing.T) {
 		by  string
 		top int
 	}{{"destination", 1}, {"pid,state", 1}, {"cgroup", 0}} {
-		if err := NewJSON(&b).Groups(grouped(t, c.by, "-oldest", c.top)); err != nil {
+		if err := NewJSON(&b, new(Names)).Groups(grouped(t, c.by, "-oldest", c.top)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,7 +200,7 @@ func TestGroupsAddUp(t *testing.T) {
 func jsonSum(t *testing.T, table *Table, want int) {
 	t.Helper()
 	var b bytes.Buffer
-	if err := NewJSON(&b).Groups(table); err != nil {
+	if err := NewJSON(&b, new(Names)).Groups(table); err != nil {
 		t.Fatal(err)
 	}
 	sockets, states := 0, 0
@@ -287,7 +288,31 @@ func TestLinkLocalDestinations(t *testing.T) {
 fe80::1%eth0 [fe80::2%eth0]:80        1         -           -     -  ESTABLISHED 1
 fe80::1%eth1 [fe80::2%eth1]:80        1         -           -     -  ESTABLISHED 1
 `
-	if d := cmp.Diff(want, groupText(t, 0, g.Table(nil))); d != "" {
+	if d := cmp.Diff(want, groupText(t, 0, g.Table())); d != "" {
 		t.Error(d)
+	}
+}
+
+// Groups by names: several cgroups can have one, and a socket without a cgroup, or one whose name
+// nobody knows, is counted where nothing is known.
+func TestGroupsByName(t *testing.T) {
+	for by, want := range map[string]string{"pod": "shop/web-0", "container": "web", "unit": "web\x1b.service"} {
+		table := grouped(t, by, "-sockets", 0)
+		if len(table.Groups) != 1 || table.Groups[0].Sockets != 1 || table.name(0, &table.Groups[0].values[0]) != want || table.Unknown == nil {
+			t.Errorf("by %s: %+v, unknown %+v", by, table.Groups, table.Unknown)
+		}
+		if sum := table.Groups[0].Sockets + table.Unknown.Sockets; sum != uint64(len(groupRows())) {
+			t.Errorf("by %s: %d sockets in all, want %d", by, sum, len(groupRows()))
+		}
+		if text := groupText(t, 0, table); strings.Contains(text, "\x1b") {
+			t.Errorf("by %s: a control character in %q", by, text)
+		}
+	}
+	var b bytes.Buffer
+	if err := NewJSON(&b, testNames()).Groups(grouped(t, "netns", "name", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), `"name":"7","netns_cookie":2,"netns_name":"blue"`) || !strings.Contains(b.String(), `"netns_name":null`) {
+		t.Error(b.String())
 	}
 }

@@ -13,8 +13,12 @@ import (
 // JSON writes one object a line.
 type JSON struct{ w *jsonl.Writer }
 
-// NewJSON writes to w.
-func NewJSON(w io.Writer) *JSON { return &JSON{jsonl.NewWriter(w)} }
+// NewJSON writes to w, with names if there are some.
+func NewJSON(w io.Writer, names *Names) *JSON {
+	out := jsonl.NewWriter(w)
+	out.Names = names.Label
+	return &JSON{out}
+}
 
 // Count writes how many sockets are in a state.
 func (j *JSON) Count(c *StateCount) error {
@@ -59,6 +63,7 @@ func (j *JSON) Socket(r *Row) error {
 	e.Stringer("idle_precision", precision(known, tracer.PrecisionJiffy))
 	truth(e, "queued", r.Queued)
 	truth(e, "orphan", r.Orphan)
+	j.w.AddNames(e, r.CgroupID, r.NetNS, r.netNSCookie)
 	e.Send()
 	return j.w.Err()
 }
@@ -80,9 +85,9 @@ func (j *JSON) Groups(t *Table) error {
 
 func (j *JSON) group(t *Table, g *Group, event string, groups int) {
 	e := j.w.Event().Str("event", event)
-	for i, word := range t.By {
+	for i, by := range t.By {
 		prefix := [2]string{"", "then_"}[i]
-		e.Str(prefix+"by", word)
+		e.Str(prefix+"by", by)
 		if g.values == nil {
 			continue
 		}
@@ -92,9 +97,12 @@ func (j *JSON) group(t *Table, g *Group, event string, groups int) {
 		} else {
 			jsonl.Null(e, prefix+"name")
 		}
-		switch word {
+		switch by {
 		case "netns":
 			jsonl.Known(e, "netns_cookie", v.cookie != 0, v.cookie)
+			if j.w.Names != nil {
+				word(e, "netns_name", j.w.Names.NetNS(v.netns, v.cookie))
+			}
 		case "pid":
 			switch {
 			case slices.Contains(t.By, "comm"): // it is a name already

@@ -15,6 +15,7 @@ import (
 
 	"finwait/internal/cgroup"
 	"finwait/internal/holders"
+	"finwait/internal/label"
 	"finwait/internal/netns"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
@@ -32,7 +33,7 @@ type Reader struct {
 	paths   map[uint32]string // those to read, by inode number
 	cookies map[uint32]uint64 // of those that the filter names
 	holders map[uint64]holders.Process
-	cgroups map[uint64]string // paths below the mount point
+	names   Names
 }
 
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
@@ -56,13 +57,16 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 			return nil, fmt.Errorf("find the owners of sockets: %w", err)
 		}
 	}
+	if o.Need&NeedNames != 0 {
+		r.names.Label = label.New()
+	}
 	if o.Need&NeedCgroupPaths != 0 || len(sel.Cgroups) > 0 {
 		// Without a tree the text has numbers; a filter has found the mount point already.
-		r.cgroups, err = cgroup.Tree()
+		r.names.paths, err = cgroup.Tree()
 		if err != nil && len(sel.Cgroups) > 0 {
 			return nil, err
 		}
-		sel.below(r.cgroups)
+		sel.below(r.names.paths)
 	}
 	return r, nil
 }
@@ -346,8 +350,5 @@ func interfaces(path string) func(*sockdiag.Socket) tracer.Scope {
 	}
 }
 
-// CgroupPath is the path of a cgroup below the mount point, if Options asked for paths.
-func (r *Reader) CgroupPath(id uint64) (string, bool) {
-	path, ok := r.cgroups[id]
-	return path, ok
-}
+// Names are those that Options asked for.
+func (r *Reader) Names() *Names { return &r.names }

@@ -17,5 +17,5 @@ func NewReader(*Selection, Options, *zerolog.Logger) (*Reader, error) { return n
 // Each is never reached.
 func (*Reader) Each(func(*Row) error) error { return tracer.ErrNotLinux }
 
-// CgroupPath is never reached.
-func (*Reader) CgroupPath(uint64) (string, bool) { return "", false }
+// Names is never reached.
+func (*Reader) Names() *Names { return nil }

@@ -34,6 +34,7 @@ const (
 	NeedInfo                         // how long it is idle, for one
 	NeedCgroupPaths                  // for CgroupPath
 	NeedListeners                    // which ports are listened on
+	NeedNames                        // those of Names.Label
 	NeedPorts                        // which ports connect(2) can choose, and all sockets, whatever their state
 )
 

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"finwait/internal/label"
 	"finwait/internal/sockdiag"
 	"finwait/tracer"
 
@@ -72,7 +73,7 @@ func texts(t *testing.T, wide int, names ...string) string {
 	}
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	s := NewText(out, false, wide, columns, func(id uint64) (string, bool) { return "/web", id == 88 })
+	s := NewText(out, false, wide, columns, testNames())
 	for _, r := range rows() {
 		if err := s.Socket(&r); err != nil {
 			t.Fatal(err)
@@ -94,8 +95,8 @@ func TestLsText(t *testing.T) {
 	if d := cmp.Diff(want, texts(t, 0)); d != "" {
 		t.Error(d)
 	}
-	const all = `NETNS      STATE        RECV-Q  SEND-Q  LOCAL                 REMOTE                PID     COMM            FD     UID    ROLE     TIMER      LEFT     RETRIES AGE      IDLE     HELD   CGROUP
-4026531840 LISTEN       2       128     [::]:443              [::]:*                17      ngi\x1bx        3      0      listener -          -        -       -        -        held   /web
+	const all = `NETNS      STATE        RECV-Q  SEND-Q  LOCAL                 REMOTE                PID     COMM            FD     UID    ROLE     TIMER      LEFT     RETRIES AGE      IDLE     HELD   NETNS-NAME       NAME                     CGROUP
+4026531840 LISTEN       2       128     [::]:443              [::]:*                17      ngi\x1bx        3      0      listener -          -        -       -        -        held   -                shop/web-0               /web
 `
 	if got := texts(t, 80, "all"); !strings.HasPrefix(got, all) {
 		t.Errorf("all columns: %s", cmp.Diff(all, got))
@@ -146,7 +147,7 @@ func TestEveryColumnCanBeReadAndSorted(t *testing.T) {
 func TestLsJSON(t *testing.T) {
 	tickRate(t, 250)
 	var b bytes.Buffer
-	s := NewJSON(&b)
+	s := NewJSON(&b, new(Names))
 	for _, r := range rows() {
 		if err := s.Socket(&r); err != nil {
 			t.Fatal(err)
@@ -435,3 +436,22 @@ func addrs(prefixes ...netip.Prefix) (list []tracer.AddrFilter) {
 	}
 	return list
 }
+
+// fixed names one cgroup, and one network namespace.
+type fixed struct{}
+
+func (fixed) Cgroup(id uint64) (label.Cgroup, bool) {
+	if id != 88 {
+		return label.Cgroup{}, false
+	}
+	return label.Cgroup{Path: "/web", Unit: "web\x1b.service", Container: "web", PodNamespace: "shop", Pod: "web-0", PodUID: "u"}, true
+}
+
+func (fixed) NetNS(inode uint32, _ uint64) string {
+	if inode == 7 {
+		return "blue"
+	}
+	return ""
+}
+
+func testNames() *Names { return &Names{Label: fixed{}, paths: map[uint64]string{88: "/web"}} }

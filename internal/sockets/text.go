@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -19,18 +20,17 @@ const (
 
 // Text writes aligned lines for people.
 type Text struct {
-	line       *text.Line
-	columns    Columns
-	cgroupPath func(uint64) (string, bool)
-	wide       int // columns of the terminal; 0: any number
-	begun      bool
+	line    *text.Line
+	columns Columns
+	names   *Names
+	wide    int // columns of the terminal; 0: any number
+	begun   bool
 }
 
-// NewText writes to w, which goes to a terminal that wide, or to none: 0. cgroupPath gives the
-// path of a cgroup, where there is one.
-func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, cgroupPath func(uint64) (string, bool)) *Text {
+// NewText writes to w, which goes to a terminal that wide, or to none: 0.
+func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, names *Names) *Text {
 	columns.fit(wide)
-	return &Text{line: text.NewLine(w, colour), columns: columns, cgroupPath: cgroupPath, wide: wide}
+	return &Text{line: text.NewLine(w, colour), columns: columns, names: names, wide: wide}
 }
 
 // Count writes how many sockets are in a state.
@@ -95,7 +95,7 @@ func (t *Text) width(i int) int {
 
 // appendCgroup writes a path where there is one, and else the number.
 func (t *Text) appendCgroup(b []byte, id uint64) []byte {
-	if path, ok := t.cgroupPath(id); ok {
+	if path, ok := t.names.CgroupPath(id); ok {
 		return text.AppendPrintable(b, path)
 	}
 	return strconv.AppendUint(b, id, 10)
@@ -151,6 +151,8 @@ func (t *Table) names() (head groupLine, all [][]string) {
 		switch k.word {
 		case "pid":
 			head.names = append(head.names, "PID", "COMM")
+		case "netns":
+			head.names = append(head.names, "NETNS", "NAME")
 		case destination:
 			for _, g := range t.Groups {
 				spaces[g.values[i].netns] = true
@@ -174,6 +176,8 @@ func (t *Table) names() (head groupLine, all [][]string) {
 				return text.Printable(of)
 			}
 			switch k.word {
+			case "netns":
+				names = append(names, name(t.name(i, v)), text.Printable(cmp.Or(t.labels.netNSOf(v.netns, v.cookie), "-")))
 			case "pid":
 				names = append(names, name(strconv.FormatUint(v.number, 10)), name(v.comm.String()))
 			case destination:

@@ -9,7 +9,7 @@ import (
 
 // AppendNames appends, with a space before each, the name of the pod, the container or the
 // unit, and of a network namespace other than the host's. from is nil if nobody asks for them.
-func AppendNames(b []byte, from *label.Namer, cgroup uint64, netNS uint32, cookie uint64) []byte {
+func AppendNames(b []byte, from label.Names, cgroup uint64, netNS uint32, cookie uint64) []byte {
 	if from == nil {
 		return b
 	}
