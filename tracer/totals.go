@@ -207,6 +207,19 @@ func (g *Group) Live() (n int64) {
 	return n
 }
 
+// Add adds the totals of another group.
+func (g *Group) Add(o *Group) {
+	for s, st := range o.States {
+		if g.States[s] == nil {
+			g.States[s] = new(StateTotals)
+		}
+		g.States[s].Add(st)
+	}
+	for reason, n := range o.Ends {
+		g.Ends[reason] += n
+	}
+}
+
 // Sub takes before away, earlier totals of the same group. Live stays as it is.
 func (g *Group) Sub(before *Group) {
 	for s, st := range g.States {

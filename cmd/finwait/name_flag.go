@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 
 	"finwait/internal/confine"
+	"finwait/internal/jsonl"
 	"finwait/internal/label"
+	"finwait/internal/meter"
 	"finwait/internal/privilege"
 
 	"github.com/spf13/pflag"
@@ -23,6 +26,24 @@ func (f *nameFlag) namer() label.Names {
 		return nil
 	}
 	return label.New()
+}
+
+// cgroupNames are those that stat splits by; nil: it is something else. Not one of them is a
+// number of the kernel's: several cgroups can have one name.
+func cgroupNames(by string) *meter.CgroupNames {
+	of := map[string]func(*label.Cgroup) string{
+		"pod":       jsonl.PodName,
+		"container": func(c *label.Cgroup) string { return cmp.Or(c.Container, c.ContainerID) },
+		"unit":      func(c *label.Cgroup) string { return c.Unit },
+	}[by]
+	if of == nil {
+		return nil
+	}
+	names := label.New()
+	return &meter.CgroupNames{Word: by, Of: func(id uint64) string {
+		c, _ := names.Cgroup(id)
+		return of(&c)
+	}}
 }
 
 // need adds what names take: the files of cgroups and containers, and a look at processes.

@@ -91,7 +91,7 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, demo.NewJSON(w)) })
 
 	report := &meter.Report{
-		At: time.Unix(0, r.Wall+r.SpanNs).UTC(), Span: time.Duration(r.SpanNs), Totals: r.Totals.Tracer(), By: tracer.SplitPort,
+		At: time.Unix(0, r.Wall+r.SpanNs).UTC(), Span: time.Duration(r.SpanNs), Totals: r.Totals.Tracer(), By: tracer.SplitPort, ByWord: "port",
 		Seen: r.Stats.Tracer().Seen, Lost: r.Stats.Tracer().Lost, Hooks: hooks,
 	}
 	report.Split(nil, r.TracerGroups(), 2)

@@ -80,8 +80,8 @@ it ends with "…". A pipe or file gets everything.`,
 	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
 	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
 	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
-	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits()))
-	complete(cmd, "by", tracer.Splits())
+	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits())+", pod, container, unit")
+	completeWords(cmd, "by", append(wordsOf(tracer.Splits()), "pod", "container", "unit"))
 	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
@@ -141,7 +141,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	defer live.Close()
-	options := meter.Options{By: cfg.SplitBy, Top: o.top}
+	options := meter.Options{By: cfg.SplitBy, Top: o.top, Names: cgroupNames(o.by)}
 	if cfg.Audit {
 		options.Audit = func() (*audit.Snapshot, error) { return audit.Take(live.Tracer) }
 	}
@@ -187,7 +187,9 @@ func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Conf
 	if err != nil {
 		return cfg, err
 	}
-	if o.by != "" {
+	if cgroupNames(o.by) != nil {
+		cfg.SplitBy = tracer.SplitCgroup
+	} else if o.by != "" {
 		if cfg.SplitBy, err = parse[tracer.Split](o.by); err != nil {
 			return cfg, usage(err)
 		}
@@ -214,7 +216,7 @@ func (o *statOptions) need(command []string, cfg *tracer.Config) (n confine.Need
 		n.Capabilities = append(n.Capabilities, privilege.SysPtrace, privilege.SysAdmin)
 		n.Files = true
 	}
-	return n
+	return (&nameFlag{cgroupNames(o.by) != nil}).need(n)
 }
 
 // An ending says when it is time to stop, and then the command's exit code.

@@ -82,7 +82,7 @@ func (t *intervals) need(left int, named bool) (n int) {
 func (t *Text) Interval(r *Report) error {
 	if changed := t.fit(r); changed || t.lines%headEvery == 0 {
 		t.lines = 0
-		t.head(r.By)
+		t.head(r.ByWord)
 	}
 	t.lines++
 	var failed uint64
@@ -104,7 +104,7 @@ func (t *Text) Interval(r *Report) error {
 	return t.w.Flush()
 }
 
-func (t *Text) head(by tracer.Split) {
+func (t *Text) head(by string) {
 	var titles [len(columns)]any
 	for i, c := range columns {
 		titles[i] = c.title
@@ -112,10 +112,10 @@ func (t *Text) head(by tracer.Split) {
 	line := t.cells(titles)
 	why := t.left < whyGoes
 	switch {
-	case by != tracer.SplitNone && why:
-		line += fmt.Sprintf("%s%-*s", gap, text.CommWidth, strings.ToUpper(by.String()))
-	case by != tracer.SplitNone:
-		line += gap + strings.ToUpper(by.String())
+	case by != "" && why:
+		line += fmt.Sprintf("%s%-*s", gap, text.CommWidth, strings.ToUpper(by))
+	case by != "":
+		line += gap + strings.ToUpper(by)
 	}
 	if why {
 		line += gap + whyTitle

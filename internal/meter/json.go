@@ -112,7 +112,7 @@ func (s *JSON) groups(e *zerolog.Event, r *Report) {
 		}
 		groups.Dict(d.Array("states", statesJSON(g.State)).Array("ends", endsJSON(g)))
 	}
-	e.Str("by", r.By.String()).Array("groups", groups).Uint64("ungrouped", r.Totals.Ungrouped)
+	e.Str("by", r.ByWord).Array("groups", groups).Uint64("ungrouped", r.Totals.Ungrouped)
 	if r.Rest == nil {
 		jsonl.Null(e, "others")
 	} else {

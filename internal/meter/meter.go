@@ -27,6 +27,8 @@ type Meter struct {
 type Options struct {
 	By  tracer.Split // also the groups of this split, which the source must keep
 	Top int          // of the groups, the busiest so many; the others are summed
+	// Names, with SplitCgroup, puts groups together by a name of their cgroup.
+	Names *CgroupNames
 	// Audit reads the kernel's counters; nil: no audit.
 	Audit func() (*audit.Snapshot, error)
 	// Segments reads what was counted of RSTs and handshakes; nil: nobody asked for them.
@@ -68,6 +70,9 @@ func (m *Meter) now() (*moment, error) {
 	}
 	if m.options.By != tracer.SplitNone {
 		now.groups, err = m.source.Groups()
+	}
+	if m.options.Names != nil {
+		now.groups = m.options.Names.join(now.groups)
 	}
 	return now, err
 }
@@ -111,7 +116,7 @@ func (m *Meter) between(before, now *moment) *Report {
 	totals := *now.totals
 	totals.Sub(before.totals)
 	r := &Report{
-		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By,
+		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By, ByWord: m.options.word(),
 		Seen: now.stats.Seen - min(before.stats.Seen, now.stats.Seen), Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
 	}
 	r.Split(before.groups, now.groups, m.options.Top)
@@ -124,6 +129,7 @@ type Report struct {
 	Span   time.Duration
 	Totals *tracer.Totals
 	By     tracer.Split
+	ByWord string          // what the groups are called by
 	Groups []*tracer.Group // the busiest first
 	Rest   *tracer.Group   // the sum of the others; nil: there are none
 	Others int             // how many they are
@@ -222,15 +228,7 @@ func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 	}
 	r.Rest = &tracer.Group{States: make(map[tracer.State]*tracer.StateTotals), Ends: make(map[tracer.Reason]uint64)}
 	for _, g := range r.Groups[top:] {
-		for s, st := range g.States {
-			if r.Rest.States[s] == nil {
-				r.Rest.States[s] = new(tracer.StateTotals)
-			}
-			r.Rest.States[s].Add(st)
-		}
-		for reason, n := range g.Ends {
-			r.Rest.Ends[reason] += n
-		}
+		r.Rest.Add(g)
 	}
 	r.Groups = r.Groups[:top]
 }

@@ -202,7 +202,7 @@ func TestStatGroups(t *testing.T) {
 		}
 		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: st}}
 	}
-	r := &Report{By: tracer.SplitComm, Totals: new(tracer.Totals)}
+	r := &Report{By: tracer.SplitComm, ByWord: "comm", Totals: new(tracer.Totals)}
 	now := map[string]*tracer.Group{
 		"a": group("a", 3), "quiet": group("quiet", 2), "": group("", 5), "\x1b[2J": group("\x1b[2J", 4), "b": group("b", 1),
 	}
@@ -238,7 +238,7 @@ func failing(at time.Time, by tracer.Split) *Report {
 	tot.Ends[tracer.Established][tracer.ReasonReset] = 4
 	tot.Ends[tracer.CloseWait][tracer.ReasonReset] = 2
 	tot.Ends[tracer.Established][tracer.ReasonTimedOut] = 8
-	r := &Report{At: at, Span: time.Second, Totals: &tot, By: by, Hooks: tracer.HooksFentry}
+	r := &Report{At: at, Span: time.Second, Totals: &tot, By: by, ByWord: by.String(), Hooks: tracer.HooksFentry}
 	if by != tracer.SplitNone {
 		r.Groups = []*tracer.Group{{Name: "curl", States: map[tracer.State]*tracer.StateTotals{tracer.SynSent: {Entered: 9, Left: 9}}}}
 	}
@@ -261,7 +261,7 @@ func TestIntervalText(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		s := NewText(bufio.NewWriter(&out), false, nil)
-		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by}} {
+		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by, ByWord: by.String()}} {
 			if err := s.Interval(r); err != nil {
 				t.Fatal(err)
 			}
@@ -309,5 +309,31 @@ func TestTotalJSON(t *testing.T) {
 	}
 	if want := `{"state":"SYN_SENT","reason":"refused","detail":"","count":3}`; strings.Count(out.String(), want) != 2 {
 		t.Errorf("no %s in the intervals:\n%s", want, &out)
+	}
+}
+
+// Groups of cgroups with one name are one group, by the name that was known first. Nothing is left
+// out: what has no name is one group, too.
+func TestCgroupNames(t *testing.T) {
+	group := func(name string, entered uint64) *tracer.Group {
+		return &tracer.Group{
+			Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: {Entered: entered, Live: 1}},
+			Ends: map[tracer.Reason]uint64{tracer.ReasonClosed: entered},
+		}
+	}
+	names := map[uint64]string{7: "web", 8: "web"}
+	n := &CgroupNames{Word: "pod", Of: func(id uint64) string { return names[id] }}
+	groups := map[string]*tracer.Group{"7": group("7", 1), "8": group("8", 2), "9": group("9", 4), "": group("", 8)}
+	for range 2 {
+		got := n.join(groups)
+		web, none := got["web"], got[""]
+		if len(got) != 2 || web.State(tracer.Established).Entered != 3 || web.Live() != 2 || web.Ends[tracer.ReasonClosed] != 3 ||
+			none.State(tracer.Established).Entered != 12 || none.Name != "" || web.Name != "web" {
+			t.Errorf("%+v %+v", web, none)
+		}
+		names = map[uint64]string{9: "late"}
+	}
+	if groups["7"].State(tracer.Established).Entered != 1 {
+		t.Error("the groups that were read have changed")
 	}
 }

@@ -53,7 +53,7 @@ func (t *Text) states(r *Report) {
 	t.printf("%.3f s of TCP\n\n", r.Span.Seconds())
 	group := ""
 	if r.By != tracer.SplitNone {
-		group = "  " + strings.ToUpper(r.By.String())
+		group = "  " + strings.ToUpper(r.ByWord)
 	}
 	t.printf("%-11s %9s %9s %9s %10s %10s %10s %10s %11s%s\n", "STATE", "LIVE", "ENTERED", "LEFT", "P50", "P90", "P99", "MAX", "TOTAL", group)
 	t.stateLines("all", r.By, r.Totals.State)
