@@ -26,6 +26,8 @@ func TestPrivilegeKept(t *testing.T) {
 		"stat --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
 		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
 		"conns":                       nil,
+		"conns --names":               {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
+		"stat --port 9 --by pod":      {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
 		"trace --stack kernel":        nil,
 		"trace --stack user":          {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},            // for other processes' mappings and files
 		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
