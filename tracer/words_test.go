@@ -88,7 +88,7 @@ func TestUnknownWord(t *testing.T) {
 		want string
 	}{
 		{new(State), `no TCP state is called "x"; the states are ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED CLOSE_WAIT LAST_ACK LISTEN CLOSING NEW_SYN_RECV`},
-		{new(Split), `totals cannot be split by "x": there are port, remote, pid, comm, netns, cgroup, handler`},
+		{new(Split), `totals cannot be split by "x": there are port, remote, pid, comm, netns, cgroup, handler, destination`},
 		{new(HookSet), `hooks "x": there are auto, fentry and tracepoint`},
 		{new(Role), `no role is called "x": there are client, server and listener`},
 	} {

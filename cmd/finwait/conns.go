@@ -61,14 +61,14 @@ around them are not known either.`,
 	}
 	fs := cmd.Flags()
 	o.tracing.registerConnections(cmd)
-	o.out.register(fs)
+	o.out.registerTable(fs)
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
-	fs.DurationVar(&o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
+	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
 	o.names.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
-	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
+	durationVar(fs, &o.duration, "duration", 0, "end after this time")
 	fs.Uint32Var(&o.most, "max-connections", 1<<18, "follow up to `N` connections at a time: each takes about 1 KiB")
 	return cmd
 }
@@ -103,7 +103,7 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.RingBytes = connsRing
 	o.filtered = cfg.Filter.Picks()
 	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
-	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color), o.names.namer())
+	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color), !o.out.noHeader, o.names.namer())
 	if o.out.output == "json" {
 		to = conns.NewJSON(out, o.names.namer())
 	}

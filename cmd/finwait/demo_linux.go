@@ -31,7 +31,8 @@ func newDemo(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
 		Short: "Show how TCP connections end, each way made for real",
-		Long: `Show how TCP connections end. Without a name, demo lists the ways. With a name, it
+		Long: `Show how TCP connections end. Without a name, or with the name list, demo lists
+the ways. With a name, it
 makes such a connection on real sockets, in a network namespace of its own, which
 it removes afterwards. While that happens, it draws both ends: the time, the state
 of each end, how long the state before lasted, and the segment that the end sent
@@ -78,7 +79,7 @@ func (o *demoOptions) run(ctx context.Context, args []string, stdout, stderr io.
 		s = demo.NewLadder(out, text.Coloured(stdout, o.out.color))
 	}
 	all := scenario.All()
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] == "list" {
 		if err := s.List(all); err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ The exit code is 1 if not all connections could be made.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.rate, "rate", "200/s", "connections per second: `N/s`, N/m or max")
 	fs.IntVar(&o.count, "count", 10000, "`number` of connections")
-	fs.DurationVar(&o.hold, "hold", 5*time.Millisecond, "how long each stays open")
+	durationVar(fs, &o.hold, "hold", 5*time.Millisecond, "how long each stays open")
 	fs.StringVar(&o.closer, "closer", "client", "`who` closes first: client, server, both, or reset: the client, by an RST")
 	fs.StringVar(&o.connect, "connect", "", "connect to `HOST:PORT`, from here, instead of to itself")
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")

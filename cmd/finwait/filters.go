@@ -37,7 +37,7 @@ func (f *filterFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&f.states, "state", "`state` left or entered")
 	fs.Var(&f.from, "from", "`state` left")
 	fs.Var(&f.to, "to", "`state` entered")
-	fs.DurationVar(&f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
+	durationVar(fs, &f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
 }
 
 func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {

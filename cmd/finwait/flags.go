@@ -4,8 +4,10 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -57,7 +59,7 @@ func wrongFlag(_ *cobra.Command, err error) error {
 	case value == "":
 		why = errEmptyValue
 	case flag.Value.Type() == "duration":
-		why = errors.New("not a duration such as 500ms, 10s or 1m30s")
+		why = errors.New("not a duration such as 500ms, 10s, 1m30s, or a number of seconds")
 	case errors.Is(why, strconv.ErrRange):
 		why = errors.New("the number is out of range")
 	case errors.Is(why, strconv.ErrSyntax) && flag.Value.Type() == "bool":
@@ -73,9 +75,46 @@ func wrongFlag(_ *cobra.Command, err error) error {
 // rejectEmpty refuses flags with an empty value that their own parsers take.
 func rejectEmpty(cmd *cobra.Command, _ []string) (err error) {
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
-		if err == nil && flag.Value.String() == "" {
+		if err == nil && flag.Value.String() == "" && flag.Value.Type() != "duration" {
 			err = usage(fmt.Errorf("--%s %q: %w", flag.Name, "", errEmptyValue))
 		}
 	})
 	return err
+}
+
+// A span is a flag for a duration: 500ms, 1m30s, or a number of seconds, as sleep(1) and
+// vmstat(8) take it.
+type span struct{ to *time.Duration }
+
+// durationVar adds such a flag.
+func durationVar(fs *pflag.FlagSet, to *time.Duration, name string, usual time.Duration, usage string) {
+	*to = usual
+	fs.Var(&span{to}, name, usage)
+}
+
+// String gives the duration as Go writes it; "" for 0, so that help has no default then.
+func (s *span) String() string {
+	if s.to == nil || *s.to == 0 {
+		return ""
+	}
+	return s.to.String()
+}
+
+// Type is a word for the help, and for wrongFlag.
+func (s *span) Type() string { return "duration" }
+
+// Set takes a duration.
+func (s *span) Set(text string) (err error) {
+	*s.to, err = parseSpan(text)
+	return err
+}
+
+func parseSpan(text string) (time.Duration, error) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil {
+		if n > math.MaxInt64/float64(time.Second) || n != n {
+			return 0, strconv.ErrRange
+		}
+		return time.Duration(n * float64(time.Second)), nil
+	}
+	return time.ParseDuration(text)
 }

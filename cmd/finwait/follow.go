@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"finwait/internal/jsonl"
 	"finwait/internal/sink"
 	"finwait/internal/source"
 	"finwait/internal/text"
@@ -120,6 +123,12 @@ func (f *follower) conclude(st tracer.Stats, hooks tracer.HookSet, to sink.Sink,
 	}
 	e.Uint64("seen", st.Seen).Uint64("filtered", st.Filtered).Uint64("delivered", st.Delivered)
 	logLost(e, st.Lost).Stringer("hooks", hooks).Msg(msg)
+	if t, ok := to.(interface{ Tally() *jsonl.Tally }); ok && !f.raw && st.Delivered > 0 {
+		log.Info().Msg("transitions: " + most(t.Tally().Edges()))
+		if ends := t.Tally().Ends(); len(ends) > 0 {
+			log.Info().Msg("closed: " + most(ends))
+		}
+	}
 	if g := st.Segments; g.Seen > 0 {
 		e, msg := log.Info(), "every RST and handshake is accounted for"
 		if g.Limited+g.RingFull > 0 {
@@ -129,4 +138,19 @@ func (f *follower) conclude(st tracer.Stats, hooks tracer.HookSet, to sink.Sink,
 			Uint64("limited", g.Limited).Uint64("ring_full", g.RingFull).Msg(msg)
 	}
 	return nil
+}
+
+// mostCounted is how many kinds of transitions, and of reasons, the summary names.
+const mostCounted = 8
+
+// most lists the most frequent, and says how many kinds are left out.
+func most(all []jsonl.Counted) string {
+	var words []string
+	for i := range all[:min(len(all), mostCounted)] {
+		words = append(words, all[i].String())
+	}
+	if more := len(all) - mostCounted; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more kinds", more))
+	}
+	return strings.Join(words, ", ")
 }

@@ -110,7 +110,7 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	fs.Var(&o.filters.states, "state", "`state` of the socket")
 	complete(cmd, "state", tracer.States())
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
-	fs.DurationVar(&o.minAge, "min-age", 0, "time that a socket is known to be in its state, at least")
+	durationVar(fs, &o.minAge, "min-age", 0, "time that a socket is known to be in its state, at least")
 	fs.Var(&o.columns, "columns", "with --sockets: show these `columns`, or all")
 	fs.Var(&o.by, "by", "one line for each group: by `what`, or by two, with a comma")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the first `N` groups, 0: all")
@@ -118,7 +118,7 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	completeWords(cmd, "by", sockets.KeyWords())
 	completeWords(cmd, "columns", append(sockets.ColumnNames(), "all"))
 	completeWords(cmd, "sort", sockets.ColumnNames())
-	o.out.register(fs)
+	o.out.registerTable(fs)
 	return cmd
 }
 
@@ -203,7 +203,11 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		view.groups.Name(reader.Names())
 	}
 	out := newOutput(stdout)
-	var s sockets.Sink = sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.Names())
+	table := sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.Names())
+	if o.out.noHeader {
+		table.NoHead()
+	}
+	var s sockets.Sink = table
 	if o.out.output == "json" {
 		s = sockets.NewJSON(out, reader.Names())
 	}

@@ -286,7 +286,7 @@ func TestLsInterrupted(t *testing.T) {
 	testnet.Fill(t, n, testnet.Loopback()[0])
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	o := lsOptions{out: outputFlags{"text", "never"}, filters: filterFlags{netns: []string{n.Path()}}}
+	o := lsOptions{out: outputFlags{output: "text", color: "never"}, filters: filterFlags{netns: []string{n.Path()}}}
 	var out bytes.Buffer
 	if err := o.run(ctx, &out, io.Discard); !errors.Is(err, errInterrupted) || out.Len() > 0 {
 		t.Errorf("got %v and %q; counts of a part are not to be shown", err, out.String())

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,7 +35,13 @@ func TestUsageErrors(t *testing.T) {
 		"negative number":     {[]string{"stat", "--top", "few"}, `--top "few": not a whole number`},
 		"large number":        {[]string{"--count", "18446744073709551616"}, "out of range"},
 		"switch":              {[]string{"stat", "--audit=maybe"}, "true and false"},
-		"unit of a duration":  {[]string{"stat", "--interval", "1"}, `--interval "1": not a duration such as 500ms`},
+		"unit of a duration":  {[]string{"stat", "--interval", "1x"}, `--interval "1x": not a duration such as 500ms`},
+		"too long":            {[]string{"--duration", "1e99"}, "not a duration"},
+		"no number":           {[]string{"--duration", "NaN"}, "not a duration"},
+		"stat no interval":    {[]string{"stat", "0"}, `"0"`},
+		"stat no count":       {[]string{"stat", "1", "few"}, `"few" intervals`},
+		"stat three":          {[]string{"stat", "1", "2", "3"}, `"1"`},
+		"stat twice":          {[]string{"stat", "--interval", "1s", "2"}, `"2"`},
 		"pid":                 {[]string{"ls", "--pid", "init"}, `pid "init"`},
 		"two lines":           {[]string{"ls", "--comm", "a\nb"}, "double quotes"},
 		"ring":                {[]string{"--ring-bytes", "3"}, "power of two"},
@@ -203,4 +210,20 @@ func decodeLines(t *testing.T, b []byte) []map[string]any {
 		lines = append(lines, m)
 	}
 	return lines
+}
+
+// A number is seconds, as sleep takes it; otherwise a duration is as Go writes it.
+func TestSpan(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"5": 5 * time.Second, "0.25": 250 * time.Millisecond, "0": 0, "1m30s": 90 * time.Second, "-1": -time.Second,
+	} {
+		if got, err := parseSpan(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
+		}
+	}
+	o := new(statOptions)
+	cmd := newStat(io.Discard)
+	if err := o.sample(cmd, []string{"0.5", "4"}); err != nil || o.interval != 500*time.Millisecond || o.duration != 2*time.Second {
+		t.Errorf("stat 0.5 4: %v, %v, %v", o.interval, o.duration, err)
+	}
 }

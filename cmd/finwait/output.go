@@ -11,16 +11,28 @@ import (
 
 // outputFlags say how data is shown.
 type outputFlags struct {
-	output string
-	color  string
+	output   string
+	json     bool
+	color    string
+	noHeader bool
 }
 
 func (o *outputFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
+	fs.BoolVar(&o.json, "json", false, "the same as --output json")
 	fs.StringVar(&o.color, "color", "auto", "colour: `when`: auto, always or never")
 }
 
+// registerTable is register, for what has column titles.
+func (o *outputFlags) registerTable(fs *pflag.FlagSet) {
+	o.register(fs)
+	fs.BoolVar(&o.noHeader, "no-header", false, "leave out the line of column titles")
+}
+
 func (o *outputFlags) check() error {
+	if o.json {
+		o.output = "json"
+	}
 	switch {
 	case checkFormat(o.output) != nil:
 		return checkFormat(o.output)

@@ -113,10 +113,12 @@ Without a command it traces. finwait help reasons explains why states end.`,
 		Args:              rejectArgs,
 		PersistentPreRunE: rejectEmpty,
 		RunE:              trace.RunE,
+		Version:           versionLine(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 	}
 	root.Flags().AddFlagSet(trace.Flags())
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDemo(stderr), newFeatures(), newVersion())
 	for _, cmd := range root.Commands() {

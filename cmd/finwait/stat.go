@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -28,6 +30,7 @@ var errAudit = errors.New("finwait's totals and the kernel's counters disagree")
 type statOptions struct {
 	tracing  tracingFlags
 	output   string
+	json     bool
 	write    string
 	duration time.Duration
 	interval time.Duration
@@ -43,10 +46,11 @@ type statOptions struct {
 func newStat(stderr io.Writer) *cobra.Command {
 	var o statOptions
 	cmd := &cobra.Command{
-		Use:   "stat [flags] [-- command [args]]",
+		Use:   "stat [flags] [INTERVAL [COUNT]] [-- command [args]]",
 		Short: "Count transitions and measure states, exactly, in the kernel",
 		Long: `Count transitions and measure how long states last, in the kernel. The run ends
-after --duration, with Ctrl-C, or when the given command ends. Then stat prints a
+after --duration, with Ctrl-C, or when the given command ends. stat 1 5 is stat
+--interval 1s --duration 5s, as vmstat(8) has it. Then stat prints a
 table. It exits with the command's exit code. SIGTERM and SIGHUP are passed on to
 the command; a signal that comes before its start means that it is not started.
 
@@ -60,12 +64,14 @@ order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
 RESET, ACCEPTED, ESTAB, TIME_WAIT. Where WHY_FAILED has no room for all reasons,
 it ends with "…". A pipe or file gets everything.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.ArgsLenAtDash() < 0 || cmd.ArgsLenAtDash() > 0 {
-				if err := rejectArgs(cmd, args); err != nil {
-					return err
-				}
+			dash := cmd.ArgsLenAtDash()
+			if dash < 0 {
+				dash = len(args)
 			}
-			if cmd.ArgsLenAtDash() == 0 && (len(args) == 0 || args[0] == "") {
+			if err := o.sample(cmd, args[:dash]); err != nil {
+				return err
+			}
+			if args = args[dash:]; cmd.ArgsLenAtDash() >= 0 && (len(args) == 0 || args[0] == "") {
 				return usage(errors.New("there is no command after --"))
 			}
 			if o.by == "" && cmd.Flags().Changed("top") {
@@ -77,9 +83,10 @@ it ends with "…". A pipe or file gets everything.`,
 	fs := cmd.Flags()
 	o.tracing.register(cmd)
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
+	fs.BoolVar(&o.json, "json", false, "the same as --output json")
 	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
-	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
-	fs.DurationVar(&o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
+	durationVar(fs, &o.duration, "duration", 0, "end after this time")
+	durationVar(fs, &o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
 	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits())+", pod, container, unit")
 	completeWords(cmd, "by", append(wordsOf(tracer.Splits()), "pod", "container", "unit"))
 	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
@@ -89,7 +96,32 @@ it ends with "…". A pipe or file gets everything.`,
 	return cmd
 }
 
+// sample takes an interval, and how many of them.
+func (o *statOptions) sample(cmd *cobra.Command, args []string) (err error) {
+	if len(args) == 0 {
+		return nil
+	}
+	if len(args) > 2 || cmd.Flags().Changed("interval") || len(args) > 1 && cmd.Flags().Changed("duration") {
+		return rejectArgs(cmd, args)
+	}
+	if o.interval, err = parseSpan(args[0]); err != nil || o.interval <= 0 {
+		return rejectArgs(cmd, args)
+	}
+	if len(args) == 1 {
+		return nil
+	}
+	n, err := strconv.ParseUint(args[1], 10, 32)
+	if err != nil || n == 0 || uint64(math.MaxInt64)/n < uint64(o.interval) {
+		return usage(fmt.Errorf("%q intervals: a whole number of 1 or more", args[1]))
+	}
+	o.duration = time.Duration(n) * o.interval
+	return nil
+}
+
 func (o *statOptions) check(command []string, filter *tracer.Filter) error {
+	if o.json {
+		o.output = "json"
+	}
 	switch {
 	case checkFormat(o.output) != nil:
 		return checkFormat(o.output)

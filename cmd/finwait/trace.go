@@ -72,7 +72,7 @@ finwait help reasons explains the words in the column WHY.`,
 	}
 	fs := cmd.Flags()
 	o.tracing.register(cmd)
-	o.out.register(fs)
+	o.out.registerTable(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
@@ -84,7 +84,7 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB, with stacks of programs 64 MiB")
 	fs.Uint64Var(&o.count, "count", 0, "end after `N` transitions")
-	fs.DurationVar(&o.duration, "duration", 0, "end after this time")
+	durationVar(fs, &o.duration, "duration", 0, "end after this time")
 	return cmd
 }
 
@@ -145,7 +145,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	cfg.Metrics = fields != 0
 	to := sink.New(o.out.output, out, sink.Options{
-		Colour: text.Coloured(stdout, o.out.color), Fields: fields, Names: o.names.namer(),
+		Colour: text.Coloured(stdout, o.out.color), NoHead: o.out.noHeader, Fields: fields, Names: o.names.namer(),
 	})
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush

@@ -170,7 +170,7 @@ func TestSaved(t *testing.T) {
 	for _, run := range runs {
 		var text, lines bytes.Buffer
 		tw, jw := bufio.NewWriter(&text), bufio.NewWriter(&lines)
-		asText, asJSON := NewSink(NewText(tw, false, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
+		asText, asJSON := NewSink(NewText(tw, false, true, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
 		left := 0
 		for i := range run.Transitions {
 			tr := run.Transitions[i].Tracer()
@@ -236,7 +236,7 @@ func TestSink(t *testing.T) {
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
 		c.opt.Most = 10
-		s := NewSink(NewText(w, false, nil), c.opt)
+		s := NewSink(NewText(w, false, true, nil), c.opt)
 		for i := range c.n {
 			if err := s.Transition(&all[i]); err != nil {
 				t.Fatal(err)

@@ -28,9 +28,10 @@ type Text struct {
 	begun bool
 }
 
-// NewText writes to w, with ANSI colours if colour is set, and names if there is a Namer.
-func NewText(w *bufio.Writer, colour bool, names label.Names) *Text {
-	return &Text{line: text.NewLine(w, colour), names: names}
+// NewText writes to w, with ANSI colours if colour is set, names if there are some, and a
+// line of titles, if head is set.
+func NewText(w *bufio.Writer, colour, head bool, names label.Names) *Text {
+	return &Text{line: text.NewLine(w, colour), names: names, begun: !head}
 }
 
 // Conn writes a line, the first time below a line of titles.

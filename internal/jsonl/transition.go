@@ -9,6 +9,7 @@ import (
 // Transition writes a transition. It appends by hand: zerolog takes four times as
 // long, which is most of what a transition costs the reader.
 func (w *Writer) Transition(t *tracer.Transition) error {
+	w.tally.Add(t)
 	b := append(w.line[:0], `{"time":"`...)
 	b = w.appendTime(b, t.Time)
 	b = strconv.AppendInt(append(b, `","ktime_ns":`...), int64(t.Ktime), 10)
@@ -96,6 +97,7 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 
 // Raw writes a raw event.
 func (w *Writer) Raw(r *tracer.RawEvent) error {
+	w.raw = true
 	w.scratch = w.appendTime(w.scratch[:0], r.Time)
 	e := w.Event().Bytes("time", w.scratch).Int64("ktime_ns", int64(r.Ktime)).Str("event", "raw")
 	e.Str("hook", r.Hook.String()).Uint8("cpu", r.CPU)
@@ -114,11 +116,15 @@ func (w *Writer) Raw(r *tracer.RawEvent) error {
 	return w.Err()
 }
 
-// End writes the summary of a run: where its transitions went.
+// End writes the summary of a run: where its transitions went, and how many there were of
+// each kind.
 func (w *Writer) End(s tracer.Stats, hooks tracer.HookSet) error {
 	e := w.Event().Str("event", "summary").Uint64("seen", s.Seen).Uint64("filtered", s.Filtered).Uint64("delivered", s.Delivered)
 	Lost(e, s.Lost).Str("hooks", hooks.String())
 	endSegments(e, s.Segments)
+	if !w.raw {
+		w.tally.add(e)
+	}
 	e.Send()
 	return w.Err()
 }

@@ -27,6 +27,8 @@ type Writer struct {
 	Fields Fields      // of transitions that have metrics
 	Names  label.Names // of transitions and connections; nil: nobody asks for names
 
+	tally   Tally // of the transitions that were written
+	raw     bool  // raw events were written
 	w       *firstError
 	log     zerolog.Logger
 	scratch []byte
@@ -58,6 +60,9 @@ func (f *firstError) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// Tally is that of the transitions that were written.
+func (w *Writer) Tally() *Tally { return &w.tally }
 
 // Err is the first error of the writer below.
 func (w *Writer) Err() error { return w.w.err }

@@ -20,6 +20,7 @@ type Sink interface {
 // Options say what is shown beside the transitions.
 type Options struct {
 	Colour bool         // ANSI colours in text
+	NoHead bool         // no line of titles in text
 	Fields jsonl.Fields // of transitions that have metrics
 	Names  label.Names  // names of cgroups and network namespaces; nil: none
 }
@@ -32,6 +33,6 @@ func New(format string, w *bufio.Writer, o Options) Sink {
 		return out
 	}
 	out := NewText(w, o.Colour)
-	out.options = o
+	out.options, out.begun = o, o.NoHead
 	return out
 }

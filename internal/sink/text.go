@@ -26,6 +26,7 @@ type Text struct {
 	line    *text.Line
 	begun   bool
 	options Options
+	tally   jsonl.Tally
 }
 
 // NewText writes to w, with ANSI colours if colour is set.
@@ -72,6 +73,7 @@ func (s *Text) Segment(seg *tracer.Segment) error {
 
 // Transition writes a line, the first time below a line of titles.
 func (s *Text) Transition(t *tracer.Transition) error {
+	s.tally.Add(t)
 	if err := s.head(); err != nil {
 		return err
 	}
@@ -218,3 +220,6 @@ func (s *Text) Raw(r *tracer.RawEvent) error {
 
 // End writes nothing: the command says the accounts on stderr.
 func (s *Text) End(tracer.Stats, tracer.HookSet) error { return nil }
+
+// Tally is that of the transitions that were written.
+func (s *Text) Tally() *jsonl.Tally { return &s.tally }

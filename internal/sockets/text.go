@@ -20,11 +20,12 @@ const (
 
 // Text writes aligned lines for people.
 type Text struct {
-	line    *text.Line
-	columns Columns
-	names   *Names
-	wide    int // columns of the terminal; 0: any number
-	begun   bool
+	line     *text.Line
+	columns  Columns
+	names    *Names
+	wide     int // columns of the terminal; 0: any number
+	begun    bool
+	headless bool
 }
 
 // NewText writes to w, which goes to a terminal that wide, or to none: 0.
@@ -32,6 +33,9 @@ func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, names *Nam
 	columns.fit(wide)
 	return &Text{line: text.NewLine(w, colour), columns: columns, names: names, wide: wide}
 }
+
+// NoHead leaves the line of titles out.
+func (t *Text) NoHead() { t.begun, t.headless = true, true }
 
 // Count writes how many sockets are in a state.
 func (t *Text) Count(c *StateCount) error {
@@ -125,6 +129,9 @@ func (t *Text) Groups(table *Table) error {
 		for i, name := range l.names {
 			widths[i] = max(widths[i], min(utf8.RuneCountInString(name), widestName))
 		}
+	}
+	if t.headless {
+		lines = lines[1:]
 	}
 	for i := range lines {
 		if err := t.group(&lines[i], widths); err != nil {

@@ -73,7 +73,6 @@ type process struct {
 	size    int                // bytes of maps, about
 	pages   uint64             // that could be run when the mappings were read
 	modules map[fileID]*module // nil: the file cannot be read
-	again   time.Time          // the mappings are not read again before: that takes long
 }
 
 // NewReader gives a Reader that knows nothing yet.
@@ -99,9 +98,8 @@ func (r *Reader) Walk(p Process, pages uint64, regs Registers, memory []byte) (f
 }
 
 // look reads the mappings of a process. A library that was unloaded may have left its place to
-// another, so they are read each time. If that takes long, or if the process is gone, they are
-// those of the last time, if there were as many pages then that could be run; otherwise there
-// are none.
+// another, so they are read each time. Of a process that is gone they are those of the last
+// time, if there were as many pages then that could be run; otherwise there are none.
 func (r *Reader) look(p Process, pages uint64) *process {
 	known := r.processes[p]
 	if known == nil {
@@ -112,17 +110,14 @@ func (r *Reader) look(p Process, pages uint64) *process {
 		}
 		r.processes[p] = known
 	}
-	if time.Now().Before(known.again) || !r.read(p, pages, known) {
-		if pages != known.pages {
-			return &process{modules: known.modules}
-		}
+	if !r.read(p, pages, known) && pages != known.pages {
+		return &process{modules: known.modules}
 	}
 	return known
 }
 
 // read reports whether it could read them.
 func (r *Reader) read(p Process, pages uint64, known *process) bool {
-	began := time.Now()
 	maps, size, err := readMaps(p.PID)
 	// Is it still the same program, now that its mappings have been read?
 	if err != nil || !isNow(p) {
@@ -130,9 +125,6 @@ func (r *Reader) read(p Process, pages uint64, known *process) bool {
 	}
 	r.mapped += size - known.size
 	known.maps, known.size, known.pages = maps, size, pages
-	if took := time.Since(began); took > time.Millisecond {
-		known.again = time.Now().Add(4 * took) // a fifth of the time at the most
-	}
 	return true
 }
 
