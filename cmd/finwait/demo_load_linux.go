@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +27,7 @@ const connectors = 16
 type loadOptions struct {
 	rate, closer, connect, output string
 	count                         int
-	hold                          time.Duration
+	hold, linger                  time.Duration
 }
 
 func newDemoLoad(stderr io.Writer) *cobra.Command {
@@ -37,7 +38,8 @@ func newDemoLoad(stderr io.Writer) *cobra.Command {
 		Long: `Make connections, so that there is something to trace: at a rate, each held open
 for a time, and closed by the end that --closer names. Both ends are in a network
 namespace of their own, which is removed afterwards, unless --connect names a
-server.
+server. --linger 65s keeps the namespace for so long, so that its TIME_WAITs can
+be watched to their end.
 
 The number of connections that are open at a time has a limit: 256 for each
 thread. There are as many threads as CPUs, at most 4, and 16 with --connect. If
@@ -53,6 +55,7 @@ The exit code is 1 if not all connections could be made.`,
 	fs.StringVar(&o.rate, "rate", "200/s", "connections per second: `N/s`, N/m or max")
 	fs.IntVar(&o.count, "count", 10000, "`number` of connections")
 	durationVar(fs, &o.hold, "hold", 5*time.Millisecond, "how long each stays open")
+	durationVar(fs, &o.linger, "linger", 0, "keep the namespace, and its TIME_WAITs, for so long afterwards")
 	fs.StringVar(&o.closer, "closer", "client", "`who` closes first: client, server, both, or reset: the client, by an RST")
 	fs.StringVar(&o.connect, "connect", "", "connect to `HOST:PORT`, from here, instead of to itself")
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
@@ -70,6 +73,12 @@ func (o *loadOptions) config() (cfg load.Config, err error) {
 	}
 	if cfg.Closer, err = load.ParseCloser(o.closer); err != nil {
 		return cfg, err
+	}
+	switch {
+	case o.linger < 0:
+		return cfg, fmt.Errorf("--linger %v is negative", o.linger)
+	case o.linger > 0 && o.connect != "":
+		return cfg, errors.New("--linger keeps the namespace of demo load, which --connect has not")
 	}
 	if o.connect != "" {
 		if _, _, err := o.server(); err != nil {
@@ -163,6 +172,14 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	if err := out.Flush(); err != nil {
 		return err
+	}
+	if o.linger > 0 && ctx.Err() == nil {
+		logger(stderr).Info().Msgf("the namespace stays for %v; Ctrl-C ends it", o.linger)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(o.linger):
+		}
 	}
 	switch {
 	case ctx.Err() != nil:

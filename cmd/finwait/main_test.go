@@ -41,6 +41,8 @@ func TestUsageErrors(t *testing.T) {
 		"stat no interval":    {[]string{"stat", "0"}, `"0"`},
 		"stat no count":       {[]string{"stat", "1", "few"}, `"few" intervals`},
 		"stat three":          {[]string{"stat", "1", "2", "3"}, `"1"`},
+		"linger negative":     {[]string{"demo", "load", "--linger", "-1s"}, "-1s is negative"},
+		"linger elsewhere":    {[]string{"demo", "load", "--linger", "1s", "--connect", "localhost:1"}, "--connect has not"},
 		"stat twice":          {[]string{"stat", "--interval", "1s", "2"}, `"2"`},
 		"pid":                 {[]string{"ls", "--pid", "init"}, `pid "init"`},
 		"two lines":           {[]string{"ls", "--comm", "a\nb"}, "double quotes"},
@@ -94,6 +96,8 @@ func TestUsageErrors(t *testing.T) {
 			switch word := c.args[0]; word {
 			case "trace", "stat", "ls", "help":
 				page = "; see finwait " + word + " --help\n"
+			case "demo":
+				page = "; see finwait demo load --help\n"
 			case "completion":
 				page = "; see finwait " + strings.Join(c.args[:len(c.args)-1], " ") + " --help\n"
 			}
