@@ -59,7 +59,6 @@ static __always_inline bool in_softirq(const struct call *c)
 static __always_inline bool read_registers(struct registers *to, struct task_struct *task)
 {
 	struct pt_regs___amd64 *regs = (void *)bpf_task_pt_regs(task);
-
 	unsigned long nr;
 
 	if (!bpf_core_field_exists(regs->r15) || BPF_CORE_READ(regs, cs) != USER_CS)

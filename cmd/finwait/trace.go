@@ -79,7 +79,7 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
 	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
-	fs.StringVar(&o.stack, "stack", "", "show from where it was made, in the kernel or in the program: `which`, "+list(tracer.AllStacks()))
+	fs.StringVar(&o.stack, "stack", "", "show from where it was made, by the `stack` of the kernel or of the program: "+list(tracer.AllStacks()))
 	complete(cmd, "stack", tracer.AllStacks())
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
 	fs.Uint32Var(&o.ring, "ring-bytes", 0, "size of the ring buffers of all CPUs in `bytes`, for events that are not written yet: a power of two; 0 means 8 MiB, with stacks of programs 64 MiB")
