@@ -32,6 +32,7 @@ type traceOptions struct {
 	stack    string
 	fields   values
 	names    nameFlag
+	clock    string
 }
 
 func newTrace(stderr io.Writer) *cobra.Command {
@@ -77,6 +78,8 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
+	fs.StringVar(&o.clock, "time", "local", "write times in text `as`: "+strings.Join(sink.ClockWords(), ", "))
+	completeWords(cmd, "time", sink.ClockWords())
 	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
 	fs.StringVar(&o.stack, "stack", "", "show from where it was made, by the `stack` of the kernel or of the program: "+list(tracer.AllStacks()))
@@ -144,7 +147,12 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		}
 	}
 	cfg.Metrics = fields != 0
+	clock, err := sink.ParseClock(o.clock)
+	if err != nil {
+		return usage(err)
+	}
 	to := sink.New(o.out.output, out, sink.Options{
+		Clock:  clock,
 		Colour: text.Coloured(stdout, o.out.color), NoHead: o.out.noHeader, Fields: fields, Names: o.names.namer(),
 	})
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment

@@ -21,6 +21,7 @@ type Sink interface {
 type Options struct {
 	Colour bool         // ANSI colours in text
 	NoHead bool         // no line of titles in text
+	Clock  Clock        // how text writes times
 	Fields jsonl.Fields // of transitions that have metrics
 	Names  label.Names  // names of cgroups and network namespaces; nil: none
 }

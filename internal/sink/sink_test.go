@@ -116,3 +116,40 @@ func BenchmarkSinks(b *testing.B) {
 		})
 	}
 }
+
+// Times as a person asks for them. Differences are of the monotonic clock, also if somebody sets
+// the other one back.
+func TestClock(t *testing.T) {
+	first, second := sample(), sample()
+	second.Time, second.Ktime = first.Time.Add(-time.Hour), first.Ktime+1500*time.Millisecond
+	for word, want := range map[string][2]string{
+		"utc": {"10:24:01.123456", "09:24:01.123456"}, "relative": {"0.000000", "1.500000"}, "delta": {"0.000000", "1.500000"},
+		"date": {first.Time.Local().Format("2006-01-02T15:04:05.000000"), second.Time.Local().Format("2006-01-02T15:04:05.000000")},
+	} {
+		clock, err := ParseClock(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
+		s := New("text", w, Options{Clock: clock})
+		for _, tr := range []*tracer.Transition{&first, &second} {
+			if err := s.Transition(tr); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Flush()
+		lines := strings.Split(out.String(), "\n")
+		for i, want := range want {
+			if got, _, _ := strings.Cut(lines[i+1], " "); got != want {
+				t.Errorf("%s: %q, want %q", word, got, want)
+			}
+			if strings.Index(lines[i+1], "FIN_WAIT_2") != strings.Index(lines[0], "FROM") {
+				t.Errorf("%s is not aligned:\n%s\n%s", word, lines[0], lines[i+1])
+			}
+		}
+	}
+	if _, err := ParseClock("x"); err == nil {
+		t.Error("there is a time x")
+	}
+}

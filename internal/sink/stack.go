@@ -7,11 +7,8 @@ import (
 	"finwait/tracer"
 )
 
-// Widths of the columns of a stack, which stands below its transition.
-const (
-	stackIndent = 15
-	sideWidth   = 6
-)
+// sideWidth is that of the first column of a stack, which stands below its transition.
+const sideWidth = 6
 
 // stack writes a line a frame, innermost first. of: the process that stands above.
 func (s *Text) stack(st *tracer.Stack, of uint32) error {
@@ -66,7 +63,7 @@ func side(whose string, i int) string {
 func (s *Text) frame(side string, what []byte) error {
 	l := s.line
 	l.Begin()
-	l.Pad(stackIndent + 1)
+	l.Pad(s.options.Clock.width() + 1)
 	l.Cell(text.Dim, []byte(side), sideWidth)
 	l.Cell("", what, 0)
 	return l.End()

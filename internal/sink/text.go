@@ -27,6 +27,9 @@ type Text struct {
 	begun   bool
 	options Options
 	tally   jsonl.Tally
+
+	timed       bool // there was a line
+	first, last time.Duration
 }
 
 // NewText writes to w, with ANSI colours if colour is set.
@@ -38,7 +41,7 @@ func (s *Text) head() error {
 		return nil
 	}
 	s.begun = true
-	return s.line.Head("TIME", timeWidth, "PID", text.PIDWidth, "COMM", text.CommWidth, "LOCAL", text.AddrWidth,
+	return s.line.Head("TIME", s.options.Clock.width(), "PID", text.PIDWidth, "COMM", text.CommWidth, "LOCAL", text.AddrWidth,
 		"REMOTE", text.AddrWidth, "FROM", text.StateWidth, "TO", text.StateWidth, "LASTED", durationWidth, "WHY", 0)
 }
 
@@ -60,7 +63,7 @@ func (s *Text) Segment(seg *tracer.Segment) error {
 	l := s.line
 	l.Begin()
 	var cell [64]byte
-	l.Cell("", seg.Time.Local().AppendFormat(cell[:0], timeFormat), timeWidth)
+	l.Cell("", s.when(cell[:0], seg.Time, seg.Ktime), s.options.Clock.width())
 	l.Process(&tracer.Process{})
 	l.Cell("", text.AppendEndpoint(cell[:0], seg.Local, seg.Scope), text.AddrWidth)
 	l.Cell("", text.AppendEndpoint(cell[:0], seg.Remote, seg.Scope), text.AddrWidth)
@@ -80,7 +83,7 @@ func (s *Text) Transition(t *tracer.Transition) error {
 	l := s.line
 	l.Begin()
 	var buf [64]byte
-	l.Cell("", t.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
+	l.Cell("", s.when(buf[:0], t.Time, t.Ktime), s.options.Clock.width())
 	l.Process(&t.Owner.Process)
 	l.Cell("", text.AppendEndpoint(buf[:0], t.Local, t.Scope), text.AddrWidth)
 	l.Cell("", text.AppendEndpoint(buf[:0], t.Remote, t.Scope), text.AddrWidth)
@@ -186,7 +189,7 @@ func appendProcess(b []byte, what string, p *tracer.Process) []byte {
 func (s *Text) Raw(r *tracer.RawEvent) error {
 	if !s.begun {
 		s.begun = true
-		if err := s.line.Head("TIME", timeWidth, "CPU", cpuWidth, "PID", text.PIDWidth, "TASK", text.CommWidth, "HOOK", hookWidth,
+		if err := s.line.Head("TIME", s.options.Clock.width(), "CPU", cpuWidth, "PID", text.PIDWidth, "TASK", text.CommWidth, "HOOK", hookWidth,
 			"COOKIE", cookieWidth, "LOCAL", text.AddrWidth, "REMOTE", text.AddrWidth, "WHAT", 0); err != nil {
 			return err
 		}
@@ -194,7 +197,7 @@ func (s *Text) Raw(r *tracer.RawEvent) error {
 	l := s.line
 	l.Begin()
 	var buf [128]byte
-	l.Cell("", r.Time.Local().AppendFormat(buf[:0], timeFormat), timeWidth)
+	l.Cell("", s.when(buf[:0], r.Time, r.Ktime), s.options.Clock.width())
 	l.Cell("", strconv.AppendUint(buf[:0], uint64(r.CPU), 10), cpuWidth)
 	l.Process(&r.Task)
 	l.Cell("", append(buf[:0], r.Hook.String()...), hookWidth)
