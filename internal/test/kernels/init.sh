@@ -48,13 +48,13 @@ test)
 	privilege='^TestPrivilege(Least|Optional|Syslog)$' # what differs between kernels
 	# What no hook of minisocks has part in is tested with one set, and what is
 	# the same on every kernel with none.
-	skip='^TestNothingLeaks$|^TestReadToTheEnd$|^TestConnectHangs$|^TestListenWithoutBind$|^TestInUse$|^TestListenerClosed$|^TestErrorsOfTwoLives$'
+	skip='^TestNothingLeaks$|^TestReadToTheEnd$|^TestConnectHangs$|^TestListenWithoutBind$|^TestInUse$|^TestListenerClosed$|^TestErrorsOfTwoLives$|^TestStack|^TestMetrics|^TestSocketHolders$'
 	for hooks in fentry tracepoint; do
 		echo "hooks $hooks"
 		live $hooks
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /finwait.test -test.v=test2json -test.short -test.run "$privilege" || status=$?
 		privilege='^TestPrivilege(Least|Syslog)$'
-		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestNothingLeaks$|^TestReadToTheEnd$|^TestFlood$|^TestRingFull$'
+		skip='Filters?$|FilterShows|Filtered$|Groups|^TestLifecycle$|^TestNothingLeaks$|^TestReadToTheEnd$|^TestFlood$|^TestRingFull$|^TestRST|^TestSegment|^TestHandshakes$'
 	done
 	;;
 refuse)

@@ -74,6 +74,9 @@ func TestStackOfGo(t *testing.T) {
 // What was not asked for is not there.
 func TestStackOfTheKernel(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("skipped: TestStackOfGo has the kernel's, too")
+	}
 	ns := sandbox.New(t)
 	kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksKernel})
 	p := ns.Pair(sandbox.Families[0])
