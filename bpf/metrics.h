@@ -30,6 +30,7 @@ static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 {
 	struct sock *sk = (struct sock *)tp;
 	__u32 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
 
 	m->known = 1;
 	m->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
@@ -38,7 +39,7 @@ static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 	m->retransmitted = BPF_CORE_READ(tp, total_retrans);
 	m->cwnd = BPF_CORE_READ(tp, snd_cwnd);
 	m->mss = BPF_CORE_READ(tp, mss_cache);
-	m->recv_queue = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) - fin;
+	m->recv_queue = unread ? unread - fin : 0; /* the program may have read the FIN (tcp_inq()) */
 	m->send_queue = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
 }
 

@@ -39,12 +39,21 @@ struct {
 	__type(value, struct rst_note);
 } rst_notes SEC(".maps");
 
-/* By cookie: who has sent the RST that a full socket has received. User space sizes it. */
+/* The RST that a full socket has received. */
+struct rst_received {
+	__u64 time_ns;
+	struct rst_sender sender;
+};
+
+/* The kernel ends the socket at once (tcp_reset()). A later end of the same socket is another life's. */
+#define RST_ENDS_WITHIN	100000000ull
+
+/* By cookie. User space sizes it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u64);
-	__type(value, struct rst_sender);
+	__type(value, struct rst_received);
 } rst_senders SEC(".maps");
 
 /* The same for both ends. */
@@ -117,7 +126,7 @@ static __own_frame int receive_rst(const struct tuple *t, struct sock *sk, __u64
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct rst_note *note = rst_slot(t);
-	struct rst_sender sender;
+	struct rst_received received;
 	__u64 at;
 
 	if (!note)
@@ -131,26 +140,28 @@ static __own_frame int receive_rst(const struct tuple *t, struct sock *sk, __u64
 	} else if (note->seq != BPF_CORE_READ(tp, rcv_nxt)) {
 		return 0;
 	}
-	sender = note->sender;
+	received.time_ns = bpf_ktime_get_ns();
+	received.sender = note->sender;
 	/* Another CPU may have written another one meanwhile. Each is used once. */
 	if (cmpxchg(&note->time_ns, at, 0) == at)
-		bpf_map_update_elem(&rst_senders, &cookie, &sender, 0);
+		bpf_map_update_elem(&rst_senders, &cookie, &received, 0);
 	return 0;
 }
 
 /* Who has sent the RST that this event tells of. cookie: by value, as in find_handler(). */
 static __always_inline void find_rst_sender(struct rst_sender *to, const struct event *e, __u64 cookie)
 {
-	struct rst_sender *sender;
+	struct rst_received *received;
 
 	to->end = RST_END_UNKNOWN;
 	to->pid = 0;
 	if (!rst_senders_on || (e->reason != REASON_RESET && e->reason != REASON_REFUSED))
 		return;
-	sender = bpf_map_lookup_elem(&rst_senders, &cookie);
-	if (!sender)
+	received = bpf_map_lookup_elem(&rst_senders, &cookie);
+	if (!received)
 		return;
-	*to = *sender;
+	if (e->time_ns - received->time_ns < RST_ENDS_WITHIN) /* wraps if the event is older */
+		*to = received->sender;
 	bpf_map_delete_elem(&rst_senders, &cookie);
 }
 

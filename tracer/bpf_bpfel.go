@@ -418,6 +418,12 @@ type bpfRstNote struct {
 	Sender   bpfRstSender
 }
 
+type bpfRstReceived struct {
+	_      structs.HostLayout
+	TimeNs uint64
+	Sender bpfRstSender
+}
+
 type bpfRstSender struct {
 	_    structs.HostLayout
 	End  uint32

@@ -41,8 +41,9 @@ func newConns(stderr io.Writer) *cobra.Command {
 		Use:   "conns",
 		Short: "Print one line for each connection, when it has ended",
 		Long: `Print one line for each connection, when it has ended for good: after its
-TIME_WAIT, which takes a minute. --at close does not wait for that. Ctrl-C ends
-the run; --live then also shows the connections that last.
+TIME_WAIT, which takes a minute. --at close does not wait for that; then "-" stands
+for the bytes of an end that is in TIME_WAIT. Ctrl-C ends the run; --live then also
+shows the connections that last.
 
 SHAKE is how long a client waited for its connection. A server's handshake waits
 in the kernel where nobody measures it. LASTED is the time in ESTABLISHED, CLOSING

@@ -251,3 +251,15 @@ func TestSink(t *testing.T) {
 		}
 	}
 }
+
+// What the full socket had in FIN_WAIT_2 is not what it had in the end: data may have come.
+func TestMetricsAreOfTheEnd(t *testing.T) {
+	all := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	j := NewJoiner(9)
+	for i, known := range []bool{true, true, true, true, false, true} {
+		all[i].Metrics = &tracer.Metrics{Known: known, BytesReceived: uint64(i)}
+		if c := j.Add(&all[i]); c.Metrics != *all[i].Metrics {
+			t.Errorf("after %v -> %v: %+v", all[i].From, all[i].To, c.Metrics)
+		}
+	}
+}

@@ -17,7 +17,6 @@ type Conn struct {
 	Role                tracer.Role
 	Owner               tracer.Owner
 	Closer, Handler     tracer.Process
-	RSTBy               tracer.RSTSender
 
 	// Opened is the time of the first transition. Whole says that this was the
 	// connection's first; otherwise it began before.
@@ -36,7 +35,7 @@ type Conn struct {
 	// Missed is how many of its transitions were not seen, as far as the others show: at least so many.
 	Missed int
 
-	// Metrics are the last that were known.
+	// Metrics are those of the last transition.
 	Metrics tracer.Metrics
 }
 
@@ -244,10 +243,9 @@ func (c *Conn) learn(t *tracer.Transition) {
 	if t.Handler.PID != 0 {
 		c.Handler = t.Handler
 	}
-	if t.RSTBy.End != tracer.RSTEndUnknown {
-		c.RSTBy = t.RSTBy
-	}
-	if t.Metrics != nil && t.Metrics.Known {
+	// Those of before are no longer true when a minisock has none: the full socket may have
+	// received more.
+	if t.Metrics != nil {
 		c.Metrics = *t.Metrics
 	}
 }
