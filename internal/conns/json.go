@@ -25,7 +25,7 @@ func NewJSON(w *bufio.Writer, names label.Names) *JSON {
 func (j *JSON) Conn(c *Conn) error {
 	e := j.w.Event().Str("event", "connection").Uint64("cookie", c.Cookie).Uint32("netns", c.NetNS).Uint64("netns_cookie", c.NetNSCookie)
 	j.w.Endpoints(e, c.Local, c.Remote, c.Scope)
-	word(e, "role", c.Role.String())
+	jsonl.Word(e, "role", c.Role.String())
 	j.w.Owner(e, "owner", &c.Owner)
 	j.w.Process(e, "handler", &c.Handler)
 	j.w.Process(e, "closer", &c.Closer)
@@ -50,10 +50,10 @@ func (j *JSON) Conn(c *Conn) error {
 			jsonl.Null(e, part.key)
 		}
 	}
-	word(e, "first_fin", c.FirstFIN.String())
-	word(e, "reason", c.Reason.String())
+	jsonl.Word(e, "first_fin", c.FirstFIN.String())
+	jsonl.Word(e, "reason", c.Reason.String())
 	e.Str("detail", c.Detail.String())
-	word(e, "errno", errno(c.Errno))
+	jsonl.Word(e, "errno", errno(c.Errno))
 	m := &c.Metrics
 	jsonl.Known(e, "bytes_sent", m.Known, m.BytesSent)
 	jsonl.Known(e, "bytes_received", m.Known, m.BytesReceived)
@@ -86,15 +86,6 @@ func (c *Conn) over(part string) bool {
 		return false
 	}
 	return part == "established_ns"
-}
-
-// word writes a word; null if it is "".
-func word(e *zerolog.Event, key, w string) {
-	if w == "" {
-		jsonl.Null(e, key)
-		return
-	}
-	e.Str(key, w)
 }
 
 func errno(n tracer.Errno) string {

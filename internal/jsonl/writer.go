@@ -172,6 +172,15 @@ func Name(e *zerolog.Event, key string, name []byte) *zerolog.Event {
 	return e
 }
 
+// Word adds a word; null if it is "".
+func Word(e *zerolog.Event, key, value string) {
+	if value == "" {
+		Null(e, key)
+	} else {
+		e.Str(key, value)
+	}
+}
+
 // Lost adds an object with a count for each cause of loss.
 func Lost(e *zerolog.Event, lost tracer.Lost) *zerolog.Event {
 	causes := zerolog.Dict()

@@ -36,7 +36,7 @@ func (j *JSON) Socket(r *Row) error {
 	e := j.w.Event().Uint32("netns", r.NetNS).Uint64("cookie", r.Cookie)
 	j.w.Endpoints(e, r.Local, r.Remote, r.Scope)
 	e.Stringer("state", r.TCPState())
-	word(e, "role", r.Role().String())
+	jsonl.Word(e, "role", r.Role().String())
 	j.w.Holder(e, "owner", &r.Owner)
 	jsonl.Known(e, "fd", r.Owner.PID != 0, uint64(r.FD))
 	jsonl.Known(e, "inode", r.Inode != 0, r.Inode)
@@ -48,7 +48,7 @@ func (j *JSON) Socket(r *Row) error {
 	jsonl.Known(e, "send_q", known && !listens, uint64(send))
 	jsonl.Known(e, "accept_queue", listens, uint64(recv))
 	jsonl.Known(e, "accept_queue_max", listens, uint64(send))
-	word(e, "timer", r.Timer.String())
+	jsonl.Word(e, "timer", r.Timer.String())
 	jsonl.Known(e, "timer_left_ms", ticking(r), uint64(r.TimerLeft.Milliseconds()))
 	again, known := r.Retransmits()
 	jsonl.Known(e, "retransmits", known, uint64(again))
@@ -101,7 +101,7 @@ func (j *JSON) group(t *Table, g *Group, event string, groups int) {
 		case "netns":
 			jsonl.Known(e, "netns_cookie", v.cookie != 0, v.cookie)
 			if j.w.Names != nil {
-				word(e, "netns_name", j.w.Names.NetNS(v.netns, v.cookie))
+				jsonl.Word(e, "netns_name", j.w.Names.NetNS(v.netns, v.cookie))
 			}
 		case "pid":
 			switch {
@@ -153,15 +153,6 @@ func precision(known bool, p tracer.Precision) tracer.Precision {
 		return tracer.PrecisionUnknown
 	}
 	return p
-}
-
-// word adds a word; null if it is "".
-func word(e *zerolog.Event, key, value string) {
-	if value == "" {
-		jsonl.Null(e, key)
-	} else {
-		e.Str(key, value)
-	}
 }
 
 // truth adds true or false; null if it is not known.

@@ -251,10 +251,7 @@ func TestStackOfASignal(t *testing.T) {
 func TestStackOfCloseOnExec(t *testing.T) {
 	t.Parallel()
 	needsAMD64(t)
-	const python = "/usr/bin/python3"
-	if _, err := os.Stat(python); err != nil {
-		missingProgram(t, err)
-	}
+	needsPython(t)
 	const program = `
 import os, socket, sys
 s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
@@ -277,10 +274,7 @@ os.execv("/bin/true", ["true"])
 func TestStackOfPython(t *testing.T) {
 	t.Parallel()
 	needsAMD64(t)
-	const python = "/usr/bin/python3"
-	if _, err := os.Stat(python); err != nil {
-		missingProgram(t, err)
-	}
+	needsPython(t)
 	const program = `
 import ctypes, socket, sys
 s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
@@ -417,6 +411,15 @@ func compiler(t *testing.T) string {
 	return ""
 }
 
+const python = "/usr/bin/python3"
+
+func needsPython(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(python); err != nil {
+		missingProgram(t, err)
+	}
+}
+
 // missingProgram skips a test, but not where everything must be tested.
 func missingProgram(t *testing.T, err error) {
 	t.Helper()
@@ -434,22 +437,26 @@ func compile(t *testing.T, cc, program, source string, flags ...string) {
 	}
 }
 
-// noteOf is the build id that readelf shows; "?" if it cannot be asked.
+// noteOf is the build id that readelf shows; "?" of a file that is not there.
 func noteOf(t *testing.T, module, program string, gone bool) string {
 	t.Helper()
 	if module == "" || gone || filepath.Base(module) == "closer" && module != program {
 		return "?"
 	}
+	var last error
 	for _, name := range []string{"readelf", "llvm-readelf-19"} {
 		out, err := exec.Command(name, "-n", module).Output()
 		if err != nil {
+			last = err
 			continue
 		}
 		if m := regexp.MustCompile(`Build ID: ([0-9a-f]+)`).FindSubmatch(out); m != nil {
 			return string(m[1])
 		}
+		return ""
 	}
-	return "?"
+	missingProgram(t, last)
+	return ""
 }
 
 // stackAt is the stack of the transition by which a socket has entered a state.
