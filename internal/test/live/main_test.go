@@ -63,6 +63,12 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// The first use of package os's pidfds forks a child without syscall.ForkLock, to see whether
+	// they work. That child would be the last to close a socket that a test closes meanwhile.
+	if _, err := os.FindProcess(os.Getpid()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	tr, err := openShared()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
