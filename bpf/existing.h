@@ -71,7 +71,7 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	cookie = info->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
 	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup),
-			      state == TCP_SYN_SENT && !e.tuple.sport);
+			      (struct subject){ .cookie = cookie, .role = info->role, .port_pending = state == TCP_SYN_SENT && !e.tuple.sport });
 	if (info->verdict == VERDICT_PASS &&
 	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;

@@ -238,7 +238,7 @@ static __always_inline void judge_step(struct step *s)
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
 		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      port_pending);
+				      (struct subject){ .cookie = info->cookie, .role = info->role, .port_pending = port_pending });
 		/* The group of a listener is its port. */
 		if (split_by == SPLIT_PORT && s->e.to == TCP_LISTEN && port_pending && info->verdict == VERDICT_PASS)
 			info->verdict = VERDICT_UNDECIDED;

@@ -70,7 +70,7 @@ static __always_inline int emit_step_inlined(struct sock_info *info, struct even
 		name_owner(e, info);
 	if (!raw) {
 		tally_live(info, e, e->to);
-		if (!transition_passes(e->from, e->to, e->since_ns, e->time_ns) || !handler_passes(e->cookie)) {
+		if (!transition_passes(e) || !handler_passes(e->cookie)) {
 			count(filtered);
 			return 0;
 		}

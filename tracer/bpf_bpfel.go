@@ -87,7 +87,8 @@ type bpfCidr struct {
 	_           structs.HostLayout
 	Addr        [4]uint32
 	Mask        [4]uint32
-	Family      uint32
+	Family      uint16
+	Port        uint16
 	ScopeId     uint32
 	NetnsCookie uint64
 }
@@ -334,6 +335,12 @@ type bpfOwner struct {
 	Comm     [16]uint8
 	Holder   uint8
 	Pad      [7]uint8
+}
+
+type bpfPortRange struct {
+	_     structs.HostLayout
+	First uint16
+	Last  uint16
 }
 
 type bpfPrecision uint32
@@ -597,7 +604,9 @@ const (
 	bpfVarCallers             = "callers"
 	bpfVarCgroups             = "cgroups"
 	bpfVarCidrs               = "cidrs"
+	bpfVarCidrsWithPort       = "cidrs_with_port"
 	bpfVarComms               = "comms"
+	bpfVarCookies             = "cookies"
 	bpfVarEdges               = "edges"
 	bpfVarExported            = "exported"
 	bpfVarFilterEdges         = "filter_edges"
@@ -615,17 +624,28 @@ const (
 	bpfVarN_cgroups           = "n_cgroups"
 	bpfVarN_cidrs             = "n_cidrs"
 	bpfVarN_comms             = "n_comms"
+	bpfVarN_cookies           = "n_cookies"
 	bpfVarN_handlerComms      = "n_handler_comms"
 	bpfVarN_localPorts        = "n_local_ports"
 	bpfVarN_minisockSlots     = "n_minisock_slots"
 	bpfVarN_netns             = "n_netns"
+	bpfVarN_notCidrs          = "n_not_cidrs"
+	bpfVarN_notComms          = "n_not_comms"
+	bpfVarN_notPids           = "n_not_pids"
+	bpfVarN_notPorts          = "n_not_ports"
 	bpfVarN_pids              = "n_pids"
 	bpfVarN_ports             = "n_ports"
 	bpfVarN_remotePorts       = "n_remote_ports"
 	bpfVarN_rings             = "n_rings"
 	bpfVarNetns               = "netns"
 	bpfVarNetnsSlots          = "netns_slots"
+	bpfVarNotCidrs            = "not_cidrs"
+	bpfVarNotComms            = "not_comms"
+	bpfVarNotPids             = "not_pids"
+	bpfVarNotPorts            = "not_ports"
 	bpfVarOnlyFamily          = "only_family"
+	bpfVarOnlyReasons         = "only_reasons"
+	bpfVarOnlyRole            = "only_role"
 	bpfVarOverdueAfter        = "overdue_after"
 	bpfVarOverflowMib         = "overflow_mib"
 	bpfVarOwners              = "owners"
@@ -770,7 +790,9 @@ type bpfVariableSpecs struct {
 	Callers            *ebpf.VariableSpec `ebpf:"callers"`
 	Cgroups            *ebpf.VariableSpec `ebpf:"cgroups"`
 	Cidrs              *ebpf.VariableSpec `ebpf:"cidrs"`
+	CidrsWithPort      *ebpf.VariableSpec `ebpf:"cidrs_with_port"`
 	Comms              *ebpf.VariableSpec `ebpf:"comms"`
+	Cookies            *ebpf.VariableSpec `ebpf:"cookies"`
 	Edges              *ebpf.VariableSpec `ebpf:"edges"`
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
@@ -788,17 +810,28 @@ type bpfVariableSpecs struct {
 	N_cgroups          *ebpf.VariableSpec `ebpf:"n_cgroups"`
 	N_cidrs            *ebpf.VariableSpec `ebpf:"n_cidrs"`
 	N_comms            *ebpf.VariableSpec `ebpf:"n_comms"`
+	N_cookies          *ebpf.VariableSpec `ebpf:"n_cookies"`
 	N_handlerComms     *ebpf.VariableSpec `ebpf:"n_handler_comms"`
 	N_localPorts       *ebpf.VariableSpec `ebpf:"n_local_ports"`
 	N_minisockSlots    *ebpf.VariableSpec `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.VariableSpec `ebpf:"n_netns"`
+	N_notCidrs         *ebpf.VariableSpec `ebpf:"n_not_cidrs"`
+	N_notComms         *ebpf.VariableSpec `ebpf:"n_not_comms"`
+	N_notPids          *ebpf.VariableSpec `ebpf:"n_not_pids"`
+	N_notPorts         *ebpf.VariableSpec `ebpf:"n_not_ports"`
 	N_pids             *ebpf.VariableSpec `ebpf:"n_pids"`
 	N_ports            *ebpf.VariableSpec `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.VariableSpec `ebpf:"n_remote_ports"`
 	N_rings            *ebpf.VariableSpec `ebpf:"n_rings"`
 	Netns              *ebpf.VariableSpec `ebpf:"netns"`
 	NetnsSlots         *ebpf.VariableSpec `ebpf:"netns_slots"`
+	NotCidrs           *ebpf.VariableSpec `ebpf:"not_cidrs"`
+	NotComms           *ebpf.VariableSpec `ebpf:"not_comms"`
+	NotPids            *ebpf.VariableSpec `ebpf:"not_pids"`
+	NotPorts           *ebpf.VariableSpec `ebpf:"not_ports"`
 	OnlyFamily         *ebpf.VariableSpec `ebpf:"only_family"`
+	OnlyReasons        *ebpf.VariableSpec `ebpf:"only_reasons"`
+	OnlyRole           *ebpf.VariableSpec `ebpf:"only_role"`
 	OverdueAfter       *ebpf.VariableSpec `ebpf:"overdue_after"`
 	OverflowMib        *ebpf.VariableSpec `ebpf:"overflow_mib"`
 	Owners             *ebpf.VariableSpec `ebpf:"owners"`
@@ -919,7 +952,9 @@ type bpfVariables struct {
 	Callers            *ebpf.Variable `ebpf:"callers"`
 	Cgroups            *ebpf.Variable `ebpf:"cgroups"`
 	Cidrs              *ebpf.Variable `ebpf:"cidrs"`
+	CidrsWithPort      *ebpf.Variable `ebpf:"cidrs_with_port"`
 	Comms              *ebpf.Variable `ebpf:"comms"`
+	Cookies            *ebpf.Variable `ebpf:"cookies"`
 	Edges              *ebpf.Variable `ebpf:"edges"`
 	Exported           *ebpf.Variable `ebpf:"exported"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
@@ -937,17 +972,28 @@ type bpfVariables struct {
 	N_cgroups          *ebpf.Variable `ebpf:"n_cgroups"`
 	N_cidrs            *ebpf.Variable `ebpf:"n_cidrs"`
 	N_comms            *ebpf.Variable `ebpf:"n_comms"`
+	N_cookies          *ebpf.Variable `ebpf:"n_cookies"`
 	N_handlerComms     *ebpf.Variable `ebpf:"n_handler_comms"`
 	N_localPorts       *ebpf.Variable `ebpf:"n_local_ports"`
 	N_minisockSlots    *ebpf.Variable `ebpf:"n_minisock_slots"`
 	N_netns            *ebpf.Variable `ebpf:"n_netns"`
+	N_notCidrs         *ebpf.Variable `ebpf:"n_not_cidrs"`
+	N_notComms         *ebpf.Variable `ebpf:"n_not_comms"`
+	N_notPids          *ebpf.Variable `ebpf:"n_not_pids"`
+	N_notPorts         *ebpf.Variable `ebpf:"n_not_ports"`
 	N_pids             *ebpf.Variable `ebpf:"n_pids"`
 	N_ports            *ebpf.Variable `ebpf:"n_ports"`
 	N_remotePorts      *ebpf.Variable `ebpf:"n_remote_ports"`
 	N_rings            *ebpf.Variable `ebpf:"n_rings"`
 	Netns              *ebpf.Variable `ebpf:"netns"`
 	NetnsSlots         *ebpf.Variable `ebpf:"netns_slots"`
+	NotCidrs           *ebpf.Variable `ebpf:"not_cidrs"`
+	NotComms           *ebpf.Variable `ebpf:"not_comms"`
+	NotPids            *ebpf.Variable `ebpf:"not_pids"`
+	NotPorts           *ebpf.Variable `ebpf:"not_ports"`
 	OnlyFamily         *ebpf.Variable `ebpf:"only_family"`
+	OnlyReasons        *ebpf.Variable `ebpf:"only_reasons"`
+	OnlyRole           *ebpf.Variable `ebpf:"only_role"`
 	OverdueAfter       *ebpf.Variable `ebpf:"overdue_after"`
 	OverflowMib        *ebpf.Variable `ebpf:"overflow_mib"`
 	Owners             *ebpf.Variable `ebpf:"owners"`

@@ -133,7 +133,7 @@ func (cfg *Config) groupStates() uint32 {
 
 // needsOwners: without a stream only these ask who created a socket.
 func (cfg *Config) needsOwners() bool {
-	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms) > 0 ||
+	return !cfg.TotalsOnly || len(cfg.Filter.PIDs)+len(cfg.Filter.Comms)+len(cfg.Filter.NotPIDs)+len(cfg.Filter.NotComms) > 0 ||
 		cfg.SplitBy == SplitPID || cfg.SplitBy == SplitComm || cfg.SplitBy == SplitCgroup
 }
 
@@ -143,7 +143,8 @@ func (cfg *Config) needsHandlers() bool {
 
 // asksForPort: for some sockets the first transition cannot be told before the local port is known.
 func (cfg *Config) asksForPort() bool {
-	return !cfg.Raw && (len(cfg.Filter.Ports)+len(cfg.Filter.LocalPorts) > 0 || cfg.SplitBy == SplitPort)
+	f := &cfg.Filter
+	return !cfg.Raw && (len(f.Ports)+len(f.LocalPorts)+len(f.NotPorts) > 0 || f.hasAddrPort() || cfg.SplitBy == SplitPort)
 }
 
 // Split says what makes transitions belong together.

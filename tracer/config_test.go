@@ -18,14 +18,19 @@ func TestFilterCheck(t *testing.T) {
 		"any address":    {Addrs: addrs(prefix("fe80::/10"))},
 		"longest comm":   {Comms: []string{"123456789012345"}},
 		"highest pid":    {PIDs: []uint32{1<<22 - 1}},
-		"either port":    {Ports: []uint16{80, 82}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82, 83}},
-		"local port":     {Ports: []uint16{81}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82}},
-		"other end":      {Ports: []uint16{80}, LocalPorts: []uint16{81}},
-		"listeners":      {Ports: []uint16{80}, LocalPorts: []uint16{80, 81}, To: []State{Listen}},
-		"child of one":   {RemotePorts: []uint16{80}, From: []State{Listen}},
-		"other states":   {RemotePorts: []uint16{80}, From: []State{Listen, SynSent}, To: []State{Closed}},
+		"either port":    {Ports: []PortRange{Port(80), Port(82)}, LocalPorts: []PortRange{Port(81)}, RemotePorts: []PortRange{Port(82), Port(83)}},
+		"local port":     {Ports: []PortRange{Port(81)}, LocalPorts: []PortRange{Port(81)}, RemotePorts: []PortRange{Port(82)}},
+		"other end":      {Ports: []PortRange{Port(80)}, LocalPorts: []PortRange{Port(81)}},
+		"listeners":      {Ports: []PortRange{Port(80)}, LocalPorts: []PortRange{Port(80), Port(81)}, To: []State{Listen}},
+		"child of one":   {RemotePorts: []PortRange{Port(80)}, From: []State{Listen}},
+		"other states":   {RemotePorts: []PortRange{Port(80)}, From: []State{Listen, SynSent}, To: []State{Closed}},
 		"timed":          {From: []State{Closed, SynSent}, MinDuration: time.Second},
 		"timed listener": {From: []State{Listen}, MinDuration: time.Second},
+		"ports in part":  {Ports: []PortRange{{80, 90}}, NotPorts: []PortRange{{80, 89}}},
+		"not one of two": {PIDs: []uint32{1, 2}, NotPIDs: []uint32{2}},
+		"a listener":     {Role: RoleListener, To: []State{Closed}},
+		"a FIN":          {Reasons: []Reason{ReasonFinReceived}, To: []State{CloseWait}},
+		"last port":      {Ports: []PortRange{{1, 65535}}},
 		"timed ways in":  {To: []State{SynRecv}, MinDuration: time.Second}, // from SYN_SENT
 	}
 	for name, f := range good {
@@ -35,6 +40,20 @@ func TestFilterCheck(t *testing.T) {
 	}
 
 	never := map[string]Filter{
+		"cookie 0":             {Cookies: []uint64{0}},
+		"no reason":            {Reasons: []Reason{ReasonNone}},
+		"port 0 of several":    {Ports: []PortRange{{0, 80}}},
+		"not what is asked":    {Ports: []PortRange{{80, 81}, Port(90)}, NotPorts: []PortRange{{80, 95}}},
+		"not the local port":   {LocalPorts: []PortRange{Port(80)}, NotPorts: []PortRange{Port(80)}},
+		"not the address":      {Addrs: addrs(prefix("10.0.0.0/8")), NotAddrs: addrs(prefix("10.0.0.0/8"))},
+		"not the comm":         {Comms: []string{"a"}, NotComms: []string{"b", "a"}},
+		"not pid 0":            {NotPIDs: []uint32{0}},
+		"not v4-mapped":        {NotAddrs: addrs(prefix("::ffff:10.0.0.0/104"))},
+		"listener's state":     {Role: RoleListener, States: []State{Established}},
+		"server's SYN_SENT":    {Role: RoleServer, From: []State{SynSent}},
+		"client's LISTEN":      {Role: RoleClient, From: []State{Listen}},
+		"reason of no end":     {Reasons: []Reason{ReasonReset}, To: []State{TimeWait}},
+		"FIN of an end":        {Reasons: []Reason{ReasonFinReceived}, To: []State{Closed}},
 		"impossible edge":      {From: []State{TimeWait}, To: []State{Established}},
 		"a state passed over":  {From: []State{FinWait1}, To: []State{TimeWait}},
 		"no way to":            {To: []State{NewSynRecv}},
@@ -47,17 +66,17 @@ func TestFilterCheck(t *testing.T) {
 		"long comm":            {Comms: []string{"1234567890123456"}},
 		"empty comm":           {Comms: []string{""}},
 		"pid 0":                {PIDs: []uint32{0}},
-		"port 0":               {LocalPorts: []uint16{0}},
+		"port 0":               {LocalPorts: []PortRange{Port(0)}},
 		"pid too high":         {PIDs: []uint32{1 << 22}},
-		"three ports":          {Ports: []uint16{80}, LocalPorts: []uint16{81}, RemotePorts: []uint16{82}},
+		"three ports":          {Ports: []PortRange{Port(80)}, LocalPorts: []PortRange{Port(81)}, RemotePorts: []PortRange{Port(82)}},
 		"untimed":              {From: []State{Closed}, MinDuration: time.Second},
 		"untimed, by the end":  {To: []State{SynSent, Listen}, MinDuration: time.Second},
 		"untimed listener":     {From: []State{Listen}, To: []State{SynRecv}, MinDuration: time.Second},
 		"untimed state":        {States: []State{SynSent}, From: []State{Closed}, MinDuration: time.Second},
-		"no remote port":       {RemotePorts: []uint16{80}, To: []State{Listen}},
-		"closed listener":      {RemotePorts: []uint16{80}, From: []State{Listen}, To: []State{Closed}},
-		"listener's port":      {Ports: []uint16{80}, LocalPorts: []uint16{81}, From: []State{Closed}, To: []State{Listen}},
-		"long LISTEN":          {RemotePorts: []uint16{80}, From: []State{Listen}, MinDuration: time.Second},
+		"no remote port":       {RemotePorts: []PortRange{Port(80)}, To: []State{Listen}},
+		"closed listener":      {RemotePorts: []PortRange{Port(80)}, From: []State{Listen}, To: []State{Closed}},
+		"listener's port":      {Ports: []PortRange{Port(80)}, LocalPorts: []PortRange{Port(81)}, From: []State{Closed}, To: []State{Listen}},
+		"long LISTEN":          {RemotePorts: []PortRange{Port(80)}, From: []State{Listen}, MinDuration: time.Second},
 	}
 	for name, f := range never {
 		if err := f.Check(); !errors.As(err, new(*FilterError)) {
@@ -66,8 +85,9 @@ func TestFilterCheck(t *testing.T) {
 	}
 
 	wrong := map[string]Filter{
+		"backwards":         {Ports: []PortRange{{90, 80}}},
 		"negative duration": {MinDuration: -time.Second},
-		"too many":          {Ports: make([]uint16, FilterMax+1)},
+		"too many":          {Ports: make([]PortRange, FilterMax+1)},
 	}
 	for name, f := range wrong {
 		if err := f.Check(); err == nil || errors.As(err, new(*FilterError)) {

@@ -62,6 +62,13 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	case f.IPv6:
 		set(bpfVarOnlyFamily, uint16(familyIPv6))
 	}
+	var reasons uint32
+	for _, r := range f.Reasons {
+		reasons |= 1 << r
+	}
+	set(bpfVarOnlyReasons, reasons)
+	set(bpfVarOnlyRole, uint8(f.Role))
+	set(bpfVarCidrsWithPort, flag(f.hasAddrPort()))
 	set(bpfVarFiltersConnections, flag(f.filtersConnections()))
 	set(bpfVarEdges, edges)
 	set(bpfVarFilterEdges, flag(f.filtersEdges()))

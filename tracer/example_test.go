@@ -21,7 +21,7 @@ func Example() {
 	defer listener.Close()
 	port := uint16(listener.Addr().(*net.TCPAddr).Port)
 
-	t, err := tracer.New(tracer.Config{Filter: tracer.Filter{RemotePorts: []uint16{port}}})
+	t, err := tracer.New(tracer.Config{Filter: tracer.Filter{RemotePorts: []tracer.PortRange{tracer.Port(port)}}})
 	var missing *tracer.PermissionError
 	if errors.As(err, &missing) {
 		fmt.Println("this needs more rights:", missing.Missing)
@@ -60,7 +60,7 @@ func Example() {
 
 // Totals are counted in the kernel; there need be no stream.
 func ExampleTracer_Totals() {
-	t, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{Ports: []uint16{443}}})
+	t, err := tracer.New(tracer.Config{TotalsOnly: true, Filter: tracer.Filter{Ports: []tracer.PortRange{tracer.Port(443)}}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -107,7 +107,7 @@ func ExampleTotals_Add() {
 // A filter that can never match is an error before anything is loaded.
 func ExampleFilter_Check() {
 	for _, f := range []tracer.Filter{
-		{Ports: []uint16{443}, From: []tracer.State{tracer.TimeWait}, MinDuration: time.Minute},
+		{Ports: []tracer.PortRange{tracer.Port(443)}, From: []tracer.State{tracer.TimeWait}, MinDuration: time.Minute},
 		{From: []tracer.State{tracer.TimeWait}, To: []tracer.State{tracer.Established}},
 	} {
 		fmt.Println(f.Check())

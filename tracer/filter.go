@@ -26,15 +26,26 @@ const (
 // ports are known, and is then shown whole or not at all; States, From, To and
 // MinDuration pick single transitions.
 type Filter struct {
-	Ports       []uint16 // local or remote
-	LocalPorts  []uint16
-	RemotePorts []uint16
+	Ports       []PortRange // local or remote
+	LocalPorts  []PortRange
+	RemotePorts []PortRange
 	Addrs       []AddrFilter // local or remote
 	PIDs        []uint32     // of the owner
 	Comms       []string     // of the owner, whole
 	NetNS       []uint64     // cookies of network namespaces: SO_NETNS_COOKIE of a socket (Linux 5.14)
 	Cgroups     []Cgroup     // and those below
+	Cookies     []uint64     // of sockets: SO_COOKIE, and sk: of ss -e
 	IPv4, IPv6  bool         // this family only; neither: both
+
+	// Role is not known of a connection that is older than the tracer: it does not match.
+	// RoleUnknown: any.
+	Role Role
+
+	// What matches one of these is left out. What is not known, such as the owner, matches none.
+	NotPorts []PortRange // local or remote
+	NotAddrs []AddrFilter
+	NotPIDs  []uint32
+	NotComms []string
 
 	// HandlerComms picks transitions by the name of the handler, from when that is known
 	// on. They ask for Config.NoTotals: what was live before cannot be counted.
@@ -42,13 +53,32 @@ type Filter struct {
 
 	States      []State // left or entered
 	From, To    []State
+	Reasons     []Reason      // why the state was left
 	MinDuration time.Duration // spent in the state that is left, as far as known
 }
 
-// An AddrFilter matches addresses. With a ScopeID these are link-local addresses of one
-// interface.
+// A PortRange is the ports from First to Last, both included.
+type PortRange struct{ First, Last uint16 }
+
+// Port is the range of one port.
+func Port(n uint16) PortRange { return PortRange{n, n} }
+
+// Has reports whether a port is in the range.
+func (r PortRange) Has(port uint16) bool { return r.First <= port && port <= r.Last }
+
+// String gives "80" or "8000-8099".
+func (r PortRange) String() string {
+	if r.First == r.Last {
+		return strconv.Itoa(int(r.First))
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
+// An AddrFilter matches the addresses of either end. With a ScopeID these are link-local
+// addresses of one interface.
 type AddrFilter struct {
 	netip.Prefix
+	Port        uint16 // of the same end; 0: any
 	ScopeID     uint32 // index of the interface; 0: any
 	NetNSCookie uint64 // of the network namespace in which ScopeID counts; 0: any
 }
@@ -68,41 +98,44 @@ type filterList struct {
 }
 
 func (f *Filter) lists() []filterList {
-	var (
-		cidrs   [FilterMax]bpfCidr
-		comms   [FilterMax]Comm
-		cgroups [FilterMax]bpfCgroupFilter
-	)
-	for i, a := range f.Addrs[:min(len(f.Addrs), FilterMax)] {
-		cidrs[i] = cidr(a)
-	}
-	for i, c := range f.Comms[:min(len(f.Comms), FilterMax)] {
-		copy(comms[i][:], c)
-	}
-	for i, c := range f.Cgroups[:min(len(f.Cgroups), FilterMax)] {
-		cgroups[i] = bpfCgroupFilter{Id: c.ID, Level: c.Level}
-	}
 	return []filterList{
-		{"port", len(f.Ports), bpfVarPorts, bpfVarN_ports, padded(f.Ports)},
-		{"local port", len(f.LocalPorts), bpfVarLocalPorts, bpfVarN_localPorts, padded(f.LocalPorts)},
-		{"remote port", len(f.RemotePorts), bpfVarRemotePorts, bpfVarN_remotePorts, padded(f.RemotePorts)},
-		{"address", len(f.Addrs), bpfVarCidrs, bpfVarN_cidrs, cidrs},
-		{"pid", len(f.PIDs), bpfVarPids, bpfVarN_pids, padded(f.PIDs)},
-		{"comm", len(f.Comms), bpfVarComms, bpfVarN_comms, comms},
-		{"network namespace", len(f.NetNS), bpfVarNetns, bpfVarN_netns, padded(f.NetNS)},
-		{"cgroup", len(f.Cgroups), bpfVarCgroups, bpfVarN_cgroups, cgroups},
+		{"port", len(f.Ports), bpfVarPorts, bpfVarN_ports, padded(f.Ports, portRange)},
+		{"local port", len(f.LocalPorts), bpfVarLocalPorts, bpfVarN_localPorts, padded(f.LocalPorts, portRange)},
+		{"remote port", len(f.RemotePorts), bpfVarRemotePorts, bpfVarN_remotePorts, padded(f.RemotePorts, portRange)},
+		{"address", len(f.Addrs), bpfVarCidrs, bpfVarN_cidrs, padded(f.Addrs, cidr)},
+		{"pid", len(f.PIDs), bpfVarPids, bpfVarN_pids, padded(f.PIDs, same)},
+		{"comm", len(f.Comms), bpfVarComms, bpfVarN_comms, padded(f.Comms, toComm)},
+		{"network namespace", len(f.NetNS), bpfVarNetns, bpfVarN_netns, padded(f.NetNS, same)},
+		{"cgroup", len(f.Cgroups), bpfVarCgroups, bpfVarN_cgroups,
+			padded(f.Cgroups, func(c Cgroup) bpfCgroupFilter { return bpfCgroupFilter{Id: c.ID, Level: c.Level} })},
+		{"cookie", len(f.Cookies), bpfVarCookies, bpfVarN_cookies, padded(f.Cookies, same)},
+		{"not port", len(f.NotPorts), bpfVarNotPorts, bpfVarN_notPorts, padded(f.NotPorts, portRange)},
+		{"not address", len(f.NotAddrs), bpfVarNotCidrs, bpfVarN_notCidrs, padded(f.NotAddrs, cidr)},
+		{"not pid", len(f.NotPIDs), bpfVarNotPids, bpfVarN_notPids, padded(f.NotPIDs, same)},
+		{"not comm", len(f.NotComms), bpfVarNotComms, bpfVarN_notComms, padded(f.NotComms, toComm)},
 	}
 }
 
-// padded gives a list the length that the programs have for it.
-func padded[T any](values []T) [FilterMax]T {
-	var a [FilterMax]T
-	copy(a[:], values)
-	return a
+// padded gives a list the length that the programs have for it. What is too much is left out: Check
+// refuses it.
+func padded[A, B any](values []A, convert func(A) B) (list [FilterMax]B) {
+	for i, v := range values[:min(len(values), FilterMax)] {
+		list[i] = convert(v)
+	}
+	return list
+}
+
+func same[T any](v T) T { return v }
+
+func portRange(r PortRange) bpfPortRange { return bpfPortRange{First: r.First, Last: r.Last} }
+
+func toComm(name string) (c Comm) {
+	copy(c[:], name)
+	return c
 }
 
 func cidr(a AddrFilter) bpfCidr {
-	c := bpfCidr{Family: familyIPv4, ScopeId: a.ScopeID, NetnsCookie: a.NetNSCookie}
+	c := bpfCidr{Family: familyIPv4, Port: a.Port, ScopeId: a.ScopeID, NetnsCookie: a.NetNSCookie}
 	var addr, mask [16]byte
 	p := a.Masked()
 	if p.Addr().Is4() {
@@ -141,36 +174,69 @@ func (f *Filter) Check() error {
 // checkEdges says if the other fields let none of these transitions pass. What does not
 // end a socket's time in a state has no duration.
 func (f *Filter) checkEdges(mask *[16]uint16) error {
-	const timed, listeners = "timed", "listeners"
+	const timed, listeners, role, reason = "timed", "listeners", "role", "reason"
 	refused := make(map[string]bool)
 	for from, list := range next {
 		for _, to := range list {
 			switch {
 			case mask[from]&(1<<to) == 0:
+			case !f.Role.goes(from, to):
+				refused[role] = true
+			case len(f.Reasons) > 0 && !slices.ContainsFunc(f.Reasons, func(r Reason) bool { return r.ends(to) }):
+				refused[reason] = true
 			case f.MinDuration > 0 && !leaves(from, to):
 				refused[timed] = true
-			case (from == Listen && to == Closed || to == Listen) && !f.canMatchListener():
+			case (from == Listen && to == Closed || to == Listen) && !f.CanMatchListener():
 				refused[listeners] = true
 			default:
 				return nil
 			}
 		}
 	}
-	if refused[listeners] {
+	switch {
+	case refused[listeners]:
 		return &FilterError{"a listener has a local port only"}
+	case refused[reason]:
+		return &FilterError{fmt.Sprintf("none of these transitions has a reason that is %v", f.Reasons)}
+	case refused[role]:
+		return &FilterError{fmt.Sprintf("a %v makes none of these transitions", f.Role)}
 	}
 	return &FilterError{"nothing is timed in CLOSED, nor in LISTEN until the listener is closed: leave the minimum duration out"}
 }
 
-// canMatchListener reports whether a listener, which has no remote port, can have the
+// goes reports whether a socket with this role can make this transition.
+func (r Role) goes(from, to State) bool {
+	listens := to == Listen || from == Listen && to == Closed
+	switch r {
+	case RoleListener:
+		return listens
+	case RoleServer:
+		return !listens && from != SynSent && to != SynSent
+	case RoleClient:
+		return !listens && from != Listen
+	}
+	return true
+}
+
+// ends reports whether what is entered for this reason can be this state.
+func (r Reason) ends(to State) bool {
+	if r == ReasonFinReceived {
+		return to == CloseWait || to == Closing || to == TimeWait
+	}
+	return to == Closed
+}
+
+// CanMatchListener reports whether a listener, which has no remote port, can have the
 // ports asked for.
-func (f *Filter) canMatchListener() bool {
+func (f *Filter) CanMatchListener() bool {
 	return len(f.RemotePorts) == 0 && (len(f.Ports) == 0 || len(f.LocalPorts) == 0 || share(f.Ports, f.LocalPorts))
 }
 
 // share reports whether two lists have a value in common.
-func share(a, b []uint16) bool {
-	return slices.ContainsFunc(a, func(p uint16) bool { return slices.Contains(b, p) })
+func share(a, b []PortRange) bool {
+	return slices.ContainsFunc(a, func(x PortRange) bool {
+		return slices.ContainsFunc(b, func(y PortRange) bool { return x.First <= y.Last && y.First <= x.Last })
+	})
 }
 
 // CheckConnections is like Check, for the fields that pick connections only: a caller
@@ -184,8 +250,7 @@ func (f *Filter) CheckConnections() error {
 	if f.IPv4 && f.IPv6 {
 		return &FilterError{"no connection is IPv4 and IPv6; leave both out to see both"}
 	}
-	family := 0
-	for _, p := range f.Addrs {
+	for _, p := range slices.Concat(f.Addrs, f.NotAddrs) {
 		if !p.IsValid() {
 			return fmt.Errorf("invalid address %v", p.Prefix)
 		}
@@ -195,17 +260,15 @@ func (f *Filter) CheckConnections() error {
 		if p.Addr().Is4In6() {
 			return &FilterError{fmt.Sprintf("%v: a v4-mapped address is shown as IPv4; write it so", p.Prefix)}
 		}
-		if p.Addr().Is4() == f.IPv4 || p.Addr().Is6() == f.IPv6 || !f.IPv4 && !f.IPv6 {
-			family++
-		}
 	}
-	if len(f.Addrs) > 0 && family == 0 {
+	if len(f.Addrs) > 0 && (f.IPv4 || f.IPv6) &&
+		!slices.ContainsFunc(f.Addrs, func(p AddrFilter) bool { return p.Addr().Is4() == f.IPv4 }) {
 		return &FilterError{"every address is of the other family than the one asked for"}
 	}
 	if n := len(f.HandlerComms); n > FilterMax {
 		return fmt.Errorf("%d handler comm filters: %d are possible", n, FilterMax)
 	}
-	for _, c := range slices.Concat(f.Comms, f.HandlerComms) {
+	for _, c := range slices.Concat(f.Comms, f.HandlerComms, f.NotComms) {
 		if len(c) > 15 {
 			return &FilterError{fmt.Sprintf("comm %q is longer than the 15 bytes that the kernel keeps", c)}
 		}
@@ -213,7 +276,7 @@ func (f *Filter) CheckConnections() error {
 			return &FilterError{fmt.Sprintf("no process is called %q", c)}
 		}
 	}
-	for _, p := range f.PIDs {
+	for _, p := range slices.Concat(f.PIDs, f.NotPIDs) {
 		if p == 0 {
 			return &FilterError{"no process has pid 0"}
 		}
@@ -221,12 +284,22 @@ func (f *Filter) CheckConnections() error {
 			return &FilterError{fmt.Sprintf("no process has pid %d: the highest is %d", p, pidMax)}
 		}
 	}
-	for _, list := range [][]uint16{f.Ports, f.LocalPorts, f.RemotePorts} {
-		for _, p := range list {
-			if p == 0 {
-				return &FilterError{"no connection has port 0"}
-			}
+	for _, r := range slices.Concat(f.Ports, f.LocalPorts, f.RemotePorts, f.NotPorts) {
+		if r.First == 0 {
+			return &FilterError{"no connection has port 0"}
 		}
+		if r.First > r.Last {
+			return fmt.Errorf("ports %v: the first is above the last", r)
+		}
+	}
+	if slices.Contains(f.Cookies, 0) {
+		return &FilterError{"no socket has cookie 0"}
+	}
+	if slices.Contains(f.Reasons, ReasonNone) {
+		return &FilterError{"a reason has a name"}
+	}
+	if err := f.checkNot(); err != nil {
+		return err
 	}
 	if len(f.Ports) > 0 && len(f.LocalPorts) > 0 && len(f.RemotePorts) > 0 &&
 		!share(f.Ports, f.LocalPorts) && !share(f.Ports, f.RemotePorts) {
@@ -236,19 +309,51 @@ func (f *Filter) CheckConnections() error {
 	return nil
 }
 
+// checkNot says if everything that is asked for is also to be left out.
+func (f *Filter) checkNot() error {
+	for _, list := range []struct {
+		name     string
+		n        int
+		excluded func(int) bool
+	}{
+		{"pid", len(f.PIDs), func(i int) bool { return slices.Contains(f.NotPIDs, f.PIDs[i]) }},
+		{"comm", len(f.Comms), func(i int) bool { return slices.Contains(f.NotComms, f.Comms[i]) }},
+		{"port", len(f.Ports), func(i int) bool { return within(f.Ports[i], f.NotPorts) }},
+		{"local port", len(f.LocalPorts), func(i int) bool { return within(f.LocalPorts[i], f.NotPorts) }},
+		{"remote port", len(f.RemotePorts), func(i int) bool { return within(f.RemotePorts[i], f.NotPorts) }},
+		{"address", len(f.Addrs), func(i int) bool { return slices.Contains(f.NotAddrs, f.Addrs[i]) }},
+	} {
+		left := list.n
+		for i := range list.n {
+			if list.excluded(i) {
+				left--
+			}
+		}
+		if list.n > 0 && left == 0 {
+			return &FilterError{"every " + list.name + " that is asked for is also to be left out"}
+		}
+	}
+	return nil
+}
+
+// within reports whether one of the list has all of a range.
+func within(r PortRange, list []PortRange) bool {
+	return slices.ContainsFunc(list, func(of PortRange) bool { return of.Has(r.First) && of.Has(r.Last) })
+}
+
 // CheckSegments says if a filter leaves out every Segment.
 func (f *Filter) CheckSegments() error {
-	if len(f.PIDs)+len(f.Comms)+len(f.HandlerComms)+len(f.Cgroups) > 0 || f.filtersEdges() || f.MinDuration > 0 {
-		return &FilterError{"an RST and a handshake have no process, no cgroup and no states"}
+	if len(f.PIDs)+len(f.Comms)+len(f.HandlerComms)+len(f.Cgroups)+len(f.Cookies) > 0 || f.Role != RoleUnknown || f.picksTransitions() {
+		return &FilterError{"an RST and a handshake have no process, no cgroup, no cookie, no role, no states and no reason"}
 	}
 	return nil
 }
 
 // oneOf writes ports for a sentence: "80 or 443".
-func oneOf(ports []uint16) string {
+func oneOf(ports []PortRange) string {
 	words := make([]string, len(ports))
 	for i, p := range ports {
-		words[i] = strconv.Itoa(int(p))
+		words[i] = p.String()
 	}
 	return strings.Join(words, " or ")
 }
@@ -287,14 +392,23 @@ func (f *Filter) edges() (mask [16]uint16, err error) {
 
 // Picks reports whether anything is filtered at all.
 func (f *Filter) Picks() bool {
-	return len(f.HandlerComms) > 0 || f.filtersConnections() || f.filtersEdges() || f.MinDuration > 0
+	return len(f.HandlerComms) > 0 || f.filtersConnections() || f.picksTransitions()
 }
 
 func (f *Filter) filtersConnections() bool {
-	return f.IPv4 || f.IPv6 || slices.ContainsFunc(f.lists(), func(l filterList) bool { return l.n > 0 })
+	return f.IPv4 || f.IPv6 || f.Role != RoleUnknown || slices.ContainsFunc(f.lists(), func(l filterList) bool { return l.n > 0 })
 }
 
 func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }
+
+func (f *Filter) picksTransitions() bool {
+	return f.filtersEdges() || len(f.Reasons) > 0 || f.MinDuration > 0
+}
+
+// hasAddrPort reports whether an address is asked for together with a port.
+func (f *Filter) hasAddrPort() bool {
+	return slices.ContainsFunc(slices.Concat(f.Addrs, f.NotAddrs), func(a AddrFilter) bool { return a.Port != 0 })
+}
 
 func setOf(states []State) map[State]bool {
 	set := make(map[State]bool, len(states))

@@ -18,7 +18,7 @@ func TestHandlersAreForgotten(t *testing.T) {
 	}
 	t.Parallel()
 	testnet.Attempts(t, func(t *testing.T) string {
-		tr, err := tracer.New(tracer.Config{Handlers: true, Filter: tracer.Filter{RemotePorts: []uint16{1}}})
+		tr, err := tracer.New(tracer.Config{Handlers: true, Filter: tracer.Filter{RemotePorts: []tracer.PortRange{tracer.Port(1)}}})
 		if err != nil {
 			t.Fatal(err)
 		}

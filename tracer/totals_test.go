@@ -211,7 +211,7 @@ func TestGroupNames(t *testing.T) {
 // An audit compares with counters that know no filter.
 func TestConfigCheck(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"audit of a port":     {Audit: true, Filter: Filter{Ports: []uint16{80}}},
+		"audit of a port":     {Audit: true, Filter: Filter{Ports: []PortRange{Port(80)}}},
 		"audit of one family": {Audit: true, Filter: Filter{IPv4: true}},
 		"audit of an edge":    {Audit: true, Filter: Filter{From: []State{Listen}}},
 		"audit of raw events": {Audit: true, Raw: true},

@@ -26,15 +26,20 @@ func TestVerifierCost(t *testing.T) {
 	}
 	types := btf.NewCache()
 	// Every list full, every filter on: the verifier has the most to look at.
-	all := Filter{IPv4: true, MinDuration: 1, States: States(), From: States(), To: States()}
+	all := Filter{IPv4: true, MinDuration: 1, States: States(), From: States(), To: States(), Role: RoleServer, Reasons: Reasons()[1:]}
 	for i := range FilterMax {
-		all.Ports = append(all.Ports, uint16(i+1))
-		all.LocalPorts = append(all.LocalPorts, uint16(i+1))
-		all.RemotePorts = append(all.RemotePorts, uint16(i+1))
+		all.Ports = append(all.Ports, Port(uint16(i+1)))
+		all.LocalPorts = append(all.LocalPorts, Port(uint16(i+1)))
+		all.RemotePorts = append(all.RemotePorts, Port(uint16(i+1)))
 		all.Addrs = append(all.Addrs, AddrFilter{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), ScopeID: 1, NetNSCookie: 1})
 		all.PIDs = append(all.PIDs, uint32(i+1))
 		all.Comms = append(all.Comms, fmt.Sprint("name-", i))
 		all.NetNS = append(all.NetNS, uint64(i+1))
+		all.Cookies = append(all.Cookies, uint64(i+1))
+		all.NotPorts = append(all.NotPorts, Port(uint16(i+100)))
+		all.NotAddrs = append(all.NotAddrs, AddrFilter{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i)}), 16), ScopeID: 1, NetNSCookie: 1, Port: 1})
+		all.NotPIDs = append(all.NotPIDs, uint32(i+100))
+		all.NotComms = append(all.NotComms, fmt.Sprint("other-", i))
 		all.Cgroups = append(all.Cgroups, Cgroup{ID: uint64(i + 1), Level: uint32(i)})
 	}
 	for _, c := range []struct {

@@ -66,6 +66,8 @@ around them are not known either.`,
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
 	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
+	fs.Var(&o.tracing.filters.reasons, "reason", "`reason` of its end (finwait help reasons)")
+	complete(cmd, "reason", tracer.Reasons())
 	o.names.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
@@ -84,6 +86,8 @@ func (o *connsOptions) check() error {
 		return fmt.Errorf("duration %v is negative", o.duration)
 	case o.opt.MinDuration < 0:
 		return fmt.Errorf("minimum duration %v is negative", o.opt.MinDuration)
+	case o.at == atClose && len(o.tracing.filters.reasons) > 0:
+		return errors.New("--reason asks how a connection ended, and --at close does not wait for that")
 	case o.most == 0:
 		return errors.New("--max-connections 0 would show nothing")
 	}
@@ -95,10 +99,12 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return usage(err)
 	}
 	log := logger(stderr)
-	cfg, err := o.tracing.config(log, (*tracer.Filter).Check)
+	cfg, err := o.tracing.config(ctx, log, (*tracer.Filter).Check)
 	if err != nil {
 		return err
 	}
+	// A connection is shown whole: its end decides, not each transition.
+	o.opt.Reasons, cfg.Filter.Reasons = cfg.Filter.Reasons, nil
 	out := newOutput(stdout)
 	cfg.Metrics, cfg.Handlers, cfg.NoTotals, cfg.Idle = true, o.handlers, true, out.Flush
 	cfg.RingBytes = connsRing

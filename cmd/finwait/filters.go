@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"finwait/internal/cgroup"
@@ -23,6 +24,10 @@ import (
 type filterFlags struct {
 	ports, localPorts, remotePorts values
 	addrs, pids, comms             values
+	notPorts, notAddrs             values
+	notPIDs, notComms              values
+	cookies, reasons               values
+	role                           string
 	netns, cgroups                 values
 	pods, containers, units        values
 	states, from, to               values
@@ -34,6 +39,7 @@ type filterFlags struct {
 
 func (f *filterFlags) register(fs *pflag.FlagSet) {
 	f.registerConnections(fs)
+	fs.Var(&f.reasons, "reason", "`reason` for which the state was left (finwait help reasons)")
 	fs.Var(&f.states, "state", "`state` left or entered")
 	fs.Var(&f.from, "from", "`state` left")
 	fs.Var(&f.to, "to", "`state` entered")
@@ -41,12 +47,17 @@ func (f *filterFlags) register(fs *pflag.FlagSet) {
 }
 
 func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
-	fs.Var(&f.ports, "port", "local or remote `port`")
-	fs.Var(&f.localPorts, "local-port", "local `port`")
-	fs.Var(&f.remotePorts, "remote-port", "remote `port`")
-	fs.Var(&f.addrs, "addr", "local or remote address, as fe80::1%eth0 too, or `CIDR`")
+	fs.Var(&f.ports, "port", "local or remote `port`, or ports such as 8000-8099")
+	fs.Var(&f.localPorts, "local-port", "local `port` or ports")
+	fs.Var(&f.remotePorts, "remote-port", "remote `port` or ports")
+	fs.Var(&f.addrs, "addr", "local or remote address or `CIDR`; as fe80::1%eth0 and [::1]:8080, too")
 	fs.Var(&f.pids, "pid", "`pid` of the owner: the process that connected or listened")
 	fs.Var(&f.comms, "comm", "`name` of the owner")
+	fs.Var(&f.notPorts, "not-port", "leave out this local or remote `port`, or ports")
+	fs.Var(&f.notAddrs, "not-addr", "leave out this address or `CIDR`")
+	fs.Var(&f.notPIDs, "not-pid", "leave out what this `pid` owns; not what has no known owner")
+	fs.Var(&f.notComms, "not-comm", "leave out what a process of this `name` owns; not what has no known owner")
+	fs.Var(&f.cookies, "cookie", "`cookie` of the socket: a number, or sk:1f as ss -e prints it")
 	fs.Var(&f.netns, "netns", "network namespace: `name`, path, inode number, self, or a pod, container or unit in it")
 	fs.Var(&f.cgroups, "cgroup", "cgroup v2 `directory` and those below it")
 	fs.Var(&f.pods, "pod", "pod: `name`, namespace/name or UID")
@@ -58,19 +69,23 @@ func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {
 
 // picksTransitions reports whether there is a filter on single transitions.
 func (f *filterFlags) picksTransitions() bool {
-	return len(f.states)+len(f.from)+len(f.to) > 0 || f.minDuration != 0
+	return len(f.states)+len(f.from)+len(f.to)+len(f.reasons) > 0 || f.minDuration != 0
 }
 
 // filter resolves names into what the kernel compares with.
 func (f *filterFlags) filter() (tracer.Filter, error) {
-	out := tracer.Filter{Comms: f.comms, MinDuration: f.minDuration, IPv4: f.ipv4, IPv6: f.ipv6}
+	out := tracer.Filter{Comms: f.comms, NotComms: f.notComms, MinDuration: f.minDuration, IPv4: f.ipv4, IPv6: f.ipv6}
 	var errs []error
-	out.Ports = each(f.ports, port, &errs)
-	out.LocalPorts = each(f.localPorts, port, &errs)
-	out.RemotePorts = each(f.remotePorts, port, &errs)
+	out.Ports = each(f.ports, ports, &errs)
+	out.LocalPorts = each(f.localPorts, ports, &errs)
+	out.RemotePorts = each(f.remotePorts, ports, &errs)
+	out.NotPorts = each(f.notPorts, ports, &errs)
 	out.PIDs = each(f.pids, pid, &errs)
+	out.NotPIDs = each(f.notPIDs, pid, &errs)
+	out.Cookies = each(f.cookies, cookie, &errs)
 	f.spaces = each(f.netns, findNetNS, &errs)
 	out.Addrs = each(f.addrs, f.addr, &errs)
+	out.NotAddrs = each(f.notAddrs, f.addr, &errs)
 	for _, ns := range f.spaces {
 		out.NetNS = append(out.NetNS, ns.Cookie)
 	}
@@ -78,10 +93,19 @@ func (f *filterFlags) filter() (tracer.Filter, error) {
 	out.States = each(f.states, parse[tracer.State], &errs)
 	out.From = each(f.from, parse[tracer.State], &errs)
 	out.To = each(f.to, parse[tracer.State], &errs)
-	if len(errs) > 0 {
-		return out, errs[0]
+	out.Reasons = each(f.reasons, parse[tracer.Reason], &errs)
+	if f.role != "" {
+		var err error
+		if out.Role, err = parse[tracer.Role](f.role); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return out, nil
+	if len(errs) == 0 {
+		return out, nil
+	}
+	// What is wrong and stays so comes before a name that may still appear.
+	wrong := slices.IndexFunc(errs, func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
+	return out, errs[max(0, wrong)]
 }
 
 func each[A, B any](in []A, convert func(A) (B, error), errs *[]error) []B {
@@ -97,6 +121,16 @@ func each[A, B any](in []A, convert func(A) (B, error), errs *[]error) []B {
 	return out
 }
 
+// ports reads a port, or the first and the last of several.
+func ports(s string) (r tracer.PortRange, err error) {
+	first, last, several := strings.Cut(s, "-")
+	if r.First, err = port(first); err != nil || !several {
+		return tracer.Port(r.First), err
+	}
+	r.Last, err = port(last)
+	return r, err
+}
+
 func port(s string) (uint16, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
@@ -105,25 +139,47 @@ func port(s string) (uint16, error) {
 	return uint16(n), nil
 }
 
+// cookie reads a decimal number, as JSON has it, or a hexadecimal one with sk: or 0x in front.
+func cookie(s string) (uint64, error) {
+	digits, base := s, 10
+	for _, prefix := range []string{"sk:", "0x"} {
+		if hex, ok := strings.CutPrefix(s, prefix); ok {
+			digits, base = hex, 16
+		}
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cookie %q: neither a number nor one such as sk:1f", s)
+	}
+	return n, nil
+}
+
+// pid reads a process id, with or without the name that finwait prints behind it.
 func pid(s string) (uint32, error) {
-	n, err := strconv.ParseUint(s, 10, 31)
+	number, _, _ := strings.Cut(s, "/")
+	n, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
 		return 0, fmt.Errorf("pid %q: not the number of a process", s)
 	}
 	return uint32(n), nil
 }
 
-// addr reads an address, with or without a zone, or a CIDR. The name of a zone is one of
+// addr reads an address, with or without a zone and a port, or a CIDR. The name of a zone is one of
 // the network namespace that --netns names, or else of finwait's own.
 func (f *filterFlags) addr(s string) (tracer.AddrFilter, error) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return tracer.AddrFilter{Prefix: p.Masked()}, nil
 	}
 	a, err := netip.ParseAddr(s)
+	var out tracer.AddrFilter
 	if err != nil {
-		return tracer.AddrFilter{}, fmt.Errorf("%q is neither an address nor a CIDR such as 10.0.0.0/8 or fe80::/10", s)
+		end, err := netip.ParseAddrPort(s)
+		if err != nil || end.Port() == 0 {
+			return out, fmt.Errorf("%q is neither an address, such as 10.0.0.1 or [::1]:8080, nor a CIDR such as fe80::/10", s)
+		}
+		a, out.Port = end.Addr(), end.Port()
 	}
-	out := tracer.AddrFilter{Prefix: netip.PrefixFrom(a.WithZone(""), a.BitLen())}
+	out.Prefix = netip.PrefixFrom(a.WithZone(""), a.BitLen())
 	if a.Zone() == "" {
 		return out, nil
 	}

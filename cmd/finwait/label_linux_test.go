@@ -158,3 +158,34 @@ func TestNameFilters(t *testing.T) {
 		}
 	}
 }
+
+// With --wait a name may come after finwait. It is an error without, and Ctrl-C ends the wait.
+func TestWaitForName(t *testing.T) {
+	t.Parallel()
+	unit := fmt.Sprintf("finwait-late-%012x.service", os.Getpid())
+	p := startFinwait(t, "trace", "-o", "json", "--wait", "--unit", unit)
+	p.awaitSaid(t, "waiting: no unit is called")
+	h, ns := heldIn(t, fmt.Sprintf("/finwait-late-%012x.slice/%s", os.Getpid(), unit))
+	p.awaitSaid(t, "Ctrl-C")
+	h.close()
+	time.Sleep(100 * time.Millisecond)
+	p.finish(t)
+	shown := 0
+	for _, l := range decodeLines(t, p.stdout.Bytes()) {
+		if l["event"] == "transition" && l["netns"] == float64(ns.Inode) {
+			shown++
+		}
+	}
+	if shown < 3 || strings.Count(p.said(), "waiting: ") != 1 {
+		t.Errorf("%d transitions: %s%s", shown, &p.stdout, p.said())
+	}
+
+	p = startFinwait(t, "stat", "--wait", "--netns", "finwait-never-there")
+	p.awaitSaid(t, "waiting: network namespace")
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err == nil || p.ProcessState.ExitCode() != exitFailure || !strings.Contains(p.said(), "interrupted: nothing was traced") {
+		t.Errorf("exit code %d: %s", p.ProcessState.ExitCode(), p.said())
+	}
+}

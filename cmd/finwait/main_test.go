@@ -53,6 +53,17 @@ func TestUsageErrors(t *testing.T) {
 		"ring":                {[]string{"--ring-bytes", "3"}, "power of two"},
 		"port name":           {[]string{"--port", "http"}, "http"},
 		"address":             {[]string{"--addr", "10.0.0.0/33"}, "10.0.0.0/33"},
+		"ports backwards":     {[]string{"--port", "90-80"}, "the first is above the last"},
+		"ports without end":   {[]string{"--not-port", "90-"}, `port ""`},
+		"address and no port": {[]string{"--addr", "[::1]:0"}, "neither an address"},
+		"cookie":              {[]string{"--cookie", "sk:xyz"}, `cookie "sk:xyz"`},
+		"role":                {[]string{"--role", "boss"}, "client, server and listener"},
+		"reason":              {[]string{"--reason", "bored"}, "bored"},
+		"raw reason":          {[]string{"--raw", "--reason", "reset"}, "--raw"},
+		"never: reason":       {[]string{"--reason", "reset", "--to", "TIME_WAIT"}, "has a reason"},
+		"never: role":         {[]string{"stat", "--role", "listener", "--state", "TIME_WAIT"}, "a listener makes none"},
+		"never: not":          {[]string{"--comm", "a", "--not-comm", "a"}, "to be left out"},
+		"end at close":        {[]string{"conns", "--reason", "reset", "--at", "close"}, "--at close does not wait"},
 		"negative minimum":    {[]string{"--min-duration=-1s"}, "-1s"},
 		"too many ports":      {[]string{"--port", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"}, "17 port filters"},
 		"raw transitions":     {[]string{"--raw", "--from", "LISTEN"}, "--raw"},
@@ -98,7 +109,7 @@ func TestUsageErrors(t *testing.T) {
 			}
 			page := "; see finwait --help\n"
 			switch word := c.args[0]; word {
-			case "trace", "stat", "ls", "help":
+			case "trace", "stat", "ls", "conns", "help":
 				page = "; see finwait " + word + " --help\n"
 			case "demo":
 				page = "; see finwait demo load --help\n"

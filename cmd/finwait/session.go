@@ -2,11 +2,15 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"finwait/internal/confine"
 	"finwait/internal/privilege"
@@ -21,6 +25,7 @@ import (
 type tracingFlags struct {
 	filters filterFlags
 	hooks   string
+	wait    bool
 }
 
 func (f *tracingFlags) register(cmd *cobra.Command) {
@@ -28,28 +33,33 @@ func (f *tracingFlags) register(cmd *cobra.Command) {
 	for _, flag := range []string{"state", "from", "to"} {
 		complete(cmd, flag, tracer.States())
 	}
-	f.registerHooks(cmd)
+	complete(cmd, "reason", tracer.Reasons())
+	f.registerTraced(cmd)
 }
 
 // registerConnections leaves the filters on single transitions out.
 func (f *tracingFlags) registerConnections(cmd *cobra.Command) {
 	f.filters.registerConnections(cmd.Flags())
-	f.registerHooks(cmd)
+	f.registerTraced(cmd)
 }
 
-func (f *tracingFlags) registerHooks(cmd *cobra.Command) {
+// registerTraced adds what only the programs know, and how they are attached.
+func (f *tracingFlags) registerTraced(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.filters.role, "role", "", "`role` of this end: "+list(tracer.Roles())+"; not known of older connections")
+	complete(cmd, "role", tracer.Roles())
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "if a network namespace, cgroup, pod, container or unit of that name is not there yet, wait for it")
 	cmd.Flags().StringVar(&f.hooks, "hooks", tracer.HooksAuto.String(), "follow TIME_WAIT with these `hooks`: "+list(tracer.HookSets()))
 	complete(cmd, "hooks", tracer.HookSets())
 }
 
 // config is what these flags make of a tracer's configuration. check is asked about
 // the filter. An error is the user's, or that there is no /proc.
-func (f *tracingFlags) config(log *zerolog.Logger, check func(*tracer.Filter) error) (cfg tracer.Config, err error) {
+func (f *tracingFlags) config(ctx context.Context, log *zerolog.Logger, check func(*tracer.Filter) error) (cfg tracer.Config, err error) {
 	if err := checkProc(); err != nil {
 		return cfg, err
 	}
-	if cfg.Filter, err = f.filters.filter(); err != nil {
-		return cfg, usage(err)
+	if cfg.Filter, err = f.findNames(ctx, log); err != nil {
+		return cfg, err
 	}
 	if err := check(&cfg.Filter); err != nil {
 		return cfg, usage(err)
@@ -59,6 +69,31 @@ func (f *tracingFlags) config(log *zerolog.Logger, check func(*tracer.Filter) er
 	}
 	cfg.Logger = *log
 	return cfg, nil
+}
+
+// findNames makes the filter. With --wait it looks until every name is there; there is nothing in
+// the kernel that says so.
+func (f *tracingFlags) findNames(ctx context.Context, log *zerolog.Logger) (filter tracer.Filter, err error) {
+	const every = 200 * time.Millisecond
+	said := ""
+	for {
+		filter, err = f.filters.filter()
+		switch {
+		case err == nil:
+			return filter, nil
+		case !f.wait || !errors.Is(err, fs.ErrNotExist):
+			return filter, usage(err)
+		}
+		if why := err.Error(); why != said {
+			log.Info().Msg("waiting: " + why)
+			said = why
+		}
+		select {
+		case <-ctx.Done():
+			return filter, fmt.Errorf("interrupted: nothing was traced, as %w", err)
+		case <-time.After(every):
+		}
+	}
 }
 
 // checkProc says so where all commands would fail one way or another, each with words of its own.

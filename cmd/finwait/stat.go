@@ -151,7 +151,7 @@ type statSink interface {
 
 func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr io.Writer) (err error) {
 	log := logger(stderr)
-	cfg, err := o.config(command, log)
+	cfg, err := o.config(ctx, command, log)
 	if err != nil {
 		return err
 	}
@@ -214,8 +214,8 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 }
 
 // config is what the flags ask for. An error is the user's, or that there is no /proc.
-func (o *statOptions) config(command []string, log *zerolog.Logger) (tracer.Config, error) {
-	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error { return o.check(command, f) })
+func (o *statOptions) config(ctx context.Context, command []string, log *zerolog.Logger) (tracer.Config, error) {
+	cfg, err := o.tracing.config(ctx, log, func(f *tracer.Filter) error { return o.check(command, f) })
 	if err != nil {
 		return cfg, err
 	}

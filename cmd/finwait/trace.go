@@ -97,7 +97,7 @@ func (o *traceOptions) check() error {
 	}
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
-		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to and --min-duration do not go with it")
+		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to, --reason and --min-duration do not go with it")
 	case o.raw && o.names.on:
 		return errors.New("--raw shows what the hooks saw: --names does not go with it")
 	case o.raw && len(o.fields) > 0:
@@ -119,7 +119,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		return usage(err)
 	}
 	log := logger(stderr)
-	cfg, err := o.tracing.config(log, func(f *tracer.Filter) error {
+	cfg, err := o.tracing.config(ctx, log, func(f *tracer.Filter) error {
 		f.HandlerComms = o.handled
 		if err := f.Check(); err != nil || !o.synack {
 			return err

@@ -40,7 +40,7 @@ func Find(name string) (id uint64, level uint32, path string, err error) {
 	}
 	st, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, 0, "", fmt.Errorf("no cgroup %q below %s", name, root)
+		return 0, 0, "", &NotFoundError{fmt.Sprintf("no cgroup %q below %s", name, root)}
 	}
 	if err != nil {
 		return 0, 0, "", err

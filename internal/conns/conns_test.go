@@ -230,6 +230,8 @@ func TestSink(t *testing.T) {
 		"close":             {Options{AtClose: true}, 5, 1, 0, 0, 0},
 		"close, to the end": {Options{AtClose: true}, 6, 1, 0, 0, 0},
 		"live":              {Options{Live: true}, 3, 1, 1, 0, 0},
+		"reason":            {Options{Reasons: []tracer.Reason{all[5].Reason}}, 6, 1, 0, 0, 1},
+		"other reason":      {Options{Reasons: []tracer.Reason{tracer.ReasonKilled}}, 6, 0, 0, 1, 0},
 		"short":             {Options{MinDuration: time.Second}, 6, 0, 0, 1, 0},
 		"long":              {Options{MinDuration: time.Microsecond}, 6, 1, 0, 0, 1},
 	} {

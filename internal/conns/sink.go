@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"slices"
 	"time"
 
 	"finwait/tracer"
@@ -14,10 +15,11 @@ type Output interface {
 
 // Options say which connections are shown, and when.
 type Options struct {
-	AtClose     bool          // when TIME_WAIT begins, and not when that has ended
-	Live        bool          // in the end also those that last
-	MinDuration time.Duration // in ESTABLISHED, as far as known
-	Most        int           // connections at a time
+	AtClose     bool            // when TIME_WAIT begins, and not when that has ended
+	Live        bool            // in the end also those that last
+	MinDuration time.Duration   // in ESTABLISHED, as far as known
+	Reasons     []tracer.Reason // of the end; none: any
+	Most        int             // connections at a time
 }
 
 // A Summary is what is said of all connections of a run.
@@ -25,7 +27,7 @@ type Summary struct {
 	Stats     tracer.Stats
 	Hooks     tracer.HookSet
 	Shown     uint64
-	Hidden    uint64 // that MinDuration has left out
+	Hidden    uint64 // that MinDuration and Reasons have left out
 	Open      uint64 // that had not ended, and were not shown as they closed
 	Untracked uint64 // for which there was no room
 
@@ -68,7 +70,8 @@ func (s *Sink) Transition(t *tracer.Transition) error {
 
 func (s *Sink) show(c *Conn) error {
 	established, known := c.Established()
-	if s.opt.MinDuration > 0 && (!known || established < s.opt.MinDuration) {
+	if s.opt.MinDuration > 0 && (!known || established < s.opt.MinDuration) ||
+		len(s.opt.Reasons) > 0 && !slices.Contains(s.opt.Reasons, c.Reason) {
 		s.sum.Hidden++
 		return nil
 	}

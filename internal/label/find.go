@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"finwait/internal/cgroup"
 	"finwait/tracer"
 )
 
@@ -84,7 +85,7 @@ func (n *Namer) Find(kind Kind, name string) (found []Subtree, err error) {
 func (n *Namer) notFound(kind Kind, name string) error {
 	names, unnamed := n.names(kind)
 	if len(names)+unnamed == 0 {
-		return fmt.Errorf("no %s is called %q: no cgroup is that of a %s", kind.word, name, kind.word)
+		return &cgroup.NotFoundError{Why: fmt.Sprintf("no %s is called %q: no cgroup is that of a %s", kind.word, name, kind.word)}
 	}
 	begin := name[strings.LastIndexByte(name, '/')+1:] // a name that is wrong is often right at its start
 	begin = begin[:min(len(begin), 3)]
@@ -96,7 +97,7 @@ func (n *Namer) notFound(kind Kind, name string) error {
 	if unnamed > 0 {
 		why += fmt.Sprintf("; of %d the name cannot be read", unnamed)
 	}
-	return fmt.Errorf("no %s is called %q%s", kind.word, name, why)
+	return &cgroup.NotFoundError{Why: fmt.Sprintf("no %s is called %q%s", kind.word, name, why)}
 }
 
 // Names are the names of a kind that Find finds, in order.

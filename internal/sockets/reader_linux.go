@@ -52,7 +52,7 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 	if err := r.findNamespaces(o.NetNS); err != nil {
 		return nil, err
 	}
-	if o.Need&NeedOwners != 0 || sel.byOwner() {
+	if o.Need&NeedOwners != 0 || sel.needsOwners() {
 		if r.holders, err = o.owners()(); err != nil {
 			return nil, fmt.Errorf("find the owners of sockets: %w", err)
 		}

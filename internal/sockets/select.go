@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -41,8 +42,7 @@ func Select(f tracer.Filter) (*Selection, error) {
 			return nil, &tracer.FilterError{Why: "the kernel lists no socket that is CLOSED"}
 		}
 	}
-	if s.states == 1<<tracer.Listen && (len(f.RemotePorts) > 0 || len(f.Ports) > 0 && len(f.LocalPorts) > 0 &&
-		!slices.ContainsFunc(f.Ports, func(p uint16) bool { return slices.Contains(f.LocalPorts, p) })) {
+	if s.states == 1<<tracer.Listen && !f.CanMatchListener() {
 		return nil, &tracer.FilterError{Why: "a listener has a local port only"}
 	}
 	if s.asksForOwner() && s.states&^ownerless == 0 {
@@ -51,8 +51,11 @@ func Select(f tracer.Filter) (*Selection, error) {
 	return s, nil
 }
 
-// byOwner says whether it takes to know who holds a socket.
+// byOwner says whether only sockets of known processes match.
 func (s *Selection) byOwner() bool { return len(s.PIDs)+len(s.Comms) > 0 }
+
+// needsOwners says whether it takes to know who holds a socket.
+func (s *Selection) needsOwners() bool { return s.byOwner() || len(s.NotPIDs)+len(s.NotComms) > 0 }
 
 // asksForOwner says whether a filter is on what not every socket has.
 func (s *Selection) asksForOwner() bool { return s.byOwner() || len(s.Cgroups) > 0 }
@@ -98,10 +101,15 @@ func (s *Selection) Matches(r *Row) bool {
 	case s.states&(1<<r.State) == 0,
 		s.IPv4 && !local.Addr().Is4(),
 		s.IPv6 && local.Addr().Is4(),
-		!oneOf(s.LocalPorts, local.Port()),
-		!oneOf(s.RemotePorts, remote.Port()),
-		!oneOf(s.Ports, local.Port()) && !oneOf(s.Ports, remote.Port()),
+		len(s.LocalPorts) > 0 && !inRange(s.LocalPorts, local.Port()),
+		len(s.RemotePorts) > 0 && !inRange(s.RemotePorts, remote.Port()),
+		len(s.Ports) > 0 && !inRange(s.Ports, local.Port()) && !inRange(s.Ports, remote.Port()),
+		inRange(s.NotPorts, local.Port()) || inRange(s.NotPorts, remote.Port()),
 		len(s.Addrs) > 0 && !slices.ContainsFunc(s.Addrs, r.has),
+		slices.ContainsFunc(s.NotAddrs, r.has),
+		!oneOf(s.Cookies, r.Cookie),
+		// What is not known is not left out.
+		r.Owner.PID != 0 && (slices.Contains(s.NotPIDs, r.Owner.PID) || slices.Contains(s.NotComms, r.Owner.Comm.String())),
 		// What is known of the owner rules it out.
 		r.Owner.PID != 0 && (!oneOf(s.PIDs, r.Owner.PID) || !oneOf(s.Comms, r.Owner.Comm.String())),
 		r.CgroupID != 0 && len(s.Cgroups) > 0 && !s.cgroups[r.CgroupID]:
@@ -125,10 +133,17 @@ func (s *Selection) Matches(r *Row) bool {
 	return false
 }
 
+func inRange(list []tracer.PortRange, port uint16) bool {
+	return slices.ContainsFunc(list, func(r tracer.PortRange) bool { return r.Has(port) })
+}
+
 // oneOf also holds for a list that is empty: nothing is asked for.
 func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
 
 func (r *Row) has(a tracer.AddrFilter) bool {
-	return (a.Contains(r.Local.Addr()) || a.Contains(r.Remote.Addr())) &&
+	holds := func(end netip.AddrPort) bool {
+		return a.Contains(end.Addr()) && (a.Port == 0 || a.Port == end.Port())
+	}
+	return (holds(r.Local) || holds(r.Remote)) &&
 		(a.ScopeID == 0 || a.ScopeID == r.Scope.ID) && (a.NetNSCookie == 0 || a.NetNSCookie == r.netNSCookie)
 }

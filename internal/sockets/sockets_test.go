@@ -273,9 +273,17 @@ func TestSelection(t *testing.T) {
 		want   []uint64
 	}{
 		"nothing asked":  {tracer.Filter{}, []uint64{3, 4098, 4099, 4100, 5, 6}},
-		"port":           {tracer.Filter{Ports: []uint16{443, 1}}, []uint64{3, 4098, 4099, 4100, 5, 6}},
-		"local port":     {tracer.Filter{LocalPorts: []uint16{443}}, []uint64{3, 5, 6}},
-		"remote port":    {tracer.Filter{RemotePorts: []uint16{443}}, []uint64{4098, 4099, 4100}},
+		"port":           {tracer.Filter{Ports: []tracer.PortRange{tracer.Port(443), tracer.Port(1)}}, []uint64{3, 4098, 4099, 4100, 5, 6}},
+		"local port":     {tracer.Filter{LocalPorts: []tracer.PortRange{tracer.Port(443)}}, []uint64{3, 5, 6}},
+		"remote port":    {tracer.Filter{RemotePorts: []tracer.PortRange{tracer.Port(443)}}, []uint64{4098, 4099, 4100}},
+		"ports":          {tracer.Filter{LocalPorts: []tracer.PortRange{{First: 442, Last: 444}}}, []uint64{3, 5, 6}},
+		"not port":       {tracer.Filter{NotPorts: []tracer.PortRange{{First: 2, Last: 443}}}, nil},
+		"cookies":        {tracer.Filter{Cookies: []uint64{5, 4100, 12}}, []uint64{4100, 5}},
+		"endpoint":       {tracer.Filter{Addrs: []tracer.AddrFilter{{Prefix: netip.MustParsePrefix("192.0.2.9/32"), Port: 443}}}, []uint64{4098, 4099, 4100}},
+		"other endpoint": {tracer.Filter{Addrs: []tracer.AddrFilter{{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Port: 443}}}, []uint64{6}},
+		"not address":    {tracer.Filter{NotAddrs: addrs(netip.MustParsePrefix("192.0.2.0/24"))}, []uint64{3, 5}},
+		"not pid":        {tracer.Filter{NotPIDs: []uint32{18}}, []uint64{3, 4098, 4099, 5, 6}},
+		"not comm":       {tracer.Filter{NotComms: []string{"curl"}}, []uint64{3, 4098, 4099, 5, 6}},
 		"address":        {tracer.Filter{Addrs: addrs(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::2/128"))}, []uint64{4098, 4099, 4100, 6}},
 		"pid":            {tracer.Filter{PIDs: []uint32{18}}, []uint64{4100}},
 		"comm":           {tracer.Filter{Comms: []string{"curl"}}, []uint64{4100}},
@@ -332,7 +340,7 @@ NEW_SYN_RECV -         1
 FIN_WAIT_2   -         1
 LISTEN       0         0
 `},
-		"another port": {tracer.Filter{PIDs: []uint32{18}, LocalPorts: []uint16{50002}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait}}, `STATE        COUNT     OWNER_UNKNOWN
+		"another port": {tracer.Filter{PIDs: []uint32{18}, LocalPorts: []tracer.PortRange{tracer.Port(50002)}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait}}, `STATE        COUNT     OWNER_UNKNOWN
 FIN_WAIT_2   1         0
 TIME_WAIT    -         0
 `},

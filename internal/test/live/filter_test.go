@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,9 +62,19 @@ func TestFilters(t *testing.T) {
 	}{
 		"none":        {mine, [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
 		"netns":       {tracer.Filter{NetNS: []uint64{elsewhere.Cookie}}, [][]string{both("elsewhere")}},
-		"port":        {with(func(f *tracer.Filter) { f.Ports = []uint16{wanted} }), [][]string{both("wanted"), both("v6")}},
-		"local port":  {with(func(f *tracer.Filter) { f.LocalPorts = []uint16{wanted} }), [][]string{{"wanted server"}, {"v6 server"}}},
-		"remote port": {with(func(f *tracer.Filter) { f.RemotePorts = []uint16{wanted} }), [][]string{{"wanted client"}, {"v6 client"}}},
+		"port":        {with(func(f *tracer.Filter) { f.Ports = []tracer.PortRange{tracer.Port(wanted)} }), [][]string{both("wanted"), both("v6")}},
+		"local port":  {with(func(f *tracer.Filter) { f.LocalPorts = []tracer.PortRange{tracer.Port(wanted)} }), [][]string{{"wanted server"}, {"v6 server"}}},
+		"remote port": {with(func(f *tracer.Filter) { f.RemotePorts = []tracer.PortRange{tracer.Port(wanted)} }), [][]string{{"wanted client"}, {"v6 client"}}},
+		"ports":       {with(func(f *tracer.Filter) { f.Ports = []tracer.PortRange{{First: wanted - 1, Last: wanted}} }), [][]string{both("wanted"), both("v6")}},
+		"not port":    {with(func(f *tracer.Filter) { f.NotPorts = []tracer.PortRange{tracer.Port(wanted)} }), [][]string{both("other"), both("elsewhere")}},
+		"not local":   {with(func(f *tracer.Filter) { f.NotPorts = []tracer.PortRange{{First: 40000, Last: 40003}} }), [][]string{both("elsewhere")}},
+		"role":        {with(func(f *tracer.Filter) { f.Role = tracer.RoleServer }), [][]string{{"wanted server"}, {"other server"}, {"v6 server"}, {"elsewhere server"}}},
+		"endpoint":    {with(func(f *tracer.Filter) { f.Addrs = endpoint("127.0.0.1", wanted) }), [][]string{both("wanted")}},
+		"no endpoint": {with(func(f *tracer.Filter) { f.Addrs = endpoint("127.0.0.2", wanted) }), nil},
+		"not address": {with(func(f *tracer.Filter) { f.NotAddrs = addrs("::/0") }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
+		"not pid":     {with(func(f *tracer.Filter) { f.NotPIDs = []uint32{uint32(os.Getpid())} }), nil},
+		"not comm":    {with(func(f *tracer.Filter) { f.NotComms = []string{processName(t)} }), nil},
+		"no such one": {with(func(f *tracer.Filter) { f.NotComms, f.NotPIDs = []string{processName(t) + "x"}, []uint32{1} }), [][]string{both("wanted"), both("other"), both("v6"), both("elsewhere")}},
 		"v6":          {with(func(f *tracer.Filter) { f.IPv6 = true }), [][]string{both("v6")}},
 		"v4":          {with(func(f *tracer.Filter) { f.IPv4 = true }), [][]string{both("wanted"), both("other"), both("elsewhere")}},
 		"cidr v6":     {with(func(f *tracer.Filter) { f.Addrs = addrs("::/64") }), [][]string{both("v6")}},
@@ -116,6 +127,49 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+func endpoint(addr string, port uint16) []tracer.AddrFilter {
+	a := netip.MustParseAddr(addr)
+	return []tracer.AddrFilter{{Prefix: netip.PrefixFrom(a, a.BitLen()), Port: port}}
+}
+
+// A cookie picks one end of one connection. A reason picks the transition that has it.
+func TestCookieAndReasonFilters(t *testing.T) {
+	t.Parallel()
+	f := sandbox.Families[0]
+	ns := sandbox.New(t)
+	l := ns.Socket(f).Bind(0).Listen()
+	c := ns.Socket(f)
+	for name, of := range map[string]struct {
+		filter tracer.Filter
+		want   []string
+	}{
+		"cookie":  {tracer.Filter{Cookies: []uint64{c.Cookie}}, []string{"CLOSED -> SYN_SENT", "SYN_SENT -> ESTABLISHED", "ESTABLISHED -> CLOSED aborted"}},
+		"reason":  {tracer.Filter{Reasons: []tracer.Reason{tracer.ReasonReset}}, []string{"ESTABLISHED -> CLOSED reset"}},
+		"reasons": {tracer.Filter{Reasons: []tracer.Reason{tracer.ReasonReset, tracer.ReasonAborted}}, []string{"ESTABLISHED -> CLOSED aborted", "ESTABLISHED -> CLOSED reset"}},
+	} {
+		of.filter.NetNS = []uint64{ns.Cookie}
+		kept := newRecorder(t)
+		tr := start(t, tracer.Config{Filter: of.filter}, kept)
+		c.Connect(l.Local)
+		s := l.Accept()
+		c.Disconnect() // sends an RST, and keeps the socket and its cookie
+		s.WaitState(unix.BPF_TCP_CLOSE)
+		s.Close()
+		tr.stop(t)
+		tr.stats(t)
+		tr.Close()
+		var got []string
+		for _, x := range kept.snapshot() {
+			got = append(got, strings.TrimSpace(fmt.Sprint(x.From, " -> ", x.To, " ", x.Reason)))
+		}
+		slices.Sort(got)
+		slices.Sort(of.want)
+		if !slices.Equal(got, of.want) {
+			t.Errorf("%s: %q, want %q", name, got, of.want)
+		}
+	}
+}
+
 // CLOSED -> SYN_SENT happens before connect() has chosen a port. A filter of that port still
 // shows the transition, with its right time.
 func TestLocalPortFilterShowsSYNSent(t *testing.T) {
@@ -129,7 +183,7 @@ func TestLocalPortFilterShowsSYNSent(t *testing.T) {
 			continue
 		}
 		kept := newRecorder(t)
-		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}, LocalPorts: []uint16{port}}}, kept)
+		tr := start(t, tracer.Config{Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}, LocalPorts: []tracer.PortRange{tracer.Port(port)}}}, kept)
 		began := now()
 		c := ns.Socket(f).Connect(listener.Local)
 		connected := now()

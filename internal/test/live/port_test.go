@@ -19,8 +19,8 @@ const aPort = 4000
 // byPort are filters that ask for a local port.
 func byPort(ns *sandbox.NS, port uint16) map[string]tracer.Filter {
 	return map[string]tracer.Filter{
-		"port":       {NetNS: []uint64{ns.Cookie}, Ports: []uint16{port}},
-		"local port": {NetNS: []uint64{ns.Cookie}, LocalPorts: []uint16{port}},
+		"port":       {NetNS: []uint64{ns.Cookie}, Ports: []tracer.PortRange{tracer.Port(port)}},
+		"local port": {NetNS: []uint64{ns.Cookie}, LocalPorts: []tracer.PortRange{tracer.Port(port)}},
 	}
 }
 

@@ -102,7 +102,7 @@ func TestStackOfWhatIsToldLate(t *testing.T) {
 	ns := sandbox.New(t)
 	const port = 40000
 	ns.Sysctl("ip_local_port_range", "40000 40000")
-	kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksBoth, Filter: tracer.Filter{LocalPorts: []uint16{port}}})
+	kept := startStacks(t, ns, tracer.Config{Stacks: tracer.StacksBoth, Filter: tracer.Filter{LocalPorts: []tracer.PortRange{tracer.Port(port)}}})
 	listener := ns.Socket(sandbox.Families[0]).Bind(port + 1).Listen()
 	client := ns.Socket(sandbox.Families[0]).Connect(listener.Local)
 	if st := stackAt(t, kept, client.Cookie, tracer.SynSent); st.Kernel != nil || st.User != nil {
