@@ -435,7 +435,7 @@ static void load(const struct settings *set)
 	stream = set->stream;
 	audit = set->audit;
 	split_by = set->split_by;
-	local_ports[0] = set->local_port;
+	local_ports[0].first = local_ports[0].last = set->local_port;
 	n_local_ports = set->local_port != 0;
 	netns[0] = set->netns;
 	n_netns = set->netns != 0;
