@@ -265,4 +265,14 @@ struct holding {
 	__u8 comm[COMM_LEN];
 };
 
+/* A socket that exists, and since when it is in its state (live.h). */
+struct live_socket {
+	__u64 cookie;
+	__u64 since_ns;		/* CLOCK_MONOTONIC */
+	__u8 state;
+	__u8 precision;		/* enum precision */
+	__u8 role;		/* enum role */
+	__u8 pad[5];
+};
+
 #endif

@@ -28,6 +28,7 @@
 #include "sweep.h"
 #include "segment.h"
 #include "holding.h"
+#include "live.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -248,6 +249,16 @@ int existing(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
+SEC("iter/tcp")
+int live_sockets(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+
+	if (skc)
+		on_live(ctx, skc);
+	return 0;
+}
+
 SEC("iter/task_file")
 int holdings(struct bpf_iter__task_file *ctx)
 {
@@ -294,6 +305,7 @@ struct exported {
 	struct user_event user_event;
 	struct call call;
 	struct holding holding;
+	struct live_socket live_socket;
 	struct account account;
 	struct segment_account segment_account;
 	struct segment_key segment_key;

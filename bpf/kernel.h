@@ -434,6 +434,7 @@ struct bpf_iter__task_file {
 
 /* include/linux/bpf.h and net/ipv4/tcp_ipv4.c: the context of an iter/tcp program */
 struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
 	struct sock_common *sk_common;
 } __core;
 

@@ -255,6 +255,16 @@ type bpfInterfaceName struct {
 	Name [16]int8
 }
 
+type bpfLiveSocket struct {
+	_         structs.HostLayout
+	Cookie    uint64
+	SinceNs   uint64
+	State     uint8
+	Precision uint8
+	Role      uint8
+	Pad       [5]uint8
+}
+
 type bpfMetrics struct {
 	_             structs.HostLayout
 	BytesSent     uint64
@@ -577,6 +587,7 @@ const (
 	bpfProgExisting           = "existing"
 	bpfProgHoldings           = "holdings"
 	bpfProgKfreeSkb           = "kfree_skb"
+	bpfProgLiveSockets        = "live_sockets"
 	bpfProgQueueLeft          = "queue_left"
 	bpfProgRcvSpaceAdjust     = "rcv_space_adjust"
 	bpfProgRecvLength         = "recv_length"
@@ -724,6 +735,7 @@ type bpfProgramSpecs struct {
 	Existing           *ebpf.ProgramSpec `ebpf:"existing"`
 	Holdings           *ebpf.ProgramSpec `ebpf:"holdings"`
 	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	LiveSockets        *ebpf.ProgramSpec `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.ProgramSpec `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
 	RecvLength         *ebpf.ProgramSpec `ebpf:"recv_length"`
@@ -1034,6 +1046,7 @@ type bpfPrograms struct {
 	Existing           *ebpf.Program `ebpf:"existing"`
 	Holdings           *ebpf.Program `ebpf:"holdings"`
 	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
+	LiveSockets        *ebpf.Program `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.Program `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.Program `ebpf:"rcv_space_adjust"`
 	RecvLength         *ebpf.Program `ebpf:"recv_length"`
@@ -1066,6 +1079,7 @@ func (p *bpfPrograms) Close() error {
 		p.Existing,
 		p.Holdings,
 		p.KfreeSkb,
+		p.LiveSockets,
 		p.QueueLeft,
 		p.RcvSpaceAdjust,
 		p.RecvLength,

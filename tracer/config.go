@@ -61,6 +61,9 @@ type Config struct {
 	// processes of other users, CAP_SYS_PTRACE.
 	Stacks Stacks
 
+	// LiveSockets makes it possible to ask Tracer.LiveSockets.
+	LiveSockets bool
+
 	// Audit keeps, for each network namespace, what the kernel's own counters should
 	// have counted, for NetNSTotals. Those count everything, so there can be no filter.
 	Audit bool

@@ -65,6 +65,9 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 		}
 	}
 	delete(spec.Programs, bpfProgHoldings) // SocketHolders loads it
+	if !cfg.LiveSockets {
+		delete(spec.Programs, bpfProgLiveSockets)
+	}
 	for _, other := range hookSets {
 		if other.hooks == hooks {
 			continue

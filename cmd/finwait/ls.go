@@ -21,6 +21,8 @@ var errInterrupted = errors.New("interrupted: the list is not complete")
 type lsOptions struct {
 	filters filterFlags
 	minAge  time.Duration
+	watch   time.Duration // from reading to reading; 0: there is one
+	count   uint64        // of readings; 0: any
 	sockets bool
 	columns values
 	by      values
@@ -66,7 +68,9 @@ arrives starts the 60 s again. In CLOSE_WAIT, CLOSING and FIN_WAIT_2 the age is
 the time without a segment that acknowledges something, in ESTABLISHED the time
 without sending data: the state can only be older. An orphan in FIN_WAIT_2,
 LAST_ACK and the other states give no age. --min-age leaves out what is not
-known to be so old, and says how much that is.
+known to be so old, and says how much that is. With --watch the programs are
+attached: of what changes its state meanwhile they know the age, exactly, and
+the role. Without the rights for that, --watch says so and shows what ls can.
 
 --by makes one line for each group of sockets, the largest first: how many, the
 least age of the oldest, and how many are in each state. The last lines are the
@@ -111,6 +115,8 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	complete(cmd, "state", tracer.States())
 	fs.BoolVar(&o.sockets, "sockets", false, "list each socket")
 	durationVar(fs, &o.minAge, "min-age", 0, "time that a socket is known to be in its state, at least")
+	durationVar(fs, &o.watch, "watch", 0, "read again and again, from `time` to time, with exact ages; Ctrl-C ends it")
+	fs.Uint64Var(&o.count, "count", 0, "with --watch: end after `N` readings")
 	fs.Var(&o.columns, "columns", "with --sockets: show these `columns`, or all")
 	fs.Var(&o.by, "by", "one line for each group: by `what`, or by two, with a comma")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the first `N` groups, 0: all")
@@ -134,6 +140,10 @@ func (o *lsOptions) check() error {
 		return errors.New("--columns needs --sockets: they are columns of sockets")
 	case len(o.columns) > 0 && o.out.output != "text":
 		return errors.New("--columns is for text: JSON has everything")
+	case o.watch < 0 || o.watch > 0 && o.watch < shortestWatch:
+		return fmt.Errorf("--watch %v: the shortest is %v", o.watch, shortestWatch)
+	case o.count > 0 && o.watch == 0:
+		return errors.New("--count goes with --watch: it is a number of readings")
 	case o.minAge < 0:
 		return fmt.Errorf("min-age %v is negative", o.minAge)
 	}
@@ -175,26 +185,41 @@ func (o *lsOptions) view() (v lsView, err error) {
 }
 
 func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
-	view, err := o.view()
+	_, err := o.view()
 	if err != nil {
 		return usage(err)
 	}
 	if err := checkProc(); err != nil {
 		return err
 	}
-	filter, err := o.filters.filter()
-	if err != nil {
+	q := &lsQuery{log: logger(stderr)}
+	if q.filter, err = o.filters.filter(); err != nil {
 		return usage(err)
 	}
-	sel, err := sockets.Select(filter)
-	if err != nil {
+	if _, err := sockets.Select(q.filter); err != nil {
 		return usage(err)
+	}
+	warnLacking(q.log, missingForLs)
+	if o.watch > 0 {
+		return o.keepWatching(ctx, q, stdout)
+	}
+	return o.read(ctx, q, stdout, q.log, stdout)
+}
+
+// read reads once, and shows that on w as it fits on stdout. notes gets what is to be said of it.
+func (o *lsOptions) read(ctx context.Context, q *lsQuery, w io.Writer, notes *zerolog.Logger, stdout io.Writer) error {
+	view, err := o.view()
+	if err != nil {
+		return err
+	}
+	sel, err := sockets.Select(q.filter)
+	if err != nil {
+		return err
 	}
 	sel.MinAge = o.minAge
-	log := logger(stderr)
-	warnLacking(log, missingForLs)
-	view.read.NetNS, view.read.Owners = o.filters.spaces, socketOwners(log)
-	reader, err := sockets.NewReader(sel, view.read, log)
+	view.read.NetNS, view.read.Owners, view.read.Live = o.filters.spaces, socketOwners(q.log), q.live
+	at := o.reading(q)
+	reader, err := sockets.NewReader(sel, view.read, notes)
 	if err != nil {
 		return err
 	}
@@ -202,7 +227,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if view.groups != nil {
 		view.groups.Name(reader.Names())
 	}
-	out := newOutput(stdout)
+	out := newOutput(w)
 	table := sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.Names())
 	if o.out.noHeader {
 		table.NoHead()
@@ -217,7 +242,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		show, finish = view.groups.Count, func() error {
 			table := view.groups.Table()
 			if table.HeldUnknown() {
-				log.Info().Msg("BOUND is not known: this kernel does not list sockets that are only bound (Linux 6.8)")
+				notes.Info().Msg("BOUND is not known: this kernel does not list sockets that are only bound (Linux 6.8)")
 			}
 			return s.Groups(table)
 		}
@@ -225,6 +250,11 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		show, finish = sockets.Count(sel, s)
 	case view.order != nil:
 		show, finish = sockets.Collect(view.order, s)
+	}
+	if at != nil {
+		if err := s.Reading(at); err != nil {
+			return err
+		}
 	}
 	err = reader.Each(func(r *sockets.Row) error {
 		if ctx.Err() != nil {
@@ -236,7 +266,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		err = finish()
 	}
 	if err == nil {
-		o.sayLeftOut(sel, log)
+		o.sayLeftOut(sel, notes)
 	}
 	if flushed := out.Flush(); flushed != nil { // the first error of writing
 		return flushed

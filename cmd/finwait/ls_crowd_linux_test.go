@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/netns"
 	"finwait/internal/sandbox"
+	"finwait/tracer"
 
 	"golang.org/x/sys/unix"
 )
@@ -147,6 +149,28 @@ func BenchmarkLsCrowd(b *testing.B) {
 			b.ReportMetric(float64(most>>20), "MB")
 		})
 	}
+	// What --watch asks the programs for in addition, at each reading.
+	b.Run("live_sockets", func(b *testing.B) {
+		tr, err := tracer.New(tracer.Config{LiveSockets: true, TotalsOnly: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer tr.Close()
+		all, err := netns.All()
+		if err != nil {
+			b.Fatal(err)
+		}
+		found := 0
+		for b.Loop() {
+			found = 0
+			for _, path := range all {
+				if err := tr.LiveSockets(path, func(*tracer.LiveSocket) { found++ }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64(found), "sockets")
+	})
 }
 
 // Namespaces full of sockets of other processes: all are listed, with their owner and descriptor,

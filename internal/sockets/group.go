@@ -151,8 +151,10 @@ type Group struct {
 	values  []value // one for each key
 	Sockets uint64
 	States  [tracer.NewSynRecv + 1]uint64
-	Oldest  time.Duration // at least, if Aged
-	Aged    bool          // of one of them at least an age is known
+
+	// Oldest is the greatest age of those that are known.
+	Oldest time.Duration
+	ages   [tracer.PrecisionAtLeast + 1]uint64 // how many sockets have an age of this precision
 
 	// Of a destination that is known, if the usable ports are.
 	Ports *Ports
@@ -168,17 +170,36 @@ type Ports struct {
 func (g *Group) add(r *Row) {
 	g.Sockets++
 	g.States[r.State]++
-	if age, known := r.Age(); known {
-		g.Oldest, g.Aged = max(g.Oldest, age), true
-	}
+	age, precision := r.Age()
+	g.Oldest = max(g.Oldest, age)
+	g.ages[precision]++
 }
+
+// Precision is that of Oldest. Where one age is not known, that socket may be older.
+func (g *Group) Precision() tracer.Precision {
+	switch {
+	case !g.Aged():
+		return tracer.PrecisionUnknown
+	case g.ages[tracer.PrecisionUnknown]+g.ages[tracer.PrecisionAtLeast] > 0:
+		return tracer.PrecisionAtLeast
+	case g.ages[tracer.PrecisionJiffy] > 0:
+		return tracer.PrecisionJiffy
+	}
+	return tracer.PrecisionExact
+}
+
+// Aged reports whether an age is known of a socket at least.
+func (g *Group) Aged() bool { return g.ages[tracer.PrecisionUnknown] < g.Sockets }
 
 func (g *Group) merge(o *Group) {
 	g.Sockets += o.Sockets
 	for state, n := range o.States {
 		g.States[state] += n
 	}
-	g.Oldest, g.Aged = max(g.Oldest, o.Oldest), g.Aged || o.Aged
+	for precision, n := range o.ages {
+		g.ages[precision] += n
+	}
+	g.Oldest = max(g.Oldest, o.Oldest)
 }
 
 // groupStates are the states in the order in which a connection passes through them.
@@ -233,7 +254,7 @@ func groupOrder(field string) (func(a, b *Group) int, error) {
 	case field == "sockets":
 		compare = func(a, b *Group) int { return cmp.Compare(a.Sockets, b.Sockets) }
 	case field == "oldest":
-		known = func(g *Group) bool { return g.Aged }
+		known = (*Group).Aged
 		compare = func(a, b *Group) int { return cmp.Compare(a.Oldest, b.Oldest) }
 	case field == "ports":
 		known = func(g *Group) bool { return g.Ports != nil }

@@ -20,6 +20,12 @@ func NewJSON(w io.Writer, names *Names) *JSON {
 	return &JSON{out}
 }
 
+// Reading writes when what follows was read.
+func (j *JSON) Reading(r *Reading) error {
+	j.w.Event().Str("time", r.Time.UTC().Format(jsonl.TimeFormat)).Str("event", "ls").Bool("programs", r.Programs).Send()
+	return j.w.Err()
+}
+
 // Count writes how many sockets are in a state.
 func (j *JSON) Count(c *StateCount) error {
 	e := j.w.Event().Stringer("state", c.State)
@@ -54,10 +60,11 @@ func (j *JSON) Socket(r *Row) error {
 	jsonl.Known(e, "retransmits", known, uint64(again))
 	probes, known := r.Probes()
 	jsonl.Known(e, "probes", known, uint64(probes))
-	age, known := r.Age()
+	age, exact := r.Age()
+	known = exact != tracer.PrecisionUnknown
 	jsonl.Known(e, "age_ms", known, uint64(age.Milliseconds()))
 	jsonl.Known(e, "age_ns", known, uint64(age))
-	e.Stringer("precision", precision(known, tracer.PrecisionAtLeast))
+	e.Stringer("precision", exact)
 	idle, known := r.Idle()
 	jsonl.Known(e, "idle_ns", known, uint64(idle))
 	e.Stringer("idle_precision", precision(known, tracer.PrecisionJiffy))
@@ -127,8 +134,8 @@ func (j *JSON) group(t *Table, g *Group, event string, groups int) {
 		}
 	}
 	e.Uint64("sockets", g.Sockets).Dict("states", states)
-	jsonl.Known(e, "oldest_ns", g.Aged, uint64(g.Oldest))
-	e.Stringer("precision", precision(g.Aged, tracer.PrecisionAtLeast)).Send()
+	jsonl.Known(e, "oldest_ns", g.Aged(), uint64(g.Oldest))
+	e.Stringer("precision", g.Precision()).Send()
 }
 
 func (j *JSON) destination(e *zerolog.Event, v *value, p *Ports) {

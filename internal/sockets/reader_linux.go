@@ -12,9 +12,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"finwait/internal/cgroup"
 	"finwait/internal/holders"
+	"finwait/internal/ktime"
 	"finwait/internal/label"
 	"finwait/internal/netns"
 	"finwait/internal/sockdiag"
@@ -34,12 +36,13 @@ type Reader struct {
 	cookies map[uint32]uint64 // of those that the filter names
 	holders map[uint64]holders.Process
 	names   Names
+	live    func(path string, fn func(*tracer.LiveSocket)) error
 }
 
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
 // It tells log of a namespace that it cannot read.
 func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
-	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every}
+	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every, live: o.Live}
 	if sel.MinAge > 0 {
 		r.need |= NeedInfo
 	}
@@ -220,7 +223,7 @@ func (r *Reader) read(one *reading, s *readings) error {
 		rows = s.take()
 		return s.hand(one, full)
 	}
-	err := r.namespace(one.inode, r.paths[one.inode], fn)
+	err := r.dated(one.inode, r.paths[one.inode], fn)
 	if errors.Is(err, fs.ErrNotExist) {
 		// The process by which it was found has ended; another may be in it.
 		again, scan := netns.All()
@@ -229,12 +232,54 @@ func (r *Reader) read(one *reading, s *readings) error {
 			one.gone = true
 			return nil
 		}
-		err = r.namespace(one.inode, path, fn)
+		err = r.dated(one.inode, path, fn)
 	}
 	if handed := s.hand(one, rows); handed != nil {
 		return handed
 	}
 	return err
+}
+
+// A liveKey is what a row and a live socket have in common. Not only one socket may have it: a
+// socket that was used again, and its minisock, have one cookie.
+type liveKey struct {
+	cookie uint64
+	state  uint8
+}
+
+// dated is like namespace, with what the programs know. They are asked after the kernel has listed
+// the sockets: what is then in the state that was listed, since before, has been in it all the time.
+func (r *Reader) dated(inode uint32, path string, fn func(*Row) error) error {
+	if r.live == nil {
+		return r.namespace(inode, path, fn)
+	}
+	var rows []Row
+	listed := make(map[liveKey]int) // one more than the index; -1: there are several
+	if err := r.namespace(inode, path, func(row *Row) error {
+		rows = append(rows, *row)
+		key, at := liveKey{row.Cookie, row.State}, len(rows)
+		if listed[key] != 0 {
+			at = -1
+		}
+		listed[key] = at
+		return nil
+	}); err != nil {
+		return err
+	}
+	now, _ := ktime.Now()
+	if err := r.live(path, func(l *tracer.LiveSocket) {
+		if at := listed[liveKey{l.Cookie, uint8(l.State)}]; at > 0 {
+			rows[at-1].live = live{max(0, time.Duration(now)-l.Since), l.Precision, l.Role}
+		}
+	}); err != nil {
+		r.log.Debug().Err(err).Uint32("netns", inode).Msg("ages are not exact in this network namespace")
+	}
+	for i := range rows {
+		if err := fn(&rows[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // namespace calls fn for every socket of a namespace.

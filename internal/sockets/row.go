@@ -23,6 +23,10 @@ type Options struct {
 	Need   Need
 	Every  func(*Row)  // called for every socket that is read, whether the Selection matches it or not
 	Owners OwnerSource // nil: /proc; it is asked only if Need or the Selection asks for owners
+
+	// Live has the sockets of the network namespace at a path of which the programs know since when
+	// they are in their states. nil: no programs are attached.
+	Live func(path string, fn func(*tracer.LiveSocket)) error
 }
 
 // Need is what has to be read beside what the kernel lists of each socket anyway.
@@ -47,13 +51,33 @@ type Row struct {
 	FD    uint32         // the owner's descriptor of it, if there is an owner
 
 	netNSCookie uint64 // 0: it was not asked for
+	live        live   // what the programs know of it
 	space       *space // nil: neither listeners nor ports were asked for
+}
+
+// live is since when the programs know a socket to be in its state, and its role.
+type live struct {
+	age       time.Duration
+	precision tracer.Precision
+	role      tracer.Role
 }
 
 // TCPState is the socket's state.
 func (r *Row) TCPState() tracer.State { return tracer.State(r.State) }
 
-// Age is how long the state has lasted at least.
+// Age is how long the state has lasted: as long as the programs have seen, or at least so long as
+// what the kernel tells of the socket shows.
+func (r *Row) Age() (time.Duration, tracer.Precision) {
+	least, known := r.leastAge()
+	switch {
+	case r.live.precision == tracer.PrecisionUnknown && known,
+		r.live.precision == tracer.PrecisionAtLeast && known && least > r.live.age:
+		return least, tracer.PrecisionAtLeast
+	}
+	return r.live.age, r.live.precision
+}
+
+// leastAge is what the kernel tells of the socket without the programs.
 //
 // TIME_WAIT: its timer is always started with the same 60 s, and started again by segments.
 // FIN_WAIT_2 of an orphan has tcp_fin_timeout or TCP_LINGER2, which may have been anything when
@@ -73,7 +97,7 @@ func (r *Row) TCPState() tracer.State { return tracer.State(r.State) }
 //
 // Nothing in tcp_info must be younger than LAST_ACK: it begins with a close(), and the FIN moves
 // none of the times.
-func (r *Row) Age() (d time.Duration, known bool) {
+func (r *Row) leastAge() (d time.Duration, known bool) {
 	switch state := r.TCPState(); {
 	case state == tracer.TimeWait && r.Timer == sockdiag.TimeWait && r.TimerLeft <= ktime.TimeWaitLen:
 		return leastSince(ktime.TimeWaitLen - r.TimerLeft), true
@@ -120,7 +144,8 @@ func (r *Row) Idle() (d time.Duration, known bool) {
 	return min(r.Info.DataSent, r.Info.DataReceived), r.Info.Known
 }
 
-// Role is which end of its connection the socket is, where that is certain.
+// Role is which end of its connection the socket is, where that is certain: by its state, or because
+// the programs saw it begin.
 func (r *Row) Role() tracer.Role {
 	queued, known := r.Queued()
 	switch {
@@ -131,7 +156,7 @@ func (r *Row) Role() tracer.Role {
 	case r.TCPState() == tracer.SynSent:
 		return tracer.RoleClient
 	}
-	return tracer.RoleUnknown
+	return r.live.role
 }
 
 // Queues are the bytes that the process has not read and those that the peer has not acknowledged;
@@ -154,9 +179,16 @@ func (r *Row) Probes() (n uint8, known bool) {
 
 // A Sink shows sockets, their number, or groups.
 type Sink interface {
+	Reading(*Reading) error // before what was read, where there are several readings
 	Socket(*Row) error
 	Count(*StateCount) error
 	Groups(*Table) error
+}
+
+// A Reading is when the sockets were read.
+type Reading struct {
+	Time     time.Time
+	Programs bool // they are attached, and know ages
 }
 
 // A StateCount is how many sockets that a Selection matches are in a state.

@@ -118,7 +118,9 @@ func (s *Selection) Matches(r *Row) bool {
 	unsure := r.Owner.PID == 0 && s.byOwner() || r.CgroupID == 0 && len(s.Cgroups) > 0
 	age, aged := time.Duration(0), true
 	if s.MinAge > 0 {
-		age, aged = r.Age()
+		var precision tracer.Precision
+		age, precision = r.Age()
+		aged = precision != tracer.PrecisionUnknown
 	}
 	switch old := aged && age >= s.MinAge; {
 	case old && !unsure:

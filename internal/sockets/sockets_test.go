@@ -184,7 +184,8 @@ func TestAge(t *testing.T) {
 		60 * time.Second: 0, 0: 60*time.Second - 4*time.Millisecond, 61 * time.Second: -1,
 	} {
 		r.TimerLeft = left
-		age, known := r.Age()
+		age, p := r.Age()
+		known := p != tracer.PrecisionUnknown
 		if known != (want >= 0) || known && age != want {
 			t.Errorf("%v left: age %v, known %v; want %v", left, age, known, want)
 		}
@@ -262,6 +263,8 @@ func (c cookieSink) Socket(r *Row) error {
 	*c.to = append(*c.to, r.Cookie)
 	return nil
 }
+
+func (cookieSink) Reading(*Reading) error { return nil }
 
 func (cookieSink) Count(*StateCount) error { return nil }
 

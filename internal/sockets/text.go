@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"finwait/internal/text"
@@ -36,6 +37,13 @@ func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, names *Nam
 
 // NoHead leaves the line of titles out.
 func (t *Text) NoHead() { t.begun, t.headless = true, true }
+
+// Reading writes when what follows was read.
+func (t *Text) Reading(r *Reading) error {
+	t.line.Begin()
+	t.line.Cell(text.Dim, r.Time.AppendFormat(nil, time.DateTime), 0)
+	return t.line.End()
+}
 
 // Count writes how many sockets are in a state.
 func (t *Text) Count(c *StateCount) error {
@@ -221,10 +229,7 @@ func (t *Text) group(l *groupLine, widths []int) error {
 	case g == nil:
 		fmt.Fprintf(&b, "%8s %9s  ", "SOCKETS", "OLDEST")
 	default:
-		oldest := "-"
-		if g.Aged {
-			oldest = string(text.AppendMillis([]byte{'>'}, g.Oldest))
-		}
+		oldest := text.AppendAge(nil, g.Oldest, g.Precision())
 		fmt.Fprintf(&b, "%8d %9s ", g.Sockets, oldest)
 		if l.ports {
 			b.WriteString(g.Ports.cells())

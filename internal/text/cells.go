@@ -62,15 +62,28 @@ func AppendEndpoint(b []byte, a netip.AddrPort, s tracer.Scope) []byte {
 // AppendDuration is AppendTime with its precision: ">" is at least, "~" is to the
 // jiffy, "-" is a duration that is not known.
 func AppendDuration(b []byte, d time.Duration, p tracer.Precision) []byte {
-	switch p {
-	case tracer.PrecisionUnknown:
+	if p == tracer.PrecisionUnknown {
 		return append(b, '-')
-	case tracer.PrecisionAtLeast:
-		b = append(b, '>')
-	case tracer.PrecisionJiffy:
-		b = append(b, '~')
 	}
-	return AppendTime(b, d)
+	return AppendTime(appendSign(b, p), d)
+}
+
+// AppendAge is AppendMillis with its precision.
+func AppendAge(b []byte, d time.Duration, p tracer.Precision) []byte {
+	if p == tracer.PrecisionUnknown {
+		return append(b, '-')
+	}
+	return AppendMillis(appendSign(b, p), d)
+}
+
+func appendSign(b []byte, p tracer.Precision) []byte {
+	switch p {
+	case tracer.PrecisionAtLeast:
+		return append(b, '>')
+	case tracer.PrecisionJiffy:
+		return append(b, '~')
+	}
+	return b
 }
 
 // inUnit gives a duration in the largest of us, ms and s that leaves a value of 1 or more.

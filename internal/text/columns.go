@@ -24,16 +24,22 @@ func Columns(w io.Writer) int {
 
 // Width is how many columns the terminal w has now; 0 if w is no terminal, or does not say.
 func Width(w io.Writer) int {
+	wide, _ := Size(w)
+	return wide
+}
+
+// Size is that of the terminal that w is, in columns and lines; 0 and 0 if it is none.
+func Size(w io.Writer) (wide, high int) {
 	if wrapped, ok := w.(interface{ Unwrap() io.Writer }); ok {
 		w = wrapped.Unwrap()
 	}
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	wide, _, err := term.GetSize(int(f.Fd()))
+	wide, high, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return wide
+	return wide, high
 }
