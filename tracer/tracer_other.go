@@ -45,3 +45,6 @@ func (*Tracer) SegmentCounts() ([]SegmentCount, error) { return nil, ErrNotLinux
 
 // SocketHolders fails with ErrNotLinux.
 func SocketHolders(func(*SocketHolder)) error { return ErrNotLinux }
+
+// LiveSockets is never reached.
+func (*Tracer) LiveSockets(string, func(*LiveSocket)) error { return ErrNotLinux }
