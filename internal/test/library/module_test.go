@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	tr, err := tracer.New(tracer.Config{Filter: tracer.Filter{Ports: []uint16{443}, To: []tracer.State{tracer.TimeWait}}})
+	tr, err := tracer.New(tracer.Config{Filter: tracer.Filter{Ports: []tracer.PortRange{tracer.Port(443)}, To: []tracer.State{tracer.TimeWait}}})
 	var missing *tracer.PermissionError
 	if errors.As(err, &missing) {
 		fmt.Fprintln(os.Stderr, missing.Missing)
