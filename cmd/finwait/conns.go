@@ -40,6 +40,10 @@ func newConns(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "Print one line for each connection, when it has ended",
+		Example: `  # How long does each connection on port 443 take to connect, work and close?
+  finwait conns --port 443 --at close
+  # How many bytes do ten connections carry, and which program owns them?
+  finwait conns --count 10 --json`,
 		Long: `Print one line for each connection, when it has ended for good: after its
 TIME_WAIT, which takes a minute. --at close does not wait for that; then "-" stands
 for the bytes of an end that is in TIME_WAIT. Ctrl-C ends the run; --live then also

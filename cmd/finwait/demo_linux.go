@@ -31,6 +31,12 @@ func newDemo(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
 		Short: "Show how TCP connections end, each way made for real",
+		Example: `  # Which ways are there?
+  finwait demo
+  # What is an orphan in FIN_WAIT_2?
+  finwait demo orphan
+  # How do both ends close, without the minute of TIME_WAIT?
+  finwait demo close --fast`,
 		Long: `Show how TCP connections end. Without a name, or with the name list, demo lists
 the ways. With a name, it
 makes such a connection on real sockets, in a network namespace of its own, which

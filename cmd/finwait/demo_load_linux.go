@@ -35,6 +35,10 @@ func newDemoLoad(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Make so many connections, so fast",
+		Example: `  # How fast can this machine make connections?
+  finwait demo load --count 1000 --rate max
+  # What is left if the server closes first?
+  finwait demo load --count 100 --rate 50/s --closer server`,
 		Long: `Make connections, so that there is something to trace: at a rate, each held open
 for a time, and closed by the end that --closer names. Both ends are in a network
 namespace of their own, which is removed afterwards, unless --connect names a

@@ -20,6 +20,8 @@ func newHelp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Explain a command, or the reasons for which connections end",
+		Example: `  # How is ls used?
+  finwait help ls`,
 		Long: `Explain a command, as its flag --help does.
 
 finwait help reasons explains the words with which finwait says why a state
@@ -52,6 +54,10 @@ func newHelpReasons() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reasons [WORD]...",
 		Short: "Explain the words with which finwait says why a state ended",
+		Example: `  # What are the reasons, and what does each mean?
+  finwait help reasons
+  # Why was a connection aborted, with this detail?
+  finwait help reasons aborted unread_data`,
 		Long: `Explain the reasons and details with which finwait says why a state ended: what
 happened, what it usually means, which counters of the kernel move, and which
 demonstration shows it. With a WORD, such as aborted or unread_data, explain

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if count := os.Getenv(asClients); count != "" {
 		os.Exit(clients(count))
 	}
+	if os.Getenv(asPeers) != "" {
+		os.Exit(peers())
+	}
 	if count := os.Getenv(asCrowd); count != "" {
 		os.Exit(crowd(count))
 	}
