@@ -68,6 +68,7 @@ around them are not known either.`,
 	o.tracing.registerConnections(cmd)
 	o.out.registerTable(fs)
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
+	completeWords(cmd, "at", []string{atEnd, atClose})
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
 	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
 	o.names.register(fs)

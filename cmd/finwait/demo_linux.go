@@ -48,8 +48,14 @@ one where it arrives.
 A real TIME_WAIT lasts 60 to 65 s. demo waits for it; with --fast it does not.
 If a demonstration cannot run on this machine, demo says why.`,
 		Args: rejectMoreArgs,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return scenarioNames(), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				names = append(names, cobra.CompletionWithDesc("list", "List the ways"))
+				for _, sc := range scenario.All() {
+					names = append(names, cobra.CompletionWithDesc(sc.Name, sc.Sentence))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)

@@ -61,6 +61,7 @@ The exit code is 1 if not all connections could be made.`,
 	durationVar(fs, &o.hold, "hold", 5*time.Millisecond, "how long each stays open")
 	durationVar(fs, &o.linger, "linger", 0, "keep the namespace, and its TIME_WAITs, for so long afterwards")
 	fs.StringVar(&o.closer, "closer", "client", "`who` closes first: client, server, both, or reset: the client, by an RST")
+	complete(cmd, "closer", []load.Closer{load.Client, load.Server, load.Both, load.Reset})
 	fs.StringVar(&o.connect, "connect", "", "connect to `HOST:PORT`, from here, instead of to itself")
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
 	return cmd

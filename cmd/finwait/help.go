@@ -62,8 +62,11 @@ func newHelpReasons() *cobra.Command {
 happened, what it usually means, which counters of the kernel move, and which
 demonstration shows it. With a WORD, such as aborted or unread_data, explain
 only that. Both words of a line can be given, too.`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return append(wordsOf(tracer.Reasons()), wordsOf(tracer.Details())...), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(*cobra.Command, []string, string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
+			for _, e := range reasons.All() {
+				words = append(words, cobra.CompletionWithDesc(e.Word(), e.What))
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +128,7 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	fs.StringVar(&o.sort, "sort", "", "sort by `column`, -column backwards; groups by "+strings.Join(sockets.SortFields(), ", ")+", or a state")
 	completeWords(cmd, "by", sockets.KeyWords())
 	completeWords(cmd, "columns", append(sockets.ColumnNames(), "all"))
-	completeWords(cmd, "sort", sockets.ColumnNames())
+	completeWords(cmd, "sort", slices.Concat(sockets.ColumnNames(), sockets.SortFields(), wordsOf(tracer.States())))
 	o.out.registerTable(fs)
 	return cmd
 }

@@ -130,9 +130,7 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDemo(stderr), newFeatures(), newVersion())
-	for _, cmd := range root.Commands() {
-		completeNames(cmd)
-	}
+	completeShared(root)
 	root.SetHelpCommand(newHelp())
 	return root
 }

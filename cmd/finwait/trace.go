@@ -90,6 +90,7 @@ finwait help reasons explains the words in the column WHY.`,
 	completeWords(cmd, "time", sink.ClockWords())
 	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
+	completeWords(cmd, "fields", jsonl.FieldWords())
 	fs.StringVar(&o.stack, "stack", "", "show from where it was made, by the `stack` of the kernel or of the program: "+list(tracer.AllStacks()))
 	complete(cmd, "stack", tracer.AllStacks())
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")
