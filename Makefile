@@ -12,6 +12,7 @@ SEED    ?= 0
 PREFIX  ?= /usr/local
 DESTDIR ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM    = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 .PHONY: help
 help: ## list the targets
@@ -58,6 +59,14 @@ check-install: build ## install into an empty directory, run what is there, and 
 	[ "$$(find "$$dir" -type f -size +0 | wc -l)" -eq 7 ]; \
 	$(MAKE) -s uninstall DESTDIR="$$dir" PREFIX=/usr; \
 	left=$$(find "$$dir" ! -type d); [ -z "$$left" ] || { echo "left behind: $$left" >&2; exit 1; }
+
+.PHONY: deb
+deb: build ## make the Debian packages bin/finwait_amd64.deb and bin/finwait_arm64.deb (git)
+	GO="$(GO)" NFPM=$(NFPM) deploy/deb.sh
+
+.PHONY: check-deb
+check-deb: deb ## check them, install one into a new Debian root, run it, and fail if its removal leaves a file (root; mmdebstrap, lintian)
+	GO="$(GO)" NFPM=$(NFPM) deploy/check-deb.sh
 
 .PHONY: run
 run: build ## build and trace (root); pass flags with ARGS="--port 80"

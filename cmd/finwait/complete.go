@@ -33,7 +33,7 @@ func completeFlag(cmd *cobra.Command, flag string, files cobra.ShellCompDirectiv
 		words := slices.Clone(offer())
 		for i, word := range words {
 			if asTyped := strings.ToLower(strings.ReplaceAll(word, "_", "-")); word == strings.ToUpper(word) && begins(typed[len(before):], asTyped) {
-				word = asTyped // a state, as options are written
+				word = asTyped // a state, as flags take it
 			}
 			words[i] = before + word
 		}
@@ -54,8 +54,8 @@ var offers = map[string]struct {
 	"unit":      {cobra.ShellCompDirectiveNoFileComp, func() []string { return label.New().Names(label.Unit) }},
 	"netns":     {cobra.ShellCompDirectiveDefault, namespaces},
 	"cgroup":    {cobra.ShellCompDirectiveFilterDirs, cgroupDirectory},
-	"output":    {cobra.ShellCompDirectiveNoFileComp, func() []string { return []string{"text", "json"} }},
-	"color":     {cobra.ShellCompDirectiveNoFileComp, func() []string { return []string{"auto", "always", "never"} }},
+	"output":    {cobra.ShellCompDirectiveNoFileComp, func() []string { return formats }},
+	"color":     {cobra.ShellCompDirectiveNoFileComp, func() []string { return colours }},
 }
 
 // completeShared offers these values in a command and those below it.

@@ -146,7 +146,7 @@ func (r *roff) command(cmd *cobra.Command) {
 	}
 	if !cmd.HasParent() {
 		r.macro("Pp")
-		r.prose("It takes the options of finwait trace, and these. Each command has --help.")
+		r.prose("It takes the flags of finwait trace, and these. Each command has --help.")
 	}
 	flags := flagsOf(cmd)
 	if len(flags) > 0 {
