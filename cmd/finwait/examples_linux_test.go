@@ -60,12 +60,12 @@ func examplesOf(cmd *cobra.Command) (lines [][2]string, err error) {
 	return lines, nil
 }
 
-// asPeers makes this binary a process that connects to itself until its stdin ends.
-const asPeers = "FINWAIT_TEST_PEERS"
+// asBusy makes this binary a process that connects to itself until its stdin ends.
+const asBusy = "FINWAIT_TEST_BUSY"
 
-// peers has listeners on the ports of the examples, a connection that it never closes although
+// beBusy has listeners on the ports of the examples, a connection that it never closes although
 // its peer has, and on each port connections that end with FINs and with RSTs.
-func peers() int {
+func beBusy() int {
 	for _, port := range []string{"80", "443", "5432"} {
 		l, err := net.Listen("tcp4", "127.0.0.1:"+port)
 		if err != nil {
@@ -118,10 +118,10 @@ func TestExamples(t *testing.T) {
 	// The connections are those of a pod.
 	unique := fmt.Sprintf("%012x", os.Getpid())
 	uid, id := "12345678-1111-4000-8000-"+unique, unique+strings.Repeat("c", 52)
-	podLogs(t, "shop", "peers-"+unique, uid, "nginx", id)
+	podLogs(t, "shop", "busy-"+unique, uid, "nginx", id)
 	in, ns := testnet.Cgroup(t, "/finwait"+unique+".slice/kubepods/pod"+uid+"/"+id), sandbox.New(t)
 	busy := exec.Command("/proc/self/exe")
-	busy.Env = append(os.Environ(), asPeers+"=1", asNamed+"=nginx")
+	busy.Env = append(os.Environ(), asBusy+"=1", asNamed+"=nginx")
 	busy.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(in.Fd())}
 	busy.Stderr = os.Stderr
 	stop, err := busy.StdinPipe()
@@ -155,7 +155,7 @@ func TestExamples(t *testing.T) {
 					t.Errorf("%s: %v", e[1], err)
 				case first == "" || shown && !number.MatchString(rest):
 					t.Errorf("%s: nothing worth showing:\n%s", e[1], stdout)
-				case strings.Contains(e[1], "--by pod") && !strings.Contains(stdout, "shop/peers-"+unique):
+				case strings.Contains(e[1], "--by pod") && !strings.Contains(stdout, "shop/busy-"+unique):
 					t.Errorf("%s: the pod is missing:\n%s", e[1], stdout)
 				}
 			})

@@ -27,14 +27,14 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, filtered(by))
 		os.Exit(1)
 	}
+	if os.Getenv(asBusy) != "" {
+		os.Exit(beBusy())
+	}
 	if os.Getenv(asHolder) != "" {
 		os.Exit(hold())
 	}
 	if count := os.Getenv(asClients); count != "" {
 		os.Exit(clients(count))
-	}
-	if os.Getenv(asPeers) != "" {
-		os.Exit(peers())
 	}
 	if count := os.Getenv(asCrowd); count != "" {
 		os.Exit(crowd(count))
