@@ -12,6 +12,7 @@ SEED    ?= 0
 PREFIX  ?= /usr/local
 DESTDIR ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM    = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 .PHONY: help
 help: ## list the targets
@@ -26,6 +27,7 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 BASH    = $(SHARE)/bash-completion/completions/finwait
 ZSH     = $(SHARE)/zsh/site-functions/_finwait
 FISH    = $(SHARE)/fish/vendor_completions.d/finwait.fish
+MAN     = $(SHARE)/man/man1/finwait.1
 DOC     = $(SHARE)/doc/finwait
 
 # Only if it is not there: "make build && sudo make install" needs no Go in root's PATH.
@@ -33,8 +35,9 @@ bin/finwait:
 	$(MAKE) build
 
 .PHONY: install
-install: bin/finwait ## install the binary, shell completions and licences below PREFIX (/usr/local), in DESTDIR
+install: bin/finwait ## install the binary, man page, shell completions and licences below PREFIX (/usr/local), in DESTDIR
 	install -D -m 755 bin/finwait $(BINDIR)/finwait
+	install -D -m 644 docs/finwait.1 $(MAN)
 	install -d $(dir $(BASH)) $(dir $(ZSH)) $(dir $(FISH)) $(DOC)
 	bin/finwait completion bash >$(BASH)
 	bin/finwait completion zsh >$(ZSH)
@@ -45,7 +48,7 @@ install: bin/finwait ## install the binary, shell completions and licences below
 
 .PHONY: uninstall
 uninstall: ## remove what install put there; give the same PREFIX and DESTDIR
-	rm -f $(BINDIR)/finwait $(BASH) $(ZSH) $(FISH) $(DOC)/LICENSE $(DOC)/LICENSE.bpf
+	rm -f $(BINDIR)/finwait $(MAN) $(BASH) $(ZSH) $(FISH) $(DOC)/LICENSE $(DOC)/LICENSE.bpf
 	if [ -d $(DOC) ]; then rmdir --ignore-fail-on-non-empty $(DOC); fi
 
 .PHONY: check-install
@@ -53,9 +56,17 @@ check-install: build ## install into an empty directory, run what is there, and 
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	$(MAKE) -s install DESTDIR="$$dir" PREFIX=/usr; \
 	"$$dir/usr/bin/finwait" version; \
-	[ "$$(find "$$dir" -type f -size +0 | wc -l)" -eq 6 ]; \
+	[ "$$(find "$$dir" -type f -size +0 | wc -l)" -eq 7 ]; \
 	$(MAKE) -s uninstall DESTDIR="$$dir" PREFIX=/usr; \
 	left=$$(find "$$dir" ! -type d); [ -z "$$left" ] || { echo "left behind: $$left" >&2; exit 1; }
+
+.PHONY: deb
+deb: build ## make the Debian packages bin/finwait_amd64.deb and bin/finwait_arm64.deb (git)
+	GO="$(GO)" NFPM=$(NFPM) deploy/deb.sh
+
+.PHONY: check-deb
+check-deb: deb ## check them, install one into a new Debian root, run it, and fail if its removal leaves a file (root; mmdebstrap, lintian)
+	GO="$(GO)" NFPM=$(NFPM) deploy/check-deb.sh
 
 .PHONY: run
 run: build ## build and trace (root); pass flags with ARGS="--port 80"
@@ -140,6 +151,11 @@ vet: ## go vet, for Linux and for systems that are not
 .PHONY: check-docs
 check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere
 	$(GO) test -count=1 ./internal/test/docs
+
+.PHONY: check-man
+check-man: ## fail if mandoc finds fault with the man page, or it differs from the command line (mandoc)
+	mandoc -Tlint -Wwarning docs/finwait.1
+	$(GO) test -count=1 -run TestManPage ./cmd/finwait
 
 .PHONY: lint
 lint: ## staticcheck

@@ -40,6 +40,10 @@ func newConns(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "Print one line for each connection, when it has ended",
+		Example: `  # How long does each connection on port 443 take to connect, work and close?
+  finwait conns --port 443 --at close
+  # How many bytes do ten connections carry, and which program owns them?
+  finwait conns --count 10 --json`,
 		Long: `Print one line for each connection, when it has ended for good: after its
 TIME_WAIT, which takes a minute. --at close does not wait for that; then "-" stands
 for the bytes of an end that is in TIME_WAIT. Ctrl-C ends the run; --live then also
@@ -64,6 +68,7 @@ around them are not known either.`,
 	o.tracing.registerConnections(cmd)
 	o.out.registerTable(fs)
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
+	completeWords(cmd, "at", []string{atEnd, atClose})
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
 	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
 	fs.Var(&o.tracing.filters.reasons, "reason", "`reason` of its end (finwait help reasons)")

@@ -31,6 +31,12 @@ func newDemo(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
 		Short: "Show how TCP connections end, each way made for real",
+		Example: `  # Which ways are there?
+  finwait demo
+  # What is an orphan in FIN_WAIT_2?
+  finwait demo orphan
+  # How do both ends close, without the minute of TIME_WAIT?
+  finwait demo close --fast`,
 		Long: `Show how TCP connections end. Without a name, or with the name list, demo lists
 the ways. With a name, it
 makes such a connection on real sockets, in a network namespace of its own, which
@@ -42,8 +48,14 @@ one where it arrives.
 A real TIME_WAIT lasts 60 to 65 s. demo waits for it; with --fast it does not.
 If a demonstration cannot run on this machine, demo says why.`,
 		Args: rejectMoreArgs,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return scenarioNames(), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				names = append(names, cobra.CompletionWithDesc("list", "List the ways"))
+				for _, sc := range scenario.All() {
+					names = append(names, cobra.CompletionWithDesc(sc.Name, sc.Sentence))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)

@@ -35,6 +35,10 @@ func newDemoLoad(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Make so many connections, so fast",
+		Example: `  # How fast can this machine make connections?
+  finwait demo load --count 1000 --rate max
+  # What is left if the server closes first?
+  finwait demo load --count 100 --rate 50/s --closer server`,
 		Long: `Make connections, so that there is something to trace: at a rate, each held open
 for a time, and closed by the end that --closer names. Both ends are in a network
 namespace of their own, which is removed afterwards, unless --connect names a
@@ -57,6 +61,7 @@ The exit code is 1 if not all connections could be made.`,
 	durationVar(fs, &o.hold, "hold", 5*time.Millisecond, "how long each stays open")
 	durationVar(fs, &o.linger, "linger", 0, "keep the namespace, and its TIME_WAITs, for so long afterwards")
 	fs.StringVar(&o.closer, "closer", "client", "`who` closes first: client, server, both, or reset: the client, by an RST")
+	complete(cmd, "closer", []load.Closer{load.Client, load.Server, load.Both, load.Reset})
 	fs.StringVar(&o.connect, "connect", "", "connect to `HOST:PORT`, from here, instead of to itself")
 	fs.StringVarP(&o.output, "output", "o", "text", "output `format`: text or json")
 	return cmd

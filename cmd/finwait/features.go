@@ -16,7 +16,9 @@ func newFeatures() *cobra.Command {
 	return &cobra.Command{
 		Use:   "features",
 		Short: "Say what this kernel offers, what is in use, what is missing, and which capabilities it takes",
-		Args:  rejectArgs,
+		Example: `  # Can finwait trace here, and what is missing?
+  finwait features`,
+		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			features, refused := tracer.Features() // without a capability, those are worth reading all the more
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)

@@ -15,7 +15,6 @@ import (
 	"finwait/internal/netns"
 	"finwait/tracer"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -253,15 +252,4 @@ func (f *filterFlags) findCgroups(errs *[]error) (found []tracer.Cgroup) {
 		found = append(found, s.Cgroup)
 	}
 	return found
-}
-
-// completeNames offers the names that there are, wherever there are flags for them.
-func completeNames(cmd *cobra.Command) {
-	for flag, kind := range map[string]label.Kind{"pod": label.Pod, "container": label.Container, "unit": label.Unit} {
-		if cmd.Flags().Lookup(flag) != nil {
-			_ = cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				return label.New().Names(kind), cobra.ShellCompDirectiveNoFileComp
-			})
-		}
-	}
 }

@@ -20,6 +20,8 @@ func newHelp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Explain a command, or the reasons for which connections end",
+		Example: `  # How is ls used?
+  finwait help ls`,
 		Long: `Explain a command, as its flag --help does.
 
 finwait help reasons explains the words with which finwait says why a state
@@ -52,12 +54,19 @@ func newHelpReasons() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reasons [WORD]...",
 		Short: "Explain the words with which finwait says why a state ended",
+		Example: `  # What are the reasons, and what does each mean?
+  finwait help reasons
+  # Why was a connection aborted, with this detail?
+  finwait help reasons aborted unread_data`,
 		Long: `Explain the reasons and details with which finwait says why a state ended: what
 happened, what it usually means, which counters of the kernel move, and which
 demonstration shows it. With a WORD, such as aborted or unread_data, explain
 only that. Both words of a line can be given, too.`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return append(wordsOf(tracer.Reasons()), wordsOf(tracer.Details())...), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(*cobra.Command, []string, string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
+			for _, e := range reasons.All() {
+				words = append(words, cobra.CompletionWithDesc(e.Word(), e.What))
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

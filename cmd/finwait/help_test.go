@@ -76,8 +76,8 @@ func TestCompleteHelp(t *testing.T) {
 	for args, want := range map[string]string{
 		"help ":                   "trace\t",
 		"help demo ":              "load\t",
-		"help reasons unread":     "unread_data\n",
-		"help reasons time_wait_": "time_wait_overflow\n",
+		"help reasons unread":     "unread_data\t",
+		"help reasons time_wait_": "time_wait_overflow\t",
 	} {
 		var stdout, stderr bytes.Buffer
 		words := strings.Split(args, " ")

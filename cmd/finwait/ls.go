@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,16 @@ func newLs(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "Count or list the TCP sockets that there are now",
+		Example: `  # How many sockets are in each state, in all network namespaces?
+  finwait ls
+  # Which programs do not close their connections?
+  finwait ls --by comm,state --state close-wait
+  # Which connections have waited longest to be closed?
+  finwait ls --sockets --state close-wait --sort -age
+  # How many of the ports towards each destination are used?
+  finwait ls --by destination --top 5
+  # What is known of each listener? As JSON.
+  finwait ls --sockets --state listen --json`,
 		Long: `Count the TCP sockets in each state, or list them, in all network namespaces
 that can be reached. ls asks the kernel as ss does, with sock_diag(7). It needs
 no BPF.
@@ -123,7 +134,7 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	fs.StringVar(&o.sort, "sort", "", "sort by `column`, -column backwards; groups by "+strings.Join(sockets.SortFields(), ", ")+", or a state")
 	completeWords(cmd, "by", sockets.KeyWords())
 	completeWords(cmd, "columns", append(sockets.ColumnNames(), "all"))
-	completeWords(cmd, "sort", sockets.ColumnNames())
+	completeWords(cmd, "sort", slices.Concat(sockets.ColumnNames(), sockets.SortFields(), wordsOf(tracer.States())))
 	o.out.registerTable(fs)
 	return cmd
 }

@@ -4,9 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
+)
+
+// What --output and --color take.
+var (
+	formats = []string{"text", "json"}
+	colours = []string{"auto", "always", "never"}
 )
 
 // outputFlags say how data is shown.
@@ -36,14 +43,14 @@ func (o *outputFlags) check() error {
 	switch {
 	case checkFormat(o.output) != nil:
 		return checkFormat(o.output)
-	case o.color != "auto" && o.color != "always" && o.color != "never":
+	case !slices.Contains(colours, o.color):
 		return fmt.Errorf("colour %q: there are auto, always and never", o.color)
 	}
 	return nil
 }
 
 func checkFormat(format string) error {
-	if format != "text" && format != "json" {
+	if !slices.Contains(formats, format) {
 		return fmt.Errorf("output format %q: there are text and json", format)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"finwait/internal/text"
@@ -105,6 +106,14 @@ func newRoot(stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "finwait",
 		Short: "Show every TCP state transition, and how long each state lasted",
+		Example: `  # What does each TCP connection of this host do? Ctrl-C ends it.
+  finwait
+  # How many sockets are in each state now?
+  finwait ls
+  # How long do states last, and why do connections end?
+  finwait stat --duration 3s
+  # What does the reason "reset" mean?
+  finwait help reasons reset`,
 		Long: `finwait watches every TCP state transition of this host as it happens, says how
 long each state lasted and why it ended, and follows what the kernel's
 tracepoint leaves out: FIN_WAIT_2 and TIME_WAIT inside the timewait minisock.
@@ -121,9 +130,7 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDemo(stderr), newFeatures(), newVersion())
-	for _, cmd := range root.Commands() {
-		completeNames(cmd)
-	}
+	completeShared(root)
 	root.SetHelpCommand(newHelp())
 	return root
 }
@@ -134,6 +141,10 @@ func addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	cmd, _, _ := root.Find([]string{"completion"}) // it is there
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.Example = "  # What does bash read to complete the commands, flags and values?\n  finwait completion bash"
+	for _, c := range cmd.Commands() {
+		c.Example = strings.ReplaceAll(cmd.Example, "bash", c.Name())
+	}
 	for _, c := range append(cmd.Commands(), cmd) {
 		c.Args = rejectArgs
 	}

@@ -48,9 +48,19 @@ func newStat(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stat [flags] [INTERVAL [COUNT]] [-- command [args]]",
 		Short: "Count transitions and measure states, exactly, in the kernel",
+		Example: `  # How long does each state last, and why do connections end?
+  finwait stat --duration 3s
+  # What happens each second, for 3 seconds?
+  finwait stat 1 3
+  # Which destinations are connected to, and why do the connections end?
+  finwait stat --by destination --top 3 --duration 3s
+  # Which pod makes the TIME_WAITs?
+  finwait stat --by pod --duration 3s
+  # What happens while a program runs?
+  finwait stat -- finwait demo load --count 500`,
 		Long: `Count transitions and measure how long states last, in the kernel. The run ends
 after --duration, with Ctrl-C, or when the given command ends. stat 1 5 is stat
---interval 1s --duration 5s, as vmstat(8) has it. Then stat prints a
+--interval 1s --duration 3s, as vmstat(8) has it. Then stat prints a
 table. It exits with the command's exit code. SIGTERM and SIGHUP are passed on to
 the command; a signal that comes before its start means that it is not started.
 

@@ -40,6 +40,14 @@ func newTrace(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Print every transition as it happens",
+		Example: `  # What happens on port 443?
+  finwait trace --port 443
+  # Which connections of nginx enter TIME_WAIT?
+  finwait trace --comm nginx --to TIME_WAIT
+  # Where in the program is each connection closed?
+  finwait trace --stack user --to FIN_WAIT_1 --count 5
+  # Which connections are reset, and who sends the RST?
+  finwait trace --rst --json --duration 3s | grep '"reason":"reset"'`,
 		Long: `Print every TCP state transition as it happens: the owner, the two addresses, the
 state that the socket leaves and the state that it enters, how long it was in the
 first, and why that ended. Ctrl-C ends the run and prints how many transitions
@@ -82,6 +90,7 @@ finwait help reasons explains the words in the column WHY.`,
 	completeWords(cmd, "time", sink.ClockWords())
 	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
+	completeWords(cmd, "fields", jsonl.FieldWords())
 	fs.StringVar(&o.stack, "stack", "", "show from where it was made, by the `stack` of the kernel or of the program: "+list(tracer.AllStacks()))
 	complete(cmd, "stack", tracer.AllStacks())
 	fs.BoolVar(&o.raw, "raw", false, "show each event of the kernel as it comes, and do not work out what it means")

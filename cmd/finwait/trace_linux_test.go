@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, filtered(by))
 		os.Exit(1)
 	}
+	if os.Getenv(asBusy) != "" {
+		os.Exit(beBusy())
+	}
 	if os.Getenv(asHolder) != "" {
 		os.Exit(hold())
 	}

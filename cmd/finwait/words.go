@@ -10,7 +10,6 @@ import (
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
-	"github.com/spf13/cobra"
 )
 
 // parse reads the word of a value of one of the tracer's vocabularies.
@@ -37,16 +36,6 @@ func list[T fmt.Stringer](values []T) string {
 	words := wordsOf(values)
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
-}
-
-// complete offers the words of a vocabulary as values of a flag.
-func complete[T fmt.Stringer](cmd *cobra.Command, flag string, values []T) {
-	completeWords(cmd, flag, wordsOf(values))
-}
-
-func completeWords(cmd *cobra.Command, flag string, words []string) {
-	// It fails only if there is no such flag.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // losses says what losses mean for what was shown or counted, as done says. A filter
