@@ -209,7 +209,7 @@ func Count(sel *Selection, s Sink) (show func(*Row) error, finish func() error) 
 		return nil
 	}
 	finish = func() error {
-		for _, state := range tracer.States() {
+		for _, state := range groupStates() {
 			if sel.states&(1<<state) == 0 || state == tracer.Closed {
 				continue
 			}

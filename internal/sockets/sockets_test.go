@@ -327,30 +327,30 @@ FIN_WAIT_2   2
 TIME_WAIT    1
 `},
 		"held": {tracer.Filter{PIDs: []uint32{18}}, `STATE        COUNT     OWNER_UNKNOWN
-ESTABLISHED  -         1
+LISTEN       0         0
 SYN_SENT     0         0
 SYN_RECV     0         0
+ESTABLISHED  -         1
 FIN_WAIT_1   0         0
 FIN_WAIT_2   1         1
+CLOSING      0         0
 TIME_WAIT    -         1
 CLOSE_WAIT   0         0
 LAST_ACK     0         0
-LISTEN       0         0
-CLOSING      0         0
 NEW_SYN_RECV -         1
 `},
 		"held by no such process": {tracer.Filter{Comms: []string{"nobody"}, States: []tracer.State{tracer.FinWait2, tracer.Listen}}, `STATE        COUNT     OWNER_UNKNOWN
-FIN_WAIT_2   -         1
 LISTEN       0         0
+FIN_WAIT_2   -         1
 `},
 		"another port": {tracer.Filter{PIDs: []uint32{18}, LocalPorts: []tracer.PortRange{tracer.Port(50002)}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait}}, `STATE        COUNT     OWNER_UNKNOWN
 FIN_WAIT_2   1         0
 TIME_WAIT    -         0
 `},
 		"in a cgroup": {tracer.Filter{Cgroups: []tracer.Cgroup{{ID: 89}}, States: []tracer.State{tracer.FinWait2, tracer.TimeWait, tracer.Listen}}, `STATE        COUNT     OWNER_UNKNOWN
+LISTEN       0         0
 FIN_WAIT_2   1         1
 TIME_WAIT    -         1
-LISTEN       0         0
 `},
 	} {
 		sel, err := Select(c.filter)
