@@ -40,7 +40,7 @@ type Reader struct {
 }
 
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
-// It tells log of a namespace that it cannot read.
+// It tells log of namespaces that it cannot read.
 func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
 	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every, live: o.Live}
 	if sel.MinAge > 0 {
@@ -98,12 +98,13 @@ func (r *Reader) findNamespaces(named []netns.NS) (err error) {
 }
 
 // Each calls fn for every socket that the Selection matches, and ends with the error that fn returns.
-// A namespace that cannot be read is named; that none can is an error. Namespaces are read side by
-// side, and shown one after the other.
+// Namespaces that cannot be read are told in one line; that none can be read is an error. Namespaces
+// are read side by side, and shown one after the other.
 func (r *Reader) Each(fn func(*Row) error) error {
 	spaces := r.start()
 	defer spaces.stop()
 	var failed error
+	var unread []uint32 // inode numbers
 	read := 0
 	for _, s := range spaces.all {
 		for rows := range s.rows {
@@ -122,11 +123,14 @@ func (r *Reader) Each(fn func(*Row) error) error {
 		}
 		switch {
 		case s.err != nil:
-			failed = s.err
-			r.log.Warn().Err(s.err).Uint32("netns", s.inode).Msg("cannot read this network namespace")
+			failed, unread = s.err, append(unread, s.inode)
 		case !s.gone:
 			read++
 		}
+	}
+	if len(unread) > 0 {
+		r.log.Warn().Err(failed).Uints32("netns", unread[:min(len(unread), someUnread)]).
+			Msgf("network namespaces that cannot be read: %d", len(unread))
 	}
 	switch {
 	case read > 0:
@@ -136,6 +140,9 @@ func (r *Reader) Each(fn func(*Row) error) error {
 	}
 	return errors.New("no network namespace could be read: lsns -t net shows those that there are")
 }
+
+// someUnread is how many of the network namespaces that cannot be read are named.
+const someUnread = 5
 
 // A reading is the sockets of one network namespace, as they are read.
 type reading struct {

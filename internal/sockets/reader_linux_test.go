@@ -37,10 +37,10 @@ func TestReaderNamesWhatItCannotEnter(t *testing.T) {
 	for count := range maps.Values(made) {
 		want += count
 	}
-	if got, err := read(map[uint32]string{1: wrong, n.Inode: n.Path()}); got != want || err != nil {
+	if got, err := read(map[uint32]string{1: wrong, 2: wrong, 3: wrong, 4: wrong, 5: wrong, 6: wrong, n.Inode: n.Path()}); got != want || err != nil {
 		t.Errorf("got %d sockets and %v, want %d", got, err, want)
 	}
-	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "netns=1") || !strings.Contains(s, wrong) {
+	if s := errs.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "cannot be read: 6") || !strings.Contains(s, "netns=[1,2,3,4,5]") || !strings.Contains(s, wrong) {
 		t.Errorf("said %q", s)
 	}
 	if got, err := read(map[uint32]string{1: wrong}); got != 0 || !errors.Is(err, syscall.EINVAL) {

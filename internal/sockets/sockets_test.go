@@ -435,7 +435,7 @@ func TestMinAge(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Flush()
-	const want = "STATE        COUNT\nESTABLISHED  -\nFIN_WAIT_2   1\nLAST_ACK     0\nLISTEN       -\n"
+	const want = "STATE        COUNT\nLISTEN       -\nESTABLISHED  -\nFIN_WAIT_2   1\nLAST_ACK     0\n"
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Error(d)
 	}
