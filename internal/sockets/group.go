@@ -3,6 +3,7 @@ package sockets
 import (
 	"bytes"
 	"cmp"
+	"container/heap"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -210,6 +211,7 @@ type Grouping struct {
 	keys    []*key
 	names   *Names
 	compare func(a, b *Group) int
+	byPorts bool // compare asks for ports
 	top     int
 	groups  map[[2]value]*Group
 	spaces  map[uint32]*space  // by inode number
@@ -239,6 +241,7 @@ func NewGrouping(words []string, sort string, top int) (*Grouping, error) {
 	}
 	var err error
 	g.compare, err = groupOrder(cmp.Or(sort, "-sockets"))
+	g.byPorts = strings.TrimPrefix(sort, "-") == "ports"
 	return g, err
 }
 
@@ -342,9 +345,11 @@ func (g *Grouping) ports(to *value) *Ports {
 	if !to.known || s == nil {
 		return nil
 	}
-	slices.Sort(g.used[*to])
-	g.used[*to] = slices.Compact(g.used[*to])
-	return &Ports{Used: len(g.used[*to]), Usable: s.count, Held: s.held, HeldKnown: s.heldKnown}
+	used := g.used[*to]
+	slices.Sort(used)
+	used = slices.Compact(used)
+	g.used[*to] = used // another group may be of this destination, too
+	return &Ports{Used: len(used), Usable: s.count, Held: s.held, HeldKnown: s.heldKnown}
 }
 
 // A Table is groups as they are shown. Together they are all sockets that were counted.
@@ -382,21 +387,54 @@ func (g *Grouping) Table() *Table {
 		}
 		t.Groups = append(t.Groups, of)
 	}
-	if at >= 0 {
-		for _, of := range t.Groups {
-			of.Ports = g.ports(&of.values[at])
-		}
+	if at >= 0 && g.byPorts {
+		g.findPorts(at, t.Groups)
 	}
-	slices.SortFunc(t.Groups, g.compare)
 	if g.top > 0 && len(t.Groups) > g.top {
 		t.Others, t.Left = new(Group), len(t.Groups)-g.top
-		for _, of := range t.Groups[g.top:] {
+		for _, of := range bringForward(g.top, t.Groups, g.compare) {
 			t.Others.merge(of)
 		}
 		t.Groups = t.Groups[:g.top]
 	}
+	slices.SortFunc(t.Groups, g.compare)
+	if at >= 0 && !g.byPorts {
+		g.findPorts(at, t.Groups)
+	}
 	return t
 }
+
+func (g *Grouping) findPorts(at int, groups []*Group) {
+	for _, of := range groups {
+		of.Ports = g.ports(&of.values[at])
+	}
+}
+
+// bringForward moves the first n groups to the front, in any order, and returns the others. To sort
+// all of them would take most of the time that they take.
+func bringForward(n int, groups []*Group, compare func(a, b *Group) int) []*Group {
+	first := &lastOnTop{groups[:n], compare}
+	heap.Init(first)
+	for i := n; i < len(groups); i++ {
+		if compare(groups[i], first.groups[0]) < 0 {
+			groups[i], first.groups[0] = first.groups[0], groups[i]
+			heap.Fix(first, 0)
+		}
+	}
+	return groups[n:]
+}
+
+// lastOnTop is a heap with the last group, in order, on top. It stays as long as it is.
+type lastOnTop struct {
+	groups  []*Group
+	compare func(a, b *Group) int
+}
+
+func (h *lastOnTop) Len() int           { return len(h.groups) }
+func (h *lastOnTop) Less(i, j int) bool { return h.compare(h.groups[i], h.groups[j]) > 0 }
+func (h *lastOnTop) Swap(i, j int)      { h.groups[i], h.groups[j] = h.groups[j], h.groups[i] }
+func (h *lastOnTop) Push(any)           { panic("it has its length") }
+func (h *lastOnTop) Pop() any           { panic("it has its length") }
 
 // HeldUnknown reports whether there is a destination of which it is not known how many ports
 // bind(2) holds.
