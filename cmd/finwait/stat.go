@@ -66,8 +66,8 @@ command in a cgroup of its own for that, below the one that finwait is in. What
 the command has others do is not counted, as by systemd-run or docker. --all
 counts everything on the host while the command runs.
 
-Without a filter and without a command, or with --all, stat compares its totals with the kernel's own counters in
-every network namespace that it can enter.
+Without a filter, stat compares its totals with the kernel's own counters in
+every network namespace that it can enter; with a command, only with --all.
 
 With --interval, a terminal that is too narrow for the line loses columns in this
 order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
