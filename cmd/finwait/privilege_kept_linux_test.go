@@ -13,6 +13,7 @@ import (
 
 	"finwait/internal/privilege"
 	"finwait/internal/sandbox"
+	"finwait/internal/test/testnet"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
@@ -21,16 +22,16 @@ import (
 // What trace, stat and demo keep of all, until they end.
 func TestPrivilegeKept(t *testing.T) {
 	for args, kept := range map[string][]uintptr{
-		"stat --duration 1h":          {unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN}, // for the audit at the end
-		"stat --duration 1h --port 9": nil,
-		"stat --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
-		"stat -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
-		"conns":                       nil,
-		"conns --names":               {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
-		"stat --port 9 --by pod":      {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
-		"trace --stack kernel":        nil,
-		"trace --stack user":          {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},            // for other processes' mappings and files
-		"demo close":                  {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
+		"stat --duration 1h":                {unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN}, // for the audit at the end
+		"stat --duration 1h --port 9":       nil,
+		"stat --all --port 9 -- sleep 3600": {unix.CAP_KILL}, // to pass SIGTERM on
+		"stat --all -- sleep 3600":          {unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN},
+		"conns":                             nil,
+		"conns --names":                     {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
+		"stat --port 9 --by pod":            {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},
+		"trace --stack kernel":              nil,
+		"trace --stack user":                {unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH},            // for other processes' mappings and files
+		"demo close":                        {unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, // its namespace
 	} {
 		p := startFinwait(t, strings.Fields(args)...)
 		p.awaitConfined(t, kept...)
@@ -40,6 +41,37 @@ func TestPrivilegeKept(t *testing.T) {
 		_ = p.Wait()
 		if s := p.said(); strings.Contains(s, "ermi") || strings.Contains(s, "EPERM") {
 			t.Errorf("%s: %s", args, s)
+		}
+	}
+}
+
+// To remove the command's cgroup takes no capability where finwait's own is its user's to write
+// to. The root of the hierarchy is nobody's. In either case Landlock permits it.
+func TestPrivilegeToRemoveACgroup(t *testing.T) {
+	for place, kept := range map[string][]uintptr{
+		fmt.Sprintf("/finwait-kept-%d", os.Getpid()): {unix.CAP_KILL},
+		"/": {unix.CAP_KILL, unix.CAP_DAC_OVERRIDE},
+	} {
+		in := testnet.Cgroup(t, place)
+		p := newFinwait(t, "stat", "--", "sleep", "3600")
+		p.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(in.Fd())}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.awaitConfined(t, kept...)
+		made, err := filepath.Glob(in.Name() + "/finwait-stat-*")
+		if err != nil || len(made) == 0 {
+			t.Errorf("%s: no cgroup: %v", place, err)
+		}
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Wait()
+		if code := p.ProcessState.ExitCode(); code != exitBySignal+int(syscall.SIGTERM) || strings.Contains(p.said(), "WRN") {
+			t.Errorf("%s: exit code %d, %s", place, code, p.said())
+		}
+		if _, err := os.Stat(made[0]); place != "/" && err == nil { // at the root it may be another test's
+			t.Errorf("%s is still there: %s", made[0], p.said())
 		}
 	}
 }
@@ -95,7 +127,16 @@ func TestPrivilegeOfCommand(t *testing.T) {
 	dir := openDir(t, 0o777)
 	// Long enough after its start for what finwait does to itself to be seen, if it were.
 	script := `sleep 1; grep -E "^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)" /proc/self/status; cd ` + dir + ` && echo >file && rm file && echo written`
-	for _, who := range []*syscall.SysProcAttr{nobody(least...), nil} {
+	// What a user may make cgroups in.
+	given := testnet.Cgroup(t, fmt.Sprintf("/finwait-given-%d", os.Getpid()))
+	for _, file := range []string{given.Name(), given.Name() + "/cgroup.procs"} {
+		if err := os.Chown(file, 65534, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user := nobody(least...)
+	user.UseCgroupFD, user.CgroupFD = true, int(given.Fd())
+	for _, who := range []*syscall.SysProcAttr{user, nil} {
 		bare := exec.Command("sh", "-c", script)
 		bare.SysProcAttr = who
 		want, err := bare.Output()
@@ -106,6 +147,9 @@ func TestPrivilegeOfCommand(t *testing.T) {
 		p.SysProcAttr = who
 		if err := p.Run(); err != nil {
 			t.Fatalf("%v: %s", err, p.said())
+		}
+		if strings.Contains(p.said(), "WRN cannot") {
+			t.Error(p.said())
 		}
 		if got := p.stdout.String(); got != string(want) || !strings.Contains(got, "written") {
 			t.Errorf("the command has %q, without finwait %q", got, want)

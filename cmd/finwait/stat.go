@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/cgroup"
 	"finwait/internal/confine"
 	"finwait/internal/meter"
 	"finwait/internal/privilege"
@@ -37,7 +38,9 @@ type statOptions struct {
 	by       string
 	top      int
 	audit    bool
+	all      bool
 
+	apart    bool // only the sockets of the command are to be counted
 	filtered bool // not every transition of the host is to be counted
 	rst      bool
 	synack   bool
@@ -66,8 +69,15 @@ the command; a signal that comes before its start means that it is not started.
 
 LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
 TOTAL are about the sockets that left the state and whose start in it was seen.
+
+With a command, stat counts the sockets of the command and of what it starts:
+those that they make, and those that their listeners accept. It starts the
+command in a cgroup of its own for that, below the one that finwait is in. What
+the command has others do is not counted, as by systemd-run or docker. --all
+counts everything on the host while the command runs.
+
 Without a filter, stat compares its totals with the kernel's own counters in
-every network namespace that it can enter.
+every network namespace that it can enter; with a command, only with --all.
 
 With --interval, a terminal that is too narrow for the line loses columns in this
 order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
@@ -102,6 +112,7 @@ it ends with "…". A pipe or file gets everything.`,
 	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
+	fs.BoolVar(&o.all, "all", false, "with a command: count everything on the host while it runs, not only its sockets")
 	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one disagrees")
 	return cmd
 }
@@ -143,6 +154,14 @@ func (o *statOptions) check(command []string, filter *tracer.Filter) error {
 		return fmt.Errorf("interval %v: the shortest is 10ms", o.interval)
 	case len(command) > 0 && o.duration > 0:
 		return errors.New("--duration does not go with a command, which ends when it likes")
+	case len(command) == 0 && o.all:
+		return errors.New("--all goes with a command: without one everything is counted")
+	case o.apart && o.audit:
+		return errors.New("--audit compares with counters that count everything: with a command it goes with --all")
+	case o.apart && (o.rst || o.synack):
+		return errors.New("--rst and --handshakes count what belongs to no process: with a command they go with --all")
+	case o.apart && len(filter.Cgroups) > 0:
+		return errors.New("the command has a cgroup of its own: --cgroup, --pod, --container and --unit go with --all, which counts what they pick while it runs")
 	case o.top < 1:
 		return fmt.Errorf("--top %d: at least one", o.top)
 	case o.audit && filter.Picks():
@@ -178,12 +197,24 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		signal.Notify(signals, endingSignals()...)
 		defer signal.Stop(signals)
 	}
+	var (
+		own      *cgroup.Child
+		notApart error
+	)
+	if o.apart {
+		if own, notApart = commandCgroup(&cfg.Filter); own != nil {
+			defer removeCgroup(own, log)
+		}
+	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
-	options := meter.Options{By: cfg.SplitBy, Top: o.top, Names: cgroupNames(o.by)}
+	if notApart != nil { // said after what is missing with --all, too
+		return notApart
+	}
+	options := meter.Options{By: cfg.SplitBy, Top: o.top, Names: cgroupNames(o.by), Command: o.apart}
 	if cfg.Audit {
 		options.Audit = func() (*audit.Snapshot, error) { return audit.Take(live.Tracer) }
 	}
@@ -194,7 +225,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 	if err != nil {
 		return err
 	}
-	ended, err := o.start(ctx, command, signals, log)
+	ended, err := o.start(ctx, command, own, signals, log)
 	if err != nil {
 		return err
 	}
@@ -204,7 +235,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		s = meter.NewJSON(out)
 	}
 	// The command was started before, so it has all capabilities that finwait had.
-	if err = giveUp(live, o.need(command, &cfg), log); err == nil {
+	if err = giveUp(live, o.need(command, own, &cfg), log); err == nil {
 		defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
 		err = o.watch(m, ended, s, out)
 	} else {
@@ -225,6 +256,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 
 // config is what the flags ask for. An error is the user's, or that there is no /proc.
 func (o *statOptions) config(ctx context.Context, command []string, log *zerolog.Logger) (tracer.Config, error) {
+	o.apart = len(command) > 0 && !o.all
 	cfg, err := o.tracing.config(ctx, log, func(f *tracer.Filter) error { return o.check(command, f) })
 	if err != nil {
 		return cfg, err
@@ -244,13 +276,19 @@ func (o *statOptions) config(ctx context.Context, command []string, log *zerolog
 			return cfg, usage(err)
 		}
 	}
-	o.filtered = cfg.Filter.Picks()
+	o.filtered = o.apart || cfg.Filter.Picks()
 	cfg.TotalsOnly, cfg.Audit = true, !o.filtered
 	return cfg, nil
 }
 
 // need is what is still needed while it counts, and when it ends.
-func (o *statOptions) need(command []string, cfg *tracer.Config) (n confine.Need) {
+func (o *statOptions) need(command []string, own *cgroup.Child, cfg *tracer.Config) (n confine.Need) {
+	if own != nil {
+		n.RemoveDirs = []string{own.Parent}
+		if own.Override {
+			n.Capabilities = append(n.Capabilities, privilege.DACOverride)
+		}
+	}
 	if len(command) > 0 {
 		n.Capabilities = append(n.Capabilities, privilege.Kill) // the command may have changed its user
 	}
@@ -268,9 +306,12 @@ type ending struct {
 }
 
 // start starts the command, or the timer, that ends the measurement.
-func (o *statOptions) start(ctx context.Context, command []string, signals chan os.Signal, log *zerolog.Logger) (*ending, error) {
+func (o *statOptions) start(ctx context.Context, command []string, own *cgroup.Child, signals chan os.Signal, log *zerolog.Logger) (*ending, error) {
 	if len(command) > 0 {
-		return startCommand(ctx, command, signals)
+		if own != nil {
+			log.Info().Msg("counting the sockets of the command and of what it starts; --all counts everything on the host")
+		}
+		return startCommand(ctx, command, own, signals)
 	}
 	code := make(chan int, 1)
 	code <- exitOK

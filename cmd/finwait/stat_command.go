@@ -9,6 +9,11 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
+
+	"finwait/internal/cgroup"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
 )
 
 // The exit codes of a shell for a command that cannot be run, or that a signal ended.
@@ -21,16 +26,40 @@ const (
 // errNotStarted: who ends finwait while it attaches does not want the command any more.
 var errNotStarted = errors.New("interrupted: the command was not started")
 
-// startCommand starts a command as a shell would, unless a signal has come before.
+// commandCgroup makes the cgroup by which the sockets of a command are told apart: the kernel
+// gives a socket the cgroup of the process that makes it, and an accepted one that of its listener.
+func commandCgroup(filter *tracer.Filter) (*cgroup.Child, error) {
+	own, err := cgroup.NewChild()
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell the command's sockets apart: %w; --all counts everything on the host while it runs", err)
+	}
+	filter.Cgroups = []tracer.Cgroup{{ID: own.ID, Level: own.Level}}
+	return own, nil
+}
+
+func removeCgroup(own *cgroup.Child, log *zerolog.Logger) {
+	if err := own.Remove(); err != nil {
+		log.Warn().Msg(err.Error())
+	}
+}
+
+// startCommand starts a command as a shell would, unless a signal has come before. It is started
+// in a cgroup if there is one.
 // finwait waits until it ends. A SIGINT of the terminal reaches the command directly;
 // other signals are passed on.
-func startCommand(ctx context.Context, command []string, signals chan os.Signal) (*ending, error) {
+func startCommand(ctx context.Context, command []string, own *cgroup.Child, signals chan os.Signal) (*ending, error) {
 	if ctx.Err() != nil || len(signals) > 0 {
 		return nil, errNotStarted
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if own != nil {
+		start = func() error { return own.Start(cmd) }
+	}
+	if err := start(); errors.Is(err, cgroup.ErrNoStart) {
+		return nil, fmt.Errorf("%w; --all starts the command without, and counts everything on the host while it runs", err)
+	} else if err != nil {
 		code := exitCannotRun
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			code = exitNotFound

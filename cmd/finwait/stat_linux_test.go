@@ -215,7 +215,7 @@ func statAuditOnce(t *testing.T) string {
 	t.Helper()
 	const many = 211
 	ns := sandbox.New(t)
-	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--audit", "--output", "json", "--"}, clientsCommand(t, many)...)...)
+	stdout, stderr, code := finwaitIn(t, ns, append([]string{"stat", "--all", "--audit", "--output", "json", "--"}, clientsCommand(t, many)...)...)
 	said := fmt.Sprintf("connections: %d\n", many)
 	if code != 0 || !strings.HasPrefix(stdout, said) {
 		t.Fatalf("exit code %d, stdout %q, stderr %s", code, stdout, stderr)
@@ -263,7 +263,7 @@ func TestAuditFindsMiscount(t *testing.T) {
 func miscountOnce(t *testing.T, bin, counter, counts string, command ...string) string {
 	t.Helper()
 	ns := sandbox.New(t)
-	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--audit", "--"}, command...)...)
+	stdout, stderr, code := runIn(t, ns, bin, append([]string{"stat", "--all", "--audit", "--"}, command...)...)
 	if strings.Contains(stderr, "were lost") && !strings.Contains(stderr, "missed=0") {
 		return stderr
 	}
@@ -356,7 +356,7 @@ func TestSignalBeforeTheCommand(t *testing.T) {
 		ctx     context.Context
 		signals chan os.Signal
 	}{"the run is over": {done, nil}, "it is not known yet": {t.Context(), early}} {
-		ended, err := startCommand(c.ctx, []string{"touch", made}, c.signals)
+		ended, err := startCommand(c.ctx, []string{"touch", made}, nil, c.signals)
 		if !errors.Is(err, errNotStarted) {
 			t.Errorf("%s: %v", name, err)
 		}

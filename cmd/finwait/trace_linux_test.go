@@ -36,6 +36,13 @@ func TestMain(m *testing.M) {
 	if count := os.Getenv(asClients); count != "" {
 		os.Exit(clients(count))
 	}
+	if what := os.Getenv(asPeer); what != "" {
+		if err := peer(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if count := os.Getenv(asCrowd); count != "" {
 		os.Exit(crowd(count))
 	}

@@ -11,20 +11,27 @@ import (
 	"syscall"
 )
 
-// Root is where the cgroup v2 hierarchy is mounted (proc_pid_mountinfo(5)).
+// Root is where the cgroup v2 hierarchy is mounted.
 func Root() (string, error) {
+	root, _, err := mount()
+	return root, err
+}
+
+// mount gives the mount point, and which directory of the hierarchy is mounted there, as this
+// process may know it: "/" can be that of its cgroup namespace (proc_pid_mountinfo(5)).
+func mount() (root, mounted string, err error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("find the cgroup v2 mount: %w", err)
+		return "", "", fmt.Errorf("find the cgroup v2 mount: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		mount, fs, ok := strings.Cut(line, " - ")
 		fields := strings.Fields(mount)
 		if ok && strings.HasPrefix(fs, "cgroup2 ") && len(fields) > 4 {
-			return fields[4], nil
+			return fields[4], fields[3], nil
 		}
 	}
-	return "", errors.New("cgroup v2 is not mounted here: no cgroup can be named")
+	return "", "", errors.New("cgroup v2 is not mounted here: no cgroup can be named")
 }
 
 // Find gives the number of a directory, its inode number, and its path from the mount point and

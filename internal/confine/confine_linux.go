@@ -21,12 +21,13 @@ import (
 type Need struct {
 	Capabilities []string // kept as far as they are there
 	Files        bool     // files are opened, or other processes looked at: no Landlock
+	RemoveDirs   []string // in these directories, empty ones are removed
 	Check        func() error
 }
 
 // Confine takes from all threads, for good: the capabilities that are not
 // needed; the way to new ones (no_new_privs); and, unless files are needed, all
-// files and connections that are not open yet, with Landlock (Linux 5.13).
+// files and connections that are not open yet, with Landlock (Linux 5.13), but for RemoveDirs.
 // landlocked: the kernel could do that.
 //
 // Check must work without CAP_BPF; where the kernel refuses that (EPERM: before
@@ -46,7 +47,8 @@ func Confine(n Need) (landlocked bool, err error) {
 	// Threads are in domains of their own before 7.0. Scopes forbid signals between
 	// them on some kernels, and Go's scheduler sends such.
 	rules.Scoped = 0
-	if err := rules.BestEffort().Restrict(); err != nil {
+	removal := landlock.PathAccess(syscall.AccessFSRemoveDir, n.RemoveDirs...)
+	if err := rules.BestEffort().Restrict(removal); err != nil {
 		return false, fmt.Errorf("confine with Landlock: %w", err)
 	}
 	return true, nil

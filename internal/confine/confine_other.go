@@ -10,6 +10,7 @@ import "errors"
 type Need struct {
 	Capabilities []string
 	Files        bool
+	RemoveDirs   []string
 	Check        func() error
 }
 

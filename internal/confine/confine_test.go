@@ -23,6 +23,9 @@ import (
 // asConfined makes this binary a process that confines itself, and then says what it still can.
 const asConfined = "FINWAIT_TEST_CONFINE"
 
+// mayRemove is a directory in which it may remove others.
+const mayRemove = "FINWAIT_TEST_REMOVE"
+
 func TestMain(m *testing.M) {
 	if how := os.Getenv(asConfined); how != "" {
 		os.Exit(confined(how))
@@ -43,6 +46,10 @@ func confined(how string) int {
 		return nil
 	}}
 	n.Files = how != "landlock"
+	may := os.Getenv(mayRemove)
+	if may != "" {
+		n.RemoveDirs = []string{may}
+	}
 	landlocked, err := Confine(n)
 	fmt.Println("landlocked", landlocked, err)
 	if how != "landlock" {
@@ -61,6 +68,11 @@ func confined(how string) int {
 	_, err = net.Dial("tcp4", "127.0.0.1:9")
 	fmt.Println("connect", errors.Is(err, fs.ErrPermission))
 	fmt.Println("zone", time.Unix(0, 0).Local().Format("-0700"))
+	if may != "" {
+		fmt.Println("removed", os.Remove(may+"/empty"))
+		fmt.Println("made", errors.Is(os.Mkdir(may+"/other", 0o700), fs.ErrPermission))
+		fmt.Println("elsewhere", errors.Is(os.Remove(may+"-not/empty"), fs.ErrPermission))
+	}
 	fmt.Println("written all the same")
 	return 0
 }
@@ -122,6 +134,24 @@ func TestLandlock(t *testing.T) {
 	// Connections: since ABI 4, Linux 6.7.
 	if abi := version(t); abi >= 4 && !strings.Contains(out, "connect true") {
 		t.Errorf("Landlock ABI %d: %s", abi, out)
+	}
+}
+
+// Where directories may be removed, that is all that may be done.
+func TestRemoveDirs(t *testing.T) {
+	may := t.TempDir() + "/may"
+	for _, dir := range []string{may, may + "/empty", may + "-not", may + "-not/empty"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(mayRemove, may)
+	out := confine(t, "landlock")
+	if !Landlock() {
+		t.Skip("this kernel has no Landlock, or it is off")
+	}
+	if !strings.Contains(out, "removed <nil>\nmade true\nelsewhere true\n") {
+		t.Error(out)
 	}
 }
 

@@ -37,7 +37,11 @@ func (s *JSON) Report(r *Report) error {
 
 func (s *JSON) write(event string, r *Report) error {
 	e := s.w.Event().Str("time", r.At.UTC().Format(jsonl.TimeFormat)).Str("event", event).Int64("span_ns", int64(r.Span))
-	e.Array("states", statesJSON(r.Totals.State))
+	counts := "host"
+	if r.Command {
+		counts = "command"
+	}
+	e.Str("counts", counts).Array("states", statesJSON(r.Totals.State))
 
 	edges, ends := zerolog.Arr(), zerolog.Arr()
 	for _, edge := range r.Edges() {

@@ -29,6 +29,8 @@ type Options struct {
 	Top int          // of the groups, the busiest so many; the others are summed
 	// Names, with SplitCgroup, puts groups together by a name of their cgroup.
 	Names *CgroupNames
+	// Command: the source has only what a command and its descendants do.
+	Command bool
 	// Audit reads the kernel's counters; nil: no audit.
 	Audit func() (*audit.Snapshot, error)
 	// Segments reads what was counted of RSTs and handshakes; nil: nobody asked for them.
@@ -116,7 +118,7 @@ func (m *Meter) between(before, now *moment) *Report {
 	totals := *now.totals
 	totals.Sub(before.totals)
 	r := &Report{
-		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By, ByWord: m.options.word(),
+		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By, ByWord: m.options.word(), Command: m.options.Command,
 		Seen: now.stats.Seen - min(before.stats.Seen, now.stats.Seen), Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
 	}
 	r.Split(before.groups, now.groups, m.options.Top)
@@ -125,18 +127,19 @@ func (m *Meter) between(before, now *moment) *Report {
 
 // A Report is what happened in a span of time.
 type Report struct {
-	At     time.Time // the end of the span
-	Span   time.Duration
-	Totals *tracer.Totals
-	By     tracer.Split
-	ByWord string          // what the groups are called by
-	Groups []*tracer.Group // the busiest first
-	Rest   *tracer.Group   // the sum of the others; nil: there are none
-	Others int             // how many they are
-	Seen   uint64          // transitions of the host; the filters let Totals have less
-	Lost   tracer.Lost
-	Hooks  tracer.HookSet
-	Audit  []audit.Row // nil: there is none
+	At      time.Time // the end of the span
+	Span    time.Duration
+	Totals  *tracer.Totals
+	Command bool // only of a command and its descendants
+	By      tracer.Split
+	ByWord  string          // what the groups are called by
+	Groups  []*tracer.Group // the busiest first
+	Rest    *tracer.Group   // the sum of the others; nil: there are none
+	Others  int             // how many they are
+	Seen    uint64          // transitions of the host; the filters let Totals have less
+	Lost    tracer.Lost
+	Hooks   tracer.HookSet
+	Audit   []audit.Row // nil: there is none
 
 	// RSTs and handshakes, of the whole run.
 	Segmented bool // they were asked for

@@ -62,7 +62,7 @@ func reportText(t *testing.T, s *Text, r *Report) string {
 // The contract: keys and their order, and what is not known is null.
 func TestStatJSON(t *testing.T) {
 	got := reportJSON(t, sampleReport())
-	if !strings.HasPrefix(got, `{"time":"2026-11-22T10:24:01.123456789Z","event":"stat","span_ns":60000000000,"states":[{"state":"LISTEN","live":0,`) {
+	if !strings.HasPrefix(got, `{"time":"2026-11-22T10:24:01.123456789Z","event":"stat","span_ns":60000000000,"counts":"host","states":[{"state":"LISTEN","live":0,`) {
 		t.Errorf("it begins %.200s", got)
 	}
 	for _, want := range []string{
@@ -83,6 +83,19 @@ func TestStatJSON(t *testing.T) {
 	}
 	if strings.Count(got, "\n") != 1 || !json.Valid([]byte(got)) {
 		t.Error("more than one object")
+	}
+}
+
+// A report of a command says so.
+func TestStatCommand(t *testing.T) {
+	r := sampleReport()
+	r.Command, r.Audit = true, nil
+	got, table := reportJSON(t, r), reportText(t, new(Text), r)
+	if !strings.Contains(got, `,"counts":"command",`) || !strings.Contains(got, `,"audit":null,`) {
+		t.Error(got)
+	}
+	if head, _, _ := strings.Cut(table, "\n"); head != "60.000 s of TCP: the sockets of the command and of what it started" {
+		t.Error(table)
 	}
 }
 

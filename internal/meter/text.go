@@ -50,7 +50,11 @@ func (t *Text) Report(r *Report) error {
 }
 
 func (t *Text) states(r *Report) {
-	t.printf("%.3f s of TCP\n\n", r.Span.Seconds())
+	of := ""
+	if r.Command {
+		of = ": the sockets of the command and of what it started"
+	}
+	t.printf("%.3f s of TCP%s\n\n", r.Span.Seconds(), of)
 	group := ""
 	if r.By != tracer.SplitNone {
 		group = "  " + strings.ToUpper(r.ByWord)

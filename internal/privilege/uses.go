@@ -15,6 +15,7 @@ const (
 	NetAdmin      = "CAP_NET_ADMIN"
 	NetRaw        = "CAP_NET_RAW"
 	Kill          = "CAP_KILL"
+	DACOverride   = "CAP_DAC_OVERRIDE"
 )
 
 // A Use says what a capability is for.
