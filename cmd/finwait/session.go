@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/cgroup"
 	"finwait/internal/confine"
 	"finwait/internal/privilege"
 	"finwait/internal/source"
@@ -60,6 +61,11 @@ func (f *tracingFlags) config(ctx context.Context, log *zerolog.Logger, check fu
 	}
 	if cfg.Filter, err = f.findNames(ctx, log); err != nil {
 		return cfg, err
+	}
+	if len(cfg.Filter.Cgroups) > 0 {
+		if _, err := cgroup.Whole(); err != nil {
+			return cfg, fmt.Errorf("--cgroup, --pod, --container and --unit cannot be followed: %w", err)
+		}
 	}
 	if err := check(&cfg.Filter); err != nil {
 		return cfg, usage(err)

@@ -369,3 +369,30 @@ func TestStatNotApart(t *testing.T) {
 		}
 	}
 }
+
+// In a container's part of the cgroup tree nobody can tell the level of a cgroup. A filter that would
+// match nothing is refused; ls, which compares paths, has it.
+func TestCgroupOfAPart(t *testing.T) {
+	t.Parallel()
+	root, err := cgroup.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := testnet.Cgroup(t, fmt.Sprintf("finwait-filter-%d", os.Getpid()))
+	for command, code := range map[string]int{"trace": exitFailure, "stat": exitFailure, "conns": exitFailure, "ls": exitOK} {
+		p := newFinwait(t, command, "--cgroup", "/")
+		p.Args[0] = self
+		shell := exec.Command("unshare", append([]string{"--mount", "--cgroup", "sh", "-c",
+			"umount " + root + " && mount -t cgroup2 none " + root + ` && exec "$0" "$@"`}, p.Args...)...)
+		p.Path, p.Args = shell.Path, shell.Args
+		p.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(part.Fd())}
+		_ = p.Run()
+		if got := p.ProcessState.ExitCode(); got != code || (code != exitOK) != strings.Contains(p.said(), "only a part of the cgroup tree") {
+			t.Errorf("%s: exit code %d, want %d: %s", command, got, code, p.said())
+		}
+	}
+}

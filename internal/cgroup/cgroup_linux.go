@@ -17,6 +17,24 @@ func Root() (string, error) {
 	return root, err
 }
 
+// Whole is Root, if all of the hierarchy is mounted there. From a part of it nobody can tell the
+// levels of cgroups, which a tracer.Filter compares at.
+func Whole() (string, error) {
+	root, mounted, err := mount()
+	if err != nil {
+		return "", err
+	}
+	top, err := os.Stat(root)
+	if err != nil {
+		return "", err
+	}
+	// The first directory that the kernel makes is that of the whole (kernfs_create_root()).
+	if number(top) != 1 || mounted != "/" {
+		return "", errors.New("only a part of the cgroup tree is to be seen here, as in a container")
+	}
+	return root, nil
+}
+
 // mount gives the mount point, and which directory of the hierarchy is mounted there, as this
 // process may know it: "/" can be that of its cgroup namespace (proc_pid_mountinfo(5)).
 func mount() (root, mounted string, err error) {

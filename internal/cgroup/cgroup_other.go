@@ -22,6 +22,9 @@ func Tree() (map[uint64]string, error) { return nil, errNotLinux }
 // Root fails.
 func Root() (string, error) { return "", errNotLinux }
 
+// Whole fails.
+func Whole() (string, error) { return "", errNotLinux }
+
 // TreeAt fails.
 func TreeAt(string) (map[uint64]string, error) { return nil, errNotLinux }
 

@@ -51,18 +51,9 @@ func NewChild() (*Child, error) {
 
 // own is the directory of this process's cgroup.
 func own() (string, error) {
-	root, mounted, err := mount()
+	root, err := Whole()
 	if err != nil {
 		return "", err
-	}
-	top, err := os.Stat(root)
-	if err != nil {
-		return "", err
-	}
-	// The first directory that the kernel makes is that of the whole hierarchy (kernfs_create_root()).
-	// From any other one nobody can tell the level, which the filter compares at.
-	if number(top) != 1 || mounted != "/" {
-		return "", errors.New("only a part of the cgroup tree is to be seen here, as in a container")
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
