@@ -141,6 +141,36 @@ func TestBound(t *testing.T) {
 	if j.Untracked != 3 || j.n != 2 || len(j.open) != 2 {
 		t.Errorf("%d untracked, %d open", j.Untracked, j.n)
 	}
+	// Older ones are counted, too, each once.
+	for cookie := range uint64(5) {
+		for _, tr := range way(cookie+11, tracer.Established, tracer.FinWait1, tracer.FinWait2) {
+			j.Add(&tr)
+		}
+	}
+	if j.Untracked != 8 || len(j.left) != 8 {
+		t.Errorf("%d untracked, %d left", j.Untracked, len(j.left))
+	}
+	// There is room again. What was counted as untracked is not shown in part.
+	for _, tr := range way(1, tracer.Established, tracer.Closed) {
+		j.Add(&tr)
+	}
+	for _, tr := range way(11, tracer.FinWait2, tracer.TimeWait, tracer.Closed) {
+		if c := j.Add(&tr); c != nil {
+			t.Errorf("it is shown: %+v", c)
+		}
+	}
+	if j.Untracked != 8 || len(j.left) != 7 || j.n != 1 {
+		t.Errorf("%d untracked, %d left, %d open", j.Untracked, len(j.left), j.n)
+	}
+	// The memory is bounded.
+	for cookie := range uint64(1000) {
+		for _, tr := range way(cookie+100, tracer.Closed, tracer.SynSent, tracer.Established) {
+			j.Add(&tr)
+		}
+	}
+	if len(j.left) != 2*leftPerMost || j.Untracked != 8+999 {
+		t.Errorf("%d untracked, %d left", j.Untracked, len(j.left))
+	}
 }
 
 // Listeners are no connections, and an owner that another listener has taken over is not told.

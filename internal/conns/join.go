@@ -100,13 +100,18 @@ type Joiner struct {
 	most int
 	open map[uint64][]*Conn // by cookie; a socket that connects again may have two
 	n    int
+	left map[uint64]bool // cookies of connections that there was no room for, until they end
 
-	// Untracked is how many connections there was no room for.
+	// Untracked is how many connections there was no room for. Of those that are older than finwait,
+	// some are not counted while leftPerMost times as many as have room are untracked.
 	Untracked uint64
 }
 
+// leftPerMost is how many connections are only counted, for each that has room. It bounds memory.
+const leftPerMost = 16
+
 // NewJoiner joins up to so many connections at a time.
-func NewJoiner(most int) *Joiner { return &Joiner{most: most, open: make(map[uint64][]*Conn)} }
+func NewJoiner(most int) *Joiner { return &Joiner{most: most, open: make(map[uint64][]*Conn), left: make(map[uint64]bool)} }
 
 // Add adds a transition, and gives its connection; nil if that is a listener, or if there
 // is no room for it. A connection that has ended is forgotten.
@@ -120,10 +125,8 @@ func (j *Joiner) Add(t *tracer.Transition) *Conn {
 		c = j.find(t)
 	}
 	if c == nil {
-		if j.n >= j.most {
-			if begins {
-				j.Untracked++
-			}
+		if j.n >= j.most || j.left[t.Cookie] && !begins {
+			j.leave(t, begins)
 			return nil
 		}
 		c = &Conn{
@@ -138,6 +141,20 @@ func (j *Joiner) Add(t *tracer.Transition) *Conn {
 		j.forget(c)
 	}
 	return c
+}
+
+// leave counts a connection once, and does not take it up in the middle when there is room again.
+func (j *Joiner) leave(t *tracer.Transition, begins bool) {
+	room := len(j.left) < leftPerMost*j.most
+	if begins || room && !j.left[t.Cookie] {
+		j.Untracked++
+	}
+	switch {
+	case t.To == tracer.Closed:
+		delete(j.left, t.Cookie)
+	case room:
+		j.left[t.Cookie] = true
+	}
 }
 
 // find gives the connection of a transition: of two with the same cookie the one that is in
