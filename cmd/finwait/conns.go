@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"finwait/internal/confine"
@@ -30,13 +31,16 @@ type connsOptions struct {
 	at       string
 	handlers bool
 	names    nameFlag
+	columns  columnFlags[conns.Entry]
+	clock    string
+	timed    bool // times are asked for
 	duration time.Duration
 	most     uint32
 	shown    uint64
 }
 
 func newConns(stderr io.Writer) *cobra.Command {
-	var o connsOptions
+	o := connsOptions{columns: columnFlags[conns.Entry]{all: conns.Columns}}
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "Print one line for each connection, when it has ended",
@@ -57,6 +61,7 @@ counts transitions of the connection that were not seen: then the durations
 around them are not known either.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.timed = cmd.Flags().Changed("time")
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
 		},
 	}
@@ -66,6 +71,9 @@ around them are not known either.`,
 	fs.StringVar(&o.at, "at", atEnd, "show a connection `when`: end, after its TIME_WAIT, or close, before")
 	fs.BoolVar(&o.opt.Live, "live", false, "in the end also show connections that last")
 	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
+	o.columns.register(cmd, "")
+	fs.StringVar(&o.clock, "time", "local", "write the time OPENED in text `as`: "+strings.Join(text.ClockWords(false), ", "))
+	completeWords(cmd, "time", text.ClockWords(false))
 	o.names.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
@@ -78,6 +86,8 @@ func (o *connsOptions) check() error {
 	switch {
 	case o.out.check() != nil:
 		return o.out.check()
+	case o.columns.check(&o.out) != nil:
+		return o.columns.check(&o.out)
 	case o.at != atEnd && o.at != atClose:
 		return fmt.Errorf("--at %q: there are %s and %s", o.at, atEnd, atClose)
 	case o.duration < 0:
@@ -94,6 +104,20 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := o.check(); err != nil {
 		return usage(err)
 	}
+	if o.columns.listed() {
+		return o.columns.list(stdout)
+	}
+	columns, err := o.columns.chosen()
+	if err != nil {
+		return usage(err)
+	}
+	clock, err := text.ParseClock(o.clock, text.ClockWords(false))
+	if err != nil {
+		return usage(err)
+	}
+	if o.timed {
+		columns.Keep("opened")
+	}
 	log := logger(stderr)
 	cfg, err := o.tracing.config(log, (*tracer.Filter).Check)
 	if err != nil {
@@ -104,15 +128,16 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.RingBytes = connsRing
 	o.filtered = cfg.Filter.Picks()
 	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
-	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color), !o.out.noHeader, o.names.namer())
-	if o.out.output == "json" {
-		to = conns.NewJSON(out, o.names.namer())
-	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
+	began, _ := live.Now()
+	var to conns.Output = conns.NewText(out, o.out.form(stdout), columns, text.Times{Clock: clock, Began: began}, o.names.namer())
+	if o.out.output == "json" {
+		to = conns.NewJSON(out, o.names.namer())
+	}
 	if err := giveUp(live, o.names.need(confine.Need{}), log); err != nil {
 		return err
 	}

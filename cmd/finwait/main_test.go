@@ -43,7 +43,7 @@ func TestUsageErrors(t *testing.T) {
 		"stat three":          {[]string{"stat", "1", "2", "3"}, `"1"`},
 		"linger negative":     {[]string{"demo", "load", "--linger", "-1s"}, "-1s is negative"},
 		"linger elsewhere":    {[]string{"demo", "load", "--linger", "1s", "--connect", "localhost:1"}, "--connect has not"},
-		"no such time":        {[]string{"--time", "swatch"}, "there are local, utc, date, relative, delta"},
+		"no such time":        {[]string{"--time", "swatch"}, "there are local, utc, date, none, relative, delta"},
 		"no such fields":      {[]string{"--fields", "cookies"}, "there are bytes, rtt"},
 		"no such stack":       {[]string{"--stack", "hay"}, "kernel, user and both"},
 		"raw fields":          {[]string{"--raw", "--fields", "rtt"}, "--fields does not go with it"},

@@ -59,10 +59,8 @@ TOTAL are about the sockets that left the state and whose start in it was seen.
 Without a filter, stat compares its totals with the kernel's own counters in
 every network namespace that it can enter.
 
-With --interval, a terminal that is too narrow for the line loses columns in this
-order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
-RESET, ACCEPTED, ESTAB, TIME_WAIT. Where WHY_FAILED has no room for all reasons,
-it ends with "…". A pipe or file gets everything.`,
+` + paragraph("A terminal that is too narrow loses columns, in this order: of the states "+meter.GoingStates()+"; with --interval "+meter.GoingIntervals()+`. Names and addresses that its line has no room for are shortened, and "…" stands for what is `+
+			"left out; so it does at the end of a list of reasons. A pipe or file gets everything."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if dash < 0 {
@@ -189,7 +187,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	out := newOutput(stdout)
-	var s statSink = meter.NewText(out, o.audit, func() int { return text.Width(stdout) })
+	var s statSink = meter.NewText(out, text.Form{Width: terminal(stdout)}, o.audit, false)
 	if o.output == "json" {
 		s = meter.NewJSON(out)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"finwait/internal/test/saved"
+	"finwait/internal/text"
 	"finwait/tracer"
 )
 
@@ -168,9 +169,9 @@ func TestSaved(t *testing.T) {
 		t.Fatal(len(runs), err)
 	}
 	for _, run := range runs {
-		var text, lines bytes.Buffer
-		tw, jw := bufio.NewWriter(&text), bufio.NewWriter(&lines)
-		asText, asJSON := NewSink(NewText(tw, false, true, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
+		var table, lines bytes.Buffer
+		tw, jw := bufio.NewWriter(&table), bufio.NewWriter(&lines)
+		asText, asJSON := NewSink(NewText(tw, text.Form{}, text.Usual(Columns), text.Times{}, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
 		left := 0
 		for i := range run.Transitions {
 			tr := run.Transitions[i].Tracer()
@@ -208,8 +209,8 @@ func TestSaved(t *testing.T) {
 				t.Errorf("%s: %s", run.Name, line)
 			}
 		}
-		if n == 0 || states != left || strings.Count(text.String(), "\n") != n+1 {
-			t.Errorf("%s: %d connections have left %d states, want %d; text:\n%s", run.Name, n, states, left, text.String())
+		if n == 0 || states != left || strings.Count(table.String(), "\n") != n+1 {
+			t.Errorf("%s: %d connections have left %d states, want %d; text:\n%s", run.Name, n, states, left, table.String())
 		}
 	}
 }
@@ -236,7 +237,7 @@ func TestSink(t *testing.T) {
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
 		c.opt.Most = 10
-		s := NewSink(NewText(w, false, true, nil), c.opt)
+		s := NewSink(NewText(w, text.Form{}, text.Usual(Columns), text.Times{}, nil), c.opt)
 		for i := range c.n {
 			if err := s.Transition(&all[i]); err != nil {
 				t.Fatal(err)

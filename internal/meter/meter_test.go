@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"finwait/internal/audit"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,10 +138,10 @@ hooks: tracepoint
 // The busiest groups are shown, the rest is summed; strangers name them.
 // RSTs and handshakes are shown if they were asked for, also if there were none.
 func TestStatSegments(t *testing.T) {
-	text := func(r *Report) string {
+	lines := func(r *Report) string {
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
-		if err := NewText(w, false, nil).Report(r); err != nil {
+		if err := NewText(w, text.Form{}, false, false).Report(r); err != nil {
 			t.Fatal(err)
 		}
 		w.Flush()
@@ -154,11 +155,11 @@ func TestStatSegments(t *testing.T) {
 		return out.String()
 	}
 	r := &Report{Totals: new(tracer.Totals)}
-	if s := text(r) + object(r); strings.Contains(s, "WITHOUT A TRANSITION") || strings.Contains(s, "segments") {
+	if s := lines(r) + object(r); strings.Contains(s, "WITHOUT A TRANSITION") || strings.Contains(s, "segments") {
 		t.Errorf("segments, and nobody asked:\n%s", s)
 	}
 	r.Segmented = true
-	if s := text(r); !strings.Contains(s, "WITHOUT A TRANSITION") {
+	if s := lines(r); !strings.Contains(s, "WITHOUT A TRANSITION") {
 		t.Errorf("no table:\n%s", s)
 	}
 	if s := object(r); !strings.Contains(s, `"segments":[],"segments_uncounted":0`) {
@@ -177,7 +178,7 @@ func TestStatSegments(t *testing.T) {
 		"SYN-ACK sent again                   22  10.0.0.2                            1\n",
 		"(7 of further ports and peers: there was no room)\n",
 	} {
-		if s := text(r); !strings.Contains(s, want) {
+		if s := lines(r); !strings.Contains(s, want) {
 			t.Errorf("no %q in\n%s", want, s)
 		}
 	}
@@ -217,9 +218,9 @@ func TestStatGroups(t *testing.T) {
 	if now["quiet"].States[tracer.Established].Entered != 2 {
 		t.Error("what was read is changed: the next interval would be wrong")
 	}
-	text := reportText(t, &Text{}, r)
-	if strings.Contains(text, "\x1b") || !strings.Contains(text, `\x1b[2J`) || !strings.Contains(text, "(2 others)") {
-		t.Errorf("text:\n%s", text)
+	lines := reportText(t, &Text{}, r)
+	if strings.Contains(lines, "\x1b") || !strings.Contains(lines, `\x1b[2J`) || !strings.Contains(lines, "(2 others)") {
+		t.Errorf("text:\n%s", lines)
 	}
 	got := reportJSON(t, r)
 	if !strings.Contains(got, `"by":"comm","groups":[{"name":null,"states":[`) || !strings.Contains(got, `"ungrouped":0,"others":{"groups":2,"states":[`) {
@@ -253,14 +254,14 @@ func TestIntervalText(t *testing.T) {
 10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  refused 3, timed_out 1, reset 1
 10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0
 `,
-		tracer.SplitComm: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  COMM             WHY_FAILED
-10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  all              refused 3, timed_out 1, reset 1
+		tracer.SplitComm: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  COMM            WHY_FAILED
+10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  all             refused 3, timed_out 1, reset 1
 10:24:01.000       9        0      -      -       0          0          0          0         0        0        0          -         curl
 10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0  all
 `,
 	} {
 		var out bytes.Buffer
-		s := NewText(bufio.NewWriter(&out), false, nil)
+		s := NewText(bufio.NewWriter(&out), text.Form{}, false, false)
 		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by, ByWord: by.String()}} {
 			if err := s.Interval(r); err != nil {
 				t.Fatal(err)

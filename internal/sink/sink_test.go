@@ -33,7 +33,7 @@ func textOf(t *testing.T, colour bool, trs ...tracer.Transition) string {
 	t.Helper()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	s := NewText(w, colour)
+	s := NewText(w, Options{Form: text.Form{Colour: colour}})
 	for _, tr := range trs {
 		if err := s.Transition(&tr); err != nil {
 			t.Fatal(err)
@@ -86,7 +86,7 @@ func TestSinksAllocateNothing(t *testing.T) {
 	tr := sample()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	for name, s := range map[string]Sink{"json": New("json", w, Options{}), "text": New("text", w, Options{Colour: true})} {
+	for name, s := range map[string]Sink{"json": New("json", w, Options{}), "text": New("text", w, Options{Form: text.Form{Colour: true}})} {
 		if n := testing.AllocsPerRun(1000, func() {
 			if err := s.Transition(&tr); err != nil {
 				t.Fatal(err)
@@ -123,16 +123,16 @@ func TestClock(t *testing.T) {
 	first, second := sample(), sample()
 	second.Time, second.Ktime = first.Time.Add(-time.Hour), first.Ktime+1500*time.Millisecond
 	for word, want := range map[string][2]string{
-		"utc": {"10:24:01.123456", "09:24:01.123456"}, "relative": {"0.000000", "1.500000"}, "delta": {"0.000000", "1.500000"},
+		"utc": {"10:24:01.123456", "09:24:01.123456"}, "relative": {"0.250000", "1.750000"}, "delta": {"0.250000", "1.500000"},
 		"date": {first.Time.Local().Format("2006-01-02T15:04:05.000000"), second.Time.Local().Format("2006-01-02T15:04:05.000000")},
 	} {
-		clock, err := ParseClock(word)
+		clock, err := text.ParseClock(word, text.ClockWords(true))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
-		s := New("text", w, Options{Clock: clock})
+		s := New("text", w, Options{Clock: clock, Began: first.Ktime - 250*time.Millisecond})
 		for _, tr := range []*tracer.Transition{&first, &second} {
 			if err := s.Transition(tr); err != nil {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestClock(t *testing.T) {
 			}
 		}
 	}
-	if _, err := ParseClock("x"); err == nil {
+	if _, err := text.ParseClock("x", text.ClockWords(true)); err == nil {
 		t.Error("there is a time x")
 	}
 }

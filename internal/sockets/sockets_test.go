@@ -11,6 +11,7 @@ import (
 
 	"finwait/internal/label"
 	"finwait/internal/sockdiag"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,13 +68,13 @@ func tickRate(t *testing.T, hz uint32) {
 func texts(t *testing.T, wide int, names ...string) string {
 	t.Helper()
 	tickRate(t, 250)
-	columns, err := ParseColumns(names)
+	columns, err := text.Choose(Columns, names)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	s := NewText(out, false, wide, columns, testNames())
+	s := NewText(out, text.Form{Width: func() int { return wide }}, columns, testNames())
 	for _, r := range rows() {
 		if err := s.Socket(&r); err != nil {
 			t.Fatal(err)
@@ -105,7 +106,7 @@ func TestLsText(t *testing.T) {
 	if d := cmp.Diff(some, texts(t, 10, "send_q", "retries")); d != "" {
 		t.Errorf("those that were asked for: %s", d)
 	}
-	if _, err := ParseColumns([]string{"pid", "colour"}); err == nil || !strings.Contains(err.Error(), "recv-q") {
+	if _, err := text.Choose(Columns, []string{"pid", "colour"}); err == nil || !strings.Contains(err.Error(), "recv-q") {
 		t.Errorf("an unknown column: %v", err)
 	}
 }
@@ -115,8 +116,8 @@ func TestLsTextFits(t *testing.T) {
 	for wide, head := range map[int]string{
 		1:   "STATE        LOCAL                 REMOTE",
 		80:  "STATE        LOCAL                 REMOTE                PID     AGE      HELD",
-		96:  "STATE        LOCAL                 REMOTE                PID     COMM            AGE      HELD",
-		142: "NETNS      STATE        LOCAL                 REMOTE                PID     COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP",
+		96:  "NETNS      STATE        LOCAL            REMOTE          PID     COMM            AGE      HELD",
+		141: "NETNS      STATE        LOCAL                 REMOTE                PID     COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP",
 	} {
 		got := texts(t, wide)
 		if line, _, _ := strings.Cut(got, "\n"); line != head {
@@ -132,7 +133,7 @@ func TestLsTextFits(t *testing.T) {
 
 // How each column is known and written: a table that a column cannot be forgotten in.
 func TestEveryColumnCanBeReadAndSorted(t *testing.T) {
-	for _, name := range ColumnNames() {
+	for _, name := range text.Names(Columns) {
 		if got := texts(t, 0, name); strings.Count(got, "\n") != 1+len(rows()) || strings.Trim(got, "-\n ") == strings.ToUpper(name) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -349,7 +350,7 @@ LISTEN       0         0
 		sel.below(map[uint64]string{88: "/web", 89: "/curl"})
 		var b bytes.Buffer
 		out := bufio.NewWriter(&b)
-		show, finish := Count(sel, NewText(out, false, 0, Columns{}, nil))
+		show, finish := Count(sel, NewText(out, text.Form{}, text.Columns[Entry]{}, nil))
 		for _, r := range rows() {
 			if sel.Matches(&r) {
 				if err := show(&r); err != nil {
@@ -412,7 +413,7 @@ func TestMinAge(t *testing.T) {
 	sel.MinAge = time.Second
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	show, finish := Count(sel, NewText(out, false, 0, Columns{}, nil))
+	show, finish := Count(sel, NewText(out, text.Form{}, text.Columns[Entry]{}, nil))
 	for _, r := range rows() {
 		if sel.Matches(&r) {
 			if err := show(&r); err != nil {
