@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 
 	"finwait/internal/text"
 
@@ -17,6 +19,9 @@ type columnFlags[R any] struct {
 	names values
 }
 
+// shortened says what else a narrow terminal does not show.
+const shortened = `Addresses and names that have no room are shortened, and "…" stands for what is left out; so it does at the end of a line. `
+
 // listColumns is the word that lists the columns, in place of their names.
 const listColumns = "help"
 
@@ -25,14 +30,21 @@ func (c *columnFlags[R]) register(cmd *cobra.Command, usage string) {
 	cmd.Flags().Var(&c.names, "columns", usage+"show these `columns` in this order, or all; help lists them")
 	completeWords(cmd, "columns", append(text.Names(c.all), "all", listColumns))
 	cmd.Long += "\n\n" + paragraph("A terminal that is too narrow for the usual columns loses "+text.Going(c.all)+", in this order. "+
-		"Addresses and names that its line has no room for are shortened, and \"…\" stands for what is left out; so it does at the end of a line. "+
-		"--columns chooses other columns, and loses none. A pipe or file gets everything.")
+		shortened+"--columns chooses other columns, of which it loses none. A pipe or file gets everything.")
 }
 
 // check refuses columns where there are none.
 func (c *columnFlags[R]) check(out *outputFlags) error {
 	if len(c.names) > 0 && !c.listed() && (out.json || out.output != "text") {
 		return errors.New("--columns is for text: JSON has everything")
+	}
+	return nil
+}
+
+// checkTime refuses to leave out a column that is asked for.
+func (c *columnFlags[R]) checkTime(clock, column string) error {
+	if clock == "none" && slices.Contains(c.names, column) {
+		return fmt.Errorf("--time none leaves out the column %s, and --columns asks for it", column)
 	}
 	return nil
 }

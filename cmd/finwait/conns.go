@@ -49,12 +49,9 @@ TIME_WAIT, which takes a minute. --at close does not wait for that; then "-" sta
 for the bytes of an end that is in TIME_WAIT. Ctrl-C ends the run; --live then also
 shows the connections that last.
 
-SHAKE is how long a client waited for its connection. A server's handshake waits
-in the kernel where nobody measures it. LASTED is the time in ESTABLISHED, CLOSING
-that from the first FIN to TIME_WAIT or to the end, and FIN who sent the first
-FIN: local, remote, both at the same time, or none. SENT and RECEIVED are bytes of
-payload, RTT is the smoothed round-trip time, RETR how many segments were sent
-again: as the full socket had them last.
+--columns help says what the columns are. SENT, RECEIVED, RTT and RETR are as the
+full socket had them last. --time says how OPENED is written: relative is seconds
+since tracing began.
 
 "-" is what was not seen, as of a connection that is older than finwait. missed=
 counts transitions of the connection that were not seen: then the durations
@@ -88,6 +85,8 @@ func (o *connsOptions) check() error {
 		return o.out.check()
 	case o.columns.check(&o.out) != nil:
 		return o.columns.check(&o.out)
+	case o.columns.checkTime(o.clock, "opened") != nil:
+		return o.columns.checkTime(o.clock, "opened")
 	case o.at != atEnd && o.at != atClose:
 		return fmt.Errorf("--at %q: there are %s and %s", o.at, atEnd, atClose)
 	case o.duration < 0:

@@ -51,7 +51,8 @@ known to be so old, and says how much that is.
 --by makes one line for each group of sockets, the largest first: how many, the
 least age of the oldest, and how many are in each state. The last lines are the
 sum of the others, and what is not known, so that all add up. Two keys, such as
---by comm,state, make a group for each pair. The keys:
+--by comm,state, make a group for each pair. A narrow terminal loses BOUND, then
+OLDEST. The keys:
   state           as RFC 9293 calls it
   port            the local port if a socket listens on it in the namespace now,
                   else the remote one

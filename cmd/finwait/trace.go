@@ -67,6 +67,12 @@ started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
 clock, they do not change. The time that the machine is suspended does not count.
 
+TIME is when the kernel made the transition, not when finwait printed it. --time
+utc and date are of the wall clock, like the usual time of day. relative is seconds
+since tracing began. delta is seconds since the line before, of whichever socket;
+of the same socket LASTED tells. With --time a narrow terminal keeps TIME, and
+loses LOCAL.
+
 finwait help reasons explains the words in the column WHY.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -99,7 +105,7 @@ func (o *traceOptions) check() error {
 	if err := o.out.check(); err != nil {
 		return err
 	}
-	if err := o.columns.check(&o.out); err != nil {
+	if err := errors.Join(o.columns.check(&o.out), o.columns.checkTime(o.clock, "time")); err != nil {
 		return err
 	}
 	switch {

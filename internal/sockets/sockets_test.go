@@ -114,7 +114,7 @@ func TestLsText(t *testing.T) {
 // A terminal shows what it has room for, and what matters most.
 func TestLsTextFits(t *testing.T) {
 	for wide, head := range map[int]string{
-		1:   "STATE        LOCAL                 REMOTE",
+		1:   "STATE        LOCAL           REMOTE",
 		80:  "STATE        LOCAL                 REMOTE                PID     AGE      HELD",
 		96:  "NETNS      STATE        LOCAL            REMOTE          PID     COMM            AGE      HELD",
 		141: "NETNS      STATE        LOCAL                 REMOTE                PID     COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP",
@@ -456,3 +456,36 @@ func (fixed) NetNS(inode uint32, _ uint64) string {
 }
 
 func testNames() *Names { return &Names{Label: fixed{}, paths: map[uint64]string{88: "/web"}} }
+
+// Addresses of IPv6 do not move the columns behind them: a narrow terminal shortens them, a wide one
+// has room.
+func TestLsLongAddresses(t *testing.T) {
+	tickRate(t, 250)
+	long := rows()[5]
+	long.Local = netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:50443")
+	long.Remote = netip.MustParseAddrPort("[fe80::1234:5678:9abc:def0]:9090")
+	long.Scope = tracer.Scope{ID: 2, Interface: "enp0s31f6"}
+	for wide, want := range map[int]string{
+		80:  "ESTABLISHED  [2001:db…:6666]:50443 [fe80::1…0s31f6]:9090 -       >0ms     queued",
+		100: "7          ESTABLISHED  [2001:d…666]:50443 [fe80::…1f6]:9090 -       -               >0ms     queued",
+		200: "7          ESTABLISHED  [2001:db8:1111:2222:3333:4444:5555:6666]:50443 [fe80::1234:5678:9abc:def0%enp0s31f6]:9090     -       -               -      -          -        >0ms     queued -",
+		0:   "7          ESTABLISHED  [2001:db8:1111:2222:3333:4444:5555:6666]:50443 [fe80::1234:5678:9abc:def0%enp0s31f6]:9090 - - - - - >0ms queued -",
+	} {
+		var b bytes.Buffer
+		out := bufio.NewWriter(&b)
+		s := NewText(out, text.Form{Width: func() int { return wide }}, text.Usual(Columns), testNames())
+		for _, r := range []Row{long, rows()[5]} {
+			if err := s.Socket(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.Flush()
+		lines := strings.Split(b.String(), "\n")
+		if lines[1] != want {
+			t.Errorf("%d columns:\n%s\n%q, want\n%q", wide, lines[0], lines[1], want)
+		}
+		if wide > 0 && strings.Index(lines[2], "queued") != strings.Index(lines[0], "HELD") {
+			t.Errorf("%d columns: HELD has moved:\n%s", wide, &b)
+		}
+	}
+}

@@ -112,7 +112,7 @@ func (t *Text) Groups(table *Table) error {
 // and leastName to what a terminal reduces it.
 const (
 	widestName = 40
-	leastName  = text.AddrLeast
+	leastName  = text.AddrWidth
 )
 
 // nameColumn is as wide as the names.
@@ -139,7 +139,7 @@ var (
 	groupColumns = []text.Column[groupLine]{
 		{Name: "sockets", Width: 8, Goes: text.Never, Right: true,
 			Cell: func(b []byte, l groupLine) []byte { return strconv.AppendUint(b, l.Sockets, 10) }},
-		{Name: "oldest", Width: 9, Goes: text.Never, Right: true,
+		{Name: "oldest", Width: 9, Goes: 2, Right: true,
 			Cell: func(b []byte, l groupLine) []byte {
 				if !l.Aged {
 					return b
@@ -155,7 +155,7 @@ var (
 				}
 				return fmt.Appendf(b, "%d/%d", l.Ports.Used, l.Ports.Usable)
 			}},
-		{Name: "bound", Width: 5, Goes: text.Never, Right: true,
+		{Name: "bound", Width: 5, Goes: 1, Right: true,
 			Cell: func(b []byte, l groupLine) []byte {
 				if l.Ports == nil || !l.Ports.HeldKnown {
 					return b
@@ -163,7 +163,7 @@ var (
 				return strconv.AppendInt(b, int64(l.Ports.Held), 10)
 			}},
 	}
-	statesColumn = text.Column[groupLine]{Name: "states", Goes: text.Never, Cut: text.Items,
+	statesColumn = text.Column[groupLine]{Name: "states", Width: 24, Least: len("TIME_WAIT 1234"), Goes: text.Never, Cut: text.Items,
 		Cell: func(b []byte, l groupLine) []byte { return append(b, strings.Join(l.states(), ", ")...) }}
 )
 

@@ -210,6 +210,7 @@ type cell struct {
 	start, end int
 	runes      int
 	stop       int    // in buf, where the first words or items end that are shown; 0: it is whole
+	latest     int    // where it begins at the latest
 	colour     string // escape code
 }
 
@@ -286,7 +287,7 @@ func (t *Table[R]) place(list []*Column[R]) {
 		widths[i] = c.usual()
 	}
 	least := sum(list, (*Column[R]).least)
-	if t.tight = t.wide > 0 && least <= t.wide; t.tight {
+	if t.tight = t.wide > 0 && (t.columns.fit || least <= t.wide); t.tight {
 		for i, c := range list {
 			widths[i] = c.least()
 		}
@@ -310,6 +311,9 @@ func (t *Table[R]) place(list []*Column[R]) {
 		start += gap(list, i)
 		t.shown = append(t.shown, place[R]{c, start, widths[i], gap(list, i)})
 		start += widths[i]
+	}
+	if last := &t.shown[len(list)-1]; t.tight && !last.Right { // it has what is left
+		last.width = max(last.width, t.wide-last.start)
 	}
 }
 
@@ -358,6 +362,7 @@ func (t *Table[R]) Head() error {
 func (t *Table[R]) write() error {
 	if t.tight {
 		t.shorten()
+		t.limit()
 	}
 	l := t.line
 	l.Begin()
@@ -393,7 +398,7 @@ func (t *Table[R]) append(b []byte, i int) []byte {
 	case c.stop > 0:
 		return append(append(append(b, t.buf[c.start:c.stop]...), t.shown[i].Cut...), "…"...)
 	case c.runes < utf8.RuneCount(whole): // in the middle: of an address the port is in the longer end
-		tail := (c.runes - 1) * 4 / 7
+		tail := (c.runes - 1) * 3 / 5
 		b = append(append(b, whole[:offset(whole, c.runes-1-tail)]...), "…"...)
 		return append(b, whole[offset(whole, utf8.RuneCount(whole)-tail):]...)
 	}
@@ -409,12 +414,16 @@ func offset(b []byte, n int) (at int) {
 	return at
 }
 
-// at is where a cell begins, if the one before ends at pos.
+// at is where a cell begins, if the one before ends at pos: at its place, or earlier, if otherwise
+// the line had no room for all.
 func (t *Table[R]) at(i, pos int) int {
 	p := &t.shown[i]
 	at := p.start
 	if p.Right {
 		at += p.width - t.cells[i].runes
+	}
+	if t.tight {
+		at = min(at, t.cells[i].latest)
 	}
 	if pos > 0 {
 		return max(at, pos+p.gap)
@@ -422,43 +431,58 @@ func (t *Table[R]) at(i, pos int) int {
 	return max(at, 0)
 }
 
-// measure says how long the line is, and from which cell on a shorter one makes it shorter.
-func (t *Table[R]) measure() (end, from int) {
+// length is how long the line is at least.
+func (t *Table[R]) length() (n int) {
 	for i := range t.cells {
 		if t.cells[i].runes == 0 {
 			continue
 		}
-		at := t.at(i, end)
-		switch free := end == 0 || at > end+t.shown[i].gap; {
-		case free && t.shown[i].Right:
-			from = i + 1
-		case free:
-			from = i
+		if n > 0 {
+			n += t.shown[i].gap
 		}
-		end = at + t.cells[i].runes
+		n += t.cells[i].runes
 	}
-	return end, from
+	return n
 }
 
-// shorten cuts what the line has no room for: first addresses and names that are longer than usual,
-// then words, then all as far as the column can be reduced, and at last words but the first.
+// limit says of each cell where it begins at the latest, if the line is to fit.
+func (t *Table[R]) limit() {
+	latest := t.wide
+	if t.length() > t.wide {
+		latest = Never
+	}
+	for i := len(t.cells) - 1; i >= 0; i-- {
+		if c := &t.cells[i]; c.runes > 0 {
+			latest -= c.runes
+			c.latest = latest
+			latest -= t.shown[i].gap
+		}
+	}
+}
+
+// shorten cuts names and addresses that are longer than any of IPv4, and items, so that they do not
+// move other columns. If a line has no room even with one space between cells, it cuts words, then
+// addresses as far as their column can be reduced, and at last more words.
 func (t *Table[R]) shorten() {
-	t.shortenMiddle((*Column[R]).usual)
+	for i := range t.cells {
+		switch p := &t.shown[i]; {
+		case p.Cut == Middle && t.cells[i].runes > AddrWidth:
+			t.cells[i].runes = min(t.cells[i].runes, p.width)
+		case p.Cut == Items:
+			t.keepFirst(i, p.width)
+		}
+	}
 	t.shortenEnd((*Column[R]).least)
-	t.shortenMiddle((*Column[R]).least)
+	t.shortenMiddle()
 	t.shortenEnd(func(*Column[R]) int { return 0 })
 }
 
-// shortenMiddle takes runes from the longest cells.
-func (t *Table[R]) shortenMiddle(floor func(*Column[R]) int) {
-	for {
-		end, from := t.measure()
-		if end <= t.wide {
-			return
-		}
+// shortenMiddle takes runes from the longest addresses and names, until the line fits.
+func (t *Table[R]) shortenMiddle() {
+	for t.length() > t.wide {
 		longest := -1
-		for i := from; i < len(t.cells); i++ {
-			if p := &t.shown[i]; p.Cut == Middle && t.cells[i].runes > floor(p.Column) && (longest < 0 || t.cells[i].runes > t.cells[longest].runes) {
+		for i := range t.cells {
+			if p := &t.shown[i]; p.Cut == Middle && t.cells[i].runes > p.least() && (longest < 0 || t.cells[i].runes > t.cells[longest].runes) {
 				longest = i
 			}
 		}
@@ -476,11 +500,9 @@ func (t *Table[R]) shortenEnd(floor func(*Column[R]) int) {
 		if p.Cut != Words && p.Cut != Items {
 			continue
 		}
-		end, from := t.measure()
-		if end <= t.wide || i < from {
-			continue
+		if over := t.length() - t.wide; over > 0 {
+			t.keepFirst(i, max(t.cells[i].runes-over, floor(p.Column)))
 		}
-		t.keepFirst(i, max(t.cells[i].runes-(end-t.wide), floor(p.Column)))
 	}
 }
 
