@@ -64,6 +64,14 @@ func TestUsageErrors(t *testing.T) {
 		"top without groups":  {[]string{"stat", "--top", "3"}, "--top goes with --by"},
 		"never: comm":         {[]string{"--comm", "a-name-of-16-byt"}, "15 bytes"},
 		"namespace went away": {[]string{"--netns", "no-such-namespace"}, "not there"},
+		"brief of nothing":    {[]string{"stat", "--brief"}, "--brief goes with --by"},
+		"trace column":        {[]string{"trace", "--columns", "time,colour"}, "there are time, netns, cookie"},
+		"conns column":        {[]string{"conns", "--columns", "sent,colour"}, "there are opened, netns, cookie"},
+		"columns of JSON":     {[]string{"trace", "--columns", "time", "--json"}, "JSON has everything"},
+		"columns of raw":      {[]string{"trace", "--columns", "time", "--raw"}, "--columns does not go with it"},
+		"no time":             {[]string{"trace", "--columns", "time,to", "--time", "none"}, "--columns asks for it"},
+		"no time opened":      {[]string{"conns", "--columns", "opened", "--time", "none"}, "--columns asks for it"},
+		"no delta":            {[]string{"conns", "--time", "delta"}, "there are local, utc, date, none, relative"},
 		"stat argument":       {[]string{"stat", "now"}, `"now"`},
 		"stat before --":      {[]string{"stat", "now", "--", "true"}, `"now"`},
 		"no command":          {[]string{"stat", "--"}, "no command after --"},
@@ -98,7 +106,7 @@ func TestUsageErrors(t *testing.T) {
 			}
 			page := "; see finwait --help\n"
 			switch word := c.args[0]; word {
-			case "trace", "stat", "ls", "help":
+			case "trace", "stat", "ls", "conns", "help":
 				page = "; see finwait " + word + " --help\n"
 			case "demo":
 				page = "; see finwait demo load --help\n"

@@ -36,6 +36,7 @@ type statOptions struct {
 	interval time.Duration
 	by       string
 	top      int
+	brief    bool
 	audit    bool
 
 	filtered bool // not every transition of the host is to be counted
@@ -59,8 +60,13 @@ TOTAL are about the sockets that left the state and whose start in it was seen.
 Without a filter, stat compares its totals with the kernel's own counters in
 every network namespace that it can enter.
 
-` + paragraph("A terminal that is too narrow loses columns, in this order: of the states "+meter.GoingStates()+"; with --interval "+meter.GoingIntervals()+`. Names and addresses that its line has no room for are shortened, and "…" stands for what is `+
-			"left out; so it does at the end of a list of reasons. A pipe or file gets everything."),
+With --by, --brief prints one line for each group, the busiest first, and below
+the sum of the others: LIVE sockets, how many connects were OPENED and how many
+connections ACCEPTED, how many sockets CLOSED and for which reasons, and the
+medians of the time in ESTABLISHED and in TIME_WAIT.
+
+` + paragraph("A terminal that is too narrow loses columns, in this order: of the states "+meter.GoingStates()+"; with --brief "+meter.GoingGroups()+
+			"; with --interval "+meter.GoingIntervals()+". "+shortened+"A pipe or file gets everything."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if dash < 0 {
@@ -74,6 +80,9 @@ every network namespace that it can enter.
 			}
 			if o.by == "" && cmd.Flags().Changed("top") {
 				return usage(errors.New("--top goes with --by: without groups there are none to show"))
+			}
+			if o.by == "" && o.brief {
+				return usage(errors.New("--brief goes with --by: without groups there are none to show"))
 			}
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)
 		},
@@ -90,6 +99,7 @@ every network namespace that it can enter.
 	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
+	fs.BoolVar(&o.brief, "brief", false, "with --by: one line for each group")
 	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one disagrees")
 	return cmd
 }
@@ -187,7 +197,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	out := newOutput(stdout)
-	var s statSink = meter.NewText(out, text.Form{Width: terminal(stdout)}, o.audit, false)
+	var s statSink = meter.NewText(out, text.Form{Width: terminal(stdout)}, o.audit, o.brief)
 	if o.output == "json" {
 		s = meter.NewJSON(out)
 	}

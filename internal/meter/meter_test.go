@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"finwait/internal/audit"
 	"finwait/internal/text"
@@ -336,5 +337,160 @@ func TestCgroupNames(t *testing.T) {
 	}
 	if groups["7"].State(tracer.Established).Entered != 1 {
 		t.Error("the groups that were read have changed")
+	}
+}
+
+// split is a report with groups: of IPv6, of IPv4, of which nothing is known, and others.
+func split() *Report {
+	group := func(name string, opened, accepted, live uint64, wait time.Duration, ends map[tracer.Reason]uint64) *tracer.Group {
+		g := &tracer.Group{Name: name, Ends: ends, States: map[tracer.State]*tracer.StateTotals{
+			tracer.SynSent: {Entered: opened, Left: opened}, tracer.SynRecv: {Entered: accepted, Left: accepted},
+			tracer.Established: {Entered: opened + accepted, Left: opened + accepted}, tracer.TimeWait: {Live: int64(live), Entered: opened, Left: opened - live},
+		}}
+		for range opened {
+			g.States[tracer.Established].Durations.Add(44300 * time.Nanosecond)
+			g.States[tracer.TimeWait].Durations.Add(wait)
+		}
+		return g
+	}
+	r := &Report{By: tracer.SplitDestination, ByWord: "destination", Totals: new(tracer.Totals), Span: time.Second}
+	r.Totals.Edges[tracer.Closed][tracer.SynSent] = 1_234_567
+	r.Split(nil, map[string]*tracer.Group{
+		"v6": group("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443", 1200, 0, 3, 60*time.Second,
+			map[tracer.Reason]uint64{tracer.ReasonReused: 939, tracer.ReasonExpired: 200, tracer.ReasonNoPort: 61}),
+		"v4":   group("10.244.112.131:54321", 300, 0, 0, time.Second, map[tracer.Reason]uint64{tracer.ReasonClosed: 300, tracer.ReasonNone: 2}),
+		"none": group("", 0, 100, 0, 0, nil),
+		"a":    group("a", 9, 0, 9, 2*time.Second, nil), "b": group("b", 5, 0, 1, 2*time.Second, map[tracer.Reason]uint64{tracer.ReasonReset: 4}),
+	}, 3)
+	return r
+}
+
+// formed is the report on a terminal that wide, or on none: 0.
+func formed(t *testing.T, wide int, brief bool) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return wide }}, false, brief).Report(split()); err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := strings.Cut(out.String(), "\nTRANSITION")
+	return got
+}
+
+// The tables fit the terminal, and all groups add up: none is left out.
+func TestReportFits(t *testing.T) {
+	for _, c := range []struct {
+		wide  int
+		brief bool
+		want  string
+	}{
+		{80, true, `1.000 s of TCP
+
+STATE           LIVE  ENTERED     LEFT       P50       P99        MAX      TOTAL
+SYN_SENT           0  1234567        0         -         -          -          -
+
+DESTINATION                      LIVE  OPENED CLOSED  TW_P50  WHY_CLOSED
+[2001:db8:aa…eeee:ffff]:50443       3    1200   1200   59.6s  reused 939, …
+10.244.112.131:54321                0     300    302 973.1ms  closed 300, - 2
+-                                   0       0      0       -
+(2 others)                         10      14      4    1.9s  reset 4
+`},
+		{100, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                      LIVE  OPENED ACCEPTED  CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aa…eeee:ffff]:50443       3    1200        0    1200   43.0us    59.6s  reused 939, …
+10.244.112.131:54321                0     300        0     302   43.0us  973.1ms  closed 300, - 2
+-                                   0       0      100       0        -        -
+(2 others)                         10      14        0       4   43.0us     1.9s  reset 4
+`},
+		{200, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                                        LIVE   OPENED ACCEPTED   CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443        3     1200        0     1200   43.0us    59.6s  reused 939, expired 200, no_port 61
+10.244.112.131:54321                                  0      300        0      302   43.0us  973.1ms  closed 300, - 2
+-                                                     0        0      100        0        -        -
+(2 others)                                           10       14        0        4   43.0us     1.9s  reset 4
+`},
+		{0, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                                        LIVE   OPENED ACCEPTED   CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443        3     1200        0     1200   43.0us    59.6s  reused 939, expired 200, no_port 61
+10.244.112.131:54321                                  0      300        0      302   43.0us  973.1ms  closed 300, - 2
+-                                                     0        0      100        0        -        -
+(2 others)                                           10       14        0        4   43.0us     1.9s  reset 4
+`},
+		{80, false, `1.000 s of TCP
+
+STATE           LIVE  ENTERED       P50      TOTAL  DESTINATION
+SYN_SENT           0  1234567         -          -  all
+
+SYN_SENT           0     1200         -          -  [2001:db8:a…eeee:ffff]:50443
+ESTABLISHED        0     1200    43.0us   53.160ms  [2001:db8:a…eeee:ffff]:50443
+TIME_WAIT          3     1200     59.6s 72000.000s  [2001:db8:a…eeee:ffff]:50443
+closed: reused 939, expired 200, no_port 61
+works 44.3 µs, is remembered 60 s: 1 : 1,354,401
+
+SYN_SENT           0      300         -          -  10.244.112.131:54321
+ESTABLISHED        0      300    43.0us   13.290ms  10.244.112.131:54321
+TIME_WAIT          0      300   973.1ms   300.000s  10.244.112.131:54321
+closed: closed 300, - 2
+works 44.3 µs, is remembered 1 s: 1 : 22,573
+
+SYN_RECV           0      100         -          -  -
+ESTABLISHED        0      100         -          -  -
+
+SYN_SENT           0       14         -          -  (2 others)
+ESTABLISHED        0       14    43.0us  620.200us  (2 others)
+TIME_WAIT         10       14      1.9s    28.000s  (2 others)
+closed: reset 4
+works 44.3 µs, is remembered 2 s: 1 : 45,146
+`},
+		{100, false, `1.000 s of TCP
+
+STATE           LIVE  ENTERED     LEFT       P50        MAX      TOTAL  DESTINATION
+SYN_SENT           0  1234567        0         -          -          -  all
+
+SYN_SENT           0     1200     1200         -          -          -  [2001:db8:a…eeee:ffff]:50443
+ESTABLISHED        0     1200     1200    43.0us   44.300us   53.160ms  [2001:db8:a…eeee:ffff]:50443
+TIME_WAIT          3     1200     1197     59.6s    60.000s 72000.000s  [2001:db8:a…eeee:ffff]:50443
+closed: reused 939, expired 200, no_port 61
+works 44.3 µs, is remembered 60 s: 1 : 1,354,401
+
+SYN_SENT           0      300      300         -          -          -  10.244.112.131:54321
+ESTABLISHED        0      300      300    43.0us   44.300us   13.290ms  10.244.112.131:54321
+TIME_WAIT          0      300      300   973.1ms     1.000s   300.000s  10.244.112.131:54321
+closed: closed 300, - 2
+works 44.3 µs, is remembered 1 s: 1 : 22,573
+
+SYN_RECV           0      100      100         -          -          -  -
+ESTABLISHED        0      100      100         -          -          -  -
+
+SYN_SENT           0       14       14         -          -          -  (2 others)
+ESTABLISHED        0       14       14    43.0us   44.300us  620.200us  (2 others)
+TIME_WAIT         10       14        4      1.9s     2.000s    28.000s  (2 others)
+closed: reset 4
+works 44.3 µs, is remembered 2 s: 1 : 45,146
+`},
+	} {
+		got := formed(t, c.wide, c.brief)
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%d columns, brief %v: %s", c.wide, c.brief, d)
+		}
+		for line := range strings.Lines(got) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); c.wide > 0 && n > c.wide {
+				t.Errorf("%d columns of %d: %s", n, c.wide, line)
+			}
+		}
+	}
+	if brief, whole := formed(t, 0, true), formed(t, 0, false); !strings.Contains(brief, "(2 others)") || !strings.Contains(whole, "(2 others)") {
+		t.Errorf("no sum of the others:\n%s\n%s", brief, whole)
 	}
 }

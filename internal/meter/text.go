@@ -24,14 +24,16 @@ type Text struct {
 	w     *bufio.Writer
 	form  text.Form
 	audit bool // each comparison, not only how many
+	brief bool // a line for each group, not for each of its states
 
 	intervals *text.Table[*interval]
 	lines     int // of intervals, since their head
 }
 
-// NewText writes to w; audit shows each comparison with the kernel, not only how many.
-func NewText(w *bufio.Writer, form text.Form, audit, _ bool) *Text {
-	return &Text{w: w, form: form, audit: audit}
+// NewText writes to w; audit shows each comparison with the kernel, not only how many, and brief
+// only one line for each group.
+func NewText(w *bufio.Writer, form text.Form, audit, brief bool) *Text {
+	return &Text{w: w, form: form, audit: audit, brief: brief}
 }
 
 func (t *Text) printf(format string, args ...any) { fmt.Fprintf(t.w, format, args...) }
@@ -74,6 +76,9 @@ func (t *Text) Report(r *Report) error {
 	t.printf("\nhooks: %s\n", r.Hooks)
 	return t.w.Flush()
 }
+
+// leastGroup is to what a terminal reduces the names of groups.
+const leastGroup = 28
 
 // A stateLine is a state of all sockets, or of those of a group.
 type stateLine struct {
@@ -122,7 +127,7 @@ func GoingStates() string { return text.Going(stateColumns) }
 func (t *Text) states(r *Report) error {
 	t.printf("%.3f s of TCP\n\n", r.Span.Seconds())
 	by := ""
-	if r.By != tracer.SplitNone {
+	if r.By != tracer.SplitNone && !t.brief {
 		by = r.ByWord
 	}
 	columns := named(stateColumns, by)
@@ -132,7 +137,7 @@ func (t *Text) states(r *Report) error {
 			longest = max(longest, utf8.RuneCountInString(groupName(g)))
 		}
 		last := &columns[len(columns)-1]
-		last.Width, last.Least = longest, min(longest, text.AddrLeast)
+		last.Width, last.Least = longest, min(longest, leastGroup)
 	}
 	table := text.NewTable(t.w, t.form, text.Usual(columns))
 	if err := table.Head(); err != nil {
@@ -140,6 +145,9 @@ func (t *Text) states(r *Report) error {
 	}
 	if err := stateLines(table, "all", r.Totals.State); err != nil {
 		return err
+	}
+	if t.brief {
+		return t.groups(r)
 	}
 	group := func(name string, g *tracer.Group) error {
 		t.printf("\n")
