@@ -19,7 +19,7 @@ type Entry struct {
 
 // Columns are all that Text can show of connections.
 var Columns = []text.Column[Entry]{
-	{Name: "opened", About: "when its first transition was seen: --time says how that is written", Width: len("15:04:05.000"), Goes: 6,
+	{Name: "opened", About: "when its first transition was seen: --time says how that is written", Width: len("12345.000"), Goes: 6,
 		Cell: func(b []byte, e Entry) []byte {
 			if !e.Whole {
 				return b

@@ -17,7 +17,7 @@ type Entry struct {
 
 // Columns are all that Text can show of transitions.
 var Columns = []text.Column[Entry]{
-	{Name: "time", About: "when it happened: --time says how that is written", Width: len("15:04:05.000000"), Goes: 2,
+	{Name: "time", About: "when it happened: --time says how that is written", Width: len("12345.000000"), Goes: 2,
 		Cell: func(b []byte, e Entry) []byte {
 			if e.s != nil {
 				return e.to.times.Append(b, e.s.Time, e.s.Ktime)
@@ -144,7 +144,7 @@ type rawEntry struct {
 }
 
 var rawColumns = []text.Column[rawEntry]{
-	{Name: "time", Width: len("15:04:05.000000"), Goes: 3,
+	{Name: "time", Width: len("12345.000000"), Goes: 3,
 		Cell: func(b []byte, e rawEntry) []byte { return e.to.times.Append(b, e.Time, e.Ktime) }},
 	{Name: "cpu", Width: 3, Goes: 2,
 		Cell: func(b []byte, e rawEntry) []byte { return strconv.AppendUint(b, uint64(e.CPU), 10) }},

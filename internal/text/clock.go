@@ -51,8 +51,11 @@ type Times struct {
 
 // Width is that of a column of times.
 func (t *Times) Width() int {
-	if t.Clock == ClockDate {
+	switch t.Clock {
+	case ClockDate:
 		return len("2006-01-02T15:04:05.") + t.Decimals
+	case ClockRelative, ClockDelta:
+		return len("12345.") + t.Decimals
 	}
 	return len("15:04:05.") + t.Decimals
 }

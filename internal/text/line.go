@@ -64,12 +64,14 @@ func (l *Line) State(s tracer.State, width int) {
 	l.Cell(StateColour(s), append(buf[:0], s.String()...), width)
 }
 
+const spaces = "                                                                "
+
 // Pad adds n spaces, and at least one.
 func (l *Line) Pad(n int) {
-	for ; n > 1; n-- {
-		l.line = append(l.line, ' ')
+	for n = max(n, 1); n > len(spaces); n -= len(spaces) {
+		l.line = append(l.line, spaces...)
 	}
-	l.line = append(l.line, ' ')
+	l.line = append(l.line, spaces[:n]...)
 }
 
 // End writes the line without the spaces at its end.

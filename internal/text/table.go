@@ -193,8 +193,7 @@ type Table[R any] struct {
 	tight  bool // lines are to fit
 	shown  []place[R]
 
-	text  []byte // of one cell
-	buf   []byte // the texts of all
+	buf   []byte // the texts of the cells
 	cells []cell
 }
 
@@ -208,7 +207,7 @@ type place[R any] struct {
 // A cell is a part of Table.buf.
 type cell struct {
 	start, end int
-	runes      int
+	all, runes int    // of the text, and of what is shown
 	stop       int    // in buf, where the first words or items end that are shown; 0: it is whole
 	latest     int    // where it begins at the latest
 	colour     string // escape code
@@ -328,8 +327,7 @@ func (t *Table[R]) Row(r R) error {
 	for i := range t.shown {
 		p := &t.shown[i]
 		start := len(t.buf)
-		t.text = p.Cell(t.text[:0], r)
-		t.buf = append(t.buf, t.text...)
+		t.buf = append(t.buf, p.Cell(t.buf[start:], r)...)
 		colour := ""
 		switch {
 		case len(t.buf) == start && !p.Blank:
@@ -337,9 +335,15 @@ func (t *Table[R]) Row(r R) error {
 		case p.Colour != nil:
 			colour = p.Colour(r)
 		}
-		t.cells = append(t.cells, cell{start: start, end: len(t.buf), runes: utf8.RuneCount(t.buf[start:]), colour: colour})
+		t.cell(start, colour)
 	}
 	return t.write()
+}
+
+// cell adds a cell, whose text begins at start.
+func (t *Table[R]) cell(start int, colour string) {
+	n := utf8.RuneCount(t.buf[start:])
+	t.cells = append(t.cells, cell{start: start, end: len(t.buf), all: n, runes: n, colour: colour})
 }
 
 // Head writes the line of titles, if there is to be one.
@@ -353,7 +357,7 @@ func (t *Table[R]) Head() error {
 	for i := range t.shown {
 		start := len(t.buf)
 		t.buf = append(t.buf, t.shown[i].title()...)
-		t.cells = append(t.cells, cell{start: start, end: len(t.buf), runes: utf8.RuneCount(t.buf[start:]), colour: Dim})
+		t.cell(start, Dim)
 	}
 	return t.write()
 }
@@ -372,8 +376,9 @@ func (t *Table[R]) write() error {
 		if c.runes == 0 {
 			continue
 		}
-		for at := t.at(i, pos); pos < at; pos++ {
-			l.line = append(l.line, ' ')
+		if n := t.at(i, pos) - pos; n > 0 {
+			l.Pad(n)
+			pos += n
 		}
 		coloured := l.colour && c.colour != ""
 		if coloured {
@@ -397,10 +402,10 @@ func (t *Table[R]) append(b []byte, i int) []byte {
 		return append(b, "…"...)
 	case c.stop > 0:
 		return append(append(append(b, t.buf[c.start:c.stop]...), t.shown[i].Cut...), "…"...)
-	case c.runes < utf8.RuneCount(whole): // in the middle: of an address the port is in the longer end
+	case c.runes < c.all: // in the middle: of an address the port is in the longer end
 		tail := (c.runes - 1) * 3 / 5
 		b = append(append(b, whole[:offset(whole, c.runes-1-tail)]...), "…"...)
-		return append(b, whole[offset(whole, utf8.RuneCount(whole)-tail):]...)
+		return append(b, whole[offset(whole, c.all-tail):]...)
 	}
 	return append(b, whole...)
 }
