@@ -467,7 +467,7 @@ func (t *Table[R]) limit() {
 
 // shorten cuts names and addresses that are longer than any of IPv4, and items, so that they do not
 // move other columns. If a line has no room even with one space between cells, it cuts words, then
-// addresses as far as their column can be reduced, and at last more words.
+// addresses and names, both as far as their column can be reduced.
 func (t *Table[R]) shorten() {
 	for i := range t.cells {
 		switch p := &t.shown[i]; {
@@ -477,9 +477,8 @@ func (t *Table[R]) shorten() {
 			t.keepFirst(i, p.width)
 		}
 	}
-	t.shortenEnd((*Column[R]).least)
+	t.shortenEnd()
 	t.shortenMiddle()
-	t.shortenEnd(func(*Column[R]) int { return 0 })
 }
 
 // shortenMiddle takes runes from the longest addresses and names, until the line fits.
@@ -499,14 +498,14 @@ func (t *Table[R]) shortenMiddle() {
 }
 
 // shortenEnd keeps the first words or items.
-func (t *Table[R]) shortenEnd(floor func(*Column[R]) int) {
+func (t *Table[R]) shortenEnd() {
 	for i := range t.cells {
 		p := &t.shown[i]
 		if p.Cut != Words && p.Cut != Items {
 			continue
 		}
 		if over := t.length() - t.wide; over > 0 {
-			t.keepFirst(i, max(t.cells[i].runes-over, floor(p.Column)))
+			t.keepFirst(i, max(t.cells[i].runes-over, p.least()))
 		}
 	}
 }
