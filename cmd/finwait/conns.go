@@ -10,6 +10,7 @@ import (
 
 	"finwait/internal/confine"
 	"finwait/internal/conns"
+	"finwait/internal/ktime"
 	"finwait/internal/text"
 	"finwait/tracer"
 
@@ -51,7 +52,7 @@ shows the connections that last.
 
 --columns help says what the columns are. SENT, RECEIVED, RTT and RETR are as the
 full socket had them last. --time says how OPENED is written: relative is seconds
-since tracing began.
+since finwait started.
 
 "-" is what was not seen, as of a connection that is older than finwait. missed=
 counts transitions of the connection that were not seen: then the durations
@@ -127,16 +128,16 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.RingBytes = connsRing
 	o.filtered = cfg.Filter.Picks()
 	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
+	began, _ := ktime.Now() // before any program reports: no time is negative
+	var to conns.Output = conns.NewText(out, o.out.form(stdout), columns, text.Times{Clock: clock, Began: time.Duration(began)}, o.names.namer())
+	if o.out.output == "json" {
+		to = conns.NewJSON(out, o.names.namer())
+	}
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
-	began, _ := live.Now()
-	var to conns.Output = conns.NewText(out, o.out.form(stdout), columns, text.Times{Clock: clock, Began: began}, o.names.namer())
-	if o.out.output == "json" {
-		to = conns.NewJSON(out, o.names.namer())
-	}
 	if err := giveUp(live, o.names.need(confine.Need{}), log); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"finwait/internal/confine"
 	"finwait/internal/jsonl"
+	"finwait/internal/ktime"
 	"finwait/internal/privilege"
 	"finwait/internal/sink"
 	"finwait/internal/text"
@@ -69,7 +70,7 @@ clock, they do not change. The time that the machine is suspended does not count
 
 TIME is when the kernel made the transition, not when finwait printed it. --time
 utc and date are of the wall clock, like the usual time of day. relative is seconds
-since tracing began. delta is seconds since the line before, of whichever socket;
+since finwait started. delta is seconds since the line before, of whichever socket;
 of the same socket LASTED tells. With --time a narrow terminal keeps TIME, and
 loses LOCAL.
 
@@ -176,18 +177,17 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if o.timed {
 		columns.Keep("time")
 	}
-	var to sink.Sink
-	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, func(s *tracer.Segment) error { return to.Segment(s) }
+	began, _ := ktime.Now() // before any program reports: no time is negative
+	to := sink.New(o.out.output, out, sink.Options{
+		Form: o.out.form(stdout), Columns: columns, Clock: clock, Began: time.Duration(began), Fields: fields, Names: o.names.namer(),
+	})
+	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush
 	live, err := attach(cfg, missingForTrace)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
-	began, _ := live.Now()
-	to = sink.New(o.out.output, out, sink.Options{
-		Form: o.out.form(stdout), Columns: columns, Clock: clock, Began: began, Fields: fields, Names: o.names.namer(),
-	})
 	if err := giveUp(live, o.names.need(needOf(cfg.Stacks)), log); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type Options struct {
 	Form    text.Form           // of text
 	Columns text.Columns[Entry] // of text; none: the usual ones
 	Clock   text.Clock          // how text writes times
-	Began   time.Duration       // when tracing began: CLOCK_MONOTONIC
+	Began   time.Duration       // when finwait started: CLOCK_MONOTONIC
 	Fields  jsonl.Fields        // of transitions that have metrics
 	Names   label.Names         // names of cgroups and network namespaces; nil: none
 }

@@ -16,7 +16,7 @@ const (
 	ClockUTC                   // time of day, in UTC
 	ClockDate                  // with the date
 	ClockNone                  // not at all
-	ClockRelative              // seconds since tracing began
+	ClockRelative              // seconds since finwait started
 	ClockDelta                 // seconds since the line before
 )
 
@@ -44,7 +44,7 @@ func ParseClock(word string, words []string) (Clock, error) {
 // Times writes the times of lines.
 type Times struct {
 	Clock    Clock
-	Began    time.Duration // when tracing began: CLOCK_MONOTONIC
+	Began    time.Duration // when finwait started: CLOCK_MONOTONIC
 	Decimals int           // of a second
 	last     time.Duration // the time of the line before, if any
 }
