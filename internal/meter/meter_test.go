@@ -494,3 +494,25 @@ works 44.3 µs, is remembered 2 s: 1 : 45,146
 		t.Errorf("no sum of the others:\n%s\n%s", brief, whole)
 	}
 }
+
+// On a terminal, sentences have as many lines as they need, and nothing of them is left out.
+func TestSentencesFit(t *testing.T) {
+	r := sampleReport()
+	r.Audit[0].Verdict, r.Audit[0].Cause = audit.Explained, "handshakes that failed in a request_sock, or before the child was ready"
+	words := func(wide int) []string {
+		var out bytes.Buffer
+		if err := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return wide }}, true, false).Report(r); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); wide > 0 && n > wide {
+				t.Errorf("%d columns of %d: %s", n, wide, line)
+			}
+		}
+		_, audited, _ := strings.Cut(out.String(), "\nTIME_WAIT: ")
+		return strings.Fields(strings.ReplaceAll(audited, "explained:", "explained"))
+	}
+	if d := cmp.Diff(words(0), words(80)); d != "" {
+		t.Errorf("80 columns (+) do not say what a pipe is told (-): %s", d)
+	}
+}

@@ -343,9 +343,17 @@ func (t *Text) lost(r *Report) {
 	t.sentence(strconv.FormatUint(n, 10), b.String())
 }
 
+// Widths of the columns of the audit, and where the verdict begins.
+const (
+	netnsWidth   = 10
+	counterWidth = 26
+	numberWidth  = 9
+	verdictAt    = netnsWidth + 1 + counterWidth + 1 + numberWidth + 1 + numberWidth + 2
+)
+
 var auditColumns = []text.Column[*audit.Row]{
-	{Name: "NETNS", Width: 10, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return strconv.AppendUint(b, uint64(r.NetNS), 10) }},
-	{Name: "COUNTER", Width: 26, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return append(b, r.Counter...) }},
+	{Name: "NETNS", Width: netnsWidth, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return strconv.AppendUint(b, uint64(r.NetNS), 10) }},
+	{Name: "COUNTER", Width: counterWidth, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return append(b, r.Counter...) }},
 	auditNumber("KERNEL", func(r *audit.Row) int64 { return r.Kernel }),
 	auditNumber("FINWAIT", func(r *audit.Row) int64 { return r.Finwait }),
 	{Name: "VERDICT", Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte {
@@ -357,7 +365,7 @@ var auditColumns = []text.Column[*audit.Row]{
 }
 
 func auditNumber(title string, of func(*audit.Row) int64) text.Column[*audit.Row] {
-	return text.Column[*audit.Row]{Name: title, Width: 9, Goes: text.Never, Right: true, Cell: func(b []byte, r *audit.Row) []byte {
+	return text.Column[*audit.Row]{Name: title, Width: numberWidth, Goes: text.Never, Right: true, Cell: func(b []byte, r *audit.Row) []byte {
 		if r.Counter == "" {
 			return b
 		}
@@ -395,9 +403,17 @@ func (t *Text) audits(rows []audit.Row) error {
 		return nil
 	}
 	table := text.NewTable(t.w, t.form, text.Usual(auditColumns))
-	for i := range shown {
-		if err := table.Row(&shown[i]); err != nil {
+	wide := t.wide()
+	for _, r := range shown {
+		below := "" // a cause that has no room in the line
+		if wide > 0 && verdictAt+len(r.Verdict)+len(": ")+utf8.RuneCountInString(r.Cause) > wide {
+			below, r.Cause = r.Cause, ""
+		}
+		if err := table.Row(&r); err != nil {
 			return err
+		}
+		if below != "" {
+			text.Indent(t.w, "", netnsWidth+1, wide, below)
 		}
 	}
 	return nil
