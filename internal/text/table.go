@@ -208,13 +208,14 @@ type place[R any] struct {
 type cell struct {
 	start, end int
 	all, runes int    // of the text, and of what is shown
-	stop       int    // in buf, where the first words or items end that are shown; 0: it is whole
+	stop       int    // in buf, where the first words or items end that are shown; -1: all are
 	latest     int    // where it begins at the latest
 	colour     string // escape code
 }
 
 // NewTable writes to w.
 func NewTable[R any](w *bufio.Writer, form Form, columns Columns[R]) *Table[R] {
+	columns.list = slices.Clone(columns.list) // Widen changes them
 	return &Table[R]{line: NewLine(w, form.Colour), form: form, columns: columns}
 }
 
@@ -343,7 +344,7 @@ func (t *Table[R]) Row(r R) error {
 // cell adds a cell, whose text begins at start.
 func (t *Table[R]) cell(start int, colour string) {
 	n := utf8.RuneCount(t.buf[start:])
-	t.cells = append(t.cells, cell{start: start, end: len(t.buf), all: n, runes: n, colour: colour})
+	t.cells = append(t.cells, cell{start: start, end: len(t.buf), all: n, runes: n, stop: -1, colour: colour})
 }
 
 // Head writes the line of titles, if there is to be one.
@@ -398,9 +399,9 @@ func (t *Table[R]) append(b []byte, i int) []byte {
 	c := &t.cells[i]
 	whole := t.buf[c.start:c.end]
 	switch {
-	case c.stop > 0 && c.stop == c.start:
+	case c.stop == c.start:
 		return append(b, "…"...)
-	case c.stop > 0:
+	case c.stop >= 0:
 		return append(append(append(b, t.buf[c.start:c.stop]...), t.shown[i].Cut...), "…"...)
 	case c.runes < c.all: // in the middle: of an address the port is in the longer end
 		tail := (c.runes - 1) * 3 / 5

@@ -222,3 +222,22 @@ func TestExplain(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Items are cut to their column, also if they are all that there is; an item that has no room is not
+// cut in itself.
+func TestItems(t *testing.T) {
+	items := []Column[string]{{Name: "items", Width: 9, Least: 5, Goes: Never, Cut: Items, Cell: func(b []byte, r string) []byte { return append(b, r...) }}}
+	for wide, want := range map[int]string{
+		0: "one 1, two 22, three 333", 24: "one 1, two 22, three 333", 23: "one 1, two 22, …", 15: "one 1, …", 7: "…",
+	} {
+		var b bytes.Buffer
+		w := bufio.NewWriter(&b)
+		if err := NewTable(w, Form{NoHead: true, Width: func() int { return wide }}, Usual(items)).Row("one 1, two 22, three 333"); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush()
+		if got := strings.TrimSuffix(b.String(), "\n"); got != want {
+			t.Errorf("%d columns: %q, want %q", wide, got, want)
+		}
+	}
+}
