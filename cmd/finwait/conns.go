@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"finwait/internal/confine"
 	"finwait/internal/conns"
+	"finwait/internal/ktime"
 	"finwait/internal/text"
 	"finwait/tracer"
 
@@ -30,13 +32,16 @@ type connsOptions struct {
 	at       string
 	handlers bool
 	names    nameFlag
+	columns  columnFlags[conns.Entry]
+	clock    string
+	timed    bool // times are asked for
 	duration time.Duration
 	most     uint32
 	shown    uint64
 }
 
 func newConns(stderr io.Writer) *cobra.Command {
-	var o connsOptions
+	o := connsOptions{columns: columnFlags[conns.Entry]{all: conns.Columns}}
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "Print one line for each connection, when it has ended",
@@ -49,18 +54,16 @@ TIME_WAIT, which takes a minute. --at close does not wait for that; then "-" sta
 for the bytes of an end that is in TIME_WAIT. Ctrl-C ends the run; --live then also
 shows the connections that last.
 
-SHAKE is how long a client waited for its connection. A server's handshake waits
-in the kernel where nobody measures it. LASTED is the time in ESTABLISHED, CLOSING
-that from the first FIN to TIME_WAIT or to the end, and FIN who sent the first
-FIN: local, remote, both at the same time, or none. SENT and RECEIVED are bytes of
-payload, RTT is the smoothed round-trip time, RETR how many segments were sent
-again: as the full socket had them last.
+--columns help says what the columns are. SENT, RECEIVED, RTT and RETR are as the
+full socket had them last. --time says how OPENED is written: relative is seconds
+since finwait started.
 
 "-" is what was not seen, as of a connection that is older than finwait. missed=
 counts transitions of the connection that were not seen: then the durations
 around them are not known either.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.timed = cmd.Flags().Changed("time")
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
 		},
 	}
@@ -73,6 +76,9 @@ around them are not known either.`,
 	durationVar(fs, &o.opt.MinDuration, "min-duration", 0, "time in ESTABLISHED, at least, as far as it is known")
 	fs.Var(&o.tracing.filters.reasons, "reason", "`reason` of its end (finwait help reasons)")
 	complete(cmd, "reason", tracer.Reasons())
+	o.columns.register(cmd, "")
+	fs.StringVar(&o.clock, "time", "local", "write the time OPENED in text `as`: "+strings.Join(text.ClockWords(false), ", "))
+	completeWords(cmd, "time", text.ClockWords(false))
 	o.names.register(fs)
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
@@ -85,6 +91,10 @@ func (o *connsOptions) check() error {
 	switch {
 	case o.out.check() != nil:
 		return o.out.check()
+	case o.columns.check(&o.out) != nil:
+		return o.columns.check(&o.out)
+	case o.columns.checkTime(o.clock, "opened") != nil:
+		return o.columns.checkTime(o.clock, "opened")
 	case o.at != atEnd && o.at != atClose:
 		return fmt.Errorf("--at %q: there are %s and %s", o.at, atEnd, atClose)
 	case o.duration < 0:
@@ -103,6 +113,20 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := o.check(); err != nil {
 		return usage(err)
 	}
+	if o.columns.listed() {
+		return o.columns.list(stdout)
+	}
+	columns, err := o.columns.chosen()
+	if err != nil {
+		return usage(err)
+	}
+	clock, err := text.ParseClock(o.clock, text.ClockWords(false))
+	if err != nil {
+		return usage(err)
+	}
+	if o.timed {
+		columns.Keep("opened")
+	}
 	log := logger(stderr)
 	cfg, err := o.tracing.config(ctx, log, (*tracer.Filter).Check)
 	if err != nil {
@@ -115,7 +139,8 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	cfg.RingBytes = connsRing
 	o.filtered = cfg.Filter.Picks()
 	o.opt.AtClose, o.opt.Most = o.at == atClose, int(o.most)
-	var to conns.Output = conns.NewText(out, text.Coloured(stdout, o.out.color), !o.out.noHeader, o.names.namer())
+	began, _ := ktime.Now() // before any program reports: no time is negative
+	var to conns.Output = conns.NewText(out, o.out.form(stdout), columns, text.Times{Clock: clock, Began: time.Duration(began)}, o.names.namer())
 	if o.out.output == "json" {
 		to = conns.NewJSON(out, o.names.namer())
 	}

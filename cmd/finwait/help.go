@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -93,9 +92,9 @@ only that. Both words of a line can be given, too.`,
 // explain writes the entries, after an introduction or without.
 func explain(to io.Writer, entries []reasons.Entry, introduce bool) error {
 	out := bufio.NewWriter(to)
-	columns := text.Columns(to)
+	columns := text.Prose(to)
 	if introduce {
-		indented(out, 0, columns, `Each line of finwait says why the state ended: with a reason and, where several causes `+
+		text.Indent(out, "", 0, columns, `Each line of finwait says why the state ended: with a reason and, where several causes `+
 			`share a reason, with a detail. "Our" means this host. The counters are those of the connection's network namespace, and `+
 			`nstat reads them there. finwait demo NAME shows a case on real sockets.`)
 		out.WriteByte('\n')
@@ -109,25 +108,14 @@ func explain(to io.Writer, entries []reasons.Entry, introduce bool) error {
 			title, indent = "  "+title+" "+e.Detail.String(), 4
 		}
 		out.WriteString(title + "\n")
-		indented(out, indent, columns, e.What)
-		indented(out, indent, columns, e.Means)
+		text.Indent(out, "", indent, columns, e.What)
+		text.Indent(out, "", indent, columns, e.Means)
 		if len(e.Counters) > 0 {
-			indented(out, indent, columns, "Counters: "+strings.Join(e.Counters, ", "))
+			text.Indent(out, "", indent, columns, "Counters: "+strings.Join(e.Counters, ", "))
 		}
 		if e.Demo != "" {
-			indented(out, indent, columns, "See it: finwait demo "+e.Demo)
+			text.Indent(out, "", indent, columns, "See it: finwait demo "+e.Demo)
 		}
 	}
 	return out.Flush()
-}
-
-// indented writes words in lines of at most that many columns, the indent included.
-func indented(out *bufio.Writer, indent, columns int, words string) {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	text.Wrap(w, words, columns-indent)
-	w.Flush() // a bytes.Buffer does not fail
-	for line := range strings.Lines(b.String()) {
-		out.WriteString(strings.Repeat(" ", indent) + line)
-	}
 }

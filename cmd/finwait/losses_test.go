@@ -10,6 +10,7 @@ import (
 
 	"finwait/internal/jsonl"
 	"finwait/internal/meter"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -27,7 +28,7 @@ func TestEveryLossIsShown(t *testing.T) {
 	for _, err := range []error{
 		jsonl.NewWriter(&summary).End(tracer.Stats{Lost: lost}, tracer.HooksFentry),
 		meter.NewJSON(&statJSON).Report(r),
-		meter.NewText(out, false, nil).Report(r),
+		meter.NewText(out, text.Form{}, false, false).Report(r),
 		out.Flush(),
 	} {
 		if err != nil {

@@ -25,7 +25,7 @@ type lsOptions struct {
 	watch   time.Duration // from reading to reading; 0: there is one
 	count   uint64        // of readings; 0: any
 	sockets bool
-	columns values
+	columns columnFlags[sockets.Entry]
 	by      values
 	top     int
 	sort    string
@@ -33,7 +33,7 @@ type lsOptions struct {
 }
 
 func newLs(stderr io.Writer) *cobra.Command {
-	var o lsOptions
+	o := lsOptions{columns: columnFlags[sockets.Entry]{all: sockets.Columns}}
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "Count or list the TCP sockets that there are now",
@@ -45,34 +45,16 @@ func newLs(stderr io.Writer) *cobra.Command {
   finwait ls --sockets --state close-wait --sort -age
   # How many of the ports towards each destination are used?
   finwait ls --by destination --top 5
+  # Who is in LAST_ACK, and for exactly how long? Every two seconds.
+  finwait ls --sockets --state last-ack --watch 2
   # What is known of each listener? As JSON.
   finwait ls --sockets --state listen --json`,
 		Long: `Count the TCP sockets in each state, or list them, in all network namespaces
 that can be reached. ls asks the kernel as ss does, with sock_diag(7). It needs
 no BPF.
 
---sockets shows the usual columns, or those of --columns, or --columns all. Of
-the usual ones a terminal that is too narrow loses CGROUP, UID, LEFT, TIMER,
-NETNS, COMM, HELD, AGE and PID, in this order. JSON has everything. "-" is what
-is not known. The columns:
-  netns           inode number of the network namespace
-  state           as RFC 9293 calls it
-  recv-q, send-q  bytes that the process has not read, and that the peer has not
-                  acknowledged; of a listener the connections that nobody has
-                  accepted yet, and how many may wait
-  local, remote   addresses and ports
-  pid, comm, fd   the process that holds the socket, and its descriptor
-  uid             the user of the socket
-  role            listener; server or client only where that is certain
-  timer, left     the kernel's timer of the socket, and when it fires
-  retries         retransmissions, or probes, of this timer without an answer
-  age             ">": so long in its state, at least
-  idle            "~": no data was sent or received for so long, to the tick
-  held            held by a process; queued for accept(2), by nobody yet; or an
-                  orphan, which no process has any more
-  cgroup          path of the cgroup, or its number
-  name            that of the pod, the container or the systemd unit
-  netns-name      that of the network namespace
+--sockets lists each socket; --columns help says what the columns are. "-" is
+what is not known.
 
 The age of a TIME_WAIT is 60 s less what is left of its timer; a segment that
 arrives starts the 60 s again. In CLOSE_WAIT, CLOSING and FIN_WAIT_2 the age is
@@ -86,8 +68,9 @@ the role. Without the rights for that, --watch says so and shows what ls can.
 --by makes one line for each group of sockets, the largest first: how many, the
 least age of the oldest, and how many are in each state. The last lines are the
 sum of the others, and what is not known, so that all add up. Two keys, such as
---by comm,state, make a group for each pair. The keys:
-  state           as above
+--by comm,state, make a group for each pair. A narrow terminal loses BOUND, then
+OLDEST. The keys:
+  state           as RFC 9293 calls it
   port            the local port if a socket listens on it in the namespace now,
                   else the remote one
   remote          the address of the other end
@@ -100,7 +83,7 @@ sum of the others, and what is not known, so that all add up. Two keys, such as
                   6.8. Ports that were bound and then connected are kept, too,
                   and are not listed
   netns, comm, pid, uid, cgroup
-                  as above
+                  as the columns of --sockets
   pod, container, unit
                   names of the cgroup: namespace/name of a pod, or its UID
   handler         the process that uses a connection: it takes tracing to know
@@ -128,13 +111,12 @@ them under OWNER_UNKNOWN: "-" is a number that cannot be known for them.`,
 	durationVar(fs, &o.minAge, "min-age", 0, "time that a socket is known to be in its state, at least")
 	durationVar(fs, &o.watch, "watch", 0, "read again and again, from `time` to time, with exact ages; Ctrl-C ends it")
 	fs.Uint64Var(&o.count, "count", 0, "with --watch: end after `N` readings")
-	fs.Var(&o.columns, "columns", "with --sockets: show these `columns`, or all")
+	o.columns.register(cmd, "with --sockets: ")
 	fs.Var(&o.by, "by", "one line for each group: by `what`, or by two, with a comma")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the first `N` groups, 0: all")
 	fs.StringVar(&o.sort, "sort", "", "sort by `column`, -column backwards; groups by "+strings.Join(sockets.SortFields(), ", ")+", or a state")
 	completeWords(cmd, "by", sockets.KeyWords())
-	completeWords(cmd, "columns", append(sockets.ColumnNames(), "all"))
-	completeWords(cmd, "sort", slices.Concat(sockets.ColumnNames(), sockets.SortFields(), wordsOf(tracer.States())))
+	completeWords(cmd, "sort", slices.Concat(text.Names(sockets.Columns), sockets.SortFields(), wordsOf(tracer.States())))
 	o.out.registerTable(fs)
 	return cmd
 }
@@ -147,14 +129,14 @@ func (o *lsOptions) check() error {
 		return errors.New("--sort needs --sockets or --by: states are listed in one order")
 	case o.top < 0:
 		return fmt.Errorf("--top %d is negative", o.top)
-	case len(o.columns) > 0 && !o.sockets:
+	case len(o.columns.names) > 0 && !o.sockets && !o.columns.listed():
 		return errors.New("--columns needs --sockets: they are columns of sockets")
-	case len(o.columns) > 0 && o.out.output != "text":
-		return errors.New("--columns is for text: JSON has everything")
 	case o.watch < 0 || o.watch > 0 && o.watch < shortestWatch:
 		return fmt.Errorf("--watch %v: the shortest is %v", o.watch, shortestWatch)
 	case o.count > 0 && o.watch == 0:
 		return errors.New("--count goes with --watch: it is a number of readings")
+	case o.columns.check(&o.out) != nil:
+		return o.columns.check(&o.out)
 	case o.minAge < 0:
 		return fmt.Errorf("min-age %v is negative", o.minAge)
 	}
@@ -163,7 +145,7 @@ func (o *lsOptions) check() error {
 
 // A lsView is how what is read is shown.
 type lsView struct {
-	columns sockets.Columns
+	columns text.Columns[sockets.Entry]
 	order   func(a, b *sockets.Row) int
 	groups  *sockets.Grouping // nil: there are none
 	read    sockets.Options
@@ -173,7 +155,7 @@ func (o *lsOptions) view() (v lsView, err error) {
 	if err := o.check(); err != nil {
 		return v, err
 	}
-	if v.columns, err = sockets.ParseColumns(o.columns); err != nil {
+	if v.columns, err = o.columns.chosen(); err != nil {
 		return v, err
 	}
 	switch {
@@ -189,13 +171,16 @@ func (o *lsOptions) view() (v lsView, err error) {
 		if o.out.output == "json" {
 			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo | sockets.NeedNames
 		} else {
-			v.read.Need |= v.columns.Need()
+			v.read.Need |= sockets.ColumnsNeed(v.columns)
 		}
 	}
 	return v, nil
 }
 
 func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
+	if o.columns.listed() {
+		return o.columns.list(stdout)
+	}
 	_, err := o.view()
 	if err != nil {
 		return usage(err)
@@ -239,11 +224,7 @@ func (o *lsOptions) read(ctx context.Context, q *lsQuery, w io.Writer, notes *ze
 		view.groups.Name(reader.Names())
 	}
 	out := newOutput(w)
-	table := sockets.NewText(out, text.Coloured(stdout, o.out.color), text.Width(stdout), view.columns, reader.Names())
-	if o.out.noHeader {
-		table.NoHead()
-	}
-	var s sockets.Sink = table
+	var s sockets.Sink = sockets.NewText(out, o.out.form(stdout), view.columns, reader.Names())
 	if o.out.output == "json" {
 		s = sockets.NewJSON(out, reader.Names())
 	}

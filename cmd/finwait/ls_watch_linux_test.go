@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -114,35 +112,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// terminal is one of 80 columns and so many lines: what is written to tty can be read from shown.
-func terminal(t *testing.T, lines uint16) (tty, shown *os.File) {
-	t.Helper()
-	shown, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { shown.Close() })
-	n, err := unix.IoctlGetInt(int(shown.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(shown.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(int(shown.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: lines, Col: 80})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close() })
-	return tty, shown
-}
-
 // On a terminal a frame takes the place of the last one, as far as there is room, and what is said of
 // it stands below. Elsewhere a frame comes after an empty line.
 func TestScreen(t *testing.T) {
-	tty, shown := terminal(t, 6)
+	shown, tty := terminal80(t, 6)
 	s := &screen{w: tty}
 	for _, c := range []struct{ frame, note, want string }{
 		{"a\nb\n", "", "\x1b[H\x1b[2Ja\x1b[K\nb\x1b[K\n\x1b[J"},

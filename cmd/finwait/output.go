@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"finwait/internal/text"
+
 	"github.com/spf13/pflag"
 )
 
@@ -34,6 +36,19 @@ func (o *outputFlags) register(fs *pflag.FlagSet) {
 func (o *outputFlags) registerTable(fs *pflag.FlagSet) {
 	o.register(fs)
 	fs.BoolVar(&o.noHeader, "no-header", false, "leave out the line of column titles")
+}
+
+// form is how text is written to stdout.
+func (o *outputFlags) form(stdout io.Writer) text.Form {
+	return text.Form{Colour: text.Coloured(stdout, o.color), NoHead: o.noHeader, Width: terminal(stdout)}
+}
+
+// terminal gives the width that the terminal of an output has now; nil: it is no terminal.
+func terminal(stdout io.Writer) func() int {
+	if !text.IsTerminal(stdout) {
+		return nil
+	}
+	return func() int { return text.Width(stdout) }
 }
 
 func (o *outputFlags) check() error {

@@ -16,6 +16,7 @@ import (
 	"finwait/internal/scenario"
 	"finwait/internal/sink"
 	"finwait/internal/test/saved"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,9 +84,11 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 		}
 		return nil
 	}
-	collect("trace.txt", func(w *bufio.Writer) error { return stream(sink.NewText(w, true)) })
+	collect("trace.txt", func(w *bufio.Writer) error {
+		return stream(sink.NewText(w, sink.Options{Form: text.Form{Colour: true}}))
+	})
 	collect("trace.json", func(w *bufio.Writer) error { return stream(jsonl.NewWriter(w)) })
-	collect("raw.txt", func(w *bufio.Writer) error { return raws(sink.NewText(w, false)) })
+	collect("raw.txt", func(w *bufio.Writer) error { return raws(sink.NewText(w, sink.Options{})) })
 	collect("raw.json", func(w *bufio.Writer) error { return raws(jsonl.NewWriter(w)) })
 	collect("demo.txt", func(w *bufio.Writer) error { return demonstrate(r, demo.NewLadder(w, true)) })
 	collect("demo.json", func(w *bufio.Writer) error { return demonstrate(r, demo.NewJSON(w)) })
@@ -95,9 +98,9 @@ func printed(t *testing.T, r *saved.Run) map[string][]byte {
 		Seen: r.Stats.Tracer().Seen, Lost: r.Stats.Tracer().Lost, Hooks: hooks,
 	}
 	report.Split(nil, r.TracerGroups(), 2)
-	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, false, nil).Report(report) })
+	collect("stat.txt", func(w *bufio.Writer) error { return meter.NewText(w, text.Form{}, false, false).Report(report) })
 	collect("stat.json", func(w *bufio.Writer) error { return meter.NewJSON(w).Report(report) })
-	collect("interval.txt", func(w *bufio.Writer) error { return meter.NewText(w, false, nil).Interval(report) })
+	collect("interval.txt", func(w *bufio.Writer) error { return meter.NewText(w, text.Form{}, false, false).Interval(report) })
 	for _, surface := range []string{"stat.txt", "stat.json"} { // the length of a slot of the timer wheel is the kernel's
 		surfaces[surface] = regexp.MustCompile(`60\.000s to 6\d\.\d\d\ds|"undisturbed_to_ns":\d+`).ReplaceAll(surfaces[surface], []byte("BAND"))
 	}

@@ -37,6 +37,7 @@ type statOptions struct {
 	interval time.Duration
 	by       string
 	top      int
+	brief    bool
 	audit    bool
 	all      bool
 
@@ -79,10 +80,13 @@ counts everything on the host while the command runs.
 Without a filter, stat compares its totals with the kernel's own counters in
 every network namespace that it can enter; with a command, only with --all.
 
-With --interval, a terminal that is too narrow for the line loses columns in this
-order: FIN_WAIT_1, TW_WENT, TW_CAME, TW_P50, FIN_WAIT_2, WHY_FAILED, CLOSE_WAIT,
-RESET, ACCEPTED, ESTAB, TIME_WAIT. Where WHY_FAILED has no room for all reasons,
-it ends with "…". A pipe or file gets everything.`,
+With --by, --brief prints one line for each group, the busiest first, and below
+the sum of the others: LIVE sockets, how many connects were OPENED and how many
+connections ACCEPTED, how many sockets CLOSED and for which reasons, and the
+medians of the time in ESTABLISHED and in TIME_WAIT.
+
+` + paragraph("A terminal that is too narrow loses columns, in this order: of the states "+meter.GoingStates()+"; with --brief "+meter.GoingGroups()+
+			"; with --interval "+meter.GoingIntervals()+". "+shortened+"A pipe or file gets everything."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if dash < 0 {
@@ -96,6 +100,9 @@ it ends with "…". A pipe or file gets everything.`,
 			}
 			if o.by == "" && cmd.Flags().Changed("top") {
 				return usage(errors.New("--top goes with --by: without groups there are none to show"))
+			}
+			if o.by == "" && o.brief {
+				return usage(errors.New("--brief goes with --by: without groups there are none to show"))
 			}
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)
 		},
@@ -113,6 +120,7 @@ it ends with "…". A pipe or file gets everything.`,
 	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")
 	fs.BoolVar(&o.all, "all", false, "with a command: count everything on the host while it runs, not only its sockets")
+	fs.BoolVar(&o.brief, "brief", false, "with --by: one line for each group")
 	fs.BoolVar(&o.audit, "audit", false, "show each comparison with the kernel's counters; exit with 1 if one disagrees")
 	return cmd
 }
@@ -230,7 +238,7 @@ func (o *statOptions) run(ctx context.Context, command []string, stdout, stderr 
 		return err
 	}
 	out := newOutput(stdout)
-	var s statSink = meter.NewText(out, o.audit, func() int { return text.Width(stdout) })
+	var s statSink = meter.NewText(out, text.Form{Width: terminal(stdout)}, o.audit, o.brief)
 	if o.output == "json" {
 		s = meter.NewJSON(out)
 	}

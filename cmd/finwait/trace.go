@@ -11,6 +11,7 @@ import (
 
 	"finwait/internal/confine"
 	"finwait/internal/jsonl"
+	"finwait/internal/ktime"
 	"finwait/internal/privilege"
 	"finwait/internal/sink"
 	"finwait/internal/text"
@@ -32,11 +33,13 @@ type traceOptions struct {
 	stack    string
 	fields   values
 	names    nameFlag
+	columns  columnFlags[sink.Entry]
 	clock    string
+	timed    bool // times are asked for
 }
 
 func newTrace(stderr io.Writer) *cobra.Command {
-	var o traceOptions
+	o := traceOptions{columns: columnFlags[sink.Entry]{all: sink.Columns}}
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Print every transition as it happens",
@@ -73,9 +76,16 @@ started: it may have got the socket from the one that created it.
 Durations are measured with the monotonic clock. If somebody sets the wall
 clock, they do not change. The time that the machine is suspended does not count.
 
+TIME is when the kernel made the transition, not when finwait printed it. --time
+utc and date are of the wall clock, like the usual time of day. relative is seconds
+since finwait started. delta is seconds since the line before, of whichever socket;
+of the same socket LASTED tells. With --time a narrow terminal keeps TIME, and
+loses LOCAL.
+
 finwait help reasons explains the words in the column WHY.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.timed = cmd.Flags().Changed("time")
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)
 		},
 	}
@@ -86,8 +96,9 @@ finwait help reasons explains the words in the column WHY.`,
 	fs.Var(&o.handled, "handler-comm", "`name` of the handler: transitions since that is known")
 	fs.BoolVar(&o.rst, "rst", false, "show RSTs that answer a segment for no socket or a listener, and RSTs that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "show handshakes that wait: each SYN-ACK that a listener sends again")
-	fs.StringVar(&o.clock, "time", "local", "write times in text `as`: "+strings.Join(sink.ClockWords(), ", "))
-	completeWords(cmd, "time", sink.ClockWords())
+	o.columns.register(cmd, "")
+	fs.StringVar(&o.clock, "time", "local", "write times in text `as`: "+strings.Join(text.ClockWords(true), ", "))
+	completeWords(cmd, "time", text.ClockWords(true))
 	o.names.register(fs)
 	fs.Var(&o.fields, "fields", "show these `metrics` of the connection, too: "+strings.Join(jsonl.FieldWords(), ", "))
 	completeWords(cmd, "fields", jsonl.FieldWords())
@@ -104,9 +115,14 @@ func (o *traceOptions) check() error {
 	if err := o.out.check(); err != nil {
 		return err
 	}
+	if err := errors.Join(o.columns.check(&o.out), o.columns.checkTime(o.clock, "time")); err != nil {
+		return err
+	}
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to, --reason and --min-duration do not go with it")
+	case o.raw && len(o.columns.names) > 0:
+		return errors.New("--raw shows what the hooks saw: --columns does not go with it")
 	case o.raw && o.names.on:
 		return errors.New("--raw shows what the hooks saw: --names does not go with it")
 	case o.raw && len(o.fields) > 0:
@@ -126,6 +142,9 @@ func (o *traceOptions) check() error {
 func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
 		return usage(err)
+	}
+	if o.columns.listed() {
+		return o.columns.list(stdout)
 	}
 	log := logger(stderr)
 	cfg, err := o.tracing.config(ctx, log, func(f *tracer.Filter) error {
@@ -156,13 +175,20 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		}
 	}
 	cfg.Metrics = fields != 0
-	clock, err := sink.ParseClock(o.clock)
+	clock, err := text.ParseClock(o.clock, text.ClockWords(true))
 	if err != nil {
 		return usage(err)
 	}
+	columns, err := o.columns.chosen()
+	if err != nil {
+		return usage(err)
+	}
+	if o.timed {
+		columns.Keep("time")
+	}
+	began, _ := ktime.Now() // before any program reports: no time is negative
 	to := sink.New(o.out.output, out, sink.Options{
-		Clock:  clock,
-		Colour: text.Coloured(stdout, o.out.color), NoHead: o.out.noHeader, Fields: fields, Names: o.names.namer(),
+		Form: o.out.form(stdout), Columns: columns, Clock: clock, Began: time.Duration(began), Fields: fields, Names: o.names.namer(),
 	})
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush

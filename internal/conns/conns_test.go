@@ -8,9 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"finwait/internal/test/saved"
+	"finwait/internal/text"
 	"finwait/tracer"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var (
@@ -198,9 +202,9 @@ func TestSaved(t *testing.T) {
 		t.Fatal(len(runs), err)
 	}
 	for _, run := range runs {
-		var text, lines bytes.Buffer
-		tw, jw := bufio.NewWriter(&text), bufio.NewWriter(&lines)
-		asText, asJSON := NewSink(NewText(tw, false, true, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
+		var table, lines bytes.Buffer
+		tw, jw := bufio.NewWriter(&table), bufio.NewWriter(&lines)
+		asText, asJSON := NewSink(NewText(tw, text.Form{}, text.Usual(Columns), text.Times{}, nil), Options{Most: 1000, Live: true}), NewSink(NewJSON(jw, nil), Options{Most: 1000, Live: true})
 		left := 0
 		for i := range run.Transitions {
 			tr := run.Transitions[i].Tracer()
@@ -238,8 +242,8 @@ func TestSaved(t *testing.T) {
 				t.Errorf("%s: %s", run.Name, line)
 			}
 		}
-		if n == 0 || states != left || strings.Count(text.String(), "\n") != n+1 {
-			t.Errorf("%s: %d connections have left %d states, want %d; text:\n%s", run.Name, n, states, left, text.String())
+		if n == 0 || states != left || strings.Count(table.String(), "\n") != n+1 {
+			t.Errorf("%s: %d connections have left %d states, want %d; text:\n%s", run.Name, n, states, left, table.String())
 		}
 	}
 }
@@ -268,7 +272,7 @@ func TestSink(t *testing.T) {
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
 		c.opt.Most = 10
-		s := NewSink(NewText(w, false, true, nil), c.opt)
+		s := NewSink(NewText(w, text.Form{}, text.Usual(Columns), text.Times{}, nil), c.opt)
 		for i := range c.n {
 			if err := s.Transition(&all[i]); err != nil {
 				t.Fatal(err)
@@ -292,6 +296,87 @@ func TestMetricsAreOfTheEnd(t *testing.T) {
 		all[i].Metrics = &tracer.Metrics{Known: known, BytesReceived: uint64(i)}
 		if c := j.Add(&all[i]); c.Metrics != *all[i].Metrics {
 			t.Errorf("after %v -> %v: %+v", all[i].From, all[i].To, c.Metrics)
+		}
+	}
+}
+
+// formed are connections on a terminal that wide, or on none: 0.
+func formed(t *testing.T, wide int, names ...string) string {
+	t.Helper()
+	columns, err := text.Choose(Columns, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := bufio.NewWriter(&out)
+	s := NewText(w, text.Form{Width: func() int { return wide }}, columns, text.Times{Clock: text.ClockUTC}, nil)
+	ended := way(1, tracer.Closed, tracer.SynSent, tracer.Established, tracer.FinWait1, tracer.FinWait2, tracer.TimeWait, tracer.Closed)
+	v6 := way(2, tracer.Listen, tracer.SynRecv, tracer.Established, tracer.Closed)
+	j := NewJoiner(9)
+	for _, all := range [][]tracer.Transition{ended, v6} {
+		for i := range all {
+			tr := &all[i]
+			tr.Owner.PID, tr.Role = 4194304, tracer.RoleClient
+			copy(tr.Owner.Comm[:], "fifteen-bytes-x")
+			if tr.Cookie == 2 {
+				tr.Local = netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:50443")
+				tr.Remote, tr.Role = netip.MustParseAddrPort("[fe80::1234:5678:9abc:def0]:9090"), tracer.RoleServer
+				tr.Scope = tracer.Scope{ID: 2, Interface: "enp0s31f6"}
+			}
+			tr.Metrics = &tracer.Metrics{Known: true, BytesSent: 123456789, BytesReceived: 1000, RTT: 27800, Retransmitted: 2}
+			if tr.Reason = tracer.ReasonNone; tr.To == tracer.Closed {
+				tr.Reason = map[uint64]tracer.Reason{1: tracer.ReasonExpired, 2: tracer.ReasonAborted}[tr.Cookie]
+			}
+			if tr.Reason == tracer.ReasonAborted {
+				tr.Detail = tracer.DetailUnreadData
+			}
+			if c := j.Add(tr); c.State == tracer.Closed {
+				if err := s.Conn(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	w.Flush()
+	return out.String()
+}
+
+// Each line fits the terminal. A pipe gets everything.
+func TestTextFits(t *testing.T) {
+	for _, c := range []struct {
+		wide  int
+		names []string
+		want  string
+	}{
+		{80, nil, `COMM            LOCAL            REMOTE           LASTED   TIMEWAIT WHY
+fifteen-bytes-x 10.0.0.1:40000   10.0.0.2:80      1.0ms    1.0ms    expired
+fifteen-bytes-x [2001:…66]:50443 [fe80:…1f6]:9090 1.0ms    0 aborted unread_data
+`},
+		{100, nil, `COMM            LOCAL            REMOTE           LASTED   TIMEWAIT  SENT     RECEIVED WHY
+fifteen-bytes-x 10.0.0.1:40000   10.0.0.2:80      1.0ms    1.0ms     123456789 1000    expired
+fifteen-bytes-x [2001:…66]:50443 [fe80:…1f6]:9090 1.0ms    0      123456789 1000 aborted unread_data
+`},
+		{200, nil, `OPENED       PID      COMM            LOCAL                       REMOTE                     ROLE   SHAKE     LASTED    CLOSING   TIMEWAIT  FIN    SENT     RECEIVED RTT       RETR WHY
+00:00:01.000 4194304  fifteen-bytes-x 10.0.0.1:40000              10.0.0.2:80                client 1.0ms     1.0ms     2.0ms     1.0ms     local  123456789 1000    27.8us    2    expired
+00:00:01.000 4194304  fifteen-bytes-x [2001:db8:1…555:6666]:50443 [fe80::123…enp0s31f6]:9090 server -         1.0ms     0         0         none   123456789 1000    27.8us    2    aborted unread_data
+`},
+		{0, nil, `OPENED       PID      COMM            LOCAL                 REMOTE                ROLE   SHAKE     LASTED    CLOSING   TIMEWAIT  FIN    SENT     RECEIVED RTT       RETR WHY
+00:00:01.000 4194304  fifteen-bytes-x 10.0.0.1:40000        10.0.0.2:80           client 1.0ms     1.0ms     2.0ms     1.0ms     local  123456789 1000    27.8us    2    expired
+00:00:01.000 4194304  fifteen-bytes-x [2001:db8:1111:2222:3333:4444:5555:6666]:50443 [fe80::1234:5678:9abc:def0%enp0s31f6]:9090 server - 1.0ms 0 0 none 123456789 1000 27.8us 2 aborted unread_data
+`},
+		{80, []string{"cookie", "rtt", "why"}, `COOKIE     RTT       WHY
+1          27.8us    expired
+2          27.8us    aborted unread_data
+`},
+	} {
+		got := formed(t, c.wide, c.names...)
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%d columns, %v: %s", c.wide, c.names, d)
+		}
+		for line := range strings.Lines(got) {
+			if n := utf8.RuneCountInString(line) - 1; c.wide > 0 && n > c.wide {
+				t.Errorf("%d columns of %d: %s", n, c.wide, line)
+			}
 		}
 	}
 }

@@ -111,7 +111,9 @@ type Joiner struct {
 const leftPerMost = 16
 
 // NewJoiner joins up to so many connections at a time.
-func NewJoiner(most int) *Joiner { return &Joiner{most: most, open: make(map[uint64][]*Conn), left: make(map[uint64]bool)} }
+func NewJoiner(most int) *Joiner {
+	return &Joiner{most: most, open: make(map[uint64][]*Conn), left: make(map[uint64]bool)}
+}
 
 // Add adds a transition, and gives its connection; nil if that is a listener, or if there
 // is no room for it. A connection that has ended is forgotten.

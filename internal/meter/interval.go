@@ -1,8 +1,11 @@
 package meter
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"finwait/internal/text"
@@ -12,77 +15,95 @@ import (
 // headEvery is after how many intervals their head is repeated.
 const headEvery = 20
 
-// A column is one of the lines of intervals.
-type column struct {
-	title string
-	width int // negative: aligned to the left
-	goes  int // which one is left out first, second, … where the line does not fit; 0: never
+// An interval is what a line has: of all, or of a group.
+type interval struct {
+	at                   time.Time
+	name                 string
+	failed, resets, lost string
+	state                func(tracer.State) tracer.StateTotals
+	why                  []string
 }
 
-var columns = [...]column{
-	{"TIME", -12, 0}, {"OPENED", 7, 0}, {"ACCEPTED", 8, 9}, {"FAILED", 6, 0}, {"RESET", 6, 8}, {"ESTAB", 7, 10},
-	{"CLOSE_WAIT", 10, 7}, {"FIN_WAIT_1", 10, 1}, {"FIN_WAIT_2", 10, 5}, {"TIME_WAIT", 9, 11},
-	{"TW_CAME", 8, 3}, {"TW_WENT", 8, 2}, {"TW_P50", 10, 4}, {"LOST", 6, 0},
+// intervalColumns are those of the lines of intervals; the name of the group is only there if there
+// are groups.
+var intervalColumns = []text.Column[*interval]{
+	{Name: "TIME", Width: 12, Goes: text.Never, Cell: func(b []byte, l *interval) []byte { return l.at.AppendFormat(b, "15:04:05.000") }},
+	intervalNumber("OPENED", 7, text.Never, tracer.SynSent, entered),
+	intervalNumber("ACCEPTED", 8, 9, tracer.SynRecv, entered),
+	intervalWord("FAILED", text.Never, func(l *interval) string { return l.failed }),
+	intervalWord("RESET", 8, func(l *interval) string { return l.resets }),
+	intervalNumber("ESTAB", 7, 10, tracer.Established, live),
+	intervalNumber("CLOSE_WAIT", 10, 7, tracer.CloseWait, live),
+	intervalNumber("FIN_WAIT_1", 10, 1, tracer.FinWait1, live),
+	intervalNumber("FIN_WAIT_2", 10, 5, tracer.FinWait2, live),
+	intervalNumber("TIME_WAIT", 9, 11, tracer.TimeWait, live),
+	intervalNumber("TW_CAME", 8, 3, tracer.TimeWait, entered),
+	intervalNumber("TW_WENT", 8, 2, tracer.TimeWait, left),
+	{Name: "TW_P50", Width: 10, Goes: 4, Right: true, Cell: func(b []byte, l *interval) []byte {
+		st := l.state(tracer.TimeWait)
+		return append(b, quantile(&st, 0.5)...)
+	}},
+	intervalWord("LOST", text.Never, func(l *interval) string { return l.lost }),
+	{Name: groupColumn, Width: text.CommWidth, Goes: text.Never, Cut: text.Middle, Cell: func(b []byte, l *interval) []byte { return append(b, l.name...) }},
+	{Name: "WHY_FAILED", Goes: 6, Cut: text.Items, Blank: true, Cell: func(b []byte, l *interval) []byte {
+		return append(b, strings.Join(l.why, ", ")...)
+	}},
 }
 
-// The last column is as wide as its reasons, or as what is left of the terminal.
-const (
-	whyTitle = "WHY_FAILED"
-	whyGoes  = 6
-	allGo    = 11 // the columns that can be left out
-	gap      = "  "
-)
+// groupColumn is the place of the column that is called by what the groups are.
+const groupColumn = "group"
 
-// intervals is what Text remembers of the lines of intervals.
-type intervals struct {
-	width func() int
-	lines int
-	wide  int // columns of the terminal; 0: any number
-	left  int // how many columns are left out
-	name  int // columns of the longest name of a group, and at least of a process
+func entered(st *tracer.StateTotals) int64 { return int64(st.Entered) }
+func left(st *tracer.StateTotals) int64    { return int64(st.Left) }
+func live(st *tracer.StateTotals) int64    { return st.Live }
+
+func intervalNumber(title string, width, goes int, s tracer.State, of func(*tracer.StateTotals) int64) text.Column[*interval] {
+	return text.Column[*interval]{Name: title, Width: width, Goes: goes, Right: true, Cell: func(b []byte, l *interval) []byte {
+		st := l.state(s)
+		return strconv.AppendInt(b, of(&st), 10)
+	}}
 }
 
-// fit chooses the columns for a report, and says whether they are others than before.
-func (t *intervals) fit(r *Report) (changed bool) {
-	wide := 0
-	if t.width != nil {
-		wide = t.width()
-	}
-	t.name = max(t.name, text.CommWidth)
-	for _, g := range r.Groups {
-		t.name = max(t.name, utf8.RuneCountInString(groupName(g)))
-	}
-	left := 0
-	for wide > 0 && left < allGo && t.need(left, r.By != tracer.SplitNone) > wide {
-		left++
-	}
-	changed = left != t.left
-	t.wide, t.left = wide, left
-	return changed
+func intervalWord(title string, goes int, of func(*interval) string) text.Column[*interval] {
+	return text.Column[*interval]{Name: title, Width: 6, Goes: goes, Right: true, Blank: true, Cell: func(b []byte, l *interval) []byte {
+		return append(b, of(l)...)
+	}}
 }
 
-// need is how wide a line is without the columns that go first.
-func (t *intervals) need(left int, named bool) (n int) {
+// GoingIntervals are the columns that a terminal loses which is too narrow for lines of intervals.
+func GoingIntervals() string { return text.Going(intervalColumns) }
+
+// named are columns with that of the groups' names called by what the groups are; with "", without.
+func named[R any](columns []text.Column[R], by string) (all []text.Column[R]) {
 	for _, c := range columns {
-		if c.goes == 0 || c.goes > left {
-			n += max(c.width, -c.width) + 1
+		if c.Name == groupColumn {
+			if by == "" {
+				continue
+			}
+			c.Name = by
 		}
+		all = append(all, c)
 	}
-	n-- // between two columns only
-	if named {
-		n += len(gap) + t.name
-	}
-	if left < whyGoes {
-		n += len(gap + whyTitle)
-	}
-	return n
+	return all
 }
 
 // Interval writes a line, and one for each group.
 func (t *Text) Interval(r *Report) error {
-	if changed := t.fit(r); changed || t.lines%headEvery == 0 {
+	by := ""
+	if r.By != tracer.SplitNone {
+		by = cmp.Or(r.ByWord, groupColumn)
+	}
+	if t.intervals == nil {
+		t.intervals = text.NewTable(t.w, t.form, text.Usual(named(intervalColumns, by)))
+	}
+	for _, g := range r.Groups {
+		t.intervals.Widen(by, utf8.RuneCountInString(groupName(g)))
+	}
+	if changed := t.intervals.Fit(); changed || t.lines%headEvery == 0 {
 		t.lines = 0
-		t.head(r.ByWord)
+		if err := t.intervals.Head(); err != nil {
+			return err
+		}
 	}
 	t.lines++
 	var failed uint64
@@ -91,71 +112,20 @@ func (t *Text) Interval(r *Report) error {
 		failed += e.Count
 		why = append(why, fmt.Sprintf("%v %d", e.Reason, e.Count))
 	}
-	t.intervalLine(r, [3]string{fmt.Sprint(failed), fmt.Sprint(r.Resets()), fmt.Sprint(r.Lost.Total())}, "all", why, r.Totals.State)
-	notSplit := [3]string{"-", "-", ""} // groups have no ends
+	lines := []*interval{{r.At, "all", fmt.Sprint(failed), fmt.Sprint(r.Resets()), fmt.Sprint(r.Lost.Total()), r.Totals.State, why}}
+	const unknown = "-" // groups have no failures
 	for _, g := range r.Groups {
 		if g.Moves() > 0 {
-			t.intervalLine(r, notSplit, groupName(g), nil, g.State)
+			lines = append(lines, &interval{r.At, groupName(g), unknown, unknown, "", g.State, nil})
 		}
 	}
 	if r.Rest != nil && r.Rest.Moves() > 0 {
-		t.intervalLine(r, notSplit, "(others)", nil, r.Rest.State)
+		lines = append(lines, &interval{r.At, "(others)", unknown, unknown, "", r.Rest.State, nil})
+	}
+	for _, l := range lines {
+		if err := t.intervals.Row(l); err != nil {
+			return err
+		}
 	}
 	return t.w.Flush()
-}
-
-func (t *Text) head(by string) {
-	var titles [len(columns)]any
-	for i, c := range columns {
-		titles[i] = c.title
-	}
-	line := t.cells(titles)
-	why := t.left < whyGoes
-	switch {
-	case by != "" && why:
-		line += fmt.Sprintf("%s%-*s", gap, text.CommWidth, strings.ToUpper(by))
-	case by != "":
-		line += gap + strings.ToUpper(by)
-	}
-	if why {
-		line += gap + whyTitle
-	}
-	t.printf("%s\n", line)
-}
-
-func (t *Text) intervalLine(r *Report, failedResetLost [3]string, name string, why []string, state func(tracer.State) tracer.StateTotals) {
-	waits := state(tracer.TimeWait)
-	line := t.cells([len(columns)]any{
-		r.At.Format("15:04:05.000"), state(tracer.SynSent).Entered, state(tracer.SynRecv).Entered, failedResetLost[0], failedResetLost[1],
-		state(tracer.Established).Live, state(tracer.CloseWait).Live, state(tracer.FinWait1).Live, state(tracer.FinWait2).Live,
-		waits.Live, waits.Entered, waits.Left, quantile(&waits, 0.5), failedResetLost[2],
-	})
-	if t.left >= whyGoes {
-		why = nil
-	}
-	switch {
-	case r.By != tracer.SplitNone && len(why) > 0:
-		line += fmt.Sprintf("%s%-*s", gap, text.CommWidth, name)
-	case r.By != tracer.SplitNone:
-		line += gap + name
-	}
-	if len(why) > 0 {
-		line += gap + text.Fit(why, t.wide-utf8.RuneCountInString(line+gap), t.wide > 0)
-	}
-	t.printf("%s\n", line)
-}
-
-// cells are the columns that are not left out.
-func (t *Text) cells(values [len(columns)]any) string {
-	var b strings.Builder
-	for i, c := range columns {
-		if c.goes != 0 && c.goes <= t.left {
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		fmt.Fprintf(&b, "%*v", c.width, values[i])
-	}
-	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,9 +41,9 @@ func TestIntervalWidth(t *testing.T) {
 		{0, tracer.SplitComm, ""}, // a pipe
 	} {
 		r := failing(at, c.by)
-		got := interval(t, r, c.width)
+		got := intervalText(t, r, c.width)
 		if c.want == "" {
-			c.want = interval(t, r, -1)
+			c.want = intervalText(t, r, -1)
 		}
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%d columns: %s", c.width, d)
@@ -50,13 +51,13 @@ func TestIntervalWidth(t *testing.T) {
 	}
 }
 
-// interval is what is written on a terminal of that width; -1: with no width at all.
-func interval(t *testing.T, r *Report, width int) string {
+// intervalText is what is written on a terminal of that width; -1: with no width at all.
+func intervalText(t *testing.T, r *Report, width int) string {
 	t.Helper()
 	var out bytes.Buffer
-	s := NewText(bufio.NewWriter(&out), false, func() int { return width })
+	s := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return width }}, false, false)
 	if width < 0 {
-		s = NewText(bufio.NewWriter(&out), false, nil)
+		s = NewText(bufio.NewWriter(&out), text.Form{}, false, false)
 	}
 	if err := s.Interval(r); err != nil {
 		t.Fatal(err)
@@ -72,11 +73,11 @@ func TestIntervalFits(t *testing.T) {
 		if by != tracer.SplitNone {
 			const name = "[2001:db8:1111:2222:3333:4444:5555:6666]:50000"
 			r.Groups[0].Name = name
-			least += len(gap + name)
+			least += len("  " + name)
 		}
 		before := ""
 		for width := least; width < 200; width++ {
-			got := interval(t, r, width)
+			got := intervalText(t, r, width)
 			for line := range strings.Lines(got) {
 				if n := utf8.RuneCountInString(line) - 1; n > width {
 					t.Errorf("%d columns of %d: %s", n, width, line)
@@ -90,7 +91,7 @@ func TestIntervalFits(t *testing.T) {
 			}
 			before = head
 		}
-		if n := len(strings.Fields(before)); n < len(columns)+1 {
+		if n := len(strings.Fields(before)); n < len(named(intervalColumns, r.ByWord)) {
 			t.Errorf("all that is shown: %s", before)
 		}
 	}
@@ -104,13 +105,13 @@ func TestIntervalLongNumbers(t *testing.T) {
 	r.Totals.Ends[tracer.SynSent][tracer.ReasonRefused] = many
 	r.Lost.Missed = many
 	for _, width := range []int{20, 80, 100, 200} {
-		if got := interval(t, r, width); strings.Count(got, fmt.Sprint(many)) < 2 || !strings.Contains(got, fmt.Sprint(many+2)) {
+		if got := intervalText(t, r, width); strings.Count(got, fmt.Sprint(many)) < 2 || !strings.Contains(got, fmt.Sprint(many+2)) {
 			t.Errorf("%d columns: %s", width, got)
 		}
 	}
 	var out bytes.Buffer
 	width := 80
-	s := NewText(bufio.NewWriter(&out), false, func() int { return width })
+	s := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return width }}, false, false)
 	for _, width = range []int{80, 79, 78, 200, 200} {
 		if err := s.Interval(r); err != nil {
 			t.Fatal(err)

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"finwait/internal/audit"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,10 +152,10 @@ hooks: tracepoint
 // The busiest groups are shown, the rest is summed; strangers name them.
 // RSTs and handshakes are shown if they were asked for, also if there were none.
 func TestStatSegments(t *testing.T) {
-	text := func(r *Report) string {
+	lines := func(r *Report) string {
 		var out bytes.Buffer
 		w := bufio.NewWriter(&out)
-		if err := NewText(w, false, nil).Report(r); err != nil {
+		if err := NewText(w, text.Form{}, false, false).Report(r); err != nil {
 			t.Fatal(err)
 		}
 		w.Flush()
@@ -167,11 +169,11 @@ func TestStatSegments(t *testing.T) {
 		return out.String()
 	}
 	r := &Report{Totals: new(tracer.Totals)}
-	if s := text(r) + object(r); strings.Contains(s, "WITHOUT A TRANSITION") || strings.Contains(s, "segments") {
+	if s := lines(r) + object(r); strings.Contains(s, "WITHOUT A TRANSITION") || strings.Contains(s, "segments") {
 		t.Errorf("segments, and nobody asked:\n%s", s)
 	}
 	r.Segmented = true
-	if s := text(r); !strings.Contains(s, "WITHOUT A TRANSITION") {
+	if s := lines(r); !strings.Contains(s, "WITHOUT A TRANSITION") {
 		t.Errorf("no table:\n%s", s)
 	}
 	if s := object(r); !strings.Contains(s, `"segments":[],"segments_uncounted":0`) {
@@ -190,7 +192,7 @@ func TestStatSegments(t *testing.T) {
 		"SYN-ACK sent again                   22  10.0.0.2                            1\n",
 		"(7 of further ports and peers: there was no room)\n",
 	} {
-		if s := text(r); !strings.Contains(s, want) {
+		if s := lines(r); !strings.Contains(s, want) {
 			t.Errorf("no %q in\n%s", want, s)
 		}
 	}
@@ -230,9 +232,9 @@ func TestStatGroups(t *testing.T) {
 	if now["quiet"].States[tracer.Established].Entered != 2 {
 		t.Error("what was read is changed: the next interval would be wrong")
 	}
-	text := reportText(t, &Text{}, r)
-	if strings.Contains(text, "\x1b") || !strings.Contains(text, `\x1b[2J`) || !strings.Contains(text, "(2 others)") {
-		t.Errorf("text:\n%s", text)
+	lines := reportText(t, &Text{}, r)
+	if strings.Contains(lines, "\x1b") || !strings.Contains(lines, `\x1b[2J`) || !strings.Contains(lines, "(2 others)") {
+		t.Errorf("text:\n%s", lines)
 	}
 	got := reportJSON(t, r)
 	if !strings.Contains(got, `"by":"comm","groups":[{"name":null,"states":[`) || !strings.Contains(got, `"ungrouped":0,"others":{"groups":2,"states":[`) {
@@ -266,14 +268,14 @@ func TestIntervalText(t *testing.T) {
 10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  refused 3, timed_out 1, reset 1
 10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0
 `,
-		tracer.SplitComm: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  COMM             WHY_FAILED
-10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  all              refused 3, timed_out 1, reset 1
+		tracer.SplitComm: `TIME          OPENED ACCEPTED FAILED  RESET   ESTAB CLOSE_WAIT FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT  TW_CAME  TW_WENT     TW_P50   LOST  COMM            WHY_FAILED
+10:24:01.000       9        0      5      6       0          0          0          0         0        0        0          -      0  all             refused 3, timed_out 1, reset 1
 10:24:01.000       9        0      -      -       0          0          0          0         0        0        0          -         curl
 10:24:01.000       0        0      0      0       0          0          0          0         0        0        0          -      0  all
 `,
 	} {
 		var out bytes.Buffer
-		s := NewText(bufio.NewWriter(&out), false, nil)
+		s := NewText(bufio.NewWriter(&out), text.Form{}, false, false)
 		for _, r := range []*Report{failing(at, by), {At: at, Totals: new(tracer.Totals), By: by, ByWord: by.String()}} {
 			if err := s.Interval(r); err != nil {
 				t.Fatal(err)
@@ -348,5 +350,182 @@ func TestCgroupNames(t *testing.T) {
 	}
 	if groups["7"].State(tracer.Established).Entered != 1 {
 		t.Error("the groups that were read have changed")
+	}
+}
+
+// split is a report with groups: of IPv6, of IPv4, of which nothing is known, and others.
+func split() *Report {
+	group := func(name string, opened, accepted, live uint64, wait time.Duration, ends map[tracer.Reason]uint64) *tracer.Group {
+		g := &tracer.Group{Name: name, Ends: ends, States: map[tracer.State]*tracer.StateTotals{
+			tracer.SynSent: {Entered: opened, Left: opened}, tracer.SynRecv: {Entered: accepted, Left: accepted},
+			tracer.Established: {Entered: opened + accepted, Left: opened + accepted}, tracer.TimeWait: {Live: int64(live), Entered: opened, Left: opened - live},
+		}}
+		for range opened {
+			g.States[tracer.Established].Durations.Add(44300 * time.Nanosecond)
+			g.States[tracer.TimeWait].Durations.Add(wait)
+		}
+		return g
+	}
+	r := &Report{By: tracer.SplitDestination, ByWord: "destination", Totals: new(tracer.Totals), Span: time.Second}
+	r.Totals.Edges[tracer.Closed][tracer.SynSent] = 1_234_567
+	r.Split(nil, map[string]*tracer.Group{
+		"v6": group("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443", 1200, 0, 3, 60*time.Second,
+			map[tracer.Reason]uint64{tracer.ReasonReused: 939, tracer.ReasonExpired: 200, tracer.ReasonNoPort: 61}),
+		"v4":   group("10.244.112.131:54321", 300, 0, 0, time.Second, map[tracer.Reason]uint64{tracer.ReasonClosed: 300, tracer.ReasonNone: 2}),
+		"none": group("", 0, 100, 0, 0, nil),
+		"a":    group("a", 9, 0, 9, 2*time.Second, nil), "b": group("b", 5, 0, 1, 2*time.Second, map[tracer.Reason]uint64{tracer.ReasonReset: 4}),
+	}, 3)
+	return r
+}
+
+// formed is the report on a terminal that wide, or on none: 0.
+func formed(t *testing.T, wide int, brief bool) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return wide }}, false, brief).Report(split()); err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := strings.Cut(out.String(), "\nTRANSITION")
+	return got
+}
+
+// The tables fit the terminal, and all groups add up: none is left out.
+func TestReportFits(t *testing.T) {
+	for _, c := range []struct {
+		wide  int
+		brief bool
+		want  string
+	}{
+		{80, true, `1.000 s of TCP
+
+STATE           LIVE  ENTERED     LEFT       P50       P99        MAX      TOTAL
+SYN_SENT           0  1234567        0         -         -          -          -
+
+DESTINATION                      LIVE  OPENED CLOSED  TW_P50  WHY_CLOSED
+[2001:db8:aa…eeee:ffff]:50443       3    1200   1200   59.6s  reused 939, …
+10.244.112.131:54321                0     300    302 973.1ms  closed 300, - 2
+-                                   0       0      0       -
+(2 others)                         10      14      4    1.9s  reset 4
+`},
+		{100, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                      LIVE  OPENED ACCEPTED  CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aa…eeee:ffff]:50443       3    1200        0    1200   43.0us    59.6s  reused 939, …
+10.244.112.131:54321                0     300        0     302   43.0us  973.1ms  closed 300, - 2
+-                                   0       0      100       0        -        -
+(2 others)                         10      14        0       4   43.0us     1.9s  reset 4
+`},
+		{200, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                                        LIVE   OPENED ACCEPTED   CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443        3     1200        0     1200   43.0us    59.6s  reused 939, expired 200, no_port 61
+10.244.112.131:54321                                  0      300        0      302   43.0us  973.1ms  closed 300, - 2
+-                                                     0        0      100        0        -        -
+(2 others)                                           10       14        0        4   43.0us     1.9s  reset 4
+`},
+		{0, true, `1.000 s of TCP
+
+STATE            LIVE   ENTERED      LEFT        P50        P90        P99        MAX       TOTAL
+SYN_SENT            0   1234567         0          -          -          -          -           -
+
+DESTINATION                                        LIVE   OPENED ACCEPTED   CLOSED  EST_P50   TW_P50  WHY_CLOSED
+[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:50443        3     1200        0     1200   43.0us    59.6s  reused 939, expired 200, no_port 61
+10.244.112.131:54321                                  0      300        0      302   43.0us  973.1ms  closed 300, - 2
+-                                                     0        0      100        0        -        -
+(2 others)                                           10       14        0        4   43.0us     1.9s  reset 4
+`},
+		{80, false, `1.000 s of TCP
+
+STATE           LIVE  ENTERED       P50      TOTAL  DESTINATION
+SYN_SENT           0  1234567         -          -  all
+
+SYN_SENT           0     1200         -          -  [2001:db8:a…eeee:ffff]:50443
+ESTABLISHED        0     1200    43.0us   53.160ms  [2001:db8:a…eeee:ffff]:50443
+TIME_WAIT          3     1200     59.6s 72000.000s  [2001:db8:a…eeee:ffff]:50443
+closed: reused 939, expired 200, no_port 61
+works 44.3 µs, is remembered 60 s: 1 : 1,354,401
+
+SYN_SENT           0      300         -          -  10.244.112.131:54321
+ESTABLISHED        0      300    43.0us   13.290ms  10.244.112.131:54321
+TIME_WAIT          0      300   973.1ms   300.000s  10.244.112.131:54321
+closed: closed 300, - 2
+works 44.3 µs, is remembered 1 s: 1 : 22,573
+
+SYN_RECV           0      100         -          -  -
+ESTABLISHED        0      100         -          -  -
+
+SYN_SENT           0       14         -          -  (2 others)
+ESTABLISHED        0       14    43.0us  620.200us  (2 others)
+TIME_WAIT         10       14      1.9s    28.000s  (2 others)
+closed: reset 4
+works 44.3 µs, is remembered 2 s: 1 : 45,146
+`},
+		{100, false, `1.000 s of TCP
+
+STATE           LIVE  ENTERED     LEFT       P50        MAX      TOTAL  DESTINATION
+SYN_SENT           0  1234567        0         -          -          -  all
+
+SYN_SENT           0     1200     1200         -          -          -  [2001:db8:a…eeee:ffff]:50443
+ESTABLISHED        0     1200     1200    43.0us   44.300us   53.160ms  [2001:db8:a…eeee:ffff]:50443
+TIME_WAIT          3     1200     1197     59.6s    60.000s 72000.000s  [2001:db8:a…eeee:ffff]:50443
+closed: reused 939, expired 200, no_port 61
+works 44.3 µs, is remembered 60 s: 1 : 1,354,401
+
+SYN_SENT           0      300      300         -          -          -  10.244.112.131:54321
+ESTABLISHED        0      300      300    43.0us   44.300us   13.290ms  10.244.112.131:54321
+TIME_WAIT          0      300      300   973.1ms     1.000s   300.000s  10.244.112.131:54321
+closed: closed 300, - 2
+works 44.3 µs, is remembered 1 s: 1 : 22,573
+
+SYN_RECV           0      100      100         -          -          -  -
+ESTABLISHED        0      100      100         -          -          -  -
+
+SYN_SENT           0       14       14         -          -          -  (2 others)
+ESTABLISHED        0       14       14    43.0us   44.300us  620.200us  (2 others)
+TIME_WAIT         10       14        4      1.9s     2.000s    28.000s  (2 others)
+closed: reset 4
+works 44.3 µs, is remembered 2 s: 1 : 45,146
+`},
+	} {
+		got := formed(t, c.wide, c.brief)
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%d columns, brief %v: %s", c.wide, c.brief, d)
+		}
+		for line := range strings.Lines(got) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); c.wide > 0 && n > c.wide {
+				t.Errorf("%d columns of %d: %s", n, c.wide, line)
+			}
+		}
+	}
+	if brief, whole := formed(t, 0, true), formed(t, 0, false); !strings.Contains(brief, "(2 others)") || !strings.Contains(whole, "(2 others)") {
+		t.Errorf("no sum of the others:\n%s\n%s", brief, whole)
+	}
+}
+
+// On a terminal, sentences have as many lines as they need, and nothing of them is left out.
+func TestSentencesFit(t *testing.T) {
+	r := sampleReport()
+	r.Audit[0].Verdict, r.Audit[0].Cause = audit.Explained, "handshakes that failed in a request_sock, or before the child was ready"
+	words := func(wide int) []string {
+		var out bytes.Buffer
+		if err := NewText(bufio.NewWriter(&out), text.Form{Width: func() int { return wide }}, true, false).Report(r); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); wide > 0 && n > wide {
+				t.Errorf("%d columns of %d: %s", n, wide, line)
+			}
+		}
+		_, audited, _ := strings.Cut(out.String(), "\nTIME_WAIT: ")
+		return strings.Fields(strings.ReplaceAll(audited, "explained:", "explained"))
+	}
+	if d := cmp.Diff(words(0), words(80)); d != "" {
+		t.Errorf("80 columns (+) do not say what a pipe is told (-): %s", d)
 	}
 }

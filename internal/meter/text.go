@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"finwait/internal/audit"
 	"finwait/internal/ktime"
@@ -20,96 +22,189 @@ const busiest = 12
 // Text writes tables for people.
 type Text struct {
 	w     *bufio.Writer
+	form  text.Form
 	audit bool // each comparison, not only how many
-	intervals
+	brief bool // a line for each group, not for each of its states
+
+	intervals *text.Table[*interval]
+	lines     int // of intervals, since their head
 }
 
-// NewText writes to w; audit shows each comparison with the kernel, not only how many.
-// The lines of intervals fit into as many columns as width says that there are now; it is
-// nil, or says 0, where lines may be as long as they like.
-func NewText(w *bufio.Writer, audit bool, width func() int) *Text {
-	return &Text{w: w, audit: audit, intervals: intervals{width: width}}
+// NewText writes to w; audit shows each comparison with the kernel, not only how many, and brief
+// only one line for each group.
+func NewText(w *bufio.Writer, form text.Form, audit, brief bool) *Text {
+	return &Text{w: w, form: form, audit: audit, brief: brief}
 }
 
 func (t *Text) printf(format string, args ...any) { fmt.Fprintf(t.w, format, args...) }
+
+// sentence writes words after a head. On a terminal it uses as many lines as they need.
+func (t *Text) sentence(head, words string) {
+	if wide := t.wide(); wide > 0 {
+		text.Indent(t.w, head, len(head)+1, wide, words)
+		return
+	}
+	t.printf("%s %s\n", head, words)
+}
+
+// wide is how many columns the terminal has; 0: there is none.
+func (t *Text) wide() int {
+	if t.form.Width == nil {
+		return 0
+	}
+	return t.form.Width()
+}
 
 // Report writes the tables of the whole run.
 func (t *Text) Report(r *Report) error {
 	if t.lines > 0 {
 		t.printf("\n")
 	}
-	t.states(r)
+	if err := t.states(r); err != nil {
+		return err
+	}
 	t.edges(r)
 	t.ends(r)
-	t.segments(r)
+	if err := t.segments(r); err != nil {
+		return err
+	}
 	t.timeWait(r)
 	t.lost(r)
-	t.audits(r.Audit)
+	if err := t.audits(r.Audit); err != nil {
+		return err
+	}
 	t.printf("\nhooks: %s\n", r.Hooks)
 	return t.w.Flush()
 }
 
-func (t *Text) states(r *Report) {
+// leastGroup is to what a terminal reduces the names of groups.
+const leastGroup = 28
+
+// A stateLine is a state of all sockets, or of those of a group.
+type stateLine struct {
+	state tracer.State
+	tracer.StateTotals
+	name string
+}
+
+var stateColumns = []text.Column[*stateLine]{
+	{Name: "STATE", Width: text.StateWidth, Goes: text.Never, Cell: func(b []byte, l *stateLine) []byte { return append(b, l.state.String()...) }},
+	stateNumber("LIVE", text.Never, live),
+	stateNumber("ENTERED", 6, entered),
+	stateNumber("LEFT", 4, left),
+	stateQuantile("P50", text.Never, 0.5),
+	stateQuantile("P90", 1, 0.9),
+	stateQuantile("P99", 2, 0.99),
+	stateTime("MAX", 10, 3, func(d *tracer.Durations) time.Duration { return d.Max }),
+	stateTime("TOTAL", 11, 5, func(d *tracer.Durations) time.Duration { return d.Total }),
+	{Name: groupColumn, Goes: text.Never, Cut: text.Middle, Cell: func(b []byte, l *stateLine) []byte { return append(b, l.name...) }},
+}
+
+func stateNumber(title string, goes int, of func(*tracer.StateTotals) int64) text.Column[*stateLine] {
+	return text.Column[*stateLine]{Name: title, Width: 9, Least: 7, Goes: goes, Right: true, Cell: func(b []byte, l *stateLine) []byte {
+		return strconv.AppendInt(b, of(&l.StateTotals), 10)
+	}}
+}
+
+func stateQuantile(title string, goes int, q float64) text.Column[*stateLine] {
+	return text.Column[*stateLine]{Name: title, Width: 10, Least: 8, Goes: goes, Right: true, Cell: func(b []byte, l *stateLine) []byte {
+		return append(b, quantile(&l.StateTotals, q)...)
+	}}
+}
+
+func stateTime(title string, width, goes int, of func(*tracer.Durations) time.Duration) text.Column[*stateLine] {
+	return text.Column[*stateLine]{Name: title, Width: width, Least: 9, Goes: goes, Right: true, Cell: func(b []byte, l *stateLine) []byte {
+		if l.Durations.Count() == 0 {
+			return b
+		}
+		return text.AppendTime(b, of(&l.Durations))
+	}}
+}
+
+// GoingStates are the columns that a terminal loses which is too narrow for the table of states.
+func GoingStates() string { return text.Going(stateColumns) }
+
+func (t *Text) states(r *Report) error {
 	of := ""
 	if r.Command {
 		of = ": the sockets of the command and of what it started"
 	}
 	t.printf("%.3f s of TCP%s\n\n", r.Span.Seconds(), of)
-	group := ""
-	if r.By != tracer.SplitNone {
-		group = "  " + strings.ToUpper(r.ByWord)
+	by := ""
+	if r.By != tracer.SplitNone && !t.brief {
+		by = r.ByWord
 	}
-	t.printf("%-11s %9s %9s %9s %10s %10s %10s %10s %11s%s\n", "STATE", "LIVE", "ENTERED", "LEFT", "P50", "P90", "P99", "MAX", "TOTAL", group)
-	t.stateLines("all", r.By, r.Totals.State)
-	for _, g := range r.Groups {
+	columns := named(stateColumns, by)
+	if by != "" {
+		longest := 0
+		for _, g := range r.Groups {
+			longest = max(longest, utf8.RuneCountInString(groupName(g)))
+		}
+		last := &columns[len(columns)-1]
+		last.Width, last.Least = longest, min(longest, leastGroup)
+	}
+	table := text.NewTable(t.w, t.form, text.Usual(columns))
+	if err := table.Head(); err != nil {
+		return err
+	}
+	if err := stateLines(table, "all", r.Totals.State); err != nil {
+		return err
+	}
+	if t.brief {
+		return t.groups(r)
+	}
+	group := func(name string, g *tracer.Group) error {
 		t.printf("\n")
-		t.stateLines(groupName(g), r.By, g.State)
+		if err := stateLines(table, name, g.State); err != nil {
+			return err
+		}
 		t.groupEnds(g)
+		return nil
+	}
+	for _, g := range r.Groups {
+		if err := group(groupName(g), g); err != nil {
+			return err
+		}
 	}
 	if r.Rest != nil {
-		t.printf("\n")
-		t.stateLines(fmt.Sprintf("(%d others)", r.Others), r.By, r.Rest.State)
-		t.groupEnds(r.Rest)
+		return group(othersName(r), r.Rest)
 	}
+	return nil
 }
 
 // groupEnds says why sockets of a group have ended, and how long one is remembered for how
 // long it works.
 func (t *Text) groupEnds(g *tracer.Group) {
-	line := ""
-	for i, end := range EndsOf(g) {
-		if i > 0 {
-			line += ", "
-		}
-		line += fmt.Sprintf("%v %d", end.Reason, end.Count)
-	}
-	if line != "" {
-		t.printf("closed: %s\n", line)
+	if ends := endWords(g); len(ends) > 0 {
+		t.sentence("closed:", strings.Join(ends, ", "))
 	}
 	if useful, held, ok := UsefulHeld(g); ok {
-		t.printf("works %s, is remembered %s: 1 : %s\n", text.Span(useful), text.Span(held), text.Count(uint64(held/useful)))
+		t.sentence("works", fmt.Sprintf("%s, is remembered %s: 1 : %s", text.Span(useful), text.Span(held), text.Count(uint64(held/useful))))
 	}
 }
 
+// endWords are the reasons for which sockets of a group have ended, and how often.
+func endWords(g *tracer.Group) (words []string) {
+	for _, end := range EndsOf(g) {
+		words = append(words, fmt.Sprintf("%s %d", cmp.Or(end.Reason.String(), "-"), end.Count))
+	}
+	return words
+}
+
+func othersName(r *Report) string { return fmt.Sprintf("(%d others)", r.Others) }
+
 // stateLines leaves out states that had nothing to do.
-func (t *Text) stateLines(name string, by tracer.Split, state func(tracer.State) tracer.StateTotals) {
+func stateLines(table *text.Table[*stateLine], name string, state func(tracer.State) tracer.StateTotals) error {
 	for _, s := range LifeOrder() {
 		st := state(s)
 		if st.Live == 0 && st.Entered == 0 && st.Left == 0 {
 			continue
 		}
-		total, longest := "-", "-"
-		if st.Durations.Count() > 0 {
-			total = text.Time(st.Durations.Total)
-			longest = text.Time(st.Durations.Max)
+		if err := table.Row(&stateLine{s, st, name}); err != nil {
+			return err
 		}
-		t.printf("%-11s %9d %9d %9d %10s %10s %10s %10s %11s", s, st.Live, st.Entered, st.Left,
-			quantile(&st, 0.5), quantile(&st, 0.9), quantile(&st, 0.99), longest, total)
-		if by != tracer.SplitNone {
-			t.printf("  %s", name)
-		}
-		t.printf("\n")
 	}
+	return nil
 }
 
 func quantile(st *tracer.StateTotals, q float64) string {
@@ -153,24 +248,47 @@ func (t *Text) ends(r *Report) {
 	}
 }
 
-func (t *Text) segments(r *Report) {
-	if !r.Segmented {
-		return
-	}
-	t.printf("\n%-28s %10s  %-27s %9s\n", "WITHOUT A TRANSITION", "LOCAL PORT", "REMOTE", "COUNT")
-	for _, s := range r.Segments[:min(len(r.Segments), busiest)] {
-		what := "RST sent " + s.Reason
+var segmentColumns = []text.Column[*tracer.SegmentCount]{
+	{Name: "WITHOUT A TRANSITION", Width: 28, Goes: text.Never, Cell: func(b []byte, s *tracer.SegmentCount) []byte {
 		switch s.Kind {
 		case tracer.SegmentRSTReceived:
-			what = "RST received"
+			return append(b, "RST received"...)
 		case tracer.SegmentSYNACKAgain:
-			what = "SYN-ACK sent again"
+			return append(b, "SYN-ACK sent again"...)
 		}
-		local, remote := "-", s.Remote.String()
-		if s.Remote.Port() == 0 {
-			local, remote = strconv.Itoa(int(s.Local)), s.Remote.Addr().String()
+		return append(append(b, "RST sent "...), s.Reason...)
+	}},
+	{Name: "LOCAL PORT", Width: 10, Goes: text.Never, Right: true, Cell: func(b []byte, s *tracer.SegmentCount) []byte {
+		if s.Remote.Port() != 0 {
+			return b
 		}
-		t.printf("%-28s %10s  %-27s %9d\n", what, local, remote, s.Count)
+		return strconv.AppendUint(b, uint64(s.Local), 10)
+	}},
+	{Name: "REMOTE", Width: 27, Least: text.AddrWidth, Most: text.AddrMost, Goes: text.Never, Cut: text.Middle,
+		Cell: func(b []byte, s *tracer.SegmentCount) []byte {
+			if s.Remote.Port() == 0 {
+				return s.Remote.Addr().AppendTo(b)
+			}
+			return s.Remote.AppendTo(b)
+		}},
+	{Name: "COUNT", Width: 9, Goes: text.Never, Right: true, Cell: func(b []byte, s *tracer.SegmentCount) []byte {
+		return strconv.AppendUint(b, s.Count, 10)
+	}},
+}
+
+func (t *Text) segments(r *Report) error {
+	if !r.Segmented {
+		return nil
+	}
+	t.printf("\n")
+	table := text.NewTable(t.w, t.form, text.Usual(segmentColumns))
+	if err := table.Head(); err != nil {
+		return err
+	}
+	for i := range r.Segments[:min(len(r.Segments), busiest)] {
+		if err := table.Row(&r.Segments[i]); err != nil {
+			return err
+		}
 	}
 	if n := len(r.Segments) - busiest; n > 0 {
 		t.printf("(%d more)\n", n)
@@ -178,6 +296,7 @@ func (t *Text) segments(r *Report) {
 	if r.Uncounted > 0 {
 		t.printf("(%d of further ports and peers: there was no room)\n", r.Uncounted)
 	}
+	return nil
 }
 
 func (t *Text) timeWait(r *Report) {
@@ -185,11 +304,13 @@ func (t *Text) timeWait(r *Report) {
 	if waits.Entered == 0 && waits.Left == 0 {
 		return
 	}
-	t.printf("\nTIME_WAIT")
+	again := fmt.Sprintf("started again %d times", r.Totals.Rearms)
+	t.printf("\n")
 	if low, high, err := ktime.TimeWaitBand(); err == nil {
-		t.printf(": undisturbed, %s to %s here (one slot of the kernel's timer wheel, and a jiffy)", text.Time(low), text.Time(high))
+		t.sentence("TIME_WAIT:", fmt.Sprintf("undisturbed, %s to %s here (one slot of the kernel's timer wheel, and a jiffy); %s", text.Time(low), text.Time(high), again))
+	} else {
+		t.sentence("TIME_WAIT:", again)
 	}
-	t.printf("; started again %d times\n", r.Totals.Rearms)
 	const widest = 40
 	var most uint64
 	for b := range waits.Durations.Buckets() {
@@ -202,30 +323,64 @@ func (t *Text) timeWait(r *Report) {
 }
 
 func (t *Text) lost(r *Report) {
-	if n := r.Lost.Total(); n > 0 {
-		t.printf("\n%d transitions of the host were lost of %d seen", n, r.Seen)
-		separator := ": "
-		for cause, n := range r.Lost.All() {
-			if cause != tracer.LossRingFull { // stat has no stream
-				t.printf("%s%v %d", separator, cause, n)
-				separator = ", "
-			}
-		}
-		separator = "; sockets that were gone: "
-		for _, s := range LifeOrder() {
-			if n := r.Totals.Gone[s]; n > 0 {
-				t.printf("%s%v %d", separator, s, n)
-				separator = ", "
-			}
-		}
-		t.printf("\n")
+	n := r.Lost.Total()
+	if n == 0 {
+		return
 	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "transitions of the host were lost of %d seen", r.Seen)
+	separator := ": "
+	for cause, n := range r.Lost.All() {
+		if cause != tracer.LossRingFull { // stat has no stream
+			fmt.Fprintf(&b, "%s%v %d", separator, cause, n)
+			separator = ", "
+		}
+	}
+	separator = "; sockets that were gone: "
+	for _, s := range LifeOrder() {
+		if n := r.Totals.Gone[s]; n > 0 {
+			fmt.Fprintf(&b, "%s%v %d", separator, s, n)
+			separator = ", "
+		}
+	}
+	t.printf("\n")
+	t.sentence(strconv.FormatUint(n, 10), b.String())
+}
+
+// Widths of the columns of the audit, and where the verdict begins.
+const (
+	netnsWidth   = 10
+	counterWidth = 26
+	numberWidth  = 9
+	verdictAt    = netnsWidth + 1 + counterWidth + 1 + numberWidth + 1 + numberWidth + 2
+)
+
+var auditColumns = []text.Column[*audit.Row]{
+	{Name: "NETNS", Width: netnsWidth, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return strconv.AppendUint(b, uint64(r.NetNS), 10) }},
+	{Name: "COUNTER", Width: counterWidth, Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte { return append(b, r.Counter...) }},
+	auditNumber("KERNEL", func(r *audit.Row) int64 { return r.Kernel }),
+	auditNumber("FINWAIT", func(r *audit.Row) int64 { return r.Finwait }),
+	{Name: "VERDICT", Goes: text.Never, Cell: func(b []byte, r *audit.Row) []byte {
+		if b = append(b, r.Verdict...); r.Cause != "" {
+			b = append(append(b, ": "...), r.Cause...)
+		}
+		return b
+	}},
+}
+
+func auditNumber(title string, of func(*audit.Row) int64) text.Column[*audit.Row] {
+	return text.Column[*audit.Row]{Name: title, Width: numberWidth, Goes: text.Never, Right: true, Cell: func(b []byte, r *audit.Row) []byte {
+		if r.Counter == "" {
+			return b
+		}
+		return strconv.AppendInt(b, of(r), 10)
+	}}
 }
 
 // audits shows what differs, and with --audit what agrees.
-func (t *Text) audits(rows []audit.Row) {
+func (t *Text) audits(rows []audit.Row) error {
 	if rows == nil {
-		return
+		return nil
 	}
 	counts := make(map[audit.Verdict]int)
 	spaces := make(map[uint32]bool)
@@ -242,24 +397,28 @@ func (t *Text) audits(rows []audit.Row) {
 			shown = append(shown, r)
 		}
 	}
-	t.printf("\naudit: %d counters in %d network namespaces: %d agree with the kernel's, %d differ for a known reason, %d disagree\n",
-		len(rows)-apart, len(spaces), counts[audit.Agrees], counts[audit.Explained], counts[audit.Disagrees])
+	t.printf("\n")
+	t.sentence("audit:", fmt.Sprintf("%d counters in %d network namespaces: %d agree with the kernel's, %d differ for a known reason, %d disagree",
+		len(rows)-apart, len(spaces), counts[audit.Agrees], counts[audit.Explained], counts[audit.Disagrees]))
 	if apart > 0 {
-		t.printf("       %d network namespaces could not be compared\n", apart)
+		t.sentence("      ", fmt.Sprintf("%d network namespaces could not be compared", apart))
 	}
 	if len(shown) == 0 {
-		return
+		return nil
 	}
-	t.printf("%-10s %-26s %9s %9s  %s\n", "NETNS", "COUNTER", "KERNEL", "FINWAIT", "VERDICT")
+	table := text.NewTable(t.w, t.form, text.Usual(auditColumns))
+	wide := t.wide()
 	for _, r := range shown {
-		verdict := string(r.Verdict)
-		if r.Cause != "" {
-			verdict += ": " + r.Cause
+		below := "" // a cause that has no room in the line
+		if wide > 0 && verdictAt+len(r.Verdict)+len(": ")+utf8.RuneCountInString(r.Cause) > wide {
+			below, r.Cause = r.Cause, ""
 		}
-		if r.Counter == "" {
-			t.printf("%-10d %-26s %9s %9s  %s\n", r.NetNS, "-", "-", "-", verdict)
-			continue
+		if err := table.Row(&r); err != nil {
+			return err
 		}
-		t.printf("%-10d %-26s %9d %9d  %s\n", r.NetNS, r.Counter, r.Kernel, r.Finwait, verdict)
+		if below != "" {
+			text.Indent(t.w, "", netnsWidth+1, wide, below)
+		}
 	}
+	return nil
 }

@@ -3,9 +3,11 @@ package sink
 
 import (
 	"bufio"
+	"time"
 
 	"finwait/internal/jsonl"
 	"finwait/internal/label"
+	"finwait/internal/text"
 	"finwait/tracer"
 )
 
@@ -19,11 +21,12 @@ type Sink interface {
 
 // Options say what is shown beside the transitions.
 type Options struct {
-	Colour bool         // ANSI colours in text
-	NoHead bool         // no line of titles in text
-	Clock  Clock        // how text writes times
-	Fields jsonl.Fields // of transitions that have metrics
-	Names  label.Names  // names of cgroups and network namespaces; nil: none
+	Form    text.Form           // of text
+	Columns text.Columns[Entry] // of text; none: the usual ones
+	Clock   text.Clock          // how text writes times
+	Began   time.Duration       // when finwait started: CLOCK_MONOTONIC
+	Fields  jsonl.Fields        // of transitions that have metrics
+	Names   label.Names         // names of cgroups and network namespaces; nil: none
 }
 
 // New gives the sink of an output format: json, else text.
@@ -33,7 +36,5 @@ func New(format string, w *bufio.Writer, o Options) Sink {
 		out.Fields, out.Names = o.Fields, o.Names
 		return out
 	}
-	out := NewText(w, o.Colour)
-	out.options, out.begun = o, o.NoHead
-	return out
+	return NewText(w, o)
 }

@@ -61,9 +61,9 @@ func side(whose string, i int) string {
 }
 
 func (s *Text) frame(side string, what []byte) error {
-	l := s.line
+	l := s.side
 	l.Begin()
-	l.Pad(s.options.Clock.width() + 1)
+	l.Pad(s.times.Width() + 1)
 	l.Cell(text.Dim, []byte(side), sideWidth)
 	l.Cell("", what, 0)
 	return l.End()

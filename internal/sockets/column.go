@@ -3,8 +3,7 @@ package sockets
 import (
 	"bytes"
 	"cmp"
-	"fmt"
-	"slices"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -14,93 +13,93 @@ import (
 	"finwait/tracer"
 )
 
+// An Entry is a socket with the names that are known.
+type Entry struct {
+	*Row
+	names *Names
+}
+
 // A column shows one field of sockets, and orders them by it.
 type column struct {
-	name    string
-	width   int
-	goes    int // which one a narrow terminal loses first, second, …; 0: it is shown only if it is asked for
+	text.Column[Entry]
 	need    Need
 	known   func(*Row) bool // nil: always
 	compare func(a, b *Row) int
-	cell    func(t *Text, b []byte, r *Row) []byte
 }
 
 // columns are all that there are, in the order in which they are shown.
 var columns = []column{
-	{"netns", 10, 5, 0, nil,
-		func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.NetNS), 10) }},
-	{"state", 12, never, 0, nil, // NEW_SYN_RECV
-		func(a, b *Row) int { return cmp.Compare(a.State, b.State) },
-		func(_ *Text, b []byte, r *Row) []byte { return append(b, r.TCPState().String()...) }},
-	{"recv-q", 7, 0, 0, queued,
-		func(a, b *Row) int { return cmp.Compare(a.RecvQueue, b.RecvQueue) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.RecvQueue), 10) }},
-	{"send-q", 7, 0, 0, queued,
-		func(a, b *Row) int { return cmp.Compare(a.SendQueue, b.SendQueue) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.SendQueue), 10) }},
-	{"local", text.AddrWidth, never, 0, nil,
-		func(a, b *Row) int { return a.Local.Compare(b.Local) },
-		func(_ *Text, b []byte, r *Row) []byte { return text.AppendEndpoint(b, r.Local, r.Scope) }},
-	{"remote", text.AddrWidth, never, 0, nil,
-		func(a, b *Row) int { return a.Remote.Compare(b.Remote) },
-		func(_ *Text, b []byte, r *Row) []byte { return text.AppendEndpoint(b, r.Remote, r.Scope) }},
-	{"pid", 7, 9, NeedOwners, owned, // PID_MAX_LIMIT is 4194304
-		func(a, b *Row) int { return cmp.Compare(a.Owner.PID, b.Owner.PID) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.Owner.PID), 10) }},
-	{"comm", text.CommWidth, 6, NeedOwners, owned,
-		func(a, b *Row) int { return bytes.Compare(a.Owner.Comm.Bytes(), b.Owner.Comm.Bytes()) },
-		func(_ *Text, b []byte, r *Row) []byte { return text.AppendName(b, &r.Owner.Comm) }},
-	{"fd", 6, 0, NeedOwners, owned,
-		func(a, b *Row) int { return cmp.Compare(a.FD, b.FD) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.FD), 10) }},
-	{"uid", 6, 2, 0,
-		func(r *Row) bool { return r.UIDKnown },
-		func(a, b *Row) int { return cmp.Compare(a.UID, b.UID) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.UID), 10) }},
-	{"role", 8, 0, NeedInfo,
-		func(r *Row) bool { return r.Role() != tracer.RoleUnknown },
-		func(a, b *Row) int { return cmp.Compare(a.Role(), b.Role()) },
-		func(_ *Text, b []byte, r *Row) []byte { return append(b, r.Role().String()...) }},
-	{"timer", 10, 4, 0, ticking,
-		func(a, b *Row) int { return cmp.Compare(a.TimerLeft, b.TimerLeft) },
-		func(_ *Text, b []byte, r *Row) []byte { return append(b, r.Timer.String()...) }},
-	{"left", 8, 3, 0, ticking,
-		func(a, b *Row) int { return cmp.Compare(a.TimerLeft, b.TimerLeft) },
-		func(_ *Text, b []byte, r *Row) []byte { return text.AppendMillis(b, r.TimerLeft) }},
-	{"retries", 7, 0, 0,
-		func(r *Row) bool { return r.Timer != sockdiag.NoTimer && r.Timer != sockdiag.TimeWait },
-		func(a, b *Row) int { return cmp.Compare(a.Retries, b.Retries) },
-		func(_ *Text, b []byte, r *Row) []byte { return strconv.AppendUint(b, uint64(r.Retries), 10) }},
-	{"age", 8, 8, NeedInfo,
-		func(r *Row) bool { _, p := r.Age(); return p != tracer.PrecisionUnknown },
-		func(a, b *Row) int { return cmp.Compare(age(a), age(b)) },
-		func(_ *Text, b []byte, r *Row) []byte { d, p := r.Age(); return text.AppendAge(b, d, p) }},
-	{"idle", 8, 0, NeedInfo,
-		func(r *Row) bool { _, known := r.Idle(); return known },
-		func(a, b *Row) int { return cmp.Compare(idle(a), idle(b)) },
-		func(_ *Text, b []byte, r *Row) []byte { return text.AppendMillis(append(b, '~'), idle(r)) }},
-	{"held", 6, 7, NeedInfo,
-		func(r *Row) bool { return r.held() != "" },
-		func(a, b *Row) int { return cmp.Compare(a.held(), b.held()) },
-		func(_ *Text, b []byte, r *Row) []byte { return append(b, r.held()...) }},
-	{"netns-name", 16, 0, NeedNames, nil,
-		func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) },
-		func(t *Text, b []byte, r *Row) []byte { return text.AppendPrintable(b, cmp.Or(t.names.netNS(r), "-")) }},
-	{"name", 24, 0, NeedNames, nil,
-		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) },
-		func(t *Text, b []byte, r *Row) []byte {
-			c := t.names.cgroup(r.CgroupID)
-			return text.AppendPrintable(b, cmp.Or(c.Name(), "-"))
+	{text.Column[Entry]{Name: "netns", About: "inode number of the network namespace", Width: 10, Goes: 5,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.NetNS), 10) }},
+		0, nil, func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) }},
+	{text.Column[Entry]{Name: "state", About: "as RFC 9293 calls it", Width: len("NEW_SYN_RECV"), Goes: text.Never,
+		Cell:   func(b []byte, e Entry) []byte { return append(b, e.TCPState().String()...) },
+		Colour: func(e Entry) string { return text.StateColour(e.TCPState()) }},
+		0, nil, func(a, b *Row) int { return cmp.Compare(a.State, b.State) }},
+	{text.Column[Entry]{Name: "recv-q", About: "bytes that the process has not read; of a listener the connections that nobody has accepted yet", Width: 7,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.RecvQueue), 10) }},
+		0, queued, func(a, b *Row) int { return cmp.Compare(a.RecvQueue, b.RecvQueue) }},
+	{text.Column[Entry]{Name: "send-q", About: "bytes that the peer has not acknowledged; of a listener how many connections may wait", Width: 7,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.SendQueue), 10) }},
+		0, queued, func(a, b *Row) int { return cmp.Compare(a.SendQueue, b.SendQueue) }},
+	{text.Endpoint("local", "address and port of this end", text.Never,
+		func(e Entry) (netip.AddrPort, tracer.Scope) { return e.Local, e.Scope }),
+		0, nil, func(a, b *Row) int { return a.Local.Compare(b.Local) }},
+	{text.Endpoint("remote", "address and port of the other end", text.Never,
+		func(e Entry) (netip.AddrPort, tracer.Scope) { return e.Remote, e.Scope }),
+		0, nil, func(a, b *Row) int { return a.Remote.Compare(b.Remote) }},
+	{text.Column[Entry]{Name: "pid", About: "the process that holds the socket", Width: 7, Goes: 9, // PID_MAX_LIMIT is 4194304
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.Owner.PID), 10) }},
+		NeedOwners, owned, func(a, b *Row) int { return cmp.Compare(a.Owner.PID, b.Owner.PID) }},
+	{text.Column[Entry]{Name: "comm", About: "the name of this process", Width: text.CommWidth, Goes: 6, Cut: text.Middle,
+		Cell: func(b []byte, e Entry) []byte { return text.AppendName(b, &e.Owner.Comm) }},
+		NeedOwners, owned, func(a, b *Row) int { return bytes.Compare(a.Owner.Comm.Bytes(), b.Owner.Comm.Bytes()) }},
+	{text.Column[Entry]{Name: "fd", About: "its descriptor of the socket, the lowest if it has several", Width: 6,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.FD), 10) }},
+		NeedOwners, owned, func(a, b *Row) int { return cmp.Compare(a.FD, b.FD) }},
+	{text.Column[Entry]{Name: "uid", About: "the user of the socket", Width: 6, Goes: 2,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.UID), 10) }},
+		0, func(r *Row) bool { return r.UIDKnown }, func(a, b *Row) int { return cmp.Compare(a.UID, b.UID) }},
+	{text.Column[Entry]{Name: "role", About: "listener; server or client only where that is certain", Width: 8,
+		Cell: func(b []byte, e Entry) []byte { return append(b, e.Role().String()...) }},
+		NeedInfo, func(r *Row) bool { return r.Role() != tracer.RoleUnknown },
+		func(a, b *Row) int { return cmp.Compare(a.Role(), b.Role()) }},
+	{text.Column[Entry]{Name: "timer", About: "the kernel's timer of the socket", Width: 10, Goes: 4,
+		Cell: func(b []byte, e Entry) []byte { return append(b, e.Timer.String()...) }},
+		0, ticking, func(a, b *Row) int { return cmp.Compare(a.TimerLeft, b.TimerLeft) }},
+	{text.Column[Entry]{Name: "left", About: "time until this timer fires", Width: 8, Goes: 3,
+		Cell: func(b []byte, e Entry) []byte { return text.AppendMillis(b, e.TimerLeft) }},
+		0, ticking, func(a, b *Row) int { return cmp.Compare(a.TimerLeft, b.TimerLeft) }},
+	{text.Column[Entry]{Name: "retries", About: "retransmissions, or probes, of this timer without an answer", Width: 7,
+		Cell: func(b []byte, e Entry) []byte { return strconv.AppendUint(b, uint64(e.Retries), 10) }},
+		0, func(r *Row) bool { return r.Timer != sockdiag.NoTimer && r.Timer != sockdiag.TimeWait },
+		func(a, b *Row) int { return cmp.Compare(a.Retries, b.Retries) }},
+	{text.Column[Entry]{Name: "age", About: `how long it has been in its state; ">": at least`, Width: 8, Goes: 8,
+		Cell: func(b []byte, e Entry) []byte { d, p := e.Age(); return text.AppendAge(b, d, p) }},
+		NeedInfo, func(r *Row) bool { _, p := r.Age(); return p != tracer.PrecisionUnknown },
+		func(a, b *Row) int { return cmp.Compare(age(a), age(b)) }},
+	{text.Column[Entry]{Name: "idle", About: `"~": no data was sent or received for so long, to the tick`, Width: 8,
+		Cell: func(b []byte, e Entry) []byte { return text.AppendMillis(append(b, '~'), idle(e.Row)) }},
+		NeedInfo, func(r *Row) bool { _, known := r.Idle(); return known },
+		func(a, b *Row) int { return cmp.Compare(idle(a), idle(b)) }},
+	{text.Column[Entry]{Name: "held", About: "held by a process; queued for accept(2), by nobody yet; or an orphan, which no process has any more", Width: 6, Goes: 7,
+		Cell: func(b []byte, e Entry) []byte { return append(b, e.held()...) }},
+		NeedInfo, func(r *Row) bool { return r.held() != "" },
+		func(a, b *Row) int { return cmp.Compare(a.held(), b.held()) }},
+	{text.Column[Entry]{Name: "netns-name", About: "the name of the network namespace", Width: 16, Cut: text.Middle,
+		Cell: func(b []byte, e Entry) []byte { return text.AppendPrintable(b, e.names.netNS(e.Row)) }},
+		NeedNames, nil, func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) }},
+	{text.Column[Entry]{Name: "name", About: "the name of the pod, the container or the systemd unit", Width: 24, Cut: text.Middle,
+		Cell: func(b []byte, e Entry) []byte {
+			c := e.names.cgroup(e.CgroupID)
+			return text.AppendPrintable(b, c.Name())
 		}},
-	{"cgroup", 0, 1, NeedCgroupPaths,
-		func(r *Row) bool { return r.CgroupID != 0 },
-		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) },
-		func(t *Text, b []byte, r *Row) []byte { return t.appendCgroup(b, r.CgroupID) }},
+		NeedNames, nil, func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) }},
+	{text.Column[Entry]{Name: "cgroup", About: "path of the cgroup, or its number", Width: 6, Goes: 1, Cut: text.Middle,
+		Cell: func(b []byte, e Entry) []byte { return appendCgroup(b, e.CgroupID, e.names) }},
+		NeedCgroupPaths, func(r *Row) bool { return r.CgroupID != 0 },
+		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) }},
 }
-
-// never goes: it is shown on every terminal.
-const never = 100
 
 func queued(r *Row) bool  { _, _, known := r.Queues(); return known }
 func owned(r *Row) bool   { return r.Owner.PID != 0 }
@@ -123,73 +122,26 @@ func (r *Row) held() string {
 	return "held"
 }
 
-// ColumnNames are what Columns and Order know.
-func ColumnNames() []string {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
-	return names
-}
-
-func findColumn(name string) (*column, error) {
-	for i := range columns {
-		if columns[i].name == strings.ReplaceAll(name, "_", "-") {
-			return &columns[i], nil
-		}
-	}
-	return nil, fmt.Errorf("no column is called %q; there are %s", name, strings.Join(ColumnNames(), ", "))
-}
-
-// Columns are what Text shows of sockets.
-type Columns struct {
-	list []*column
-	fits bool // to the terminal
-}
-
-// ParseColumns finds columns by name; all are all of them. With no name it chooses the usual
-// ones, of which a terminal loses those for which it is too narrow.
-func ParseColumns(names []string) (Columns, error) {
-	c := Columns{fits: len(names) == 0}
-	for i := range columns {
-		if c.fits && columns[i].goes > 0 || len(names) == 1 && names[0] == "all" {
-			c.list = append(c.list, &columns[i])
-		}
-	}
-	if len(c.list) > 0 {
-		return c, nil
-	}
-	for _, name := range names {
-		one, err := findColumn(name)
-		if err != nil {
-			return c, err
-		}
-		c.list = append(c.list, one)
-	}
-	return c, nil
-}
-
-// fit leaves out what there is no room for in a terminal that wide; 0: there is room for all.
-func (c *Columns) fit(wide int) {
-	for c.fits && wide > 0 {
-		need, first := -1, 0
-		for i, one := range c.list {
-			need += max(one.width, len(one.name)) + 1
-			if one.goes < c.list[first].goes {
-				first = i
+// Columns are all that Text can show of sockets.
+var Columns = func() (all []text.Column[Entry]) {
+	for _, c := range columns {
+		cell := c.Cell
+		c.Cell = func(b []byte, e Entry) []byte {
+			if c.known != nil && !c.known(e.Row) {
+				return b
 			}
+			return cell(b, e)
 		}
-		if need <= wide || c.list[first].goes == never {
-			return
-		}
-		c.list = slices.Delete(c.list, first, first+1)
+		all = append(all, c.Column)
 	}
-}
+	return all
+}()
 
-// Need is what the columns show beside what is always read.
-func (c *Columns) Need() (need Need) {
-	for _, one := range c.list {
-		need |= one.need
+// ColumnsNeed is what columns show beside what is always read.
+func ColumnsNeed(c text.Columns[Entry]) (need Need) {
+	for _, name := range c.Names() {
+		i, _ := text.Find(Columns, name) // it was found before
+		need |= columns[i].need
 	}
 	return need
 }
@@ -201,10 +153,11 @@ func Order(name string) (compare func(a, b *Row) int, need Need, err error) {
 		return nil, 0, nil
 	}
 	name, backwards := strings.CutPrefix(name, "-")
-	c, err := findColumn(name)
+	i, err := text.Find(Columns, name)
 	if err != nil {
 		return nil, 0, err
 	}
+	c := &columns[i]
 	return func(a, b *Row) int {
 		if c.known != nil {
 			switch ka, kb := c.known(a), c.known(b); {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"finwait/internal/sockdiag"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,7 +68,7 @@ func groupText(t *testing.T, wide int, table *Table) string {
 	t.Helper()
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	if err := NewText(out, false, wide, Columns{}, nil).Groups(table); err != nil {
+	if err := NewText(out, text.Form{Width: func() int { return wide }}, text.Columns[Entry]{}, nil).Groups(table); err != nil {
 		t.Fatal(err)
 	}
 	out.Flush()

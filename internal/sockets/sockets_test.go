@@ -11,6 +11,7 @@ import (
 
 	"finwait/internal/label"
 	"finwait/internal/sockdiag"
+	"finwait/internal/text"
 	"finwait/tracer"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,13 +68,13 @@ func tickRate(t *testing.T, hz uint32) {
 func texts(t *testing.T, wide int, names ...string) string {
 	t.Helper()
 	tickRate(t, 250)
-	columns, err := ParseColumns(names)
+	columns, err := text.Choose(Columns, names)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	s := NewText(out, false, wide, columns, testNames())
+	s := NewText(out, text.Form{Width: func() int { return wide }}, columns, testNames())
 	for _, r := range rows() {
 		if err := s.Socket(&r); err != nil {
 			t.Fatal(err)
@@ -105,7 +106,7 @@ func TestLsText(t *testing.T) {
 	if d := cmp.Diff(some, texts(t, 10, "send_q", "retries")); d != "" {
 		t.Errorf("those that were asked for: %s", d)
 	}
-	if _, err := ParseColumns([]string{"pid", "colour"}); err == nil || !strings.Contains(err.Error(), "recv-q") {
+	if _, err := text.Choose(Columns, []string{"pid", "colour"}); err == nil || !strings.Contains(err.Error(), "recv-q") {
 		t.Errorf("an unknown column: %v", err)
 	}
 }
@@ -113,10 +114,10 @@ func TestLsText(t *testing.T) {
 // A terminal shows what it has room for, and what matters most.
 func TestLsTextFits(t *testing.T) {
 	for wide, head := range map[int]string{
-		1:   "STATE        LOCAL                 REMOTE",
+		1:   "STATE        LOCAL           REMOTE",
 		80:  "STATE        LOCAL                 REMOTE                PID     AGE      HELD",
-		96:  "STATE        LOCAL                 REMOTE                PID     COMM            AGE      HELD",
-		142: "NETNS      STATE        LOCAL                 REMOTE                PID     COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP",
+		96:  "NETNS      STATE        LOCAL            REMOTE          PID     COMM            AGE      HELD",
+		141: "NETNS      STATE        LOCAL                 REMOTE                PID     COMM            UID    TIMER      LEFT     AGE      HELD   CGROUP",
 	} {
 		got := texts(t, wide)
 		if line, _, _ := strings.Cut(got, "\n"); line != head {
@@ -132,7 +133,7 @@ func TestLsTextFits(t *testing.T) {
 
 // How each column is known and written: a table that a column cannot be forgotten in.
 func TestEveryColumnCanBeReadAndSorted(t *testing.T) {
-	for _, name := range ColumnNames() {
+	for _, name := range text.Names(Columns) {
 		if got := texts(t, 0, name); strings.Count(got, "\n") != 1+len(rows()) || strings.Trim(got, "-\n ") == strings.ToUpper(name) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -360,7 +361,7 @@ TIME_WAIT    -         1
 		sel.below(map[uint64]string{88: "/web", 89: "/curl"})
 		var b bytes.Buffer
 		out := bufio.NewWriter(&b)
-		show, finish := Count(sel, NewText(out, false, 0, Columns{}, nil))
+		show, finish := Count(sel, NewText(out, text.Form{}, text.Columns[Entry]{}, nil))
 		for _, r := range rows() {
 			if sel.Matches(&r) {
 				if err := show(&r); err != nil {
@@ -423,7 +424,7 @@ func TestMinAge(t *testing.T) {
 	sel.MinAge = time.Second
 	var b bytes.Buffer
 	out := bufio.NewWriter(&b)
-	show, finish := Count(sel, NewText(out, false, 0, Columns{}, nil))
+	show, finish := Count(sel, NewText(out, text.Form{}, text.Columns[Entry]{}, nil))
 	for _, r := range rows() {
 		if sel.Matches(&r) {
 			if err := show(&r); err != nil {
@@ -466,3 +467,36 @@ func (fixed) NetNS(inode uint32, _ uint64) string {
 }
 
 func testNames() *Names { return &Names{Label: fixed{}, paths: map[uint64]string{88: "/web"}} }
+
+// Addresses of IPv6 do not move the columns behind them: a narrow terminal shortens them, a wide one
+// has room.
+func TestLsLongAddresses(t *testing.T) {
+	tickRate(t, 250)
+	long := rows()[5]
+	long.Local = netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:50443")
+	long.Remote = netip.MustParseAddrPort("[fe80::1234:5678:9abc:def0]:9090")
+	long.Scope = tracer.Scope{ID: 2, Interface: "enp0s31f6"}
+	for wide, want := range map[int]string{
+		80:  "ESTABLISHED  [2001:db…:6666]:50443 [fe80::1…0s31f6]:9090 -       >0ms     queued",
+		100: "7          ESTABLISHED  [2001:d…666]:50443 [fe80::…1f6]:9090 -       -               >0ms     queued",
+		200: "7          ESTABLISHED  [2001:db8:1111:2222:3333:4444:5555:6666]:50443 [fe80::1234:5678:9abc:def0%enp0s31f6]:9090     -       -               -      -          -        >0ms     queued -",
+		0:   "7          ESTABLISHED  [2001:db8:1111:2222:3333:4444:5555:6666]:50443 [fe80::1234:5678:9abc:def0%enp0s31f6]:9090 - - - - - >0ms queued -",
+	} {
+		var b bytes.Buffer
+		out := bufio.NewWriter(&b)
+		s := NewText(out, text.Form{Width: func() int { return wide }}, text.Usual(Columns), testNames())
+		for _, r := range []Row{long, rows()[5]} {
+			if err := s.Socket(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.Flush()
+		lines := strings.Split(b.String(), "\n")
+		if lines[1] != want {
+			t.Errorf("%d columns:\n%s\n%q, want\n%q", wide, lines[0], lines[1], want)
+		}
+		if wide > 0 && strings.Index(lines[2], "queued") != strings.Index(lines[0], "HELD") {
+			t.Errorf("%d columns: HELD has moved:\n%s", wide, &b)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,171 +14,184 @@ import (
 	"finwait/internal/text"
 )
 
-// Widths of the columns of the table of states.
-const (
-	stateWidth = 12 // NEW_SYN_RECV
-	countWidth = 9
-)
-
 // Text writes aligned lines for people.
 type Text struct {
-	line     *text.Line
-	columns  Columns
-	names    *Names
-	wide     int // columns of the terminal; 0: any number
-	begun    bool
-	headless bool
+	w       *bufio.Writer
+	form    text.Form
+	names   *Names
+	sockets *text.Table[Entry]
+	counts  *text.Table[*StateCount]
 }
 
-// NewText writes to w, which goes to a terminal that wide, or to none: 0.
-func NewText(w *bufio.Writer, colour bool, wide int, columns Columns, names *Names) *Text {
-	columns.fit(wide)
-	return &Text{line: text.NewLine(w, colour), columns: columns, names: names, wide: wide}
+// NewText writes to w; columns are those of sockets.
+func NewText(w *bufio.Writer, form text.Form, columns text.Columns[Entry], names *Names) *Text {
+	return &Text{w: w, form: form, names: names, sockets: text.NewTable(w, form, columns)}
 }
 
-// NoHead leaves the line of titles out.
-func (t *Text) NoHead() { t.begun, t.headless = true, true }
+// The columns of the table of states.
+var (
+	countColumns = []text.Column[*StateCount]{
+		{Name: "state", Width: len("NEW_SYN_RECV"), Goes: text.Never,
+			Cell:   func(b []byte, c *StateCount) []byte { return append(b, c.State.String()...) },
+			Colour: func(c *StateCount) string { return text.StateColour(c.State) }},
+		{Name: "count", Width: 9, Goes: text.Never,
+			Cell: func(b []byte, c *StateCount) []byte {
+				if !c.Known {
+					return b
+				}
+				return strconv.AppendUint(b, c.Count, 10)
+			}},
+	}
+	unsureColumn = text.Column[*StateCount]{Name: "owner_unknown", Goes: text.Never,
+		Cell: func(b []byte, c *StateCount) []byte { return strconv.AppendUint(b, c.Unsure, 10) }}
+)
 
 // Reading writes when what follows was read.
 func (t *Text) Reading(r *Reading) error {
-	t.line.Begin()
-	t.line.Cell(text.Dim, r.Time.AppendFormat(nil, time.DateTime), 0)
-	return t.line.End()
+	l := text.NewLine(t.w, t.form.Colour)
+	l.Begin()
+	l.Cell(text.Dim, r.Time.AppendFormat(nil, time.DateTime), 0)
+	return l.End()
 }
 
 // Count writes how many sockets are in a state.
 func (t *Text) Count(c *StateCount) error {
-	l := t.line
-	if !t.begun {
-		t.begun = true
-		head := []any{"STATE", stateWidth, "COUNT", countWidth}
+	if t.counts == nil {
+		columns := countColumns
 		if c.Owners {
-			head = append(head, "OWNER_UNKNOWN", 0)
+			columns = append(slices.Clip(columns), unsureColumn)
 		}
-		if err := l.Head(head...); err != nil {
-			return err
-		}
+		t.counts = text.NewTable(t.w, t.form, text.Usual(columns))
 	}
-	l.Begin()
-	var buf [64]byte
-	l.State(c.State, stateWidth)
-	l.Known(c.Known, strconv.AppendUint(buf[:0], c.Count, 10), countWidth)
-	if c.Owners {
-		l.Cell("", strconv.AppendUint(buf[:0], c.Unsure, 10), 0)
-	}
-	return l.End()
+	return t.counts.Row(c)
 }
 
 // Socket writes a socket.
-func (t *Text) Socket(r *Row) error {
-	l := t.line
-	if !t.begun {
-		t.begun = true
-		l.Begin()
-		for i, c := range t.columns.list {
-			l.Cell(text.Dim, []byte(strings.ToUpper(c.name)), t.width(i))
-		}
-		if err := l.End(); err != nil {
-			return err
-		}
-	}
-	l.Begin()
-	var buf [64]byte
-	for i, c := range t.columns.list {
-		switch {
-		case c.name == "state":
-			l.State(r.TCPState(), t.width(i))
-		case c.known != nil && !c.known(r):
-			l.Known(false, nil, t.width(i))
-		default:
-			l.Cell("", c.cell(t, buf[:0], r), t.width(i))
-		}
-	}
-	return l.End()
-}
-
-// width of a column; 0, which is as wide as its text, of the last.
-func (t *Text) width(i int) int {
-	if i == len(t.columns.list)-1 {
-		return 0
-	}
-	c := t.columns.list[i]
-	return max(c.width, len(c.name))
-}
+func (t *Text) Socket(r *Row) error { return t.sockets.Row(Entry{r, t.names}) }
 
 // appendCgroup writes a path where there is one, and else the number.
-func (t *Text) appendCgroup(b []byte, id uint64) []byte {
-	if path, ok := t.names.CgroupPath(id); ok {
+func appendCgroup(b []byte, id uint64, names *Names) []byte {
+	if path, ok := names.CgroupPath(id); ok {
 		return text.AppendPrintable(b, path)
 	}
 	return strconv.AppendUint(b, id, 10)
 }
 
+// A groupLine is a group, and what it is called.
+type groupLine struct {
+	names []string
+	*Group
+}
+
 // Groups writes a line for each group, one for the sum of those that are not shown, and one for
 // what nothing is known of.
 func (t *Text) Groups(table *Table) error {
-	head, names := table.names()
-	for _, k := range table.keys {
-		if k.word == destination {
-			head.ports = true
-		}
-	}
-	lines := []groupLine{head}
+	titles, names := table.names()
+	var lines []groupLine
 	for i, g := range table.Groups {
-		lines = append(lines, groupLine{names: names[i], group: g, ports: head.ports})
+		lines = append(lines, groupLine{names[i], g})
 	}
 	if table.Others != nil {
-		lines = append(lines, groupLine{names: []string{fmt.Sprintf("(%d others)", table.Left)}, group: table.Others, ports: head.ports})
+		lines = append(lines, groupLine{[]string{fmt.Sprintf("(%d others)", table.Left)}, table.Others})
 	}
 	if table.Unknown != nil {
-		lines = append(lines, groupLine{names: []string{"-"}, group: table.Unknown, ports: head.ports})
+		lines = append(lines, groupLine{[]string{"-"}, table.Unknown})
 	}
-	widths := make([]int, len(head.names))
+	var columns []text.Column[groupLine]
+	for i, title := range titles {
+		columns = append(columns, nameColumn(i, title, lines))
+	}
+	columns = append(columns, groupColumns...)
+	if slices.ContainsFunc(table.keys, func(k *key) bool { return k.word == destination }) {
+		columns = append(columns, portColumns...)
+	}
+	to := text.NewTable(t.w, t.form, text.Usual(append(columns, statesColumn)))
+	if err := to.Head(); err != nil {
+		return err
+	}
 	for _, l := range lines {
-		for i, name := range l.names {
-			widths[i] = max(widths[i], min(utf8.RuneCountInString(name), widestName))
-		}
-	}
-	if t.headless {
-		lines = lines[1:]
-	}
-	for i := range lines {
-		if err := t.group(&lines[i], widths); err != nil {
+		if err := to.Row(l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// widestName is how wide a column of names is at most. A longer one moves the rest of its line.
-const widestName = 40
+// widestName is how wide a column of names is at most where the width of the terminal is not known,
+// and leastName to what a terminal reduces it.
+const (
+	widestName = 40
+	leastName  = text.AddrWidth
+)
 
-// A groupLine is the names of a group, or of the columns, and the group.
-type groupLine struct {
-	names []string
-	group *Group // nil: it is the head
-	ports bool   // the ports are shown
+// nameColumn is as wide as the names.
+func nameColumn(i int, title string, lines []groupLine) text.Column[groupLine] {
+	longest := 0
+	for _, l := range lines {
+		if i < len(l.names) {
+			longest = max(longest, utf8.RuneCountInString(l.names[i]))
+		}
+	}
+	return text.Column[groupLine]{
+		Name: title, Width: min(longest, widestName), Least: min(longest, leastName), Most: longest, Goes: text.Never, Blank: true, Cut: text.Middle,
+		Cell: func(b []byte, l groupLine) []byte {
+			if i < len(l.names) {
+				b = append(b, l.names[i]...)
+			}
+			return b
+		},
+	}
 }
 
+// The columns beside the names.
+var (
+	groupColumns = []text.Column[groupLine]{
+		{Name: "sockets", Width: 8, Goes: text.Never, Right: true,
+			Cell: func(b []byte, l groupLine) []byte { return strconv.AppendUint(b, l.Sockets, 10) }},
+		{Name: "oldest", Width: 9, Goes: 2, Right: true,
+			Cell: func(b []byte, l groupLine) []byte {
+				return text.AppendAge(b, l.Oldest, l.Precision())
+			}},
+	}
+	portColumns = []text.Column[groupLine]{
+		{Name: "ports", Width: 11, Goes: text.Never, Right: true,
+			Cell: func(b []byte, l groupLine) []byte {
+				if l.Ports == nil {
+					return b
+				}
+				return fmt.Appendf(b, "%d/%d", l.Ports.Used, l.Ports.Usable)
+			}},
+		{Name: "bound", Width: 5, Goes: 1, Right: true,
+			Cell: func(b []byte, l groupLine) []byte {
+				if l.Ports == nil || !l.Ports.HeldKnown {
+					return b
+				}
+				return strconv.AppendInt(b, int64(l.Ports.Held), 10)
+			}},
+	}
+	statesColumn = text.Column[groupLine]{Name: "states", Width: 24, Least: len("TIME_WAIT 1234"), Goes: text.Never, Cut: text.Items,
+		Cell: func(b []byte, l groupLine) []byte { return append(b, strings.Join(l.states(), ", ")...) }}
+)
+
 // names are the titles of the columns of names, and the names of each group.
-func (t *Table) names() (head groupLine, all [][]string) {
+func (t *Table) names() (titles []string, all [][]string) {
 	spaces := make(map[uint32]bool)
 	for i, k := range t.keys {
 		switch k.word {
 		case "pid":
-			head.names = append(head.names, "PID", "COMM")
+			titles = append(titles, "PID", "COMM")
 		case "netns":
-			head.names = append(head.names, "NETNS", "NAME")
+			titles = append(titles, "NETNS", "NAME")
 		case destination:
 			for _, g := range t.Groups {
 				spaces[g.values[i].netns] = true
 			}
 			if len(spaces) > 1 {
-				head.names = append(head.names, "NETNS")
+				titles = append(titles, "NETNS")
 			}
-			head.names = append(head.names, "LOCAL", "REMOTE")
+			titles = append(titles, "LOCAL", "REMOTE")
 		default:
-			head.names = append(head.names, strings.ToUpper(k.word))
+			titles = append(titles, strings.ToUpper(k.word))
 		}
 	}
 	for _, g := range t.Groups {
@@ -210,52 +224,7 @@ func (t *Table) names() (head groupLine, all [][]string) {
 		}
 		all = append(all, names)
 	}
-	return head, all
-}
-
-func (t *Text) group(l *groupLine, widths []int) error {
-	var b strings.Builder
-	for i, width := range widths {
-		name := ""
-		if i < len(l.names) {
-			name = l.names[i]
-		}
-		fmt.Fprintf(&b, "%-*s ", width, name)
-	}
-	g := l.group
-	switch {
-	case g == nil && l.ports:
-		fmt.Fprintf(&b, "%8s %9s %11s %5s  ", "SOCKETS", "OLDEST", "PORTS", "BOUND")
-	case g == nil:
-		fmt.Fprintf(&b, "%8s %9s  ", "SOCKETS", "OLDEST")
-	default:
-		oldest := text.AppendAge(nil, g.Oldest, g.Precision())
-		fmt.Fprintf(&b, "%8d %9s ", g.Sockets, oldest)
-		if l.ports {
-			b.WriteString(g.Ports.cells())
-		}
-		b.WriteByte(' ')
-	}
-	line := b.String()
-	t.line.Begin()
-	if g == nil {
-		t.line.Cell(text.Dim, []byte(line+"STATES"), 0)
-		return t.line.End()
-	}
-	t.line.Cell("", []byte(line+text.Fit(g.states(), t.wide-utf8.RuneCountInString(line), t.wide > 0)), 0)
-	return t.line.End()
-}
-
-// cells are the ports of a destination, of others "-".
-func (p *Ports) cells() string {
-	ports, bound := "-", "-"
-	if p != nil {
-		ports = fmt.Sprintf("%d/%d", p.Used, p.Usable)
-		if p.HeldKnown {
-			bound = strconv.Itoa(p.Held)
-		}
-	}
-	return fmt.Sprintf("%11s %5s ", ports, bound)
+	return titles, all
 }
 
 // states are those that there are, with how many sockets are in each.

@@ -2,6 +2,7 @@ package text
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -39,6 +40,22 @@ func Printable(name string) string { return string(AppendPrintable(nil, name)) }
 
 // AppendName is AppendPrintable for the name of a process.
 func AppendName(b []byte, c *tracer.Comm) []byte { return AppendPrintable(b, c.String()) }
+
+// AppendPID writes the pid of a process, and nothing if there is none.
+func AppendPID(b []byte, p *tracer.Process) []byte {
+	if p.PID == 0 {
+		return b
+	}
+	return strconv.AppendUint(b, uint64(p.PID), 10)
+}
+
+// AppendComm writes the name of a process, and nothing if there is none.
+func AppendComm(b []byte, p *tracer.Process) []byte {
+	if p.PID == 0 {
+		return b
+	}
+	return AppendName(b, &p.Comm)
+}
 
 // AppendEndpoint writes an address and a port; "*" is a port that is not known. An
 // interface has no control character nor "%" in its name (dev_valid_name()), but may
@@ -162,21 +179,6 @@ func Share(n, all uint64) string {
 	return strconv.FormatFloat(share, 'f', decimals, 64) + " %"
 }
 
-// Fit writes as many of the parts as there is room for, each whole, and "…" for the others; or all
-// of them, where the room is not limited.
-func Fit(parts []string, room int, limited bool) string {
-	all := strings.Join(parts, ", ")
-	if !limited || utf8.RuneCountInString(all) <= room {
-		return all
-	}
-	for n := len(parts) - 1; n > 0; n-- {
-		if some := strings.Join(parts[:n], ", ") + ", …"; utf8.RuneCountInString(some) <= room {
-			return some
-		}
-	}
-	return "…"
-}
-
 // Wrap writes words in lines of at most width runes. A longer word has a line of its own.
 func Wrap(w *bufio.Writer, words string, width int) {
 	n := 0
@@ -195,4 +197,17 @@ func Wrap(w *bufio.Writer, words string, width int) {
 		n += k
 	}
 	w.WriteByte('\n')
+}
+
+// Indent writes words in lines of at most width runes, each after indent spaces; in the first line
+// head stands there.
+func Indent(w *bufio.Writer, head string, indent, width int, words string) {
+	var b bytes.Buffer
+	lines := bufio.NewWriter(&b)
+	Wrap(lines, words, width-indent)
+	lines.Flush() // a bytes.Buffer does not fail
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintf(w, "%-*s%s", indent, head, line)
+		head = ""
+	}
 }

@@ -5,21 +5,11 @@ import (
 	"bufio"
 	"io"
 	"os"
-	"strconv"
 	"unicode/utf8"
 
 	"finwait/tracer"
 
 	"golang.org/x/term"
-)
-
-// Widths of columns that several tables have. A cell that is wider pushes the
-// rest of its line to the right.
-const (
-	PIDWidth   = 8
-	CommWidth  = 15
-	AddrWidth  = 21
-	StateWidth = 11 // all but NEW_SYN_RECV
 )
 
 // ANSI escape codes.
@@ -68,34 +58,20 @@ func (l *Line) Cell(colour string, text []byte, width int) {
 	}
 }
 
-// Known is Cell, with "-" for what is not known.
-func (l *Line) Known(known bool, text []byte, width int) {
-	if !known {
-		l.Cell(Dim, []byte{'-'}, width)
-		return
-	}
-	l.Cell("", text, width)
-}
-
-// Process adds the cells of a pid and a name.
-func (l *Line) Process(p *tracer.Process) {
-	var buf [64]byte
-	l.Known(p.PID != 0, strconv.AppendUint(buf[:0], uint64(p.PID), 10), PIDWidth)
-	l.Known(p.PID != 0, AppendName(buf[:0], &p.Comm), CommWidth)
-}
-
 // State adds the cell of a state in its colour.
 func (l *Line) State(s tracer.State, width int) {
 	var buf [16]byte
-	l.Cell(stateColour(s), append(buf[:0], s.String()...), width)
+	l.Cell(StateColour(s), append(buf[:0], s.String()...), width)
 }
+
+const spaces = "                                                                "
 
 // Pad adds n spaces, and at least one.
 func (l *Line) Pad(n int) {
-	for ; n > 1; n-- {
-		l.line = append(l.line, ' ')
+	for n = max(n, 1); n > len(spaces); n -= len(spaces) {
+		l.line = append(l.line, spaces...)
 	}
-	l.line = append(l.line, ' ')
+	l.line = append(l.line, spaces[:n]...)
 }
 
 // End writes the line without the spaces at its end.
@@ -107,7 +83,8 @@ func (l *Line) End() error {
 	return err
 }
 
-func stateColour(s tracer.State) string {
+// StateColour is the escape code of a state, or "".
+func StateColour(s tracer.State) string {
 	switch s {
 	case tracer.Established:
 		return Green

@@ -272,7 +272,7 @@ static void fire(const struct op *op)
 		break;
 	}
 	case OP_EXISTING: {
-		struct bpf_iter__tcp iter = { rx_sk };
+		struct bpf_iter__tcp iter = { .sk_common = rx_sk };
 
 		existing(&iter);
 		break;

@@ -13,9 +13,9 @@ const (
 	mostColumns  = 100
 )
 
-// Columns is how wide a text for people may be on w: as wide as its terminal, but no wider
+// Prose is how wide a text for people may be on w: as wide as its terminal, but no wider
 // than is good to read, or 80 columns if w is no terminal.
-func Columns(w io.Writer) int {
+func Prose(w io.Writer) int {
 	if wide := Width(w); wide > 0 {
 		return min(wide, mostColumns)
 	}
