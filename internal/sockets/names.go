@@ -32,3 +32,12 @@ func (n *Names) netNSOf(inode uint32, cookie uint64) string {
 	}
 	return n.Label.NetNS(inode, cookie)
 }
+
+// NetNS is the name of a network namespace; "": it has none.
+func (n *Names) NetNS(inode uint32) string { return n.netNSOf(inode, 0) }
+
+// Of is the name of the pod, the container or the unit of a socket; "": there is none.
+func (n *Names) Of(r *Row) string {
+	c := n.cgroup(r.CgroupID)
+	return c.Name()
+}

@@ -78,3 +78,23 @@ func parsePorts(between, reserved string) (*portSet, error) {
 	}
 	return usable, nil
 }
+
+// A PortSpace is the ports of a network namespace.
+type PortSpace struct{ *space }
+
+// Listened reports whether a socket listens on a port.
+func (p PortSpace) Listened(port uint16) bool { return p.space != nil && p.listened.has(port) }
+
+// Choosable reports whether a port is one that connect(2) can choose; false if that is not known.
+func (p PortSpace) Choosable(port uint16) bool {
+	return p.space != nil && p.usable != nil && p.usable.has(port)
+}
+
+// Ports are those that connect(2) can choose, once all sockets of the namespace were read: nothing is
+// Used. All is 0 if that is not known.
+func (p PortSpace) Ports() Ports {
+	if p.space == nil || p.usable == nil {
+		return Ports{}
+	}
+	return Ports{Usable: p.count, Held: p.held, HeldKnown: p.heldKnown}
+}

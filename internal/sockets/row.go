@@ -159,6 +159,10 @@ func (r *Row) Role() tracer.Role {
 	return r.live.role
 }
 
+// PortSpace is what is known of the ports of the socket's namespace. It takes NeedListeners, and for
+// the ports that can be chosen NeedPorts.
+func (r *Row) PortSpace() PortSpace { return PortSpace{r.space} }
+
 // Queues are the bytes that the process has not read and those that the peer has not acknowledged;
 // of a listener, the connections that wait for accept(2) and how many may. Only a full socket has
 // queues.

@@ -62,7 +62,7 @@ var foreign = []struct {
 	{"github.com/mdlayher/netlink", internal("sockdiag")},
 	{"github.com/go-delve/", internal("userstack")},
 	// jsonl, meter and demo write JSON with it; the others log.
-	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns"), "cmd/finwait", "tracer")},
+	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor"), "cmd/finwait", "tracer")},
 }
 
 // systems are those whose imports are looked at.

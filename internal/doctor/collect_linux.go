@@ -1,0 +1,421 @@
+package doctor
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"finwait/internal/netns"
+	"finwait/internal/netstat"
+	"finwait/internal/privilege"
+	"finwait/internal/sockets"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+)
+
+// A Source is what a Collector reads.
+type Source struct {
+	Filter tracer.Filter
+	NetNS  []netns.NS // none: all that can be entered
+	Owners sockets.OwnerSource
+	Log    *zerolog.Logger
+	Root   string // where the files of sysctls are; "": /
+}
+
+// sysctls that rules ask for.
+var sysctls = []string{
+	"net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_max_tw_buckets", "net.ipv4.tcp_fin_timeout",
+	"net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_timestamps", "net.core.somaxconn",
+}
+
+// A Collector reads the input of the rules.
+type Collector struct {
+	src   Source
+	first map[uint32]netstat.Counters // by namespace
+	since time.Time
+}
+
+// NewCollector makes one.
+func NewCollector(src Source) *Collector { return &Collector{src: src} }
+
+// Begin takes the first reading of the counters.
+func (c *Collector) Begin() error {
+	c.first, c.since = make(map[uint32]netstat.Counters), time.Now()
+	paths, err := c.paths()
+	if err != nil {
+		return err
+	}
+	for inode, path := range paths {
+		_ = netns.Do(path, func() (err error) { // what cannot be read now has no window
+			c.first[inode], err = netstat.Read()
+			return err
+		})
+	}
+	return nil
+}
+
+func (c *Collector) paths() (map[uint32]string, error) {
+	if len(c.src.NetNS) == 0 {
+		return netns.All()
+	}
+	paths := make(map[uint32]string)
+	for _, ns := range c.src.NetNS {
+		paths[ns.Inode] = ns.Path
+	}
+	return paths, nil
+}
+
+// Take reads sockets, settings and counters.
+func (c *Collector) Take() (*Input, error) {
+	in := &Input{Missing: make(map[Need]string)}
+	if c.first == nil {
+		in.Missing[NeedWindow] = "it takes two readings: leave --snapshot out"
+	} else {
+		in.Window = time.Since(c.since)
+	}
+	if !privilege.Has("CAP_SYS_PTRACE") {
+		in.Missing[NeedOwners] = "without CAP_SYS_PTRACE the owners of other users' sockets are not known"
+		in.Missing[NeedLimits] = "without CAP_SYS_PTRACE the limits of other users' processes are not known"
+	}
+	var err error
+	if in.Self, err = netns.Inode("/proc/thread-self/ns/net"); err != nil {
+		return nil, err
+	}
+	all, names, err := c.sockets()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := c.paths()
+	if err != nil {
+		return nil, err
+	}
+	for inode, path := range paths {
+		g := all[inode]
+		if g == nil {
+			g = newGathering()
+		}
+		s := &Space{Inode: inode, Name: names.NetNS(inode)}
+		err := netns.Do(path, func() (err error) {
+			s.Sysctls = readSysctls()
+			s.Counters, err = netstat.Read()
+			return err
+		})
+		if err != nil {
+			in.Unread++
+			continue
+		}
+		if before := c.first[inode]; before != nil {
+			s.Moved = make(netstat.Counters, len(before))
+			for name, now := range s.Counters {
+				s.Moved[name] = now - before[name]
+			}
+		}
+		g.fill(s)
+		in.Spaces = append(in.Spaces, s)
+	}
+	if in.Unread > 0 {
+		c.src.Log.Warn().Msgf("network namespaces that could not be entered: %d", in.Unread)
+	}
+	slices.SortFunc(in.Spaces, func(a, b *Space) int { return cmp.Compare(a.Inode, b.Inode) })
+	in.Settings, err = readSettings(cmp.Or(c.src.Root, "/"))
+	return in, err
+}
+
+func readSysctls() map[string]string {
+	values := make(map[string]string)
+	for _, key := range sysctls {
+		// Of the thread's namespace.
+		if b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/")); err == nil {
+			values[key] = strings.TrimSpace(string(b))
+		}
+	}
+	return values
+}
+
+// A gathering is what the sockets of a namespace add up to. Of a server's connections nothing is kept
+// but numbers: their remote ends are as many as they are.
+type gathering struct {
+	states     [tracer.NewSynRecv + 1]uint64
+	timeWaits  Ends
+	orphans    uint64
+	ports      sockets.PortSpace
+	towards    map[destinationKey]*destination
+	listeners  []Listener
+	queued     map[uint16]*Listener // by local port
+	closeWaits map[waitingKey]*Waiting
+	finWait2s  map[waitingKey]*Waiting
+}
+
+type destinationKey struct {
+	local  netip.Addr
+	remote netip.AddrPort
+}
+
+type destination struct {
+	ports              []uint16
+	timeWaits, orphans uint64
+	owners             map[Process]uint64
+}
+
+type waitingKey struct {
+	owner  Process
+	remote netip.AddrPort
+	local  uint16
+}
+
+func newGathering() *gathering {
+	return &gathering{
+		towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
+		closeWaits: make(map[waitingKey]*Waiting), finWait2s: make(map[waitingKey]*Waiting),
+	}
+}
+
+// sockets reads all namespaces.
+func (c *Collector) sockets() (map[uint32]*gathering, *sockets.Names, error) {
+	sel, err := sockets.Select(c.src.Filter)
+	if err != nil {
+		return nil, nil, err
+	}
+	reader, err := sockets.NewReader(sel, sockets.Options{
+		NetNS: c.src.NetNS, Owners: c.src.Owners,
+		Need: sockets.NeedOwners | sockets.NeedInfo | sockets.NeedPorts | sockets.NeedListeners | sockets.NeedNames,
+	}, c.src.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := reader.Names()
+	all := make(map[uint32]*gathering)
+	err = reader.Each(func(r *sockets.Row) error {
+		g := all[r.NetNS]
+		if g == nil {
+			g = newGathering()
+			all[r.NetNS] = g
+		}
+		g.add(r, names)
+		return nil
+	})
+	return all, names, err
+}
+
+func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
+	state := r.TCPState()
+	g.states[state]++
+	g.ports = r.PortSpace() // the same for all
+	served := g.ports.Listened(r.Local.Port())
+	owner := Process{PID: r.Owner.PID, Comm: r.Owner.Comm.String()}
+	if owner.PID != 0 {
+		owner.Name = names.Of(r)
+	}
+	orphan, _ := r.Orphan()
+	queued, known := r.Queued()
+	queued = queued && known
+	switch {
+	case state == tracer.Listen:
+		recv, send, _ := r.Queues()
+		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send)})
+	case state == tracer.TimeWait && served:
+		g.timeWaits.Served++
+	case state == tracer.TimeWait:
+		g.timeWaits.Opened++
+	case state == tracer.FinWait2 && orphan:
+		g.orphans++
+	}
+	if queued {
+		g.wait(r)
+	}
+	age, precision := r.Age()
+	if precision != tracer.PrecisionUnknown && !queued && owner.PID != 0 {
+		switch state {
+		case tracer.CloseWait:
+			add(g.closeWaits, r, owner, served, age)
+		case tracer.FinWait2:
+			add(g.finWait2s, r, owner, served, age)
+		}
+	}
+	if state != tracer.Listen && !served && g.ports.Choosable(r.Local.Port()) {
+		g.toward(r, state, owner, orphan)
+	}
+}
+
+// wait takes note of a connection that nobody has accepted.
+func (g *gathering) wait(r *sockets.Row) {
+	l := g.queued[r.Local.Port()]
+	if l == nil {
+		l = &Listener{}
+		g.queued[r.Local.Port()] = l
+	}
+	if age, precision := r.Age(); precision != tracer.PrecisionUnknown {
+		l.Queued = append(l.Queued, age)
+	}
+	if r.TCPState() == tracer.CloseWait {
+		l.Left++
+	}
+}
+
+func add(to map[waitingKey]*Waiting, r *sockets.Row, owner Process, served bool, age time.Duration) {
+	key := waitingKey{owner: owner, remote: r.Remote}
+	if served {
+		key.remote, key.local = netip.AddrPortFrom(r.Remote.Addr(), 0), r.Local.Port()
+	}
+	w := to[key]
+	if w == nil {
+		w = &Waiting{Owner: owner, Remote: key.remote, Local: key.local}
+		to[key] = w
+	}
+	w.Ages = append(w.Ages, age)
+	if recv, _, known := r.Queues(); known && recv > 0 {
+		w.Unread++
+	}
+}
+
+func (g *gathering) toward(r *sockets.Row, state tracer.State, owner Process, orphan bool) {
+	key := destinationKey{r.Local.Addr(), r.Remote}
+	d := g.towards[key]
+	if d == nil {
+		d = &destination{owners: make(map[Process]uint64)}
+		g.towards[key] = d
+	}
+	d.ports = append(d.ports, r.Local.Port())
+	switch {
+	case state == tracer.TimeWait:
+		d.timeWaits++
+	case state == tracer.FinWait2 && orphan:
+		d.orphans++
+	}
+	if owner.PID != 0 {
+		d.owners[owner]++
+	}
+}
+
+// fill puts what was gathered into the namespace.
+func (g *gathering) fill(s *Space) {
+	s.Sockets, s.TimeWaits, s.OrphanedFIN2 = g.states, g.timeWaits, g.orphans
+	s.Choosable = g.ports.Choosable
+	if low, high, ok := strings.Cut(strings.Join(strings.Fields(s.Sysctls["net.ipv4.ip_local_port_range"]), " "), " "); ok {
+		a, errA := strconv.ParseUint(low, 10, 16)
+		b, errB := strconv.ParseUint(high, 10, 16)
+		if errA == nil && errB == nil {
+			s.Low, s.High = uint16(a), uint16(b)
+		}
+	}
+	ports := g.ports.Ports()
+	s.Usable, s.Held, s.HeldKnown = ports.Usable, ports.Held, ports.HeldKnown
+	for key, d := range g.towards {
+		slices.Sort(d.ports)
+		s.Destinations = append(s.Destinations, Destination{Local: key.local, Remote: key.remote,
+			Used: uint64(len(slices.Compact(d.ports))), TimeWaits: d.timeWaits, Orphans: d.orphans, Owner: largest(d.owners)})
+	}
+	slices.SortFunc(s.Destinations, byUse)
+	for i := range g.listeners {
+		l := &g.listeners[i]
+		if q := g.queued[l.Local.Port()]; q != nil && l.Waiting > 0 {
+			l.Queued, l.Left = q.Queued, q.Left
+		}
+	}
+	s.Listeners = g.listeners
+	s.CloseWaits, s.FinWait2s = inOrder(g.closeWaits), inOrder(g.finWait2s)
+	for i := range s.CloseWaits {
+		w := &s.CloseWaits[i]
+		w.Files, w.FileLimit = filesOf(w.Owner.PID)
+	}
+}
+
+func inOrder(of map[waitingKey]*Waiting) (all []Waiting) {
+	for _, w := range of {
+		all = append(all, *w)
+	}
+	slices.SortFunc(all, func(a, b Waiting) int {
+		return cmp.Or(cmp.Compare(len(b.Ages), len(a.Ages)), cmp.Compare(a.Owner.PID, b.Owner.PID), compareEnds(a.Remote, b.Remote), cmp.Compare(a.Local, b.Local))
+	})
+	return all
+}
+
+// filesOf is how many files a process has open, and how many it may; 0: not known.
+func filesOf(pid uint32) (open, most uint64) {
+	dir := filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10))
+	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
+	if err != nil {
+		return 0, 0
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "limits"))
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			if fields := strings.Fields(rest); len(fields) > 0 {
+				if n, err := strconv.ParseUint(fields[0], 10, 64); err == nil {
+					return uint64(len(fds)), n
+				}
+			}
+		}
+	}
+	return 0, 0
+}
+
+// settingDirs are where sysctl(8) and systemd-sysctl(8) look, in the order of sysctl --system.
+var settingDirs = []string{"usr/lib/sysctl.d", "run/sysctl.d", "etc/sysctl.d"}
+
+// readSettings reads the files from which sysctls are set at boot: of net.ipv4 and net.core.
+func readSettings(root string) (all []Setting, err error) {
+	var files []string
+	for _, dir := range settingDirs {
+		found, err := filepath.Glob(filepath.Join(root, dir, "*.conf"))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	files = append(files, filepath.Join(root, "etc/sysctl.conf"))
+	var seen []os.FileInfo
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the settings of the host: %w", err)
+		}
+		// /etc/sysctl.d/99-sysctl.conf is often a link to /etc/sysctl.conf.
+		if st, err := os.Stat(file); err == nil {
+			if slices.ContainsFunc(seen, func(o os.FileInfo) bool { return os.SameFile(o, st) }) {
+				continue
+			}
+			seen = append(seen, st)
+		}
+		all = append(all, parseSettings(file, string(b))...)
+	}
+	return all, nil
+}
+
+func parseSettings(file, text string) (all []Setting) {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		key, value, ok := strings.Cut(strings.TrimPrefix(line, "-"), "=")
+		key = strings.ReplaceAll(strings.TrimSpace(key), "/", ".")
+		if !ok || !strings.HasPrefix(key, "net.ipv4.tcp_") && !strings.HasPrefix(key, "net.ipv4.ip_local_") && key != "net.core.somaxconn" || strings.ContainsAny(key, "*") {
+			continue
+		}
+		s := Setting{File: file, Line: n, Key: key, Value: strings.TrimSpace(value)}
+		if b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/")); err == nil {
+			s.Known, s.Now = true, strings.TrimSpace(string(b))
+		} else {
+			s.Known = !errors.Is(err, os.ErrNotExist)
+		}
+		all = append(all, s)
+	}
+	return all
+}

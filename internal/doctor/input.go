@@ -1,0 +1,141 @@
+package doctor
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"finwait/internal/netstat"
+	"finwait/tracer"
+)
+
+// Input is what the rules are asked about: plain data, of one moment or of a window.
+type Input struct {
+	Spaces []*Space
+	Unread uint64        // network namespaces that could not be entered
+	Self   uint32        // inode number of the namespace that finwait runs in
+	Window time.Duration // between the two readings of the counters; 0: there was one
+
+	// Missing says what was not read, and why.
+	Missing map[Need]string
+
+	// Settings are the lines of the files from which sysctls are set at boot, in their order.
+	Settings []Setting
+}
+
+// lacks says why something that is needed is not there; "": all is.
+func (in *Input) lacks(need Need) string {
+	for n := Need(1); n != 0; n <<= 1 {
+		if need&n != 0 && in.Missing[n] != "" {
+			return in.Missing[n]
+		}
+	}
+	return ""
+}
+
+// A Space is a network namespace.
+type Space struct {
+	Inode uint32
+	Name  string // "": it has none
+
+	Sockets      [tracer.NewSynRecv + 1]uint64 // by state
+	TimeWaits    Ends                          // those in TIME_WAIT
+	OrphanedFIN2 uint64                        // those in FIN_WAIT_2 that no process has any more
+
+	// Low and High are ip_local_port_range, Usable is how many of them are not reserved; 0: not known.
+	Low, High uint16
+	Choosable func(port uint16) bool
+	Usable    int
+	Held      int // of these, by listeners and sockets that are only bound
+	HeldKnown bool
+
+	Destinations []Destination // of connections that this host opened
+	Listeners    []Listener
+	CloseWaits   []Waiting // by process and destination, those that a process has
+	FinWait2s    []Waiting // the same: half-closed
+
+	Sysctls  map[string]string // of net.ipv4 and net.core, such as "net.ipv4.tcp_fin_timeout"
+	Counters netstat.Counters  // at the last reading
+	Moved    netstat.Counters  // by how much, in the window; nil: there was one reading
+}
+
+// Label is how a person calls the namespace.
+func (s *Space) Label() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return strconv.FormatUint(uint64(s.Inode), 10)
+}
+
+// Live is how many sockets there are.
+func (s *Space) Live() (n uint64) {
+	for _, of := range s.Sockets {
+		n += of
+	}
+	return n
+}
+
+// Ends are sockets by the end of the connection that they are.
+type Ends struct {
+	Served uint64 // their local port is listened on
+	Opened uint64 // it is not: the host opened the connection, or its listener is gone
+}
+
+// A Destination is that for which connect(2) needs a local port of its own.
+type Destination struct {
+	Local     netip.Addr
+	Remote    netip.AddrPort
+	Used      uint64 // different local ports among the usable ones
+	TimeWaits uint64
+	Orphans   uint64 // in FIN_WAIT_2
+	Owner     Process
+}
+
+// A Listener is a socket that connections come to.
+type Listener struct {
+	Local netip.AddrPort
+	Owner Process
+
+	Waiting, Limit uint64          // connections that wait for accept(2), and how many may
+	Queued         []time.Duration // of those that were found, how long they wait at least
+	Left           uint64          // how many of these the peer has closed meanwhile
+}
+
+// Waiting is sockets of one process and one destination that wait for a close.
+type Waiting struct {
+	Owner  Process
+	Remote netip.AddrPort // of a server's connections the port is 0
+	Local  uint16         // the port of a server; 0: the host opened the connections
+	Ages   []time.Duration
+	Unread uint64 // of how many the process has not read all
+
+	Files, FileLimit uint64 // of the process; 0: not known
+}
+
+// older is how many are known to be so old, and the age of the oldest.
+func (w *Waiting) older(than time.Duration) (n uint64, oldest time.Duration) {
+	for _, age := range w.Ages {
+		if age >= than {
+			n++
+		}
+		oldest = max(oldest, age)
+	}
+	return n, oldest
+}
+
+// A Process is who holds a socket. PID 0: not known.
+type Process struct {
+	PID  uint32
+	Comm string
+	Name string // of its pod, container or unit; "": not known
+}
+
+// A Setting is a line of a file such as /etc/sysctl.conf.
+type Setting struct {
+	File  string
+	Line  int
+	Key   string // with dots
+	Value string
+	Known bool   // the running kernel has such a sysctl
+	Now   string // its value; of the namespace that finwait runs in
+}
