@@ -48,7 +48,8 @@ struct sock_info {
 	__u8 restored;		/* TCP_REPAIR: connect() sent no SYN, and SYN_SENT is not told */
 	__u8 listener_gone;		/* its listener closed before it was accepted: it dies, or another listener has it (queue.h) */
 	__u32 write_seq;	/* before the SYN */
-	__u32 pad2;
+	__u8 deferred_cpu;	/* on which the transition of deferred_ns happened, modulo 256 */
+	__u8 pad[3];
 	struct group_name group;	/* whose live count it is in, if the totals are split */
 };
 

@@ -286,6 +286,7 @@ static __always_inline void settle_step(void *ctx, struct step *s, int to)
 	if (info->verdict == VERDICT_UNDECIDED) {
 		keep_step(s);
 		info->deferred_ns = s->e.time_ns;
+		info->deferred_cpu = bpf_get_smp_processor_id();
 		ports_pending = 1;
 		return;
 	}

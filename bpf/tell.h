@@ -79,7 +79,9 @@ static __always_inline int emit_step_inlined(struct sock_info *info, struct even
 			if (e->reason == REASON_TIME_WAIT_OVERFLOW)
 				audit_overflow(info->netns_slot);
 		}
-	} else {
+	} else if (e->flags & EVENT_LATE && info->role != ROLE_SERVER) {
+		e->cpu = info->deferred_cpu; /* the owner called connect() or listen() there */
+	} else { /* of a child that was half made, this is the same softirq */
 		e->owner.pid = current_process(e->owner.comm);
 		e->cpu = bpf_get_smp_processor_id();
 	}

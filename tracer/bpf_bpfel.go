@@ -502,7 +502,8 @@ type bpfSockInfo struct {
 	Restored     uint8
 	ListenerGone uint8
 	WriteSeq     uint32
-	Pad2         uint32
+	DeferredCpu  uint8
+	Pad          [3]uint8
 	Group        struct {
 		_     structs.HostLayout
 		Bytes [16]uint8

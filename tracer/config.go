@@ -147,7 +147,7 @@ func (cfg *Config) needsHandlers() bool {
 // asksForPort: for some sockets the first transition cannot be told before the local port is known.
 func (cfg *Config) asksForPort() bool {
 	f := &cfg.Filter
-	return !cfg.Raw && (len(f.Ports)+len(f.LocalPorts)+len(f.NotPorts) > 0 || f.hasAddrPort() || cfg.SplitBy == SplitPort)
+	return len(f.Ports)+len(f.LocalPorts)+len(f.NotPorts) > 0 || f.hasAddrPort() || cfg.SplitBy == SplitPort
 }
 
 // Split says what makes transitions belong together.

@@ -3,6 +3,7 @@ package tracer
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -182,7 +183,7 @@ func (f *Filter) checkEdges(mask *[16]uint16) error {
 			case mask[from]&(1<<to) == 0:
 			case !f.Role.goes(from, to):
 				refused[role] = true
-			case len(f.Reasons) > 0 && !slices.ContainsFunc(f.Reasons, func(r Reason) bool { return r.ends(to) }):
+			case len(f.Reasons) > 0 && !slices.ContainsFunc(f.Reasons, func(r Reason) bool { return r.ends(from, to) }):
 				refused[reason] = true
 			case f.MinDuration > 0 && !leaves(from, to):
 				refused[timed] = true
@@ -218,10 +219,13 @@ func (r Role) goes(from, to State) bool {
 	return true
 }
 
-// ends reports whether what is entered for this reason can be this state.
-func (r Reason) ends(to State) bool {
-	if r == ReasonFinReceived {
-		return to == CloseWait || to == Closing || to == TimeWait
+// ends reports whether a transition can have this reason.
+func (r Reason) ends(from, to State) bool {
+	switch r {
+	case ReasonFinReceived: // CLOSING ends with an ACK
+		return to == CloseWait || to == Closing || to == TimeWait && from != Closing
+	case ReasonExpired:
+		return to == Closed && (from == FinWait2 || from == TimeWait)
 	}
 	return to == Closed
 }
@@ -311,6 +315,9 @@ func (f *Filter) CheckConnections() error {
 
 // checkNot says if everything that is asked for is also to be left out.
 func (f *Filter) checkNot() error {
+	if within(PortRange{1, math.MaxUint16}, f.NotPorts) {
+		return &FilterError{"every port is to be left out"}
+	}
 	for _, list := range []struct {
 		name     string
 		n        int
@@ -321,7 +328,9 @@ func (f *Filter) checkNot() error {
 		{"port", len(f.Ports), func(i int) bool { return within(f.Ports[i], f.NotPorts) }},
 		{"local port", len(f.LocalPorts), func(i int) bool { return within(f.LocalPorts[i], f.NotPorts) }},
 		{"remote port", len(f.RemotePorts), func(i int) bool { return within(f.RemotePorts[i], f.NotPorts) }},
-		{"address", len(f.Addrs), func(i int) bool { return slices.Contains(f.NotAddrs, f.Addrs[i]) }},
+		{"address", len(f.Addrs), func(i int) bool {
+			return slices.ContainsFunc(f.NotAddrs, func(not AddrFilter) bool { return not.holds(&f.Addrs[i]) })
+		}},
 	} {
 		left := list.n
 		for i := range list.n {
@@ -334,6 +343,13 @@ func (f *Filter) checkNot() error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether what the other one matches is matched as well.
+func (a *AddrFilter) holds(other *AddrFilter) bool {
+	return a.Addr().Is4() == other.Addr().Is4() && a.Bits() <= other.Bits() && a.Contains(other.Addr()) &&
+		(a.Port == 0 || a.Port == other.Port) && (a.ScopeID == 0 || a.ScopeID == other.ScopeID) &&
+		(a.NetNSCookie == 0 || a.NetNSCookie == other.NetNSCookie)
 }
 
 // within reports whether one of the list has all of a range.

@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -41,16 +40,18 @@ func (t *Tracer) LiveSockets(path string, fn func(*LiveSocket)) error {
 func readLive(r io.Reader, fn func(*LiveSocket)) error {
 	var (
 		from     bpfLiveSocket
+		to       LiveSocket
 		buffered = bufio.NewReaderSize(r, 1<<16)
 	)
 	for {
-		err := binary.Read(buffered, binary.NativeEndian, unsafe.Slice((*byte)(unsafe.Pointer(&from)), unsafe.Sizeof(from)))
+		_, err := io.ReadFull(buffered, unsafe.Slice((*byte)(unsafe.Pointer(&from)), unsafe.Sizeof(from)))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the iterator of sockets: %w", err)
 		}
-		fn(&LiveSocket{from.Cookie, State(from.State), time.Duration(from.SinceNs), Precision(from.Precision), Role(from.Role)})
+		to = LiveSocket{from.Cookie, State(from.State), time.Duration(from.SinceNs), Precision(from.Precision), Role(from.Role)}
+		fn(&to)
 	}
 }

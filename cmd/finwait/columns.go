@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"finwait/internal/text"
@@ -47,6 +48,29 @@ func (c *columnFlags[R]) checkTime(clock, column string) error {
 		return fmt.Errorf("--time none leaves out the column %s, and --columns asks for it", column)
 	}
 	return nil
+}
+
+// without refuses flags whose text is in a column that was not chosen. given has the flags by column.
+func (c *columnFlags[R]) without(given map[string][]string) error {
+	if len(c.names) == 0 || c.listed() || len(c.names) == 1 && c.names[0] == "all" {
+		return nil
+	}
+	for _, column := range slices.Sorted(maps.Keys(given)) {
+		if flags := given[column]; len(flags) > 0 && !slices.Contains(c.names, column) {
+			return fmt.Errorf("%s is shown in the column %s, and --columns leaves that out", flags[0], column)
+		}
+	}
+	return nil
+}
+
+// ifSo are the flags that were given.
+func ifSo(flags map[string]bool) (given []string) {
+	for _, flag := range slices.Sorted(maps.Keys(flags)) {
+		if flags[flag] {
+			given = append(given, flag)
+		}
+	}
+	return given
 }
 
 // listed says whether the list of columns is asked for, and nothing else.

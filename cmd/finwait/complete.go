@@ -8,6 +8,7 @@ import (
 	"finwait/internal/cgroup"
 	"finwait/internal/label"
 	"finwait/internal/netns"
+	"finwait/tracer"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,7 +33,7 @@ func completeFlag(cmd *cobra.Command, flag string, files cobra.ShellCompDirectiv
 		}
 		words := slices.Clone(offer())
 		for i, word := range words {
-			if asTyped := strings.ToLower(strings.ReplaceAll(word, "_", "-")); word == strings.ToUpper(word) && begins(typed[len(before):], asTyped) {
+			if asTyped := strings.ToLower(strings.ReplaceAll(word, "_", "-")); slices.Contains(wordsOf(tracer.States()), word) && begins(typed[len(before):], asTyped) {
 				word = asTyped // a state, as flags take it
 			}
 			words[i] = before + word

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,6 +96,12 @@ func (o *connsOptions) check() error {
 		return o.columns.check(&o.out)
 	case o.columns.checkTime(o.clock, "opened") != nil:
 		return o.columns.checkTime(o.clock, "opened")
+	case o.columns.without(o.inColumns()) != nil:
+		return o.columns.without(o.inColumns())
+	case slices.Contains(o.tracing.filters.reasons, tracer.ReasonFinReceived.String()):
+		return errors.New("no connection ends with fin_received: it goes on with the other direction")
+	case o.tracing.filters.role == tracer.RoleListener.String():
+		return errors.New("a listener is no connection: finwait ls --sockets --state listen lists listeners")
 	case o.at != atEnd && o.at != atClose:
 		return fmt.Errorf("--at %q: there are %s and %s", o.at, atEnd, atClose)
 	case o.duration < 0:
@@ -107,6 +114,14 @@ func (o *connsOptions) check() error {
 		return errors.New("--max-connections 0 would show nothing")
 	}
 	return nil
+}
+
+// inColumns are the flags whose text is in these columns.
+func (o *connsOptions) inColumns() map[string][]string {
+	return map[string][]string{
+		"why":    ifSo(map[string]bool{"--handlers": o.handlers, "--names": o.names.on}),
+		"opened": ifSo(map[string]bool{"--time": o.timed}),
+	}
 }
 
 func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {

@@ -8,7 +8,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -179,7 +182,7 @@ func (o *loadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.linger > 0 && ctx.Err() == nil {
-		logger(stderr).Info().Msgf("the namespace stays for %v; Ctrl-C ends it", o.linger)
+		logger(stderr).Info().Msgf("the namespace stays for %v; Ctrl-C ends it. To look at it: finwait ls --netns %s", o.linger, strings.Replace(st.NS.Path(), "self", strconv.Itoa(os.Getpid()), 1))
 		select {
 		case <-ctx.Done():
 			return nil

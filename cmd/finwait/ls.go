@@ -149,12 +149,14 @@ type lsView struct {
 	order   func(a, b *sockets.Row) int
 	groups  *sockets.Grouping // nil: there are none
 	read    sockets.Options
+	names   *sockets.Names // of what order compares; filled in when they were read
 }
 
 func (o *lsOptions) view() (v lsView, err error) {
 	if err := o.check(); err != nil {
 		return v, err
 	}
+	v.names = new(sockets.Names)
 	if v.columns, err = o.columns.chosen(); err != nil {
 		return v, err
 	}
@@ -165,7 +167,7 @@ func (o *lsOptions) view() (v lsView, err error) {
 		}
 		v.read.Need, v.read.Every = v.groups.Need(), v.groups.Use
 	case o.sockets:
-		if v.order, v.read.Need, err = sockets.Order(o.sort); err != nil {
+		if v.order, v.read.Need, err = sockets.Order(o.sort, v.names); err != nil {
 			return v, err
 		}
 		if o.out.output == "json" {
@@ -188,7 +190,11 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := checkProc(); err != nil {
 		return err
 	}
+	to := &screen{w: stdout}
 	q := &lsQuery{log: logger(stderr)}
+	if o.watch > 0 {
+		q.log = to.log(stderr)
+	}
 	if q.filter, err = o.filters.filter(); err != nil {
 		return usage(err)
 	}
@@ -197,7 +203,7 @@ func (o *lsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	warnLacking(q.log, missingForLs)
 	if o.watch > 0 {
-		return o.keepWatching(ctx, q, stdout)
+		return o.keepWatching(ctx, q, to)
 	}
 	return o.read(ctx, q, stdout, q.log, stdout)
 }
@@ -220,6 +226,7 @@ func (o *lsOptions) read(ctx context.Context, q *lsQuery, w io.Writer, notes *ze
 		return err
 	}
 
+	*view.names = *reader.Names()
 	if view.groups != nil {
 		view.groups.Name(reader.Names())
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"finwait/internal/sockets"
 	"finwait/internal/text"
@@ -20,7 +21,7 @@ const shortestWatch = 100 * time.Millisecond
 
 // keepWatching reads and shows again and again, until ctx is done or there were enough readings.
 // The programs are attached all the while: they know since when sockets are in their states.
-func (o *lsOptions) keepWatching(ctx context.Context, q *lsQuery, stdout io.Writer) error {
+func (o *lsOptions) keepWatching(ctx context.Context, q *lsQuery, to *screen) error {
 	tr, err := tracer.New(tracer.Config{LiveSockets: true, TotalsOnly: true, Logger: *q.log})
 	if err != nil {
 		q.log.Warn().Err(err).Msg("ages are those that ls knows without --watch: the programs cannot be attached")
@@ -29,12 +30,11 @@ func (o *lsOptions) keepWatching(ctx context.Context, q *lsQuery, stdout io.Writ
 		q.live = tr.LiveSockets
 	}
 	q.log.Info().Msgf("reading every %v; Ctrl-C ends it", o.watch)
-	to := &screen{w: stdout}
 	tick := time.NewTicker(o.watch)
 	defer tick.Stop()
 	for n := uint64(1); ; n++ {
 		var frame bytes.Buffer
-		if err := o.read(ctx, q, &frame, to.notes(q.log), stdout); errors.Is(err, errInterrupted) {
+		if err := o.read(ctx, q, &frame, to.notes(q.log), to.w); errors.Is(err, errInterrupted) {
 			return nil // what was read so far is not shown: it is not whole
 		} else if err != nil {
 			return err
@@ -55,7 +55,17 @@ func (o *lsOptions) keepWatching(ctx context.Context, q *lsQuery, stdout io.Writ
 type screen struct {
 	w     io.Writer
 	shown bool
-	below bytes.Buffer // what is logged of a frame, on a terminal
+
+	// What is logged on a terminal, where stderr would be drawn over: of the frame, and before the first.
+	below, before bytes.Buffer
+}
+
+// log is where to log before the first frame.
+func (s *screen) log(stderr io.Writer) *zerolog.Logger {
+	if _, high := text.Size(s.w); high == 0 {
+		return logger(stderr)
+	}
+	return logger(&s.before)
 }
 
 // notes is where to log what belongs to the next frame. On a terminal stderr would be drawn over.
@@ -77,16 +87,21 @@ const (
 func (s *screen) show(frame []byte) error {
 	first := !s.shown
 	s.shown = true
-	_, high := text.Size(s.w)
-	if high == 0 {
+	wide, high := text.Size(s.w)
+	if high == 0 || wide == 0 {
 		if !first {
 			frame = append([]byte{'\n'}, frame...)
 		}
 		_, err := s.w.Write(frame)
 		return err
 	}
-	lines, notes := slices.Collect(bytes.Lines(frame)), slices.Collect(bytes.Lines(s.below.Bytes()))
-	if room := max(1, high-1-len(notes)); len(lines) > room {
+	lines := slices.Collect(bytes.Lines(frame))
+	notes := slices.Concat(slices.Collect(bytes.Lines(s.below.Bytes())), slices.Collect(bytes.Lines(s.before.Bytes())))
+	rows := 0
+	for _, note := range notes {
+		rows += (utf8.RuneCount(note) - 1 + wide - 1) / wide // without its end; it may be wider than the terminal
+	}
+	if room := max(1, high-1-rows); len(lines) > room {
 		more := text.Count(uint64(len(lines)-room+1)) + " more lines"
 		lines = append(lines[:room-1], []byte(more))
 	}

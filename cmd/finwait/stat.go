@@ -64,9 +64,9 @@ func newStat(stderr io.Writer) *cobra.Command {
   finwait stat -- finwait demo load --count 500`,
 		Long: `Count transitions and measure how long states last, in the kernel. The run ends
 after --duration, with Ctrl-C, or when the given command ends. stat 1 5 is stat
---interval 1s --duration 3s, as vmstat(8) has it. Then stat prints a
-table. It exits with the command's exit code. SIGTERM and SIGHUP are passed on to
-the command; a signal that comes before its start means that it is not started.
+--interval 1s --duration 5s, as vmstat(8) has it. Then stat prints a table. It
+exits with the command's exit code. SIGTERM and SIGHUP are passed on to the
+command; a signal that comes before its start means that it is not started.
 
 LIVE is the number of sockets that are in the state now. P50, P90, P99, MAX and
 TOTAL are about the sockets that left the state and whose start in it was seen.
@@ -103,6 +103,9 @@ medians of the time in ESTABLISHED and in TIME_WAIT.
 			}
 			if o.by == "" && o.brief {
 				return usage(errors.New("--brief goes with --by: without groups there are none to show"))
+			}
+			if o.brief && (o.json || o.output == "json") {
+				return usage(errors.New("--brief is for text: JSON has everything"))
 			}
 			return o.run(cmd.Context(), args, cmd.OutOrStdout(), stderr)
 		},
@@ -345,7 +348,11 @@ func (o *statOptions) watch(m *meter.Meter, ended *ending, s statSink, out *bufi
 	}
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
-	for {
+	for n := time.Duration(1); ; n++ {
+		if o.duration > 0 && n*o.interval >= o.duration { // the last interval ends with the run
+			<-ended.done
+			return nil
+		}
 		select {
 		case <-ended.done:
 			return nil

@@ -118,6 +118,12 @@ func (o *traceOptions) check() error {
 	if err := errors.Join(o.columns.check(&o.out), o.columns.checkTime(o.clock, "time")); err != nil {
 		return err
 	}
+	if err := o.columns.without(map[string][]string{
+		"why":  ifSo(map[string]bool{"--fields": len(o.fields) > 0, "--handlers": o.handlers, "--names": o.names.on}),
+		"time": ifSo(map[string]bool{"--time": o.timed}),
+	}); err != nil {
+		return err
+	}
 	switch {
 	case o.raw && o.tracing.filters.picksTransitions():
 		return errors.New("--raw shows what the hooks saw, not transitions: --state, --from, --to, --reason and --min-duration do not go with it")
@@ -188,7 +194,7 @@ func (o *traceOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	began, _ := ktime.Now() // before any program reports: no time is negative
 	to := sink.New(o.out.output, out, sink.Options{
-		Form: o.out.form(stdout), Columns: columns, Clock: clock, Began: time.Duration(began), Fields: fields, Names: o.names.namer(),
+		Form: o.out.form(stdout), Columns: columns, Clock: clock, Began: time.Duration(began), KeepTime: o.timed, Fields: fields, Names: o.names.namer(),
 	})
 	cfg.RST, cfg.Handshakes, cfg.Segment = o.rst, o.synack, to.Segment
 	cfg.RingBytes, cfg.Raw, cfg.NoTotals, cfg.Idle = o.ring, o.raw, true, out.Flush

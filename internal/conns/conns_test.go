@@ -177,6 +177,28 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// The end of an earlier life of the socket, which nobody followed, is not that of the next one.
+func TestOtherLife(t *testing.T) {
+	j := NewJoiner(9)
+	next := way(1, tracer.Closed, tracer.SynSent, tracer.Established)
+	for i := range next {
+		j.Add(&next[i])
+	}
+	old := way(1, tracer.TimeWait, tracer.Closed)
+	old[0].Local, old[0].Remote = netip.MustParseAddrPort("127.0.0.1:7"), netip.MustParseAddrPort("127.0.0.1:8")
+	if c := j.Add(&old[0]); c == nil || c.Whole || c.Remote.Port() != 8 {
+		t.Errorf("the older connection: %+v", c)
+	}
+	for c := range j.Open {
+		if !c.Whole || c.Missed != 0 || c.State != tracer.Established {
+			t.Errorf("the next one: %+v", c)
+		}
+	}
+	if j.n != 1 {
+		t.Errorf("%d are open", j.n)
+	}
+}
+
 // Listeners are no connections, and an owner that another listener has taken over is not told.
 func TestOwner(t *testing.T) {
 	if all, j := join(9, way(1, tracer.Closed, tracer.Listen, tracer.Closed)...); len(all) != 0 || j.n != 0 {

@@ -162,7 +162,7 @@ func (j *Joiner) leave(t *tracer.Transition, begins bool) {
 // find gives the connection of a transition: of two with the same cookie the one that is in
 // its state, or else the one with its ports.
 func (j *Joiner) find(t *tracer.Transition) (best *Conn) {
-	score := 0
+	score := 1 // a cookie alone is not enough: another life of the socket may have it
 	for _, c := range j.open[t.Cookie] {
 		s := 1
 		if c.State == t.From {

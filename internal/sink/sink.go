@@ -21,12 +21,13 @@ type Sink interface {
 
 // Options say what is shown beside the transitions.
 type Options struct {
-	Form    text.Form           // of text
-	Columns text.Columns[Entry] // of text; none: the usual ones
-	Clock   text.Clock          // how text writes times
-	Began   time.Duration       // when finwait started: CLOCK_MONOTONIC
-	Fields  jsonl.Fields        // of transitions that have metrics
-	Names   label.Names         // names of cgroups and network namespaces; nil: none
+	Form     text.Form           // of text
+	Columns  text.Columns[Entry] // of text; none: the usual ones
+	Clock    text.Clock          // how text writes times
+	Began    time.Duration       // when finwait started: CLOCK_MONOTONIC
+	KeepTime bool                // a narrow terminal shows times, too
+	Fields   jsonl.Fields        // of transitions that have metrics
+	Names    label.Names         // names of cgroups and network namespaces; nil: none
 }
 
 // New gives the sink of an output format: json, else text.

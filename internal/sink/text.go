@@ -26,6 +26,9 @@ func NewText(w *bufio.Writer, o Options) *Text {
 		o.Columns = text.Usual(Columns)
 	}
 	raw := text.Usual(rawColumns)
+	if o.KeepTime {
+		raw.Keep("time")
+	}
 	if o.Clock == text.ClockNone {
 		o.Columns.Remove("time")
 		raw.Remove("time")

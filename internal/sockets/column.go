@@ -23,8 +23,8 @@ type Entry struct {
 type column struct {
 	text.Column[Entry]
 	need    Need
-	known   func(*Row) bool // nil: always
-	compare func(a, b *Row) int
+	known   func(*Row) bool     // nil: always
+	compare func(a, b *Row) int // nil: by what is shown
 }
 
 // columns are all that there are, in the order in which they are shown.
@@ -88,17 +88,16 @@ var columns = []column{
 		func(a, b *Row) int { return cmp.Compare(a.held(), b.held()) }},
 	{text.Column[Entry]{Name: "netns-name", About: "the name of the network namespace", Width: 16, Cut: text.Middle,
 		Cell: func(b []byte, e Entry) []byte { return text.AppendPrintable(b, e.names.netNS(e.Row)) }},
-		NeedNames, nil, func(a, b *Row) int { return cmp.Compare(a.NetNS, b.NetNS) }},
+		NeedNames, nil, nil},
 	{text.Column[Entry]{Name: "name", About: "the name of the pod, the container or the systemd unit", Width: 24, Cut: text.Middle,
 		Cell: func(b []byte, e Entry) []byte {
 			c := e.names.cgroup(e.CgroupID)
 			return text.AppendPrintable(b, c.Name())
 		}},
-		NeedNames, nil, func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) }},
+		NeedNames, nil, nil},
 	{text.Column[Entry]{Name: "cgroup", About: "path of the cgroup, or its number", Width: 6, Goes: 1, Cut: text.Middle,
 		Cell: func(b []byte, e Entry) []byte { return appendCgroup(b, e.CgroupID, e.names) }},
-		NeedCgroupPaths, func(r *Row) bool { return r.CgroupID != 0 },
-		func(a, b *Row) int { return cmp.Compare(a.CgroupID, b.CgroupID) }},
+		NeedCgroupPaths, func(r *Row) bool { return r.CgroupID != 0 }, nil},
 }
 
 func queued(r *Row) bool  { _, _, known := r.Queues(); return known }
@@ -148,7 +147,8 @@ func ColumnsNeed(c text.Columns[Entry]) (need Need) {
 
 // Order compares by a column, backwards if the name begins with "-"; "" gives nil. Sockets of which
 // it is not known come last, whichever way the others are sorted.
-func Order(name string) (compare func(a, b *Row) int, need Need, err error) {
+// names are used when rows are compared, and may be filled in later.
+func Order(name string, names *Names) (compare func(a, b *Row) int, need Need, err error) {
 	if name == "" {
 		return nil, 0, nil
 	}
@@ -157,7 +157,13 @@ func Order(name string) (compare func(a, b *Row) int, need Need, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c := &columns[i]
+	c := columns[i]
+	if c.compare == nil {
+		word := func(r *Row) string { return string(c.Cell(nil, Entry{r, names})) }
+		known := c.known
+		c.known = func(r *Row) bool { return (known == nil || known(r)) && word(r) != "" }
+		c.compare = func(a, b *Row) int { return cmp.Compare(word(a), word(b)) }
+	}
 	return func(a, b *Row) int {
 		if c.known != nil {
 			switch ka, kb := c.known(a), c.known(b); {
@@ -173,5 +179,5 @@ func Order(name string) (compare func(a, b *Row) int, need Need, err error) {
 			return c.compare(b, a)
 		}
 		return c.compare(a, b)
-	}, c.need &^ NeedCgroupPaths, nil
+	}, c.need, nil
 }

@@ -103,7 +103,8 @@ func (r *Reader) findNamespaces(named []netns.NS) (err error) {
 func (r *Reader) Each(fn func(*Row) error) error {
 	spaces := r.start()
 	defer spaces.stop()
-	var failed error
+	var failed, old error
+	undated := 0
 	var unread []uint32 // inode numbers
 	read := 0
 	for _, s := range spaces.all {
@@ -127,6 +128,12 @@ func (r *Reader) Each(fn func(*Row) error) error {
 		case !s.gone:
 			read++
 		}
+		if s.old != nil && !s.gone {
+			undated, old = undated+1, s.old
+		}
+	}
+	if undated > 0 {
+		r.log.Warn().Err(old).Msgf("network namespaces in which ages are at least: %d", undated)
 	}
 	if len(unread) > 0 {
 		r.log.Warn().Err(failed).Uints32("netns", unread[:min(len(unread), someUnread)]).
@@ -149,12 +156,13 @@ type reading struct {
 	inode uint32
 	rows  chan []Row // closed at the end; then there are
 	err   error
-	gone  bool // it is, and its sockets with it
+	gone  bool  // it is, and its sockets with it
+	old   error // why the programs could not be asked since when sockets are in their states
 }
 
 // readings are those of all namespaces, in the order in which they are shown. A few are read at a
 // time, each as far ahead as its channel has room, so that memory does not grow with the number of
-// sockets.
+// sockets; but see dated.
 type readings struct {
 	all     []*reading
 	stopped chan struct{}
@@ -230,7 +238,7 @@ func (r *Reader) read(one *reading, s *readings) error {
 		rows = s.take()
 		return s.hand(one, full)
 	}
-	err := r.dated(one.inode, r.paths[one.inode], fn)
+	err := r.dated(one, r.paths[one.inode], fn)
 	if errors.Is(err, fs.ErrNotExist) {
 		// The process by which it was found has ended; another may be in it.
 		again, scan := netns.All()
@@ -239,7 +247,7 @@ func (r *Reader) read(one *reading, s *readings) error {
 			one.gone = true
 			return nil
 		}
-		err = r.dated(one.inode, path, fn)
+		err = r.dated(one, path, fn)
 	}
 	if handed := s.hand(one, rows); handed != nil {
 		return handed
@@ -256,13 +264,14 @@ type liveKey struct {
 
 // dated is like namespace, with what the programs know. They are asked after the kernel has listed
 // the sockets: what is then in the state that was listed, since before, has been in it all the time.
-func (r *Reader) dated(inode uint32, path string, fn func(*Row) error) error {
+// So all rows of the namespace are in memory at a time.
+func (r *Reader) dated(one *reading, path string, fn func(*Row) error) error {
 	if r.live == nil {
-		return r.namespace(inode, path, fn)
+		return r.namespace(one.inode, path, fn)
 	}
 	var rows []Row
 	listed := make(map[liveKey]int) // one more than the index; -1: there are several
-	if err := r.namespace(inode, path, func(row *Row) error {
+	if err := r.namespace(one.inode, path, func(row *Row) error {
 		rows = append(rows, *row)
 		key, at := liveKey{row.Cookie, row.State}, len(rows)
 		if listed[key] != 0 {
@@ -274,13 +283,11 @@ func (r *Reader) dated(inode uint32, path string, fn func(*Row) error) error {
 		return err
 	}
 	now, _ := ktime.Now()
-	if err := r.live(path, func(l *tracer.LiveSocket) {
+	one.old = r.live(path, func(l *tracer.LiveSocket) {
 		if at := listed[liveKey{l.Cookie, uint8(l.State)}]; at > 0 {
 			rows[at-1].live = live{max(0, time.Duration(now)-l.Since), l.Precision, l.Role}
 		}
-	}); err != nil {
-		r.log.Debug().Err(err).Uint32("netns", inode).Msg("ages are not exact in this network namespace")
-	}
+	})
 	for i := range rows {
 		if err := fn(&rows[i]); err != nil {
 			return err

@@ -138,7 +138,7 @@ func TestEveryColumnCanBeReadAndSorted(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 		for _, field := range []string{name, "-" + name} {
-			if _, _, err := Order(field); err != nil {
+			if _, _, err := Order(field, new(Names)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -235,7 +235,7 @@ func TestSortPutsTheUnknownLast(t *testing.T) {
 		"-idle":    {4100, 6, 3, 4098, 4099, 5},
 		"held":     {3, 4100, 4099, 6, 4098, 5},
 	} {
-		compare, _, err := Order(field)
+		compare, _, err := Order(field, new(Names))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,10 +16,11 @@ import (
 )
 
 // rawEvents is what the hooks see while do uses a namespace.
-func rawEvents(t *testing.T, do func(ns *sandbox.NS)) (all []tracer.RawEvent, which tracer.HookSet) {
+func rawEvents(t *testing.T, filter tracer.Filter, do func(ns *sandbox.NS)) (all []tracer.RawEvent, which tracer.HookSet) {
 	t.Helper()
 	ns := sandbox.New(t)
-	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: tracer.Filter{NetNS: []uint64{ns.Cookie}}})
+	filter.NetNS = []uint64{ns.Cookie}
+	tr, err := tracer.New(tracer.Config{Raw: true, Hooks: hooks, Filter: filter})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func rawEvents(t *testing.T, do func(ns *sandbox.NS)) (all []tracer.RawEvent, wh
 func TestRaw(t *testing.T) {
 	t.Parallel()
 	var cookie uint64
-	all, set := rawEvents(t, func(ns *sandbox.NS) {
+	all, set := rawEvents(t, tracer.Filter{}, func(ns *sandbox.NS) {
 		p := ns.Pair(sandbox.Families[0])
 		cookie = p.Client.Cookie
 		p.Client.Close()
@@ -89,7 +90,7 @@ func TestRaw(t *testing.T) {
 func TestRawRestored(t *testing.T) {
 	t.Parallel()
 	var cookie uint64
-	all, _ := rawEvents(t, func(ns *sandbox.NS) {
+	all, _ := rawEvents(t, tracer.Filter{}, func(ns *sandbox.NS) {
 		f := sandbox.Families[0]
 		l := ns.Socket(f).Bind(0).Listen()
 		s := ns.Socket(f).Set(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1).Bind(0).Connect(l.Local)
@@ -105,4 +106,37 @@ func TestRawRestored(t *testing.T) {
 	if got, want := strings.Join(path, ", "), "CLOSED -> SYN_SENT, SYN_SENT -> ESTABLISHED, ESTABLISHED -> CLOSED"; got != want {
 		t.Errorf("%s; want %s", got, want)
 	}
+}
+
+// A filter that asks for the local port waits until connect() has chosen it. The process and the time
+// are those of the connect() all the same, and not of what tells the event.
+func TestRawWaitsForPort(t *testing.T) {
+	t.Parallel()
+	var pid int
+	var began, over time.Duration
+	all, _ := rawEvents(t, tracer.Filter{NotPorts: []tracer.PortRange{tracer.Port(1)}}, func(ns *sandbox.NS) {
+		deaf := ns.Socket(sandbox.Families[0]).Bind(0).Listen()
+		deaf.DropIncoming(false)
+		began = now()
+		cmd := startWorker(t, ns, connects+deaf.Local.String())
+		pid = cmd.Process.Pid
+		for deadline := time.Now().Add(20 * time.Second); ns.States()[unix.BPF_TCP_SYN_SENT] == 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody connects")
+			}
+		}
+		over = now()
+		time.Sleep(500 * time.Millisecond) // the port is known: the event is told now, and not at the end
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for i := range all {
+		if r := &all[i]; r.To == tracer.SynSent {
+			if r.Task.PID != uint32(pid) || r.Ktime < began || r.Ktime > over || r.Local.Port() != 0 && r.Remote.Port() == 0 {
+				t.Errorf("%+v; process %d connected between %v and %v", r, pid, began, over)
+			}
+			return
+		}
+	}
+	t.Errorf("no SYN_SENT among %d events", len(all))
 }
