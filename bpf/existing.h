@@ -70,8 +70,9 @@ static __own_frame int existing_socket(struct sock *sk, __u8 state)
 	info->lived_before = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != 0;
 	cookie = info->cookie = bpf_get_socket_cookie(sk);
 	read_tuple(&e.tuple, &sk->__sk_common);
-	info->verdict = judge(&e.tuple, &info->owner, BPF_CORE_READ(sk, sk_cgrp_data.cgroup),
-			      (struct subject){ .cookie = cookie, .role = info->role, .port_pending = state == TCP_SYN_SENT && !e.tuple.sport });
+	e.from = TCP_CLOSE;
+	e.to = state;
+	judge_socket(info, &e, !n_cgroups || in_cgroups(BPF_CORE_READ(sk, sk_cgrp_data.cgroup)));
 	if (info->verdict == VERDICT_PASS &&
 	    !cmpxchg(&info->counted, 0, state)) {
 		e.owner = info->owner;

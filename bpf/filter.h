@@ -161,13 +161,6 @@ static __always_inline bool in_cgroups(struct cgroup *cgrp)
 	return false;
 }
 
-/* What a connection is judged by, beside its tuple, its owner and its cgroup. */
-struct subject {
-	__u64 cookie;
-	__u8 role;
-	bool port_pending;	/* connect() or listen() has not chosen a local port yet */
-};
-
 /* Is there a port that connect() or listen() may still choose, and that decides? */
 static __always_inline bool pending_port_decides(const struct tuple *t)
 {
@@ -177,18 +170,18 @@ static __always_inline bool pending_port_decides(const struct tuple *t)
 }
 
 /*
- * Does this connection pass? Before connect() has chosen a local port, a filter on
- * that port cannot be decided.
+ * Does this connection pass? Before connect() or listen() has chosen a local port, a filter
+ * on that port cannot be decided.
  */
-__verified_once int judge_lists(const struct tuple *t, const struct owner *owner, const struct subject *s)
+__verified_once int judge_lists(const struct tuple *t, const struct owner *owner, __u64 cookie, __u32 role, bool port_pending)
 {
-	if (!t || !owner || !s)
+	if (!t || !owner)
 		return VERDICT_REJECT;
 	if (only_family && t->family != only_family)
 		return VERDICT_REJECT;
-	if (only_role && s->role != only_role)
+	if (only_role && role != only_role)
 		return VERDICT_REJECT;
-	if (n_cookies && !in_cookies(s->cookie))
+	if (n_cookies && !in_cookies(cookie))
 		return VERDICT_REJECT;
 	if (n_netns && !in_netns(t->netns_cookie))
 		return VERDICT_REJECT;
@@ -204,7 +197,7 @@ __verified_once int judge_lists(const struct tuple *t, const struct owner *owner
 		return VERDICT_REJECT;
 	if (n_not_ports && in_not_ports(t->dport))
 		return VERDICT_REJECT;
-	if (s->port_pending && pending_port_decides(t))
+	if (port_pending && pending_port_decides(t))
 		return VERDICT_UNDECIDED;
 	if (n_local_ports && !in_local_ports(t->sport))
 		return VERDICT_REJECT;
@@ -220,13 +213,13 @@ __verified_once int judge_lists(const struct tuple *t, const struct owner *owner
 }
 
 static __always_inline __u8 judge(const struct tuple *t, const struct owner *owner,
-				  struct cgroup *cgrp, struct subject s)
+				  struct cgroup *cgrp, __u64 cookie, __u32 role, bool port_pending)
 {
 	if (!filters_connections)
 		return VERDICT_PASS;
 	if (n_cgroups && !in_cgroups(cgrp))
 		return VERDICT_REJECT;
-	return judge_lists(t, owner, &s);
+	return judge_lists(t, owner, cookie, role, port_pending);
 }
 
 /* An unknown duration does not pass a minimum. */

@@ -285,7 +285,7 @@ static __own_frame long add_found(struct mini *m, __u64 since_ns)
 		info.since_ns = since_ns;
 		info.precision = PRECISION_AT_LEAST;
 	}
-	info.verdict = judge(&t, &info.owner, NULL, (struct subject){ .cookie = m->cookie }); /* the owner is empty */
+	info.verdict = judge(&t, &info.owner, NULL, m->cookie, ROLE_UNKNOWN, false); /* the owner is empty */
 	if (info.verdict == VERDICT_PASS)
 		info.counted = m->substate;
 	if (split_by)
@@ -535,7 +535,7 @@ static __own_frame int found_ended(struct mini *m, __u8 reason)
 	if (raw)
 		return 0;
 	read_tuple(&e.tuple, m->skc);
-	verdict = judge(&e.tuple, &e.owner, NULL, (struct subject){ .cookie = m->cookie });
+	verdict = judge(&e.tuple, &e.owner, NULL, m->cookie, ROLE_UNKNOWN, false);
 	e.cookie = m->cookie;
 	e.from = waited ? TCP_TIME_WAIT : TCP_FIN_WAIT2;
 	e.to = TCP_CLOSE;
@@ -596,7 +596,7 @@ static __own_frame int emit_raw_mini(struct mini *m)
 
 	count(seen);
 	read_tuple(&e.tuple, m->skc);
-	if ((info ? info->verdict : judge(&e.tuple, &nobody, NULL, (struct subject){ .cookie = m->cookie })) != VERDICT_PASS) {
+	if ((info ? info->verdict : judge(&e.tuple, &nobody, NULL, m->cookie, ROLE_UNKNOWN, false)) != VERDICT_PASS) {
 		count(filtered);
 		return 0;
 	}

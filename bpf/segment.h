@@ -91,7 +91,6 @@ static __always_inline bool too_many(__u64 now)
 /* Sends a segment to user space. Its addresses are filled in. */
 static __own_frame int tell_segment(struct event *e, __u8 kind)
 {
-	struct subject nothing = {};
 	struct owner nobody = {};
 	struct segment_account *acc;
 	__u32 zero = 0;
@@ -104,7 +103,7 @@ static __own_frame int tell_segment(struct event *e, __u8 kind)
 	e->from = kind;
 	/* It has no process, no cgroup, no states and no reason; no cookie and no role pass a filter on them. */
 	if (n_cgroups || n_handler_comms || filter_edges || only_reasons || min_duration_ns ||
-	    (filters_connections && judge_lists(&e->tuple, &nobody, &nothing) != VERDICT_PASS)) {
+	    (filters_connections && judge_lists(&e->tuple, &nobody, 0, ROLE_UNKNOWN, false) != VERDICT_PASS)) {
 		atomic_add(&acc->filtered, 1);
 		return 0;
 	}

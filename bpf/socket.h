@@ -223,13 +223,35 @@ __verified_once int hand_over_step(struct sock_info *info, struct event *e)
 }
 
 /*
+ * Leaves the verdict in the record. It is a function of its own, because set_state has no
+ * room left on its stack.
+ */
+__verified_once int judge_socket(struct sock_info *info, const struct event *e, bool in_cgroup)
+{
+	bool pending;
+
+	if (!info || !e)
+		return 0;
+	/* connect() and listen() report the state before they choose a port. */
+	pending = (e->to == TCP_SYN_SENT || e->to == TCP_LISTEN) && e->from == TCP_CLOSE && !e->tuple.sport;
+	info->verdict = VERDICT_PASS;
+	if (!in_cgroup)
+		info->verdict = VERDICT_REJECT;
+	else if (filters_connections)
+		info->verdict = judge_lists(&e->tuple, &info->owner, info->cookie, info->role, pending);
+	/* The group of a listener is its port. */
+	if (split_by == SPLIT_PORT && e->to == TCP_LISTEN && pending && info->verdict == VERDICT_PASS)
+		info->verdict = VERDICT_UNDECIDED;
+	return 0;
+}
+
+/*
  * Asks the connection filters, unless they have answered before. connect() chooses a
  * local port, and listen() without bind(), just after the kernel has reported the state
  * (tcp_v4_connect(), inet_csk_listen_start()).
  */
 static __always_inline void judge_step(struct step *s)
 {
-	bool port_pending = is_a(s, BEGINS) && !s->e.tuple.sport;
 	struct sock_info *info = s->info;
 	struct sock *sk = s->sk;
 
@@ -237,11 +259,7 @@ static __always_inline void judge_step(struct step *s)
 		info->verdict = VERDICT_UNDECIDED;
 		info->cookie = 0;
 	} else if (info->verdict == VERDICT_NONE || info->verdict == VERDICT_UNDECIDED) {
-		info->verdict = judge(&s->e.tuple, &info->owner, n_cgroups ? sk->sk_cgrp_data.cgroup : NULL,
-				      (struct subject){ .cookie = info->cookie, .role = info->role, .port_pending = port_pending });
-		/* The group of a listener is its port. */
-		if (split_by == SPLIT_PORT && s->e.to == TCP_LISTEN && port_pending && info->verdict == VERDICT_PASS)
-			info->verdict = VERDICT_UNDECIDED;
+		judge_socket(info, &s->e, !n_cgroups || in_cgroups(sk->sk_cgrp_data.cgroup));
 	}
 }
 

@@ -204,7 +204,7 @@ static __own_frame int settle_port(struct sock_info *info, struct sock *sk, __u6
 	if (BPF_CORE_READ(skc, skc_state) == state && info->state == state && info->key == key &&
 	    (__u64)BPF_CORE_READ(skc, skc_cookie.counter) == info->cookie) {
 		info->verdict = judge(&e.tuple, &info->owner, n_cgroups ? BPF_CORE_READ(sk, sk_cgrp_data.cgroup) : NULL,
-				      (struct subject){ .cookie = info->cookie, .role = info->role });
+				      info->cookie, info->role, false);
 		e.hook = HOOK_SET_STATE;
 		emit_deferred(info, &e, at);
 		at = 0;
