@@ -48,7 +48,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a hand-over that was missed is a close", "socket.h", "	if (mini && hand_over_finish(mini, cookie))\n		return;\n", ""},
 	{"a connect() that hangs is not shown", "sweep.h", "	settle_port(info, (struct sock *)(info->key + s->origin), at);", ""},
 	{"a first transition is sent by two programs", "sweep.h", "cmpxchg(&info->deferred_ns, at, SETTLING) != at)", "0)"},
-	{"a listener's port is not waited for", "socket.h", "is_a(s, BEGINS) && !s->e.tuple.sport;", "s->e.to == TCP_SYN_SENT && !s->e.tuple.sport;"},
+	{"a listener's port is not waited for", "socket.h", "(e->to == TCP_SYN_SENT || e->to == TCP_LISTEN)", "e->to == TCP_SYN_SENT"},
 	{"a namespace is told by its number", "identity.h", "	t->netns_cookie = net->net_cookie;", "	t->netns_cookie = net->ns.inum;"},
 	{"a minisock's namespace is told by its number", "identity.h", "CORE_LOAD(struct net, net, net_cookie)", "CORE_LOAD(struct net, net, ns.inum)"},
 	{"every namespace is followed", "filter.h", "	if (n_netns && !in_netns(t->netns_cookie))\n		return VERDICT_REJECT;", ""},
