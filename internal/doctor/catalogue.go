@@ -63,6 +63,14 @@ func (l *Language) About(id string) Texts { return l.texts[id] }
 // Word is a label of the output.
 func (l *Language) Word(key string) string { return l.words[key] }
 
+// Why is the text of a reason for which something was not checked; of another one itself.
+func (l *Language) Why(reason string) string {
+	if why := l.words["why_"+reason]; why != "" {
+		return why
+	}
+	return reason
+}
+
 // Say fills in a template with what a finding has.
 func (l *Language) Say(f *Finding, text string) string {
 	t, ok := l.parsed.Load(text)
@@ -121,14 +129,13 @@ func span(d time.Duration, day, hour, minute, second string) string {
 	return fmt.Sprintf("%d%s %d%s", d/(24*time.Hour), day, d%(24*time.Hour)/time.Hour, hour)
 }
 
-// any reports whether an address is that of every interface.
+// wildcard reports whether an address is that of every interface.
 func wildcard(a netip.AddrPort) bool { return a.Addr().IsUnspecified() }
 
 // common are the functions that every language has.
 func common(more template.FuncMap) template.FuncMap {
 	all := template.FuncMap{"count": count, "pct": percent, "size": size, "ep": endpoint, "wildcard": wildcard,
 		"port": func(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) },
-		"comm": func(p Process) string { return p.Comm },
 		"addr": func(a netip.AddrPort) string { return a.Addr().String() }}
 	maps.Copy(all, more)
 	return all

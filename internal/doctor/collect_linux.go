@@ -77,13 +77,13 @@ func (c *Collector) paths() (map[uint32]string, error) {
 func (c *Collector) Take() (*Input, error) {
 	in := &Input{Missing: make(map[Need]string)}
 	if c.first == nil {
-		in.Missing[NeedWindow] = "it takes two readings: leave --snapshot out"
+		in.Missing[NeedWindow] = whyOneReading
 	} else {
 		in.Window = time.Since(c.since)
 	}
 	if !privilege.Has("CAP_SYS_PTRACE") {
-		in.Missing[NeedOwners] = "without CAP_SYS_PTRACE the owners of other users' sockets are not known"
-		in.Missing[NeedLimits] = "without CAP_SYS_PTRACE the limits of other users' processes are not known"
+		in.Missing[NeedOwners] = whyNoOwners
+		in.Missing[NeedLimits] = whyNoLimits
 	}
 	var err error
 	if in.Self, err = netns.Inode("/proc/thread-self/ns/net"); err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"text/template"
 	"time"
+
+	"finwait/internal/text"
 )
 
 var english = &Language{
@@ -21,18 +23,25 @@ var english = &Language{
 			case p.PID == 0:
 				return "a process that is not known"
 			case p.Name != "":
-				return fmt.Sprintf("%s (pid %d, %s)", p.Comm, p.PID, p.Name)
+				return fmt.Sprintf("%s (pid %d, %s)", text.Printable(p.Comm), p.PID, text.Printable(p.Name))
 			}
-			return fmt.Sprintf("%s (pid %d)", p.Comm, p.PID)
+			return fmt.Sprintf("%s (pid %d)", text.Printable(p.Comm), p.PID)
 		},
 	}),
 	words: map[string]string{
-		"healthy": "Nothing is wrong, as far as was checked.", "cause": "cause", "fix": "fix", "risk": "risk", "do_not": "do not",
+		"healthy": "Nothing is wrong, as far as was checked.", "cause": "cause", "fix": "fix", "do_not": "do not",
 		"evidence": "see", "not_checked": "not checked", "in_part": "checked in part", "ignored": "ignored", "more": "%d more findings: --all shows them",
 		"inferred": "inferred", "namespace": "network namespace", "mechanism": "What happens", "sources": "Sources", "demo": "To see it happen",
-		"thresholds": "Thresholds", "says": "finwait doctor says, for example",
-		"ok": "ok", "note": "note", "risk_word": "risk", "slow": "slow", "will_fail": "will fail", "failing": "failing",
-		"sockets": "%s sockets in %s network namespaces were looked at",
+		"thresholds": "Thresholds",
+		"ok":         "ok", "note": "note", "risk_word": "risk", "slow": "slow", "will_fail": "will fail", "failing": "failing",
+		"sockets": "%s sockets in %s network namespaces were looked at", "with_risk": "%s Risk: %s.", "stop": ".", "colon": ": ", "because": "%s, %s: ",
+		"index": "Findings", "id": "id", "worst": "at worst", "what": "what it is",
+		"about_index": "What `finwait doctor` can find, and how bad it is at worst. Each page says why, what mends it, and what does not. " +
+			"`finwait doctor --explain ID` shows the same, `--lang zh` in Chinese.",
+		"why_one_reading": "it takes two readings (leave --snapshot out)",
+		"why_no_owners":   "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
+		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
+		"why_not_host":    "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{
 		"port-exhausted": {

@@ -16,12 +16,22 @@ type Input struct {
 	Self   uint32        // inode number of the namespace that finwait runs in
 	Window time.Duration // between the two readings of the counters; 0: there was one
 
-	// Missing says what was not read, and why.
+	// Missing says what was not read, and why: a word of which each language has the text.
 	Missing map[Need]string
 
 	// Settings are the lines of the files from which sysctls are set at boot, in their order.
 	Settings []Setting
 }
+
+// Why something was not read.
+const (
+	whyOneReading = "one_reading"
+	whyNoOwners   = "no_owners"
+	whyNoLimits   = "no_limits"
+	whyNotHost    = "not_host"
+)
+
+var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotHost}
 
 // lacks says why something that is needed is not there; "": all is.
 func (in *Input) lacks(need Need) string {

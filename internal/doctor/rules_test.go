@@ -233,6 +233,11 @@ func TestTextsAreComplete(t *testing.T) {
 				t.Errorf("%s: texts of no rule: %s", lang.Tag, id)
 			}
 		}
+		for _, why := range whys {
+			if lang.Why(why) == why {
+				t.Errorf("%s: no text of %s", lang.Tag, why)
+			}
+		}
 		for key := range english.words {
 			if lang.Word(key) == "" {
 				t.Errorf("%s: no word %q", lang.Tag, key)

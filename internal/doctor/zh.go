@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"text/template"
 	"time"
+
+	"finwait/internal/text"
 )
 
 // chinese is Simplified Chinese (zh_CN). Ids, states, sysctls and commands stay as they are.
@@ -17,18 +19,25 @@ var chinese = &Language{
 			case p.PID == 0:
 				return "某个未知的进程"
 			case p.Name != "":
-				return fmt.Sprintf("%s（pid %d，%s）", p.Comm, p.PID, p.Name)
+				return fmt.Sprintf("%s（pid %d，%s）", text.Printable(p.Comm), p.PID, text.Printable(p.Name))
 			}
-			return fmt.Sprintf("%s（pid %d）", p.Comm, p.PID)
+			return fmt.Sprintf("%s（pid %d）", text.Printable(p.Comm), p.PID)
 		},
 	}),
 	words: map[string]string{
-		"healthy": "在已检查的范围内没有发现问题。", "cause": "原因", "fix": "解决办法", "risk": "风险", "do_not": "不要这样做",
+		"healthy": "在已检查的范围内没有发现问题。", "cause": "原因", "fix": "解决办法", "do_not": "不要这样做",
 		"evidence": "查看", "not_checked": "未检查", "in_part": "只检查了一部分", "ignored": "已忽略", "more": "还有 %d 条：用 --all 查看",
 		"inferred": "推断", "namespace": "网络命名空间", "mechanism": "发生了什么", "sources": "出处", "demo": "亲眼看到它",
-		"thresholds": "阈值", "says": "finwait doctor 的输出示例",
-		"ok": "正常", "note": "提示", "risk_word": "风险", "slow": "变慢", "will_fail": "即将失败", "failing": "正在失败",
-		"sockets": "检查了 %s 个套接字，分布在 %s 个网络命名空间",
+		"thresholds": "阈值",
+		"ok":         "正常", "note": "提示", "risk_word": "风险", "slow": "变慢", "will_fail": "即将失败", "failing": "正在失败",
+		"sockets": "检查了 %s 个套接字，分布在 %s 个网络命名空间", "with_risk": "%s风险：%s。", "stop": "。", "colon": "：", "because": "%s，%s：",
+		"index": "诊断结果", "id": "id", "worst": "最严重时", "what": "是什么",
+		"about_index": "`finwait doctor` 能发现什么，以及最严重时有多严重。每一页说明原因、解决办法，以及无效的做法。" +
+			"`finwait doctor --explain ID` 显示同样的内容，`--lang zh` 显示中文。",
+		"why_one_reading": "需要两次读取（不要使用 --snapshot）",
+		"why_no_owners":   "没有 CAP_SYS_PTRACE，无法得知其他用户的套接字属于谁",
+		"why_no_limits":   "没有 CAP_SYS_PTRACE，无法得知其他用户的进程的上限",
+		"why_not_host":    "没有读取拥有该设置的初始网络命名空间",
 	},
 	texts: map[string]Texts{
 		"port-exhausted": {
@@ -60,7 +69,7 @@ var chinese = &Language{
 		},
 		"listener-in-ephemeral-range": {
 			Title:     "监听端口位于 connect() 可能选用的范围内",
-			Text:      `{{proc .process}} 监听端口 {{.port}}，它位于 {{.low}} 到 {{.high}} 之间。如果在服务重启期间有对外连接得到这个端口，那么在该连接消失并再过一分钟之前，服务无法启动。`,
+			Text:      `{{proc .process}}监听端口 {{.port}}，它位于 {{.low}} 到 {{.high}} 之间。如果在服务重启期间有对外连接得到这个端口，那么在该连接消失并再过一分钟之前，服务无法启动。`,
 			Cause:     "connect() 会避开已绑定的端口，但服务不在时端口就没有绑定。",
 			Fixes:     []Fix{{"把该端口加入 net.ipv4.ip_local_reserved_ports。", "写入会替换整个列表：请保留原有内容"}, {"让程序监听低于该范围的端口。", "无"}},
 			DoNot:     []string{"net.ipv4.ip_local_port_range = 1024 65535 会把所有服务端口都放进范围。", "SO_REUSEADDR 没有帮助：对外连接留下的 TIME_WAIT 套接字没有设置它。"},
@@ -124,7 +133,7 @@ var chinese = &Language{
 		},
 		"close-wait-leak": {
 			Title: "程序没有关闭对端已经关闭的连接",
-			Text: `{{proc .process}} 有 {{n .sockets "connection"}} 条连接没有关闭：{{if .local_port}}在它的端口 {{.local_port}} 上{{else}}通往 {{ep .remote}}{{end}}，而对端已经关闭，最早的至少在 {{span .oldest}}之前。` +
+			Text: `{{proc .process}}有 {{n .sockets "connection"}} 条连接没有关闭：{{if .local_port}}在它的端口 {{.local_port}} 上{{else}}通往 {{ep .remote}}{{end}}，而对端已经关闭，最早的至少在 {{span .oldest}}之前。` +
 				`{{if .file_limit}}它已打开 {{count .files}} 个文件，上限为 {{count .file_limit}}。{{end}}`,
 			Cause:     "程序没有调用 close()：它没有读取，或者忽略了 read() 返回 0。",
 			Fixes:     []Fix{{"在程序中：read() 返回 0 时调用 close()；让连接池检测空闲连接。", "无"}, {"在此之前：在达到打开文件数上限之前重启它。", "它的连接会被切断"}},
@@ -136,7 +145,7 @@ var chinese = &Language{
 		},
 		"half-closed-held": {
 			Title:     "程序在等待不关闭的对端",
-			Text:      `{{proc .process}} 持有 {{n .sockets "connection"}} 条半关闭的连接：{{if .local_port}}在它的端口 {{.local_port}} 上{{else}}通往 {{ep .remote}}{{end}}，最早的至少已有 {{span .oldest}}。它调用了 shutdown()，而对端没有关闭。`,
+			Text:      `{{proc .process}}持有 {{n .sockets "connection"}} 条半关闭的连接：{{if .local_port}}在它的端口 {{.local_port}} 上{{else}}通往 {{ep .remote}}{{end}}，最早的至少已有 {{span .oldest}}。它调用了 shutdown()，而对端没有关闭。`,
 			Cause:     "shutdown() 发送 FIN 并保留套接字。它会停留在 FIN_WAIT_2，直到对端关闭，或者程序关闭。",
 			Fixes:     []Fix{{"在程序中：到期后调用 close()，或者使用 TCP_USER_TIMEOUT 或 keepalive。", "对端仍在发送的数据会丢失"}},
 			DoNot:     []string{"net.ipv4.tcp_fin_timeout 针对已关闭的套接字，对这些套接字无效。"},
@@ -147,7 +156,7 @@ var chinese = &Language{
 		},
 		"accept-stall": {
 			Title:     "程序没有接受它的连接",
-			Text:      `有 {{n .sockets "connection"}} 条到 {{ep .local}} 的连接在等待被接受，最早的至少已等待 {{span .oldest}}{{if .left}}；其中 {{count .left}} 条在此期间已被对端关闭{{end}}。{{proc .process}} 在此监听，但没有接受它们。`,
+			Text:      `有 {{n .sockets "connection"}} 条到 {{ep .local}} 的连接在等待被接受，最早的至少已等待 {{span .oldest}}{{if .left}}；其中 {{count .left}} 条在此期间已被对端关闭{{end}}。{{proc .process}}在此监听，但没有接受它们。`,
 			Cause:     "程序被阻塞、被停止、文件数用尽，或者工作进程太少。",
 			Fixes:     []Fix{{"检查程序：/proc/PID/stack，它的打开文件数上限，它的线程在等什么。", "无"}},
 			DoNot:     []string{"加长队列只会让客户端等得更久，不会让程序去接受连接。", "这不是程序的泄漏，尽管 ss 显示 CLOSE_WAIT：还没有进程持有这些套接字。"},
