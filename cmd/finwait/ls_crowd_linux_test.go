@@ -67,31 +67,37 @@ func crowd(count string) int {
 	return 0
 }
 
+// startCrowd starts a process that holds connections in a namespace. It says "ready" when it has them.
+func startCrowd(t testing.TB, n *sandbox.NS, connections int) (pid int, says *bufio.Reader) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asCrowd+"="+strconv.Itoa(connections))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start(cmd)
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait() // what went wrong was said
+	})
+	return cmd.Process.Pid, bufio.NewReader(stdout)
+}
+
 // crowds fills network namespaces with connections, each by a process of its own, and waits
 // until all are there.
 func crowds(t testing.TB, namespaces, connections int) (pids []string) {
 	t.Helper()
 	var ready []*bufio.Reader
 	for range namespaces {
-		n := sandbox.New(t)
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), asCrowd+"="+strconv.Itoa(connections))
-		cmd.Stderr = os.Stderr
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.Start(cmd)
-		t.Cleanup(func() {
-			stdin.Close()
-			_ = cmd.Wait() // what went wrong was said
-		})
-		ready = append(ready, bufio.NewReader(stdout))
-		pids = append(pids, strconv.Itoa(cmd.Process.Pid))
+		pid, r := startCrowd(t, sandbox.New(t), connections)
+		ready = append(ready, r)
+		pids = append(pids, strconv.Itoa(pid))
 	}
 	for _, r := range ready {
 		if line, err := r.ReadString('\n'); line != "ready\n" {

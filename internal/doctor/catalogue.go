@@ -11,6 +11,8 @@ import (
 	"sync"
 	"text/template"
 	"time"
+
+	"finwait/internal/text"
 )
 
 // Texts are what one language says of a finding. Title, Cause, Mechanism and the like are fixed; Text
@@ -136,6 +138,8 @@ func wildcard(a netip.AddrPort) bool { return a.Addr().IsUnspecified() }
 func common(more template.FuncMap) template.FuncMap {
 	all := template.FuncMap{"count": count, "pct": percent, "size": size, "ep": endpoint, "wildcard": wildcard,
 		"port": func(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) },
+		"comm": func(p Process) string { return text.Printable(p.Comm) },
+		"pid":  func(p Process) string { return strconv.FormatUint(uint64(p.PID), 10) },
 		"addr": func(a netip.AddrPort) string { return a.Addr().String() }}
 	maps.Copy(all, more)
 	return all
