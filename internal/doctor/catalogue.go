@@ -40,7 +40,9 @@ type Language struct {
 	Tag   string
 	texts map[string]Texts
 	words map[string]string // the labels of the output
-	funcs template.FuncMap
+
+	thresholds map[string]string // by ID.threshold; nil: those of the rules, which are English
+	funcs      template.FuncMap
 
 	parsed sync.Map // template.Template by text
 }
@@ -64,6 +66,19 @@ func (l *Language) About(id string) Texts { return l.texts[id] }
 
 // Word is a label of the output.
 func (l *Language) Word(key string) string { return l.words[key] }
+
+// number writes a number of things.
+func (l *Language) number(n uint64, noun string) string {
+	return l.funcs["n"].(func(uint64, string) string)(n, noun)
+}
+
+// Threshold says what a threshold of a rule is.
+func (l *Language) Threshold(rule *Rule, t *Threshold) string {
+	if about := l.thresholds[rule.ID+"."+t.Name]; about != "" {
+		return about
+	}
+	return t.About
+}
 
 // Why is the text of a reason for which something was not checked; of another one itself.
 func (l *Language) Why(reason string) string {

@@ -30,11 +30,11 @@ var english = &Language{
 	}),
 	words: map[string]string{
 		"healthy": "Nothing is wrong, as far as was checked.", "cause": "cause", "fix": "fix", "do_not": "do not",
-		"evidence": "see", "not_checked": "not checked", "in_part": "checked in part", "ignored": "ignored", "more": "%d more findings: --all shows them",
+		"evidence": "see", "not_checked": "not checked", "in_part": "checked in part", "ignored": "ignored", "more": "Not shown: %s. --all shows all.",
 		"inferred": "inferred", "namespace": "network namespace", "mechanism": "What happens", "sources": "Sources", "demo": "To see it happen",
 		"thresholds": "Thresholds",
 		"ok":         "ok", "note": "note", "risk_word": "risk", "slow": "slow", "will_fail": "will fail", "failing": "failing",
-		"sockets": "%s sockets in %s network namespaces were looked at", "with_risk": "%s Risk: %s.", "stop": ".", "colon": ": ", "because": "%s, %s: ",
+		"sockets": "Looked at %s in %s", "with_risk": "%s Risk: %s.", "stop": ".", "colon": ": ", "because": "%s, %s: ",
 		"index": "Findings", "id": "id", "worst": "at worst", "what": "what it is",
 		"about_index": "What `finwait doctor` can find, and how bad it is at worst. Each page says why, what mends it, and what does not. " +
 			"`finwait doctor --explain ID` shows the same, `--lang zh` in Chinese.",

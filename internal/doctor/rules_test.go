@@ -218,6 +218,11 @@ func TestTextsAreComplete(t *testing.T) {
 				len(about.DoNot) != len(en.DoNot) || len(about.Commands) == 0 || len(about.Sources) == 0 {
 				t.Errorf("%s: %s lacks a text", lang.Tag, rule.ID)
 			}
+			for _, threshold := range rule.Thresholds {
+				if say := lang.Threshold(rule, &threshold); say == "" || lang != english && say == threshold.About {
+					t.Errorf("%s: no text of %s.%s", lang.Tag, rule.ID, threshold.Name)
+				}
+			}
 			for _, fix := range about.Fixes {
 				if fix.Do == "" || fix.Risk == "" {
 					t.Errorf("%s: %s: a fix without its risk", lang.Tag, rule.ID)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ func (t *Text) Report(in *Input, r *Report) error {
 		live += s.Live()
 	}
 	head := t.block(func() {
-		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("sockets"), count(live), count(len(in.Spaces)))+t.Lang.Word("stop"))
+		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("sockets"), t.Lang.number(live, "socket"), t.Lang.number(uint64(len(in.Spaces)), "network namespace"))+t.Lang.Word("stop"))
 		if worst, found := r.Worst(); !found || worst == OK {
 			t.W.WriteByte('\n')
 			t.wrap("", 0, t.Lang.Word("healthy"))
@@ -52,7 +53,7 @@ func (t *Text) Report(in *Input, r *Report) error {
 	}
 	if left > 0 {
 		t.W.WriteByte('\n')
-		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("more"), left))
+		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("more"), t.Lang.number(uint64(left), "finding")))
 	}
 	t.W.WriteString(foot)
 	return t.W.Flush()
@@ -196,7 +197,7 @@ func Explain(w *bufio.Writer, lang *Language, rule *Rule) error {
 	if rule.Thresholds != nil {
 		var all []string
 		for _, t := range rule.Thresholds {
-			all = append(all, fmt.Sprintf("%s.%s=%v: %s", rule.ID, t.Name, t.Value, t.About))
+			all = append(all, rule.threshold(lang, &t))
 		}
 		section(lang.Word("thresholds"), all...)
 	}
@@ -205,6 +206,10 @@ func Explain(w *bufio.Writer, lang *Language, rule *Rule) error {
 	}
 	section(lang.Word("sources"), about.Sources...)
 	return w.Flush()
+}
+
+func (r *Rule) threshold(lang *Language, t *Threshold) string {
+	return fmt.Sprintf("%s.%s=%s%s%s", r.ID, t.Name, strconv.FormatFloat(t.Value, 'f', -1, 64), lang.Word("colon"), lang.Threshold(r, t))
 }
 
 // capital makes a label a heading.
@@ -242,7 +247,7 @@ func List(w *bufio.Writer, lang *Language) error {
 	for _, r := range Rules() {
 		fmt.Fprintf(w, "%-28s %-9s %s\n", r.ID, r.Worst, lang.About(r.ID).Title)
 		for _, t := range r.Thresholds {
-			fmt.Fprintf(w, "  %s.%s=%v: %s\n", r.ID, t.Name, t.Value, t.About)
+			fmt.Fprintf(w, "  %s\n", r.threshold(lang, &t))
 		}
 	}
 	return w.Flush()

@@ -61,7 +61,7 @@ func TestTextOfAScreen(t *testing.T) {
 			t.Errorf("%d of 9:\n%s", n, all)
 		}
 		left := 9 - strings.Count(part, "close-wait-leak")
-		if left <= 0 || !strings.Contains(part, fmt.Sprintf(lang.Word("more"), left)) {
+		if left <= 0 || !strings.Contains(part, fmt.Sprintf(lang.Word("more"), lang.number(uint64(left), "finding"))) {
 			t.Errorf("%d are left out:\n%s", left, part)
 		}
 		if tiny := shown(t, lang, in, 80, 5, false); strings.Count(tiny, "close-wait-leak") != 1 {
