@@ -109,6 +109,7 @@ func init() {
 		"both families":        {input(quiet(listener(Listener{Local: at("[::]:8080"), Owner: app, Limit: 128}))), ""},
 		"IPv6 on one address":  {input(quiet(listener(Listener{Local: at("[::1]:8080"), Owner: app, Limit: 128, V6Only: true}))), ""},
 		"a socket each":        {input(quiet(listener(Listener{Local: at("[::]:443"), Owner: app, Limit: 128, V6Only: true}))), ""},
+		"IPv4 on one address":  {input(quiet(both(listener(Listener{Local: at("[::]:1"), V6Only: true}), listener(Listener{Local: at("10.0.0.4:1")})))), ""},
 		"IPv6 beside the rest": {input(quiet(both(listener(Listener{Local: at("[::]:1"), V6Only: true}), listener(Listener{Local: at("[::]:1")})))), ""},
 
 		"a setting of the host": {input(host(0, sysctl("tcp_tw_reuse", "1")), quiet(nil), quiet(nil)), "host-sysctl-not-in-namespace note"},
