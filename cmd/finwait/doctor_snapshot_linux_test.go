@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -110,6 +111,22 @@ func TestDoctorSnapshot(t *testing.T) {
 			p.servers[0].Close()
 			time.Sleep(2 * time.Second)
 		}, nil, []wantFinding{{"last-ack-stuck note", map[string]any{"sockets": 1.0}}}},
+
+		"a leak of many clients": {func(t *testing.T, ns *sandbox.NS) {
+			l := ns.Socket(v4).Bind(5000).Listen()
+			for i := range byte(5) {
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2+i)}}
+				ns.Try(func() error {
+					c, err := d.Dial("tcp4", l.Local.String())
+					if err != nil {
+						return err
+					}
+					l.Accept()
+					return c.Close()
+				})
+			}
+			time.Sleep(300 * time.Millisecond)
+		}, []string{"--set", "close-wait-leak.age=0.2"}, []wantFinding{{"close-wait-leak risk", map[string]any{"sockets": 5.0}}}},
 
 		"handshakes": {func(_ *testing.T, ns *sandbox.NS) { unanswered(ns, 3) }, handshakes,
 			[]wantFinding{{"handshake-not-finished note", map[string]any{"handshakes": 3.0, "peers": 1.0}}}},
