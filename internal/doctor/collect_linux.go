@@ -152,6 +152,7 @@ type gathering struct {
 	timeWaits  Ends
 	orphans    uint64
 	ports      sockets.PortSpace
+	owners     map[ownerKey]Process
 	towards    map[destinationKey]*destination
 	listeners  []Listener
 	queued     map[uint16]*Listener // by local port
@@ -173,6 +174,11 @@ type destination struct {
 	owners             map[Process]uint64
 }
 
+type ownerKey struct {
+	process tracer.Process
+	cgroup  uint64
+}
+
 type waitingKey struct {
 	owner  Process
 	remote netip.AddrPort
@@ -181,7 +187,7 @@ type waitingKey struct {
 
 func newGathering() *gathering {
 	return &gathering{
-		towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
+		owners: make(map[ownerKey]Process), towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
 		closeWaits: make(map[waitingKey]*Waiting), finWait2s: make(map[waitingKey]*Waiting),
 		finWait1s: make(map[stuckKey]*Stuck), lastAcks: make(map[stuckKey]*Stuck), handshakes: make(map[uint16]*Handshakes),
 	}
@@ -219,10 +225,7 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	g.states[state]++
 	g.ports = r.PortSpace() // the same for all
 	served := g.ports.Listened(r.Local.Port())
-	owner := Process{PID: r.Owner.PID, Comm: r.Owner.Comm.String()}
-	if owner.PID != 0 {
-		owner.Name = names.Of(r)
-	}
+	owner := g.owner(r, names)
 	orphan, _ := r.Orphan()
 	queued, known := r.Queued()
 	queued = queued && known
@@ -258,6 +261,20 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	if state != tracer.Listen && !served && g.ports.Choosable(r.Local.Port()) {
 		g.toward(r, state, owner, orphan)
 	}
+}
+
+// owner is who holds the socket. A process has many, and its names are made once.
+func (g *gathering) owner(r *sockets.Row, names *sockets.Names) Process {
+	if r.Owner.PID == 0 {
+		return Process{}
+	}
+	key := ownerKey{r.Owner, r.CgroupID}
+	p, ok := g.owners[key]
+	if !ok {
+		p = Process{PID: r.Owner.PID, Comm: r.Owner.Comm.String(), Name: names.Of(r)}
+		g.owners[key] = p
+	}
+	return p
 }
 
 // wait takes note of a connection that nobody has accepted.
