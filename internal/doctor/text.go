@@ -245,9 +245,10 @@ func Index(w *bufio.Writer, lang *Language) error {
 // List writes a line for each rule, and its thresholds.
 func List(w *bufio.Writer, lang *Language) error {
 	for _, r := range Rules() {
-		fmt.Fprintf(w, "%-28s %-9s %s\n", r.ID, r.Worst, lang.About(r.ID).Title)
+		head := fmt.Sprintf("%-28s %-9s ", r.ID, r.Worst)
+		text.Indent(w, head, len(head), textWidth, lang.About(r.ID).Title)
 		for _, t := range r.Thresholds {
-			fmt.Fprintf(w, "  %s\n", r.threshold(lang, &t))
+			text.Indent(w, "", 2, textWidth, r.threshold(lang, &t))
 		}
 	}
 	return w.Flush()

@@ -42,6 +42,29 @@ func TestTextFits(t *testing.T) {
 	}
 }
 
+// Nor is a line of the list and of a page.
+func TestPagesFit(t *testing.T) {
+	for _, lang := range Languages() {
+		var b bytes.Buffer
+		if err := List(bufio.NewWriter(&b), lang); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range Rules() {
+			if !strings.Contains("\n"+b.String(), "\n"+rule.ID+" ") {
+				t.Errorf("%s: %s is not listed", lang.Tag, rule.ID)
+			}
+			if err := Explain(bufio.NewWriter(&b), lang, rule); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := text.Cells(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", lang.Tag, n, line)
+			}
+		}
+	}
+}
+
 // A terminal is not overfull: what is left out is told, and --all shows it.
 func TestTextOfAScreen(t *testing.T) {
 	var spaces []*Space
