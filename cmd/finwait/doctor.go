@@ -119,6 +119,10 @@ func (o *doctorOptions) language() *doctor.Language {
 	if o.lang != "" || o.out.output == "json" {
 		return doctor.LanguageOf(o.lang)
 	}
+	return localeLanguage()
+}
+
+func localeLanguage() *doctor.Language {
 	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
 		if v := os.Getenv(name); v != "" {
 			return doctor.LanguageOf(v)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"finwait/internal/doctor"
 	"finwait/internal/reasons"
 	"finwait/internal/text"
 	"finwait/tracer"
@@ -24,7 +25,7 @@ func newHelp() *cobra.Command {
 		Long: `Explain a command, as its flag --help does.
 
 finwait help reasons explains the words with which finwait says why a state
-ended.`,
+ended, finwait help findings what finwait doctor finds.`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
 			about, rest, err := cmd.Root().Find(args)
 			if err == nil && len(rest) == 0 {
@@ -45,8 +46,51 @@ ended.`,
 			return about.Help()
 		},
 	}
-	cmd.AddCommand(newHelpReasons())
+	cmd.AddCommand(newHelpReasons(), newHelpFindings())
 	return cmd
+}
+
+func newHelpFindings() *cobra.Command {
+	return &cobra.Command{
+		Use:   "findings [ID]...",
+		Short: "Explain what finwait doctor finds",
+		Example: `  # What can be found?
+  finwait help findings
+  # What does a finding mean, and what mends it?
+  finwait help findings accept-stall`,
+		Long: `List the findings of finwait doctor with their thresholds, or explain those with
+an ID: what happens, what mends it and at which risk, and what does not.`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
+			lang := localeLanguage()
+			for _, r := range doctor.Rules() {
+				ids = append(ids, cobra.CompletionWithDesc(r.ID, lang.About(r.ID).Title))
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var rules []*doctor.Rule
+			for _, id := range args {
+				rule, err := doctor.RuleOf(id)
+				if err != nil {
+					return usage(err)
+				}
+				rules = append(rules, rule)
+			}
+			out := newOutput(cmd.OutOrStdout())
+			if len(rules) == 0 {
+				return doctor.List(out, localeLanguage())
+			}
+			for i, rule := range rules {
+				if i > 0 {
+					out.WriteByte('\n')
+				}
+				if err := doctor.Explain(out, localeLanguage(), rule); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
 }
 
 func newHelpReasons() *cobra.Command {

@@ -58,6 +58,7 @@ func TestHelpTopics(t *testing.T) {
 		"help demo frobnicate":            `"demo frobnicate"`,
 		"help reasons frobnicate":         `"frobnicate"; the reasons are fin_received,`,
 		"help reasons killed unread-data": `"unread-data"`,
+		"help findings frobnicate":        `"frobnicate"; there are port-exhausted,`,
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(strings.Fields(args), &stdout, &stderr); code != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), say) {
@@ -72,12 +73,34 @@ func TestHelpTopics(t *testing.T) {
 	}
 }
 
+func TestHelpFindings(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8")
+	for args, want := range map[string][]string{
+		"help findings": {"accept-stall ", "accept-stall.age=1: "},
+		"help findings accept-stall close-wait-leak": {"# accept-stall\n", "\n## Cause\n", "\n# close-wait-leak\n"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(strings.Fields(args), &stdout, &stderr)
+		for _, w := range want {
+			if code != exitOK || stderr.Len() > 0 || !strings.Contains(stdout.String(), w) {
+				t.Errorf("%s: exit code %d, no %q in %s%s", args, code, w, &stdout, &stderr)
+			}
+		}
+	}
+	t.Setenv("LC_ALL", "zh_CN.UTF-8")
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"help", "findings", "accept-stall"}, &stdout, &stderr); code != exitOK || !strings.Contains(stdout.String(), "## 原因") {
+		t.Errorf("exit code %d, %s%s", code, &stdout, &stderr)
+	}
+}
+
 func TestCompleteHelp(t *testing.T) {
 	for args, want := range map[string]string{
 		"help ":                   "trace\t",
 		"help demo ":              "load\t",
 		"help reasons unread":     "unread_data\t",
 		"help reasons time_wait_": "time_wait_overflow\t",
+		"help findings accept-":   "accept-stall\t",
 	} {
 		var stdout, stderr bytes.Buffer
 		words := strings.Split(args, " ")

@@ -67,31 +67,37 @@ func crowd(count string) int {
 	return 0
 }
 
+// startCrowd starts a process that holds connections in a namespace. It says "ready" when it has them.
+func startCrowd(t testing.TB, n *sandbox.NS, connections int) (pid int, says *bufio.Reader) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asCrowd+"="+strconv.Itoa(connections))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start(cmd)
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait() // what went wrong was said
+	})
+	return cmd.Process.Pid, bufio.NewReader(stdout)
+}
+
 // crowds fills network namespaces with connections, each by a process of its own, and waits
 // until all are there.
 func crowds(t testing.TB, namespaces, connections int) (pids []string) {
 	t.Helper()
 	var ready []*bufio.Reader
 	for range namespaces {
-		n := sandbox.New(t)
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), asCrowd+"="+strconv.Itoa(connections))
-		cmd.Stderr = os.Stderr
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.Start(cmd)
-		t.Cleanup(func() {
-			stdin.Close()
-			_ = cmd.Wait() // what went wrong was said
-		})
-		ready = append(ready, bufio.NewReader(stdout))
-		pids = append(pids, strconv.Itoa(cmd.Process.Pid))
+		pid, r := startCrowd(t, sandbox.New(t), connections)
+		ready = append(ready, r)
+		pids = append(pids, strconv.Itoa(pid))
 	}
 	for _, r := range ready {
 		if line, err := r.ReadString('\n'); line != "ready\n" {
@@ -101,17 +107,17 @@ func crowds(t testing.TB, namespaces, connections int) (pids []string) {
 	return pids
 }
 
-// lsProcess runs ls in a process of its own. It returns how long it took, for how long it had a
-// CPU, and the most memory that it had, in bytes.
-func lsProcess(t testing.TB, args ...string) (took, busy time.Duration, memory int64) {
+// finwaitProcess runs finwait in a process of its own. It returns how long it took, for how long it
+// had a CPU, and the most memory that it had, in bytes.
+func finwaitProcess(t testing.TB, args ...string) (took, busy time.Duration, memory int64) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"ls"}, args...)...)
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), asFinwait+"=1")
 	began := time.Now()
 	err := cmd.Run()
 	took = time.Since(began)
 	if err != nil {
-		t.Fatalf("ls %v: %v", args, err)
+		t.Fatalf("%v: %v", args, err)
 	}
 	state := cmd.ProcessState
 	return took, state.UserTime() + state.SystemTime(), state.SysUsage().(*syscall.Rusage).Maxrss << 10
@@ -139,14 +145,7 @@ func BenchmarkLsCrowd(b *testing.B) {
 	crowds(b, namespaces, connections)
 	for _, c := range crowdShapes {
 		b.Run(strings.ReplaceAll(c.name, " ", "_"), func(b *testing.B) {
-			shortest, least, most := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64), int64(0)
-			for b.Loop() {
-				took, busy, memory := lsProcess(b, c.args...)
-				shortest, least, most = min(shortest, took), min(least, busy), max(most, memory)
-			}
-			b.ReportMetric(float64(shortest.Milliseconds()), "best-ms")
-			b.ReportMetric(float64(least.Milliseconds()), "best-cpu-ms")
-			b.ReportMetric(float64(most>>20), "MB")
+			benchProcess(b, append([]string{"ls"}, c.args...)...)
 		})
 	}
 	// What --watch asks the programs for in addition, at each reading.
@@ -171,6 +170,30 @@ func BenchmarkLsCrowd(b *testing.B) {
 		}
 		b.ReportMetric(float64(found), "sockets")
 	})
+}
+
+// BenchmarkDoctorCrowd: 100,000 sockets in 40 network namespaces, and few in 300 of them.
+func BenchmarkDoctorCrowd(b *testing.B) {
+	for name, c := range map[string]struct{ namespaces, connections int }{
+		"100000_sockets": {40, 1250}, "300_namespaces": {300, 2},
+	} {
+		b.Run(name, func(b *testing.B) {
+			crowds(b, c.namespaces, c.connections)
+			b.Run("snapshot", func(b *testing.B) { benchProcess(b, "doctor", "--snapshot") })
+		})
+	}
+}
+
+// benchProcess reports the best of several processes: the machine does other things as well.
+func benchProcess(b *testing.B, args ...string) {
+	shortest, least, most := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64), int64(0)
+	for b.Loop() {
+		took, busy, memory := finwaitProcess(b, args...)
+		shortest, least, most = min(shortest, took), min(least, busy), max(most, memory)
+	}
+	b.ReportMetric(float64(shortest.Milliseconds()), "best-ms")
+	b.ReportMetric(float64(least.Milliseconds()), "best-cpu-ms")
+	b.ReportMetric(float64(most>>20), "MB")
 }
 
 // Namespaces full of sockets of other processes: all are listed, with their owner and descriptor,

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"text/template"
 	"time"
+
+	"finwait/internal/text"
 )
 
 // Texts are what one language says of a finding. Title, Cause, Mechanism and the like are fixed; Text
@@ -38,7 +40,9 @@ type Language struct {
 	Tag   string
 	texts map[string]Texts
 	words map[string]string // the labels of the output
-	funcs template.FuncMap
+
+	thresholds map[string]string // by ID.threshold; nil: those of the rules, which are English
+	funcs      template.FuncMap
 
 	parsed sync.Map // template.Template by text
 }
@@ -62,6 +66,27 @@ func (l *Language) About(id string) Texts { return l.texts[id] }
 
 // Word is a label of the output.
 func (l *Language) Word(key string) string { return l.words[key] }
+
+// number writes a number of things.
+func (l *Language) number(n uint64, noun string) string {
+	return l.funcs["n"].(func(uint64, string) string)(n, noun)
+}
+
+// Threshold says what a threshold of a rule is.
+func (l *Language) Threshold(rule *Rule, t *Threshold) string {
+	if about := l.thresholds[rule.ID+"."+t.Name]; about != "" {
+		return about
+	}
+	return t.About
+}
+
+// Why is the text of a reason for which something was not checked; of another one itself.
+func (l *Language) Why(reason string) string {
+	if why := l.words["why_"+reason]; why != "" {
+		return why
+	}
+	return reason
+}
 
 // Say fills in a template with what a finding has.
 func (l *Language) Say(f *Finding, text string) string {
@@ -121,14 +146,15 @@ func span(d time.Duration, day, hour, minute, second string) string {
 	return fmt.Sprintf("%d%s %d%s", d/(24*time.Hour), day, d%(24*time.Hour)/time.Hour, hour)
 }
 
-// any reports whether an address is that of every interface.
+// wildcard reports whether an address is that of every interface.
 func wildcard(a netip.AddrPort) bool { return a.Addr().IsUnspecified() }
 
 // common are the functions that every language has.
 func common(more template.FuncMap) template.FuncMap {
 	all := template.FuncMap{"count": count, "pct": percent, "size": size, "ep": endpoint, "wildcard": wildcard,
 		"port": func(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) },
-		"comm": func(p Process) string { return p.Comm },
+		"comm": func(p Process) string { return text.Printable(p.Comm) },
+		"pid":  func(p Process) string { return strconv.FormatUint(uint64(p.PID), 10) },
 		"addr": func(a netip.AddrPort) string { return a.Addr().String() }}
 	maps.Copy(all, more)
 	return all

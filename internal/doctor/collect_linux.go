@@ -33,7 +33,9 @@ type Source struct {
 // sysctls that rules ask for.
 var sysctls = []string{
 	"net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_max_tw_buckets", "net.ipv4.tcp_fin_timeout",
-	"net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_timestamps", "net.core.somaxconn",
+	"net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_timestamps", "net.core.somaxconn", "net.ipv4.tcp_max_orphans",
+	"net.ipv4.tcp_syncookies", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_orphan_retries", "net.ipv4.tcp_syn_retries",
+	"net.ipv4.tcp_retries2", "net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max",
 }
 
 // A Collector reads the input of the rules.
@@ -77,13 +79,13 @@ func (c *Collector) paths() (map[uint32]string, error) {
 func (c *Collector) Take() (*Input, error) {
 	in := &Input{Missing: make(map[Need]string)}
 	if c.first == nil {
-		in.Missing[NeedWindow] = "it takes two readings: leave --snapshot out"
+		in.Missing[NeedWindow] = whyOneReading
 	} else {
 		in.Window = time.Since(c.since)
 	}
 	if !privilege.Has("CAP_SYS_PTRACE") {
-		in.Missing[NeedOwners] = "without CAP_SYS_PTRACE the owners of other users' sockets are not known"
-		in.Missing[NeedLimits] = "without CAP_SYS_PTRACE the limits of other users' processes are not known"
+		in.Missing[NeedOwners] = whyNoOwners
+		in.Missing[NeedLimits] = whyNoLimits
 	}
 	var err error
 	if in.Self, err = netns.Inode("/proc/thread-self/ns/net"); err != nil {
@@ -124,6 +126,9 @@ func (c *Collector) Take() (*Input, error) {
 	if in.Unread > 0 {
 		c.src.Log.Warn().Msgf("network namespaces that could not be entered: %d", in.Unread)
 	}
+	if in.initial() == nil {
+		in.Missing[NeedInitial] = whyNotInitial
+	}
 	slices.SortFunc(in.Spaces, func(a, b *Space) int { return cmp.Compare(a.Inode, b.Inode) })
 	in.Settings, err = readSettings(cmp.Or(c.src.Root, "/"))
 	return in, err
@@ -147,11 +152,15 @@ type gathering struct {
 	timeWaits  Ends
 	orphans    uint64
 	ports      sockets.PortSpace
+	owners     map[ownerKey]Process
 	towards    map[destinationKey]*destination
 	listeners  []Listener
 	queued     map[uint16]*Listener // by local port
 	closeWaits map[waitingKey]*Waiting
 	finWait2s  map[waitingKey]*Waiting
+	finWait1s  map[stuckKey]*Stuck
+	lastAcks   map[stuckKey]*Stuck
+	handshakes map[uint16]*Handshakes // by local port
 }
 
 type destinationKey struct {
@@ -165,6 +174,11 @@ type destination struct {
 	owners             map[Process]uint64
 }
 
+type ownerKey struct {
+	process tracer.Process
+	cgroup  uint64
+}
+
 type waitingKey struct {
 	owner  Process
 	remote netip.AddrPort
@@ -173,8 +187,9 @@ type waitingKey struct {
 
 func newGathering() *gathering {
 	return &gathering{
-		towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
+		owners: make(map[ownerKey]Process), towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
 		closeWaits: make(map[waitingKey]*Waiting), finWait2s: make(map[waitingKey]*Waiting),
+		finWait1s: make(map[stuckKey]*Stuck), lastAcks: make(map[stuckKey]*Stuck), handshakes: make(map[uint16]*Handshakes),
 	}
 }
 
@@ -210,17 +225,20 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	g.states[state]++
 	g.ports = r.PortSpace() // the same for all
 	served := g.ports.Listened(r.Local.Port())
-	owner := Process{PID: r.Owner.PID, Comm: r.Owner.Comm.String()}
-	if owner.PID != 0 {
-		owner.Name = names.Of(r)
-	}
+	owner := g.owner(r, names)
 	orphan, _ := r.Orphan()
 	queued, known := r.Queued()
 	queued = queued && known
 	switch {
 	case state == tracer.Listen:
 		recv, send, _ := r.Queues()
-		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send)})
+		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only})
+	case state == tracer.FinWait1:
+		stick(g.finWait1s, r, served)
+	case state == tracer.LastAck:
+		stick(g.lastAcks, r, served)
+	case state == tracer.NewSynRecv:
+		g.handshake(r)
 	case state == tracer.TimeWait && served:
 		g.timeWaits.Served++
 	case state == tracer.TimeWait:
@@ -245,6 +263,20 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	}
 }
 
+// owner is who holds the socket. A process has many, and its names are made once.
+func (g *gathering) owner(r *sockets.Row, names *sockets.Names) Process {
+	if r.Owner.PID == 0 {
+		return Process{}
+	}
+	key := ownerKey{r.Owner, r.CgroupID}
+	p, ok := g.owners[key]
+	if !ok {
+		p = Process{PID: r.Owner.PID, Comm: r.Owner.Comm.String(), Name: names.Of(r)}
+		g.owners[key] = p
+	}
+	return p
+}
+
 // wait takes note of a connection that nobody has accepted.
 func (g *gathering) wait(r *sockets.Row) {
 	l := g.queued[r.Local.Port()]
@@ -263,7 +295,7 @@ func (g *gathering) wait(r *sockets.Row) {
 func add(to map[waitingKey]*Waiting, r *sockets.Row, owner Process, served bool, age time.Duration) {
 	key := waitingKey{owner: owner, remote: r.Remote}
 	if served {
-		key.remote, key.local = netip.AddrPortFrom(r.Remote.Addr(), 0), r.Local.Port()
+		key.remote, key.local = netip.AddrPort{}, r.Local.Port()
 	}
 	w := to[key]
 	if w == nil {
@@ -280,7 +312,7 @@ func (g *gathering) toward(r *sockets.Row, state tracer.State, owner Process, or
 	key := destinationKey{r.Local.Addr(), r.Remote}
 	d := g.towards[key]
 	if d == nil {
-		d = &destination{owners: make(map[Process]uint64)}
+		d = new(destination)
 		g.towards[key] = d
 	}
 	d.ports = append(d.ports, r.Local.Port())
@@ -291,6 +323,9 @@ func (g *gathering) toward(r *sockets.Row, state tracer.State, owner Process, or
 		d.orphans++
 	}
 	if owner.PID != 0 {
+		if d.owners == nil {
+			d.owners = make(map[Process]uint64)
+		}
 		d.owners[owner]++
 	}
 }
@@ -308,10 +343,18 @@ func (g *gathering) fill(s *Space) {
 	}
 	ports := g.ports.Ports()
 	s.Usable, s.Held, s.HeldKnown = ports.Usable, ports.Held, ports.HeldKnown
+	binder, n := g.ports.Binder()
+	s.Binder, s.Binders = Process{PID: binder.PID, Comm: binder.Comm.String()}, uint64(n)
 	for key, d := range g.towards {
 		slices.Sort(d.ports)
+		ports, held := slices.Compact(d.ports), uint64(0)
+		for _, port := range ports {
+			if g.ports.Held(port) {
+				held++
+			}
+		}
 		s.Destinations = append(s.Destinations, Destination{Local: key.local, Remote: key.remote,
-			Used: uint64(len(slices.Compact(d.ports))), TimeWaits: d.timeWaits, Orphans: d.orphans, Owner: largest(d.owners)})
+			Used: uint64(len(ports)), Held: held, TimeWaits: d.timeWaits, Orphans: d.orphans, Owner: largest(d.owners)})
 	}
 	slices.SortFunc(s.Destinations, byUse)
 	for i := range g.listeners {
@@ -319,8 +362,12 @@ func (g *gathering) fill(s *Space) {
 		if q := g.queued[l.Local.Port()]; q != nil && l.Waiting > 0 {
 			l.Queued, l.Left = q.Queued, q.Left
 		}
+		if l.Waiting > 0 && l.Owner.PID != 0 {
+			l.Files, l.FileLimit = filesOf(l.Owner.PID)
+		}
 	}
 	s.Listeners = g.listeners
+	s.FinWait1s, s.LastAcks, s.Handshakes = stuckInOrder(g.finWait1s), stuckInOrder(g.lastAcks), handshakesInOrder(g.handshakes)
 	s.CloseWaits, s.FinWait2s = inOrder(g.closeWaits), inOrder(g.finWait2s)
 	for i := range s.CloseWaits {
 		w := &s.CloseWaits[i]
@@ -394,28 +441,4 @@ func readSettings(root string) (all []Setting, err error) {
 		all = append(all, parseSettings(file, string(b))...)
 	}
 	return all, nil
-}
-
-func parseSettings(file, text string) (all []Setting) {
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' || line[0] == ';' {
-			continue
-		}
-		key, value, ok := strings.Cut(strings.TrimPrefix(line, "-"), "=")
-		key = strings.ReplaceAll(strings.TrimSpace(key), "/", ".")
-		if !ok || !strings.HasPrefix(key, "net.ipv4.tcp_") && !strings.HasPrefix(key, "net.ipv4.ip_local_") && key != "net.core.somaxconn" || strings.ContainsAny(key, "*") {
-			continue
-		}
-		s := Setting{File: file, Line: n, Key: key, Value: strings.TrimSpace(value)}
-		if b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/")); err == nil {
-			s.Known, s.Now = true, strings.TrimSpace(string(b))
-		} else {
-			s.Known = !errors.Is(err, os.ErrNotExist)
-		}
-		all = append(all, s)
-	}
-	return all
 }

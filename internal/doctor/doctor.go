@@ -72,10 +72,11 @@ type Need uint8
 
 // The needs.
 const (
-	NeedWindow Need = 1 << iota // two readings of the counters
-	NeedOwners                  // who holds each socket
-	NeedPorts                   // which ports connect(2) can choose
-	NeedLimits                  // how many files a process may open
+	NeedWindow  Need = 1 << iota // two readings of the counters
+	NeedOwners                   // who holds each socket
+	NeedPorts                    // which ports connect(2) can choose
+	NeedLimits                   // how many files a process may open
+	NeedInitial                  // the initial network namespace
 )
 
 // A Threshold is a number that a rule compares with.
@@ -104,7 +105,7 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules)
+	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules)
 }
 
 // RuleOf finds a rule by its id.

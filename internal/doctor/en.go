@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"text/template"
 	"time"
+
+	"finwait/internal/text"
 )
 
 var english = &Language{
@@ -21,18 +23,25 @@ var english = &Language{
 			case p.PID == 0:
 				return "a process that is not known"
 			case p.Name != "":
-				return fmt.Sprintf("%s (pid %d, %s)", p.Comm, p.PID, p.Name)
+				return fmt.Sprintf("%s (pid %d, %s)", text.Printable(p.Comm), p.PID, text.Printable(p.Name))
 			}
-			return fmt.Sprintf("%s (pid %d)", p.Comm, p.PID)
+			return fmt.Sprintf("%s (pid %d)", text.Printable(p.Comm), p.PID)
 		},
 	}),
 	words: map[string]string{
-		"healthy": "Nothing is wrong, as far as was checked.", "cause": "cause", "fix": "fix", "risk": "risk", "do_not": "do not",
-		"evidence": "see", "not_checked": "not checked", "in_part": "checked in part", "ignored": "ignored", "more": "%d more findings: --all shows them",
+		"healthy": "Nothing is wrong, as far as was checked.", "cause": "cause", "fix": "fix", "do_not": "do not",
+		"evidence": "see", "not_checked": "not checked", "in_part": "checked in part", "ignored": "ignored", "more": "Not shown: %s. --all shows all.",
 		"inferred": "inferred", "namespace": "network namespace", "mechanism": "What happens", "sources": "Sources", "demo": "To see it happen",
-		"thresholds": "Thresholds", "says": "finwait doctor says, for example",
-		"ok": "ok", "note": "note", "risk_word": "risk", "slow": "slow", "will_fail": "will fail", "failing": "failing",
-		"sockets": "%s sockets in %s network namespaces were looked at",
+		"thresholds": "Thresholds",
+		"ok":         "ok", "note": "note", "risk_word": "risk", "slow": "slow", "will_fail": "will fail", "failing": "failing",
+		"sockets": "Looked at %s in %s", "with_risk": "%s Risk: %s.", "stop": ".", "colon": ": ", "because": "%s, %s: ",
+		"index": "Findings", "id": "id", "worst": "at worst", "what": "what it is",
+		"about_index": "What `finwait doctor` can find, and how bad it is at worst. Each page says why, what mends it, and what does not. " +
+			"`finwait doctor --explain ID` shows the same, `--lang zh` in Chinese.",
+		"why_one_reading": "it takes two readings (leave --snapshot out)",
+		"why_no_owners":   "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
+		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
+		"why_not_initial": "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{
 		"port-exhausted": {
@@ -199,6 +208,129 @@ var english = &Language{
 			Commands:  []string{`finwait ls --by netns --state time-wait`, `lsns -t net`},
 			Mechanism: "Sockets, ports, counters and most sysctls belong to a network namespace.",
 			Sources:   []string{"network_namespaces(7)"},
+		},
+		"ports-held-by-binders": {
+			Title: "Ports for outgoing connections are held by bind()",
+			Text: `No local port is left {{if .remote}}from {{.local_addr}} towards {{ep .remote}}, though only {{count .used}} of {{count .usable}} are used towards it{{else}}for connect(){{end}}: ` +
+				`{{n .held "port"}} {{if eq .held 1}}is{{else}}are{{end}} held by listeners and by sockets that are only bound{{if .bound_by_process}}, {{count .bound_by_process}} of them by {{proc .holder}}{{end}}. The next connect() fails with EADDRNOTAVAIL.`,
+			Cause: "connect() takes no port that belongs to a bind(), whatever the destination.",
+			Fixes: []Fix{
+				{"In the program that binds: IP_BIND_ADDRESS_NO_PORT before bind() to port 0, so that connect() chooses the port.", "getsockname() shows port 0 until connect()"},
+				{"Close sockets that are bound and not used.", "none"},
+			},
+			DoNot:     []string{"net.ipv4.ip_autobind_reuse=1 lets bind() share ports, and connect() fails then instead."},
+			Commands:  []string{`ss -Htanp state closed`, `ss -Htln`, `sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports`},
+			Mechanism: "A port that bind() took is kept for the socket that bound it, and connect() of others skips it. Sockets that were bound before they connected hold theirs in the same way; no kernel lists which those are, so they are not among the held ports here.",
+			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "ip(7): IP_BIND_ADDRESS_NO_PORT"},
+		},
+		"fin-wait-1-stuck": {
+			Title: "The end of a connection is stuck in FIN_WAIT_1",
+			Text: `{{if eq .why "window"}}{{n .sockets "connection"}} {{if .local_port}}on port {{.local_port}}{{else}}to {{ep .remote}}{{end}} {{if eq .sockets 1}}was{{else}}were{{end}} closed here, but the other end does not read the last {{size .bytes}}, which the kernel keeps. Nothing could be sent for {{span .oldest}}.` +
+				`{{else}}{{n .sockets "connection"}} {{if .local_port}}on port {{.local_port}}{{else}}to {{ep .remote}}{{end}} {{if eq .sockets 1}}was{{else}}were{{end}} closed here, and the other end does not answer: the last segment was sent again at least {{n .retries "time"}}.{{end}}{{if .local_port}} One of the peers is {{ep .example}}.{{end}}`,
+			Cause: "The FIN goes after the data. A peer that does not read closes its window, and the FIN must wait; a peer that is gone acknowledges nothing.",
+			Fixes: []Fix{
+				{"For peers that do not read: TCP_USER_TIMEOUT on the socket, or the program's own limit such as send_timeout of nginx.", "slow clients are cut off"},
+				{"For peers that are gone: net.ipv4.tcp_orphan_retries=3.", "peers that are slow to answer, and alive, are cut off"},
+			},
+			DoNot:     []string{"net.ipv4.tcp_fin_timeout begins only when the FIN was acknowledged."},
+			Commands:  []string{`finwait ls --sockets --state fin-wait-1`, `ss -Htano state fin-wait-1`},
+			Mechanism: "After close() the kernel goes on to send what the program has written. The timer of ss is persist where the peer's window is closed, and on where the kernel waits for an acknowledgment. Such a socket is an orphan and counts against net.ipv4.tcp_max_orphans.",
+			Sources:   []string{"RFC 9293, 3.6 and 3.8.6.1", "tcp_probe_timer(), tcp_write_timeout(), net/ipv4/tcp_timer.c", "ip-sysctl.rst: tcp_orphan_retries"},
+		},
+		"last-ack-stuck": {
+			Title:     "The last ACK does not come",
+			Text:      `{{n .sockets "connection"}} {{if .local_port}}on port {{.local_port}}{{else}}to {{ep .remote}}{{end}} {{if eq .sockets 1}}waits{{else}}wait{{end}} in LAST_ACK: the FIN was sent again at least {{n .retries "time"}}, and the other end does not acknowledge it.{{if .local_port}} One of the peers is {{ep .example}}.{{end}}`,
+			Cause:     "The other end closed first, and is gone now; or a firewall between has forgotten the connection.",
+			Fixes:     []Fix{{"Look at the peer, and at the firewalls and NATs between: do they drop a connection at its first FIN?", "none"}},
+			DoNot:     []string{"No sysctl needs to be changed for a few of these: the kernel gives up by itself."},
+			Commands:  []string{`finwait ls --sockets --state last-ack`, `ss -Htano state last-ack`},
+			Mechanism: "LAST_ACK ends when the FIN is acknowledged. The FIN is repeated, after a time that doubles each time, up to net.ipv4.tcp_orphan_retries times, where 0 means 8.",
+			Sources:   []string{"RFC 9293, 3.6", "tcp_orphan_retries(), net/ipv4/tcp_timer.c", "ip-sysctl.rst: tcp_orphan_retries"},
+		},
+		"handshake-not-finished": {
+			Title: "Handshakes do not finish",
+			Text: `{{n .handshakes "handshake"}} on port {{.local_port}} {{if eq .handshakes 1}}hangs{{else}}hang{{end}}: the SYN-ACK was sent again at least {{n .retries "time"}}, and its ACK does not come. ` +
+				`{{if eq .peers 1}}All are of {{.remote_addr}}.{{else}}They are of {{count .peers}} addresses; {{count .of_remote_addr}} of {{.remote_addr}}.{{end}}`,
+			Cause:     "The SYN-ACK or its ACK is lost: the way back is another one, or a firewall drops it. Or the addresses of the SYNs are forged.",
+			Fixes:     []Fix{{"Follow the segments: ip route get ADDRESS, and tcpdump at both ends.", "none"}},
+			DoNot:     []string{"A longer SYN queue only keeps more of them."},
+			Commands:  []string{`finwait ls --sockets --state new-syn-recv --local-port {{.local_port}}`, `ss -Htano state syn-recv sport = :{{.local_port}}`},
+			Mechanism: "Until the ACK arrives there is no socket, only a request. The kernel repeats the SYN-ACK after 1, 2, 4, ... s, up to net.ipv4.tcp_synack_retries times.",
+			Sources:   []string{"reqsk_timer_handler(), net/ipv4/inet_connection_sock.c", "ip-sysctl.rst: tcp_synack_retries"},
+		},
+		"syn-queue-cookies": {
+			Title: "A SYN queue was full",
+			Text: `{{if eq .why "dropped"}}{{n .dropped "SYN"}} {{if eq .dropped 1}}was{{else}}were{{end}} dropped since the first reading, because a SYN queue was full and SYN cookies are off.` +
+				`{{else}}A SYN queue was full {{n .full "time"}} since the first reading. {{n .sent "SYN cookie"}} {{if eq .sent 1}}was{{else}}were{{end}} sent, and {{count .received}} came back. {{if eq .why "clients"}}So these are real clients, and the queue is too short for them.{{else}}The others are lost segments, clients that are gone, or a flood.{{end}}{{end}}`,
+			Cause: "More handshakes are under way than the listener has room for. The limit is that of its accept queue.",
+			Fixes: []Fix{
+				{"A larger backlog in the program's listen(), and net.core.somaxconn at least as large; then restart the program.", "memory, and a longer wait"},
+				{"If cookies do not come back: see handshake-not-finished.", "none"},
+			},
+			DoNot:     []string{"net.ipv4.tcp_syncookies=0 drops the clients instead.", "net.ipv4.tcp_max_syn_backlog is no limit while SYN cookies are on."},
+			Commands:  []string{`nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop TcpExtSyncookiesSent TcpExtSyncookiesRecv`, `finwait ls --sockets --state new-syn-recv`},
+			Mechanism: "With a full queue the kernel answers with a SYN cookie and keeps nothing. A client that answers is connected, without some TCP options. The kernel's message \"possible SYN flooding\" means this, and not that there is an attack.",
+			Sources:   []string{"tcp_syn_flood_action(), tcp_conn_request(), net/ipv4/tcp_input.c", "RFC 4987, 3.6", "ip-sysctl.rst: tcp_syncookies"},
+		},
+		"conntrack-table": {
+			Title: "The table of tracked connections is nearly full",
+			Text:  `The connection tracking of this network namespace has {{count .entries}} of {{count .limit}} entries ({{pct .share}}). When it is full, the first segments of new connections are dropped. The kernel itself has {{n .time_waits "socket"}} in TIME_WAIT here.`,
+			Cause: "A firewall or NAT of this host tracks every connection, and keeps the entry for a while after its end: 120 s for TIME_WAIT, twice as long as the socket.",
+			Fixes: []Fix{
+				{"A larger net.netfilter.nf_conntrack_max, and hash table (nf_conntrack_buckets).", "memory"},
+				{"net.netfilter.nf_conntrack_tcp_timeout_time_wait=70.", "a TIME_WAIT that a late segment has started again outlives its entry"},
+			},
+			DoNot:     []string{"A short nf_conntrack_tcp_timeout_established cuts connections that are idle."},
+			Commands:  []string{`sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max`, `conntrack -S`},
+			Mechanism: "The table counts entries of the network namespace: UDP and others, too, not TCP alone. Its states have timeouts of their own, and are not those of sockets.",
+			Sources:   []string{"__nf_conntrack_alloc(), net/netfilter/nf_conntrack_core.c", "nf_conntrack_proto_tcp.c: tcp_timeouts[]", "nf_conntrack-sysctl.rst"},
+		},
+		"orphans-near-limit": {
+			Title: "The host has many orphans",
+			Text: `{{if .aborted}}{{n .aborted "connection"}} {{if eq .aborted 1}}was{{else}}were{{end}} reset since the first reading, because there were too many orphans or too little memory for TCP. {{end}}` +
+				`The host has {{n .orphans "orphan"}}, and net.ipv4.tcp_max_orphans is {{count .limit}}.`,
+			Cause: "Programs close connections whose peers do not read, or do not answer.",
+			Fixes: []Fix{
+				{"See fin-wait-1-stuck and last-ack-stuck for whose they are.", "none"},
+				{"A larger net.ipv4.tcp_max_orphans.", "up to 64 KB of memory that cannot be swapped for each"},
+			},
+			DoNot:     []string{"Sockets in TIME_WAIT and CLOSE_WAIT are no orphans: there is nothing to do about them here."},
+			Commands:  []string{`cat /proc/net/sockstat`, `finwait ls --sockets --state fin-wait-1,last-ack,closing`, `sysctl net.ipv4.tcp_max_orphans`},
+			Mechanism: "An orphan was closed by its program, and its end is not over: FIN_WAIT_1, FIN_WAIT_2 before it is a minisock, LAST_ACK, CLOSING. Number and limit are those of the host and not of a network namespace. The kernel counts an orphan twice or four times if its peer is slow, so resets can begin at a quarter of the limit.",
+			Sources:   []string{"tcp_out_of_resources(), net/ipv4/tcp_timer.c", "ip-sysctl.rst: tcp_max_orphans"},
+		},
+		"too-many-files": {
+			Title: "A program has no files left to accept connections",
+			Text:  `{{proc .process}} has {{count .files}} of {{count .file_limit}} files open, and {{n .waiting "connection"}} {{if eq .waiting 1}}waits{{else}}wait{{end}} to be accepted on {{ep .local}}.{{if ge .files .file_limit}} accept() fails with EMFILE.{{end}}`,
+			Cause: "Each connection that is accepted takes a file, and the limit (RLIMIT_NOFILE) is reached.",
+			Fixes: []Fix{
+				{"A higher limit: LimitNOFILE= of the unit, ulimit -n, or prlimit --nofile for the running process.", "a program that uses select() must stay below 1,024"},
+				{"Look for what the program does not close: see close-wait-leak.", "none"},
+			},
+			DoNot:     []string{"A longer backlog makes the clients wait longer, and gives the program no file.", "fs.file-max is the limit of the host, and not this one."},
+			Commands:  []string{`grep 'open files' /proc/{{pid .process}}/limits`, `ls /proc/{{pid .process}}/fd | wc -l`},
+			Mechanism: "accept() fails with EMFILE and leaves the connection in the queue. Many programs then try again at once and use a whole CPU.",
+			Sources:   []string{"accept(2): EMFILE", "getrlimit(2): RLIMIT_NOFILE"},
+		},
+		"ipv6-only-listener": {
+			Title:     "A listener takes IPv6 only",
+			Text:      `{{proc .process}} listens on {{ep .local}} for IPv6 only, and nothing listens on port {{port .local}} for IPv4: IPv4 clients are refused.`,
+			Cause:     "The program has set IPV6_V6ONLY, or net.ipv6.bindv6only is 1.",
+			Fixes:     []Fix{{"Let the program listen for IPv4, too: on 0.0.0.0, or without IPV6_V6ONLY.", "the port is open to IPv4 then: look at the firewall"}},
+			DoNot:     []string{"net.ipv6.bindv6only is only the default of new sockets: most programs set the option themselves."},
+			Commands:  []string{`ss -Htlnpe sport = :{{port .local}}`, `sysctl net.ipv6.bindv6only`},
+			Mechanism: "A socket on :: takes connections of both families, IPv4 as ::ffff:a.b.c.d, unless IPV6_V6ONLY is set. Programs set it in order to have a socket for each family; here only one of the two is there.",
+			Sources:   []string{"ipv6(7): IPV6_V6ONLY", "ip-sysctl.rst: bindv6only"},
+		},
+		"host-sysctl-not-in-namespace": {
+			Title:     "A setting of the host does not reach its containers",
+			Text:      `{{.key}} is {{.value}} in the initial network namespace, but {{n .namespaces "other network namespace"}} with sockets {{if eq .namespaces 1}}has{{else}}have{{end}} the kernel's default{{if .default}}, {{.default}}{{end}}.`,
+			Cause:     "A new network namespace begins with the defaults of the kernel, and not with the settings of the host.",
+			Fixes:     []Fix{{"Set it in each namespace that needs it: docker run --sysctl, or securityContext.sysctls of a pod.", "which sysctls a pod may set depends on the version of Kubernetes, and on --allowed-unsafe-sysctls"}},
+			DoNot:     []string{"Setting it on the host once more changes nothing in the containers."},
+			Commands:  []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
+			Mechanism: "Most sysctls of net.ipv4 and net.core are those of a network namespace. Of TCP's only tcp_rmem, tcp_wmem and the congestion control are taken over from the initial one.",
+			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)"},
 		},
 	},
 }

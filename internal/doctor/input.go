@@ -16,12 +16,22 @@ type Input struct {
 	Self   uint32        // inode number of the namespace that finwait runs in
 	Window time.Duration // between the two readings of the counters; 0: there was one
 
-	// Missing says what was not read, and why.
+	// Missing says what was not read, and why: a word of which each language has the text.
 	Missing map[Need]string
 
 	// Settings are the lines of the files from which sysctls are set at boot, in their order.
 	Settings []Setting
 }
+
+// Why something was not read.
+const (
+	whyOneReading = "one_reading"
+	whyNoOwners   = "no_owners"
+	whyNoLimits   = "no_limits"
+	whyNotInitial = "not_initial"
+)
+
+var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial}
 
 // lacks says why something that is needed is not there; "": all is.
 func (in *Input) lacks(need Need) string {
@@ -49,10 +59,16 @@ type Space struct {
 	Held      int // of these, by listeners and sockets that are only bound
 	HeldKnown bool
 
+	Binder  Process // who holds the most of these with sockets that are only bound
+	Binders uint64  // how many of these
+
 	Destinations []Destination // of connections that this host opened
 	Listeners    []Listener
 	CloseWaits   []Waiting // by process and destination, those that a process has
 	FinWait2s    []Waiting // the same: half-closed
+	FinWait1s    []Stuck   // by port of a server, or destination
+	LastAcks     []Stuck   // the same
+	Handshakes   []Handshakes
 
 	Sysctls  map[string]string // of net.ipv4 and net.core, such as "net.ipv4.tcp_fin_timeout"
 	Counters netstat.Counters  // at the last reading
@@ -86,6 +102,7 @@ type Destination struct {
 	Local     netip.Addr
 	Remote    netip.AddrPort
 	Used      uint64 // different local ports among the usable ones
+	Held      uint64 // how many of them are also held by a listener or a socket that is only bound
 	TimeWaits uint64
 	Orphans   uint64 // in FIN_WAIT_2
 	Owner     Process
@@ -99,12 +116,15 @@ type Listener struct {
 	Waiting, Limit uint64          // connections that wait for accept(2), and how many may
 	Queued         []time.Duration // of those that were found, how long they wait at least
 	Left           uint64          // how many of these the peer has closed meanwhile
+
+	V6Only           bool   // it takes no IPv4
+	Files, FileLimit uint64 // of the process, if connections wait; 0: not known
 }
 
 // Waiting is sockets of one process and one destination that wait for a close.
 type Waiting struct {
 	Owner  Process
-	Remote netip.AddrPort // of a server's connections the port is 0
+	Remote netip.AddrPort // of a server's connections it is not valid: they are of many
 	Local  uint16         // the port of a server; 0: the host opened the connections
 	Ages   []time.Duration
 	Unread uint64 // of how many the process has not read all

@@ -52,7 +52,7 @@ func WriteJSON(w io.Writer, lang *Language, r *Report) error {
 	}
 	unchecked := zerolog.Arr()
 	for _, u := range r.NotChecked {
-		unchecked.Dict(zerolog.Dict().Str("id", u.ID).Bool("in_part", u.Part).Str("why", u.Why))
+		unchecked.Dict(zerolog.Dict().Str("id", u.ID).Bool("in_part", u.Part).Str("why", lang.Why(u.Why)))
 	}
 	out.Event().Str("event", "checkup").Dict("findings", n).Array("not_checked", unchecked).Strs("ignored", r.Ignored).
 		Int64("window_ns", int64(r.Window)).Send()
@@ -72,6 +72,10 @@ func fields(all []Field) *zerolog.Event {
 			jsonl.Word(p, "name", v.Name)
 			d.Dict(f.Key, p)
 		case netip.AddrPort:
+			if !v.IsValid() {
+				jsonl.Null(d, f.Key)
+				continue
+			}
 			d.Stringer(f.Key, v)
 		case netip.Addr:
 			d.Stringer(f.Key, v)

@@ -1,6 +1,36 @@
 package doctor
 
-import "strconv"
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// parseSettings reads the lines of a file of sysctls: those of TCP.
+func parseSettings(file, text string) (all []Setting) {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		key, value, ok := strings.Cut(strings.TrimPrefix(line, "-"), "=")
+		key = strings.ReplaceAll(strings.TrimSpace(key), "/", ".")
+		if !ok || !strings.HasPrefix(key, "net.ipv4.tcp_") && !strings.HasPrefix(key, "net.ipv4.ip_local_") && key != "net.core.somaxconn" || strings.ContainsAny(key, "*") {
+			continue
+		}
+		s := Setting{File: file, Line: n, Key: key, Value: strings.TrimSpace(value)}
+		if b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/")); err == nil {
+			s.Known, s.Now = true, strings.TrimSpace(string(b))
+		} else {
+			s.Known = !errors.Is(err, os.ErrNotExist)
+		}
+		all = append(all, s)
+	}
+	return all
+}
 
 // lint says what is wrong with a line of a file of sysctls; "": nothing is.
 func lint(s *Setting) string {

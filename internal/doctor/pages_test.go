@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// docs/findings has the page of each finding, as --explain shows it, and no other.
+// docs/findings has the page of each finding, as --explain shows it, an index, and no other page.
 func TestPages(t *testing.T) {
 	const dir = "../../docs/findings"
 	want := make(map[string][]byte)
@@ -21,6 +21,11 @@ func TestPages(t *testing.T) {
 		}
 		want[rule.ID+".md"] = b.Bytes()
 	}
+	var index bytes.Buffer
+	if err := Index(bufio.NewWriter(&index), english); err != nil {
+		t.Fatal(err)
+	}
+	want["README.md"] = index.Bytes()
 	if *update {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)

@@ -218,6 +218,11 @@ func TestTextsAreComplete(t *testing.T) {
 				len(about.DoNot) != len(en.DoNot) || len(about.Commands) == 0 || len(about.Sources) == 0 {
 				t.Errorf("%s: %s lacks a text", lang.Tag, rule.ID)
 			}
+			for _, threshold := range rule.Thresholds {
+				if say := lang.Threshold(rule, &threshold); say == "" || lang != english && say == threshold.About {
+					t.Errorf("%s: no text of %s.%s", lang.Tag, rule.ID, threshold.Name)
+				}
+			}
 			for _, fix := range about.Fixes {
 				if fix.Do == "" || fix.Risk == "" {
 					t.Errorf("%s: %s: a fix without its risk", lang.Tag, rule.ID)
@@ -231,6 +236,11 @@ func TestTextsAreComplete(t *testing.T) {
 		for id := range lang.texts {
 			if _, err := RuleOf(id); err != nil {
 				t.Errorf("%s: texts of no rule: %s", lang.Tag, id)
+			}
+		}
+		for _, why := range whys {
+			if lang.Why(why) == why {
+				t.Errorf("%s: no text of %s", lang.Tag, why)
 			}
 		}
 		for key := range english.words {
@@ -252,6 +262,7 @@ func TestNotChecked(t *testing.T) {
 	want := []NotChecked{
 		{"time-wait-overflow", true, "one reading"}, {"close-wait-leak", false, "no owners"},
 		{"half-closed-held", false, "no owners"}, {"listen-overflow", true, "one reading"},
+		{"syn-queue-cookies", false, "one reading"}, {"orphans-near-limit", true, "one reading"},
 	}
 	if d := cmp.Diff(want, r.NotChecked); d != "" || len(r.Findings) != 0 || !slices.Equal(r.Ignored, []string{"port-pressure"}) {
 		t.Errorf("%s; %+v", d, r)

@@ -2,8 +2,12 @@ package doctor
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"finwait/internal/text"
 )
@@ -27,50 +31,90 @@ func (t *Text) Report(in *Input, r *Report) error {
 	for _, s := range in.Spaces {
 		live += s.Live()
 	}
-	t.wrap("", 0, fmt.Sprintf(t.Lang.Word("sockets"), count(live), count(len(in.Spaces)))+".")
-	if worst, found := r.Worst(); !found || worst == OK {
-		t.W.WriteByte('\n')
-		t.wrap("", 0, t.Lang.Word("healthy"))
-	}
+	head := t.block(func() {
+		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("sockets"), t.Lang.number(live, "socket"), t.Lang.number(uint64(len(in.Spaces)), "network namespace"))+t.Lang.Word("stop"))
+		if worst, found := r.Worst(); !found || worst == OK {
+			t.W.WriteByte('\n')
+			t.wrap("", 0, t.Lang.Word("healthy"))
+		}
+	})
+	foot := t.block(func() { t.unchecked(r) })
+	room := t.Lines - 3 - lines(head) - lines(foot) // 3: those of what is left out, and the prompt
+	t.W.WriteString(head)
 	left := len(r.Findings)
 	for i := range r.Findings {
-		if t.Width > 0 && !t.All && i >= t.room() {
+		one := t.block(func() { t.finding(&r.Findings[i]) })
+		room -= lines(one)
+		if t.Width > 0 && !t.All && i > 0 && room < 0 {
 			break
 		}
-		t.W.WriteByte('\n')
-		t.finding(&r.Findings[i])
+		t.W.WriteString(one)
 		left--
 	}
 	if left > 0 {
-		fmt.Fprintf(t.W, "\n"+t.Lang.Word("more")+"\n", left)
+		t.W.WriteByte('\n')
+		t.wrap("", 0, fmt.Sprintf(t.Lang.Word("more"), t.Lang.number(uint64(left), "finding")))
 	}
-	t.unchecked(r)
+	t.W.WriteString(foot)
 	return t.W.Flush()
 }
 
-// room is how many findings a terminal has room for: at least one.
-func (t *Text) room() int {
-	const each = 7 // lines, about
-	return max(1, (t.Lines-4)/each)
+// block is what write writes.
+func (t *Text) block(write func()) string {
+	var b bytes.Buffer
+	to := t.W
+	t.W = bufio.NewWriter(&b)
+	write()
+	t.W.Flush() // a bytes.Buffer does not fail
+	t.W = to
+	return b.String()
 }
+
+func lines(block string) int { return strings.Count(block, "\n") }
 
 func (t *Text) finding(f *Finding) {
 	about := t.Lang.About(f.ID)
+	t.W.WriteByte('\n')
 	head := t.severity(f.Severity) + "  " + f.ID
 	if f.Inferred {
 		head += " (" + t.Lang.Word("inferred") + ")"
 	}
 	if f.Space != nil {
-		head += "  " + t.Lang.Word("namespace") + " " + f.Space.Label()
+		head += "  " + t.Lang.Word("namespace") + " " + text.Printable(f.Space.Label())
 	}
 	t.W.WriteString(head + "\n")
 	t.wrap("", 2, t.Lang.Say(f, about.Text))
+	t.labelled("cause", about.Cause)
 	for _, fix := range about.Fixes[:min(1, len(about.Fixes))] {
-		t.wrap(t.Lang.Word("fix")+": ", 2, fix.Do)
+		t.labelled("fix", fmt.Sprintf(t.Lang.Word("with_risk"), fix.Do, fix.Risk))
+	}
+	for _, not := range about.DoNot[:min(1, len(about.DoNot))] {
+		t.labelled("do_not", not)
 	}
 	for _, command := range about.Commands[:min(1, len(about.Commands))] {
-		t.W.WriteString("  " + t.Lang.Word("evidence") + ": " + t.Lang.Say(f, command) + "\n")
+		t.command(t.Lang.Word("evidence")+t.Lang.Word("colon"), t.Lang.Say(f, command))
 	}
+}
+
+func (t *Text) labelled(word, words string) { t.wrap(t.Lang.Word(word)+t.Lang.Word("colon"), 2, words) }
+
+// command writes a command that can be pasted: where it is broken, the shell reads on.
+func (t *Text) command(label, command string) {
+	const indent = "  "
+	t.W.WriteString(indent + label)
+	n := len(indent) + text.Cells(label)
+	for i, word := range strings.Fields(command) {
+		if i > 0 && n+1+text.Cells(word)+2 > t.columns() { // 2: " \\"
+			t.W.WriteString(" \\\n" + indent + indent)
+			n = 2 * len(indent)
+		} else if i > 0 {
+			t.W.WriteByte(' ')
+			n++
+		}
+		t.W.WriteString(word)
+		n += text.Cells(word)
+	}
+	t.W.WriteByte('\n')
 }
 
 // unchecked says what the verdict does not cover.
@@ -82,7 +126,7 @@ func (t *Text) unchecked(r *Report) {
 		if n.Part {
 			key = t.Lang.Word("in_part")
 		}
-		why := key + ", " + n.Why + ": "
+		why := fmt.Sprintf(t.Lang.Word("because"), key, t.Lang.Why(n.Why))
 		if byWhy[why] == nil {
 			order = append(order, why)
 		}
@@ -114,26 +158,27 @@ func (t *Text) severity(s Severity) string {
 }
 
 func (t *Text) wrap(head string, indent int, words string) {
-	width := t.Width
-	if width == 0 || width > 100 {
-		width = textWidth
+	text.Indent(t.W, "", indent, t.columns(), head+words)
+}
+
+// columns is how long a line may be.
+func (t *Text) columns() int {
+	if t.Width == 0 || t.Width > 100 {
+		return textWidth
 	}
-	if head == "" && indent == 0 {
-		text.Wrap(t.W, words, width)
-		return
-	}
-	text.Indent(t.W, "", indent, width, head+words)
+	return t.Width
 }
 
 // Explain writes the page of a rule: what docs/findings has, too.
 func Explain(w *bufio.Writer, lang *Language, rule *Rule) error {
 	about := lang.About(rule.ID)
-	fmt.Fprintf(w, "# %s\n\n%s.\n", rule.ID, about.Title)
+	fmt.Fprintf(w, "# %s\n\n", rule.ID)
+	text.Wrap(w, about.Title+lang.Word("stop"), textWidth)
 	section := func(title string, paragraphs ...string) {
 		if len(paragraphs) == 0 || paragraphs[0] == "" {
 			return
 		}
-		fmt.Fprintf(w, "\n## %s\n\n", title)
+		fmt.Fprintf(w, "\n## %s\n\n", capital(title))
 		for i, p := range paragraphs {
 			if i > 0 || len(paragraphs) > 1 {
 				p = "- " + p
@@ -145,14 +190,14 @@ func Explain(w *bufio.Writer, lang *Language, rule *Rule) error {
 	section(lang.Word("mechanism"), about.Mechanism)
 	var fixes []string
 	for _, f := range about.Fixes {
-		fixes = append(fixes, f.Do+" ("+lang.Word("risk")+": "+f.Risk+")")
+		fixes = append(fixes, fmt.Sprintf(lang.Word("with_risk"), f.Do, f.Risk))
 	}
 	section(lang.Word("fix"), fixes...)
 	section(lang.Word("do_not"), about.DoNot...)
 	if rule.Thresholds != nil {
 		var all []string
 		for _, t := range rule.Thresholds {
-			all = append(all, fmt.Sprintf("%s.%s=%v: %s", rule.ID, t.Name, t.Value, t.About))
+			all = append(all, rule.threshold(lang, &t))
 		}
 		section(lang.Word("thresholds"), all...)
 	}
@@ -161,6 +206,16 @@ func Explain(w *bufio.Writer, lang *Language, rule *Rule) error {
 	}
 	section(lang.Word("sources"), about.Sources...)
 	return w.Flush()
+}
+
+func (r *Rule) threshold(lang *Language, t *Threshold) string {
+	return fmt.Sprintf("%s.%s=%s%s%s", r.ID, t.Name, strconv.FormatFloat(t.Value, 'f', -1, 64), lang.Word("colon"), lang.Threshold(r, t))
+}
+
+// capital makes a label a heading.
+func capital(label string) string {
+	first, size := utf8.DecodeRuneInString(label)
+	return string(unicode.ToUpper(first)) + label[size:]
 }
 
 // wrapMarkdown breaks a paragraph or an item of a list at 80 columns.
@@ -176,12 +231,24 @@ func wrapMarkdown(w *bufio.Writer, p string) {
 	text.Indent(w, "- ", indent, textWidth, p[indent:])
 }
 
+// Index writes the page that leads to the pages of all rules.
+func Index(w *bufio.Writer, lang *Language) error {
+	fmt.Fprintf(w, "# %s\n\n", lang.Word("index"))
+	wrapMarkdown(w, lang.Word("about_index"))
+	fmt.Fprintf(w, "\n| %s | %s | %s |\n|---|---|---|\n", lang.Word("id"), lang.Word("worst"), lang.Word("what"))
+	for _, r := range Rules() {
+		fmt.Fprintf(w, "| [%s](%s.md) | %s | %s |\n", r.ID, r.ID, r.Worst, lang.About(r.ID).Title)
+	}
+	return w.Flush()
+}
+
 // List writes a line for each rule, and its thresholds.
 func List(w *bufio.Writer, lang *Language) error {
 	for _, r := range Rules() {
-		fmt.Fprintf(w, "%-28s %-9s %s\n", r.ID, r.Worst, lang.About(r.ID).Title)
+		head := fmt.Sprintf("%-28s %-9s ", r.ID, r.Worst)
+		text.Indent(w, head, len(head), textWidth, lang.About(r.ID).Title)
 		for _, t := range r.Thresholds {
-			fmt.Fprintf(w, "  %s.%s=%v: %s\n", r.ID, t.Name, t.Value, t.About)
+			text.Indent(w, "", 2, textWidth, r.threshold(lang, &t))
 		}
 	}
 	return w.Flush()

@@ -52,6 +52,7 @@ type Socket struct {
 	Kind          Kind
 	Timer         Timer
 	Retries       uint8 // retransmissions, or probes, of Timer since the last acknowledgment
+	V6Only        bool  // it takes no IPv4 (IPV6_V6ONLY); the kernel tells of listeners, and of what is only bound
 	MPTCP         bool  // a subflow; known only if ListWithInfo asked, and before 6.15 with CAP_NET_ADMIN
 }
 
@@ -135,6 +136,7 @@ const (
 	leastInfo    = 60 // struct tcp_info as far as it is read
 	attrInfo     = 2  // INET_DIAG_INFO
 	attrShutdown = 8  // INET_DIAG_SHUTDOWN
+	attrV6Only   = 11 // INET_DIAG_SKV6ONLY
 	attrULP      = 19 // INET_DIAG_ULP_INFO
 	attrCgroupID = 21 // INET_DIAG_CGROUP_ID
 	ulpName      = 1  // INET_ULP_INFO_NAME
@@ -222,6 +224,11 @@ func (s *Socket) parseAttributes(b []byte) (shutdown bool, err error) {
 		switch kind {
 		case attrShutdown:
 			shutdown = true
+		case attrV6Only:
+			if len(payload) != 1 {
+				return errAttribute
+			}
+			s.V6Only = payload[0] != 0
 		case attrCgroupID:
 			if len(payload) != 8 {
 				return errAttribute

@@ -106,6 +106,12 @@ func TestParse(t *testing.T) {
 		"listener": {message(familyIPv4, 10, 0, 0, 77, info(10), shutdown), with(func(s *Socket) {
 			s.State, s.UIDKnown, s.Inode = 10, true, 77
 		})},
+		"that takes no IPv4": {message(familyIPv4, 10, 0, 0, 77, attribute(attrV6Only, 1), shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode, s.V6Only = 10, true, 77, true
+		})},
+		"that takes IPv4, too": {message(familyIPv4, 10, 0, 0, 77, attribute(attrV6Only, 0), shutdown), with(func(s *Socket) {
+			s.State, s.UIDKnown, s.Inode = 10, true, 77
+		})},
 		"subflow": {message(familyIPv4, 1, 0, 0, 0, info(1), ulp("mptcp"), shutdown), with(func(s *Socket) {
 			s.State, s.Info, s.MPTCP = 1, known, true
 		})},

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"finwait/tracer"
 )
 
 // A portSet is a set of ports.
@@ -35,6 +37,18 @@ type space struct {
 	// which those are.
 	held      int
 	heldKnown bool
+	binders   map[tracer.Process]int // how many of them a process holds with sockets that are only bound
+}
+
+// bind takes note of a socket that is only bound. A port counts for the first one that holds it.
+func (s *space) bind(port uint16, owner tracer.Process) {
+	if s.usable != nil && s.usable.has(port) && !s.bound.has(port) && owner.PID != 0 {
+		if s.binders == nil {
+			s.binders = make(map[tracer.Process]int)
+		}
+		s.binders[owner]++
+	}
+	s.bound.add(port)
 }
 
 // finish is to be called when the sockets were read.
@@ -88,6 +102,26 @@ func (p PortSpace) Listened(port uint16) bool { return p.space != nil && p.liste
 // Choosable reports whether a port is one that connect(2) can choose; false if that is not known.
 func (p PortSpace) Choosable(port uint16) bool {
 	return p.space != nil && p.usable != nil && p.usable.has(port)
+}
+
+// Held reports whether connect(2) must leave a port out because a listener or a socket that is only
+// bound holds it, once all sockets of the namespace were read.
+func (p PortSpace) Held(port uint16) bool {
+	return p.space != nil && (p.listened.has(port) || p.bound.has(port))
+}
+
+// Binder is the process that holds most of the ports that connect(2) can choose with sockets that are
+// only bound, and how many; 0: none is known.
+func (p PortSpace) Binder() (most tracer.Process, ports int) {
+	if p.space == nil {
+		return most, 0
+	}
+	for owner, n := range p.binders {
+		if n > ports || n == ports && owner.PID < most.PID {
+			most, ports = owner, n
+		}
+	}
+	return most, ports
 }
 
 // Ports are those that connect(2) can choose, once all sockets of the namespace were read: nothing is

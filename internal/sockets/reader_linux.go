@@ -317,16 +317,17 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 		defer row.space.finish()
 	}
 	return list(states, func(s *sockdiag.Socket) error {
-		if tracer.State(s.State) == tracer.Closed {
-			row.space.bound.add(s.Local.Port())
-			return nil
-		}
-		row.Socket, row.Owner, row.FD, row.Scope = *s, tracer.Process{}, 0, scope(s)
+		row.Owner, row.FD = tracer.Process{}, 0
 		if s.Inode != 0 {
 			if p, ok := r.holders[s.Inode]; ok {
 				row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
 			}
 		}
+		if tracer.State(s.State) == tracer.Closed {
+			row.space.bind(s.Local.Port(), row.Owner)
+			return nil
+		}
+		row.Socket, row.Scope = *s, scope(s)
 		return fn(&row)
 	})
 }

@@ -1,12 +1,9 @@
 package text
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -177,37 +174,4 @@ func Share(n, all uint64) string {
 		return "more than 99 %"
 	}
 	return strconv.FormatFloat(share, 'f', decimals, 64) + " %"
-}
-
-// Wrap writes words in lines of at most width runes. A longer word has a line of its own.
-func Wrap(w *bufio.Writer, words string, width int) {
-	n := 0
-	for word := range strings.FieldsSeq(words) {
-		k := utf8.RuneCountInString(word)
-		switch {
-		case n == 0:
-		case n+1+k > width:
-			w.WriteByte('\n')
-			n = 0
-		default:
-			w.WriteByte(' ')
-			n++
-		}
-		w.WriteString(word)
-		n += k
-	}
-	w.WriteByte('\n')
-}
-
-// Indent writes words in lines of at most width runes, each after indent spaces; in the first line
-// head stands there.
-func Indent(w *bufio.Writer, head string, indent, width int, words string) {
-	var b bytes.Buffer
-	lines := bufio.NewWriter(&b)
-	Wrap(lines, words, width-indent)
-	lines.Flush() // a bytes.Buffer does not fail
-	for line := range strings.Lines(b.String()) {
-		fmt.Fprintf(w, "%-*s%s", indent, head, line)
-		head = ""
-	}
 }

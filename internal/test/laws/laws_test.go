@@ -61,6 +61,7 @@ var foreign = []struct {
 	{"github.com/landlock-lsm/", internal("confine")},
 	{"github.com/mdlayher/netlink", internal("sockdiag")},
 	{"github.com/go-delve/", internal("userstack")},
+	{"golang.org/x/text/", internal("text")},
 	// jsonl, meter and demo write JSON with it; the others log.
 	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor"), "cmd/finwait", "tracer")},
 }
