@@ -52,17 +52,20 @@ func newDoctor(stderr io.Writer) *cobra.Command {
   finwait doctor --snapshot --fail-on failing --json`,
 		Long: `Look at the sockets, the settings and the counters of every network namespace
 that can be entered, and say what is wrong, with the evidence, the cause and the
-fix; or that nothing is. It changes nothing, and needs no BPF.
+fix; or that nothing is. It changes nothing.
 
-It reads the counters twice, and the sockets at the end of the time of --for;
-Ctrl-C ends that early. --snapshot reads once: what takes two readings is listed
-as not checked. What was not checked, for whatever reason, is listed.
+For the time of --for it watches every transition; it reads the counters at both
+ends of that time, and the sockets at the last. Ctrl-C ends it early. --snapshot
+reads once, and needs no BPF: what takes two readings or a watch is listed as not
+checked. So is what a missing capability hides, and what was not checked for any
+other reason.
 
 The worst comes first. A finding is failing (calls fail, or segments are
 dropped), will_fail, slow, risk, note, or ok: what many take for a fault, and
 is none. "inferred" is what was concluded and not seen. On a terminal only as
 many findings are shown as have room; --all, a pipe and JSON show all of them.
---explain has a page about each. Filters narrow the sockets, not the counters.`,
+--explain has a page about each. Filters narrow the sockets and the transitions,
+not the counters.`,
 		Args: rejectArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), stderr)

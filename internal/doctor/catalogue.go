@@ -146,6 +146,14 @@ func span(d time.Duration, day, hour, minute, second string) string {
 	return fmt.Sprintf("%d%s %d%s", d/(24*time.Hour), day, d%(24*time.Hour)/time.Hour, hour)
 }
 
+// short writes a duration of up to some minutes, to a tenth of a millisecond or a hundredth of a second.
+func short(d time.Duration, milli, second string) string {
+	if d < time.Second {
+		return strconv.FormatFloat(d.Seconds()*1e3, 'f', 1, 64) + milli
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + second
+}
+
 // wildcard reports whether an address is that of every interface.
 func wildcard(a netip.AddrPort) bool { return a.Addr().IsUnspecified() }
 

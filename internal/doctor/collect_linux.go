@@ -36,6 +36,7 @@ var sysctls = []string{
 	"net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_timestamps", "net.core.somaxconn", "net.ipv4.tcp_max_orphans",
 	"net.ipv4.tcp_syncookies", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_orphan_retries", "net.ipv4.tcp_syn_retries",
 	"net.ipv4.tcp_retries2", "net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max",
+	"net.ipv4.tcp_syn_linear_timeouts",
 }
 
 // A Collector reads the input of the rules.
@@ -43,12 +44,15 @@ type Collector struct {
 	src   Source
 	first map[uint32]netstat.Counters // by namespace
 	since time.Time
+
+	watching  *watching
+	unwatched error // why there is none
 }
 
 // NewCollector makes one.
 func NewCollector(src Source) *Collector { return &Collector{src: src} }
 
-// Begin takes the first reading of the counters.
+// Begin takes the first reading of the counters, and starts to watch transitions.
 func (c *Collector) Begin() error {
 	c.first, c.since = make(map[uint32]netstat.Counters), time.Now()
 	paths, err := c.paths()
@@ -61,6 +65,7 @@ func (c *Collector) Begin() error {
 			return err
 		})
 	}
+	c.watching, c.unwatched = startWatching(c.src.Filter, c.src.Log)
 	return nil
 }
 
@@ -79,9 +84,10 @@ func (c *Collector) paths() (map[uint32]string, error) {
 func (c *Collector) Take() (*Input, error) {
 	in := &Input{Missing: make(map[Need]string)}
 	if c.first == nil {
-		in.Missing[NeedWindow] = whyOneReading
+		in.Missing[NeedWindow], in.Missing[NeedStream] = whyOneReading, whyNoWatch
 	} else {
 		in.Window = time.Since(c.since)
+		c.stopWatching(in)
 	}
 	if !privilege.Has("CAP_SYS_PTRACE") {
 		in.Missing[NeedOwners] = whyNoOwners
@@ -130,8 +136,26 @@ func (c *Collector) Take() (*Input, error) {
 		in.Missing[NeedInitial] = whyNotInitial
 	}
 	slices.SortFunc(in.Spaces, func(a, b *Space) int { return cmp.Compare(a.Inode, b.Inode) })
+	if in.Stream != nil {
+		c.watching.watch.fill(in.Stream, watchedSpaces(in, names.NetNS))
+	}
 	in.Settings, err = readSettings(cmp.Or(c.src.Root, "/"))
 	return in, err
+}
+
+// stopWatching ends the watch.
+func (c *Collector) stopWatching(in *Input) {
+	err := c.unwatched
+	if err == nil {
+		in.Stream, err = c.watching.end()
+	}
+	if err != nil {
+		in.Missing[NeedStream] = err.Error()
+		return
+	}
+	beyond := c.src.Filter
+	beyond.NetNS = nil
+	in.Stream.Filtered = beyond.Picks()
 }
 
 func readSysctls() map[string]string {

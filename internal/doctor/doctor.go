@@ -77,6 +77,7 @@ const (
 	NeedPorts                    // which ports connect(2) can choose
 	NeedLimits                   // how many files a process may open
 	NeedInitial                  // the initial network namespace
+	NeedStream                   // the transitions of the window
 )
 
 // A Threshold is a number that a rule compares with.
@@ -105,7 +106,7 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules)
+	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
 }
 
 // RuleOf finds a rule by its id.
@@ -166,6 +167,9 @@ func Examine(in *Input, c Choice) (*Report, error) {
 			continue
 		}
 		if why := in.lacks(rule.More); why != "" {
+			r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Part: true, Why: why})
+		}
+		if why := in.Stream.part(); why != "" && (rule.Needs|rule.More)&NeedStream != 0 {
 			r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Part: true, Why: why})
 		}
 		r.Findings = append(r.Findings, rule.Find(in, limits[rule.ID])...)

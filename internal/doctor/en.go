@@ -18,6 +18,7 @@ var english = &Language{
 			return count(n) + " " + noun + "s"
 		},
 		"span": func(d time.Duration) string { return span(d, " d", " h", " min", " s") },
+		"dur":  func(d time.Duration) string { return short(d, " ms", " s") },
 		"proc": func(p Process) string {
 			switch {
 			case p.PID == 0:
@@ -41,12 +42,15 @@ var english = &Language{
 		"why_one_reading": "it takes two readings (leave --snapshot out)",
 		"why_no_owners":   "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
 		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
+		"why_no_watch":    "it takes a watch of transitions (leave --snapshot out)",
 		"why_not_initial": "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{
 		"port-exhausted": {
 			Title: "All local ports towards one destination are used",
-			Text:  `All {{count .usable}} ports that connect() can choose are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT. The next connect() fails with EADDRNOTAVAIL.`,
+			Text: `{{if .failed}}{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} could not connect to {{ep .remote}}{{if .local_addr}} from {{.local_addr}}{{end}} {{n .failed "time"}}: no local port was free (EADDRNOTAVAIL).` +
+				`{{if .usable}} In the end {{count .used}} of {{count .usable}} ports are used towards it, {{count .time_waits}} of them by connections in TIME_WAIT.{{end}}{{else}}` +
+				`All {{count .usable}} ports that connect() can choose are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT. The next connect() fails with EADDRNOTAVAIL.{{end}}`,
 			Cause: "A connection needs a local port of its own towards each destination. The end that closes first keeps its port in TIME_WAIT for 60 s more.",
 			Fixes: []Fix{
 				{"Keep connections open and use them again: HTTP keep-alive towards the upstream, a pool that is large enough.", "none"},
@@ -331,6 +335,163 @@ var english = &Language{
 			Commands:  []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
 			Mechanism: "Most sysctls of net.ipv4 and net.core are those of a network namespace. Of TCP's only tcp_rmem, tcp_wmem and the congestion control are taken over from the initial one.",
 			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)"},
+		},
+		"short-connections": {
+			Title: "Connections work for a short time, and are remembered for long",
+			Text: `{{n .closed "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} closed in the window. ` +
+				`Each was in ESTABLISHED for {{dur .established}} on average, and this end remembers them for 60 s: 1 : {{count .ratio}}.`,
+			Cause:     "Each request has a connection of its own, so each pays for a handshake, a close and a TIME_WAIT.",
+			Fixes:     []Fix{{"Keep connections open and use them again: HTTP keep-alive, a pool.", "idle connections take a file and memory at both ends"}},
+			DoNot:     []string{"No sysctl makes a connection do more work.", "This alone is no fault: time-wait-harmless and port-exhausted say whether it matters."},
+			Commands:  []string{`finwait conns --count 20 --at close {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}}`},
+			Mechanism: "The end that closes first keeps the connection in TIME_WAIT for 60 s, however short it was. The ratio compares 60 s for each TIME_WAIT that began with the time in ESTABLISHED of the connections that left it: in a short window few TIME_WAITs end.",
+			Demo:      "finwait demo load --hold 5ms",
+			Sources:   []string{"RFC 9293, 3.4.2", "TCP_TIMEWAIT_LEN, include/net/tcp.h"},
+		},
+		"server-closes-first": {
+			Title: "The server closes the connections, and so it holds the TIME_WAITs",
+			Text: `{{proc .process}} closed {{count .closed_here}} of {{n .closed "connection"}} on its port {{.local_port}} first ({{pct .share}}){{if .established}}; the median time in ESTABLISHED was {{dur .established}}{{end}}. ` +
+				`This end, and not its clients, holds the TIME_WAITs.`,
+			Cause:     "The server closes after each answer (HTTP/1.0, or \"Connection: close\"), after so many requests, or when a connection was idle for long enough.",
+			Fixes:     []Fix{{"If the connections are short: let the server keep them, such as with keepalive_timeout and keepalive_requests of nginx, and HTTP/1.1 towards the upstream.", "idle connections take a file and memory"}},
+			DoNot:     []string{"The TIME_WAITs of a server use none of its ports: they need no sysctl."},
+			Commands:  []string{`finwait trace --local-port {{.local_port}} --role server --from ESTABLISHED --count 20`},
+			Mechanism: "The end that sends the first FIN goes from ESTABLISHED to FIN_WAIT_1 and has the TIME_WAIT; the other goes to CLOSE_WAIT and has none.",
+			Demo:      "finwait demo passive",
+			Sources:   []string{"RFC 9293, 3.6", "RFC 9112, 9.6"},
+		},
+		"refused-storm": {
+			Title: "A program connects again and again, and is refused",
+			Text: `connect() of {{proc .process}}{{if .more_processes}} and other processes of that name{{end}} to {{ep .remote}} was refused {{n .refused "time"}} (ECONNREFUSED)` +
+				`{{if .connected}}; {{n .connected "connection"}} came about{{end}}.{{if eq .why "nothing"}} It is an address of this network namespace, and nothing listens on that port here.` +
+				`{{else if eq .why "elsewhere"}} It is an address of this network namespace, and {{proc .listener}} listens on {{ep .listens_on}} only.{{end}}`,
+			Cause:     "An RST answered the SYN: nothing listens on that address and port, or a firewall rejects the connection.",
+			Fixes:     []Fix{{"Start the server, or let it listen on the address that is asked for.", "it can be reached by more hosts"}, {"Let the client wait longer after each failure.", "none"}},
+			DoNot:     []string{"No sysctl of this end changes the answer."},
+			Commands:  []string{`finwait trace --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
+			Mechanism: "connect() fails with ECONNREFUSED when an RST arrives in SYN_SENT. A listener on 127.0.0.1 is not one on the other addresses of the host. Which listeners there are is read at the end of the window.",
+			Demo:      "finwait demo refused",
+			Sources:   []string{"RFC 9293, 3.10.7.1", "tcp_rcv_synsent_state_process(), tcp_reset()"},
+		},
+		"connect-retransmits": {
+			Title: "Some connections take whole seconds to open",
+			Text: `{{n .late "connection"}} of {{count .connected}} that {{proc .process}} opened to {{ep .remote}} ({{pct .share}}) came about just after {{.seconds}} s, when the kernel sends a SYN again: the one before, or its answer, was lost.` +
+				`{{if .overflows}} The destination is in this network namespace, where {{n .overflows "SYN"}} met a full accept queue meanwhile.{{end}}`,
+			Cause: "The path or a policer drops SYNs, the accept queue of the server is full, or a TIME_WAIT there did not let the SYN pass.",
+			Fixes: []Fix{{"Look at the other end: its accept queue (listen-overflow), its TIME_WAITs (syn-rejected-by-time-wait).", "none"}, {"Look for what limits the rate of SYNs on the path.", "none"}},
+			DoNot: []string{"A smaller net.ipv4.tcp_syn_retries makes connect() fail earlier; it does not make it faster."},
+			Commands: []string{`finwait trace --from SYN_SENT --to ESTABLISHED --min-duration 900ms --addr {{ep .remote}}`,
+				`nstat -az TcpExtTCPSynRetrans TcpExtListenOverflows`},
+			Mechanism: "A SYN that is not answered is sent again 1 s later. Since Linux 6.5 the first net.ipv4.tcp_syn_linear_timeouts waits are 1 s each, then they double: 1, 2, 3, 4, 5, 7, 11 s after connect(). With 0, and before, it is 1, 3, 7, 15 s. " +
+				"A slow path is spread out; times just above these are lost segments. Therefore nothing is said where many other connections took more than 0.3 s.",
+			Sources: []string{"RFC 6298, 2", "tcp_retransmit_timer(), net/ipv4/tcp_timer.c", "ip-sysctl.rst: tcp_syn_linear_timeouts"},
+		},
+		"reset-by-unread-data": {
+			Title:     "A server closes connections without having read all",
+			Text:      `{{proc .process}} closed {{n .resets "connection"}} on port {{.local_port}} without having read all: the kernel sent an RST in place of a FIN. A client may lose the end of the answer.`,
+			Cause:     "close() with data in the receive queue resets the connection. It is mostly an answer that does not wait for the whole request, such as 413 or 431.",
+			Fixes:     []Fix{{"In the program: shutdown(SHUT_WR), read to the end or to a deadline, then close(). nginx has lingering_close.", "connections last longer, up to the deadline"}},
+			DoNot:     []string{"SO_LINGER does not help: it is about data that was not sent."},
+			Commands:  []string{`finwait trace --local-port {{.local_port}} --reason aborted --count 10`, `nstat -az TcpExtTCPAbortOnClose`},
+			Mechanism: "When an RST arrives, the receiver may throw away what its program has not read yet. Connections that the peer had closed before do not count here: nobody may be left to read.",
+			Demo:      "finwait demo unread-data",
+			Sources:   []string{"RFC 2525, 2.17", "RFC 9112, 9.6", "__tcp_close(), net/ipv4/tcp.c"},
+		},
+		"reset-by-linger-zero": {
+			Title: "A program ends its connections with an RST on purpose",
+			Text: `{{proc .process}} closed {{n .resets "connection"}} {{if eq .role "server"}}on port {{.local_port}}{{else}}to {{ep .remote}}{{end}} with SO_LINGER of 0: an RST in place of a FIN. ` +
+				`There is no TIME_WAIT, and what was on its way is lost.`,
+			Cause:     "The program sets SO_LINGER with a time of 0 before close(), often so that no TIME_WAIT is left.",
+			Fixes:     []Fix{{"Leave SO_LINGER alone where data matter.", "the end that closes first has a TIME_WAIT again"}},
+			DoNot:     []string{"Do not use it to save ports: the peer's program sees \"connection reset by peer\", and may lose data that it has not read."},
+			Commands:  []string{`finwait trace --reason aborted {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}} --count 10`, `nstat -az TcpExtTCPAbortOnData`},
+			Mechanism: "close() with SO_LINGER of 0 throws away what was not sent or not acknowledged, and sends an RST. Load generators and probes do so on purpose.",
+			Demo:      "finwait demo linger-zero",
+			Sources:   []string{"RFC 9293, 3.10.5", "__tcp_close(), net/ipv4/tcp.c", "socket(7): SO_LINGER"},
+		},
+		"peer-does-not-close": {
+			Title: "The other end does not close its half of the connections",
+			Text: `{{n .sockets "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} got no FIN from the other end ` +
+				`{{if .fin_timeout}}within net.ipv4.tcp_fin_timeout, {{.fin_timeout}} s, {{else}}in time {{end}}after close(): the kernel dropped them in FIN_WAIT_2.`,
+			Cause:     "The program at the other end does not close what it has read to the end, and holds it in CLOSE_WAIT; or that host is gone.",
+			Fixes:     []Fix{{"Look there: finwait doctor finds close-wait-leak.", "none"}},
+			DoNot:     []string{"A longer net.ipv4.tcp_fin_timeout keeps the sockets here for longer, and does not make the peer close."},
+			Commands:  []string{`finwait trace --from FIN_WAIT_2 --to CLOSED --reason expired {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}}`},
+			Mechanism: "After close() the kernel keeps a connection in FIN_WAIT_2 for net.ipv4.tcp_fin_timeout. If no FIN arrives, it forgets it without a TIME_WAIT; what the peer sends later is answered with an RST.",
+			Demo:      "finwait demo orphan",
+			Sources:   []string{"RFC 9293, 3.6", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "ip-sysctl.rst: tcp_fin_timeout"},
+		},
+		"keepalive-race": {
+			Title: "Requests are sent into connections that the server is closing",
+			Text: `{{if eq .role "server"}}{{proc .process}} closed {{n .resets "connection"}} on port {{.local_port}} while the client was just sending{{else}}` +
+				`{{proc .process}} sent into {{n .resets "connection"}} that {{ep .remote}} was just closing{{end}}: the answer was an RST.` +
+				`{{if .idle}} The server mostly closes after {{dur .idle}}: that looks like its idle timeout.{{end}}`,
+			Cause: "Both ends keep idle connections for about the same time, so a request may cross the server's FIN.",
+			Fixes: []Fix{{"Let the client, or the proxy in front, give up idle connections earlier than the server does.", "a few more connections are opened"},
+				{"Or let the server keep idle connections for longer than the client does.", "idle connections take a file and memory"}},
+			DoNot:    []string{"Do not repeat requests that change something: the server may have done them."},
+			Commands: []string{`finwait trace {{if eq .role "server"}}--local-port {{.local_port}} --from FIN_WAIT_2 --to CLOSED --reason rst_sent{{else}}--addr {{ep .remote}} --from CLOSE_WAIT --to CLOSED --reason reset{{end}}`},
+			Mechanism: "The server has called close(), so data that arrives is for nobody, and the kernel answers with an RST. Only data that came within 1 s of the FIN counts. The idle timeout is read from how long the connections that the server closed were in ESTABLISHED, " +
+				"where most lasted the same; one that was used several times lasts longer.",
+			Demo:    "finwait demo data-after-close",
+			Sources: []string{"RFC 9112, 9.5", "RFC 9293, 3.6.1", "tcp_rcv_state_process(), tcp_timewait_state_process()"},
+		},
+		"connect-times-out": {
+			Title: "A destination does not answer",
+			Text: `{{n .failed "connection"}} of {{proc .process}}{{if .more_processes}} and other processes of that name{{end}} to {{ep .remote}} got no answer to the SYN` +
+				`{{if .timed_out}}; the kernel gave {{count .timed_out}} up (ETIMEDOUT){{end}}{{if .given_up}}; the program gave {{count .given_up}} up, after {{dur .gave_up_after}}{{end}}. None came about.`,
+			Cause:     "The host is gone, the route is wrong, or a firewall drops the segments in silence.",
+			Fixes:     []Fix{{"Look at the route and at the firewalls: ip route get, and a capture at the other end.", "none"}},
+			DoNot:     []string{"A longer time limit makes the program wait longer for the same."},
+			Commands:  []string{`finwait trace --from SYN_SENT --to CLOSED --addr {{ep .remote}}`, `ip route get {{addr .remote}}`},
+			Mechanism: "The kernel repeats the SYN net.ipv4.tcp_syn_retries times, which takes about two minutes by default. Most programs give up earlier. Tries that were given up count if they lasted about the same, and if nothing at all came from the destination in the window.",
+			Demo:      "finwait demo timeout",
+			Sources:   []string{"RFC 9293, 3.8.3", "tcp_write_timeout(), net/ipv4/tcp_timer.c", "ip-sysctl.rst: tcp_syn_retries"},
+		},
+		"unreachable": {
+			Title:     "A destination cannot be reached",
+			Text:      `{{n .failed "connection"}} of {{proc .process}}{{if .more_processes}} and other processes of that name{{end}} to {{ep .remote}} failed: {{.errno}}.`,
+			Cause:     "A router, or this host itself, says that the destination cannot be reached: no neighbour of that address answers, there is no route beyond, or a firewall rejects it.",
+			Fixes:     []Fix{{"Look at the route and at the neighbour: ip route get, ip neigh.", "none"}},
+			DoNot:     []string{"Repeating it at once does not help: the kernel remembers for some seconds that a neighbour does not answer."},
+			Commands:  []string{`finwait trace --reason unreachable --addr {{ep .remote}}`, `ip route get {{addr .remote}}`, `ip neigh show {{addr .remote}}`},
+			Mechanism: "An ICMP error ends SYN_SENT. Where this host has no route at all, connect() fails before SYN_SENT: that makes no transition, and no finding.",
+			Sources:   []string{"RFC 1122, 4.2.3.9", "tcp_v4_err(), tcp_v6_err()"},
+		},
+		"syn-rejected-by-time-wait": {
+			Title:     "Clients wait a second, because the server remembers their port",
+			Text:      `{{n .connections "connection"}} of {{.client}} to port {{.local_port}} came a second late or more: the first SYN met a TIME_WAIT of the same port here, and its sequence number was not newer.`,
+			Cause:     "A client, or a NAT before it, uses a port again within 60 s, and its sequence numbers do not grow.",
+			Fixes:     []Fix{{"Let the NAT wait for longer than 65 s until it uses a port again.", "it needs more ports"}, {"TCP timestamps on the clients: then the SYN is recognised as new.", "none"}},
+			DoNot:     []string{"net.ipv4.tcp_tw_reuse does nothing here: it is for connect()."},
+			Commands:  []string{`finwait trace --local-port {{.local_port}} --from TIME_WAIT --reason rst_received --addr {{.client}}`},
+			Mechanism: "A TIME_WAIT lets a SYN pass whose sequence number or timestamp is newer. It answers any other with an ACK. The client answers that with an RST, which ends the TIME_WAIT, and sends its SYN again after a second. Counted are the connections that came 0.9 to 3.5 s after such an RST.",
+			Demo:      "finwait demo rst-in-time-wait",
+			Sources:   []string{"RFC 6191", "tcp_timewait_state_process(), net/ipv4/tcp_minisocks.c"},
+		},
+		"fixed-port-meets-itself": {
+			Title: "A program connects from a port that is still in use",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} could not connect to {{ep .remote}} {{n .failed "time"}}: another socket has the same addresses and ports (EADDRNOTAVAIL)` +
+				`{{if .port}}, always from port {{.port}}{{end}}.{{if eq .timestamps false}} net.ipv4.tcp_timestamps is 0 here, so a TIME_WAIT cannot be taken over.{{end}}`,
+			Cause:     "The program binds a port before connect(), and its last connection from there is open or in TIME_WAIT.",
+			Fixes:     []Fix{{"Let the kernel choose the port: no bind(), or port 0 and IP_BIND_ADDRESS_NO_PORT.", "a firewall may expect that port"}, {"TCP timestamps on both ends: then bind() and connect() take over a TIME_WAIT at once.", "none"}},
+			DoNot:     []string{"SO_REUSEADDR lets bind() succeed; connect() fails all the same."},
+			Commands:  []string{`finwait trace --reason in_use --addr {{ep .remote}}`, `ss -Htan dst {{ep .remote}}`},
+			Mechanism: "The two addresses and the two ports are what tells connections apart. With a fixed port there is only one for each destination. A TIME_WAIT is taken over only if timestamps were seen on it.",
+			Demo:      "finwait demo in-use",
+			Sources:   []string{"__inet_check_established(), tcp_twsk_unique()", "ip(7): IP_BIND_ADDRESS_NO_PORT"},
+		},
+		"time-wait-rearmed": {
+			Title: "FINs are repeated: the last ACK does not arrive",
+			Text: `{{count .rearmed}} of {{n .ended "TIME_WAIT"}} {{if eq .role "server"}}on port {{.local_port}}{{else}}towards {{ep .remote}}{{end}} that ended began again, because a segment of the other end arrived, mostly its FIN once more. ` +
+				`Each such segment starts the 60 s anew.`,
+			Cause:     "The last ACK is lost, or a firewall forgets the connection at the first FIN.",
+			Fixes:     []Fix{{"Look at the firewalls between: their time for connections that are closing.", "larger tables"}},
+			DoNot:     []string{"No sysctl of this end changes it."},
+			Commands:  []string{`finwait trace --from TIME_WAIT {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}}`},
+			Mechanism: "The end in TIME_WAIT answers a FIN that comes again with an ACK, and waits for 60 s from then on. The other end repeats its FIN from LAST_ACK.",
+			Demo:      "finwait demo last-ack-lost",
+			Sources:   []string{"RFC 9293, 3.10.7.8", "tcp_timewait_state_process(), net/ipv4/tcp_minisocks.c"},
 		},
 	},
 }

@@ -1,5 +1,7 @@
 package doctor
 
+import "slices"
+
 // hostRules are about settings, and about what one cannot see from where one stands.
 var hostRules = []*Rule{
 	{
@@ -20,6 +22,9 @@ var hostRules = []*Rule{
 		ID: "hidden-namespaces", Worst: Note,
 		Thresholds: []Threshold{{"share", 0.5, "share of the sockets in TIME_WAIT that are in other namespaces"}, {"least", 50, "sockets in TIME_WAIT there"}},
 		Find: func(in *Input, t Limits) (found []Finding) {
+			if !slices.ContainsFunc(in.Spaces, func(s *Space) bool { return s.Inode == in.Self }) {
+				return nil // what is here is not known
+			}
 			var here, there, spaces uint64
 			for _, s := range in.Spaces {
 				n := s.TimeWaits.Served + s.TimeWaits.Opened

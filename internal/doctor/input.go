@@ -19,6 +19,8 @@ type Input struct {
 	// Missing says what was not read, and why: a word of which each language has the text.
 	Missing map[Need]string
 
+	Stream *Stream // nil: no transitions were watched
+
 	// Settings are the lines of the files from which sysctls are set at boot, in their order.
 	Settings []Setting
 }
@@ -29,9 +31,10 @@ const (
 	whyNoOwners   = "no_owners"
 	whyNoLimits   = "no_limits"
 	whyNotInitial = "not_initial"
+	whyNoWatch    = "no_watch"
 )
 
-var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial}
+var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch}
 
 // lacks says why something that is needed is not there; "": all is.
 func (in *Input) lacks(need Need) string {

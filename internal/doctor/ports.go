@@ -10,10 +10,11 @@ import (
 // portRules are about the ports that connect(2) chooses from.
 var portRules = []*Rule{
 	{
-		ID: "port-exhausted", Worst: Failing, Needs: NeedPorts,
+		ID: "port-exhausted", Worst: Failing, Needs: NeedPorts, More: NeedStream,
 		Find: func(in *Input, _ Limits) (found []Finding) {
+			found = withoutPort(in)
 			in.destinations(func(s *Space, d *Destination) {
-				if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) {
+				if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
 					found = append(found, portFinding("port-exhausted", WillFail, s, d))
 				}
 			})
@@ -26,7 +27,7 @@ var portRules = []*Rule{
 		Find: func(in *Input, t Limits) (found []Finding) {
 			in.destinations(func(s *Space, d *Destination) {
 				full := d.Used >= uint64(s.Usable) && !takesOver(s, d)
-				if s.Usable > 0 && !full && float64(d.Used) >= t["share"]*float64(s.Usable) {
+				if s.Usable > 0 && !full && !in.sawNoPort(s, d) && float64(d.Used) >= t["share"]*float64(s.Usable) {
 					found = append(found, portFinding("port-pressure", Risk, s, d))
 				}
 			})
@@ -65,7 +66,7 @@ func portFinding(id string, severity Severity, s *Space, d *Destination) Finding
 	return Finding{ID: id, Severity: severity, Space: s,
 		Scope: []Field{{"local_addr", d.Local}, {"remote", d.Remote}, {"process", d.Owner}},
 		Evidence: []Field{{"used", d.Used}, {"usable", uint64(s.Usable)}, {"time_waits", d.TimeWaits},
-			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}}}
+			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}, {"failed", nil}, {"more_processes", nil}}}
 }
 
 // listenersInRange finds listeners on a port that connect(2) may choose once they are gone. A port
