@@ -146,9 +146,12 @@ func span(d time.Duration, day, hour, minute, second string) string {
 	return fmt.Sprintf("%d%s %d%s", d/(24*time.Hour), day, d%(24*time.Hour)/time.Hour, hour)
 }
 
-// short writes a duration of up to some minutes, to a tenth of a millisecond or a hundredth of a second.
+// short writes a duration of up to some minutes, in four digits or so: what is short is not 0.
 func short(d time.Duration, milli, second string) string {
-	if d < time.Second {
+	switch {
+	case d < 10*time.Millisecond:
+		return strconv.FormatFloat(d.Seconds()*1e3, 'f', 3, 64) + milli
+	case d < time.Second:
 		return strconv.FormatFloat(d.Seconds()*1e3, 'f', 1, 64) + milli
 	}
 	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + second
