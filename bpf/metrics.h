@@ -55,27 +55,29 @@ static __own_frame int keep_metrics(struct sock *sk, __u64 cookie)
 
 /*
  * The metrics of an event. e->minisock has the address of a full socket, if metrics_on is
- * set. cookie: by value, as in find_handler().
+ * set. cookie: by value, as in find_handler(). It has a frame of its own: those above it have
+ * no room left (before 6.10 all have 512 bytes together).
  */
-static __always_inline void find_metrics(struct metrics *out, const struct event *e, __u64 cookie)
+static __own_frame int find_metrics(struct metrics *out, const struct event *e, __u64 cookie)
 {
 	struct metrics *last;
 
 	out->known = 0;
 	if (!metrics_on || e->flags & (EVENT_LATE | EVENT_SEGMENT))
-		return;
+		return 0;
 	if (!(e->flags & EVENT_MINISOCK)) {
 		if (e->minisock)
 			read_metrics(out, (struct tcp_sock *)e->minisock);
-		return;
+		return 0;
 	}
 	if (e->to != TCP_CLOSE)
-		return;
+		return 0;
 	last = bpf_map_lookup_elem(&last_metrics, &cookie);
 	if (!last)
-		return;
+		return 0;
 	*out = *last;
 	bpf_map_delete_elem(&last_metrics, &cookie);
+	return 0;
 }
 
 #endif
