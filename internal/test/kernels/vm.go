@@ -18,8 +18,8 @@ var initScript []byte
 // jobLimit is for the tests of one set of hooks, or for any other job. vmLimit is for
 // everything that a machine does, including its boot.
 const (
-	jobLimit = 480 * time.Second
-	vmLimit  = 1200 * time.Second
+	jobLimit = 660 * time.Second
+	vmLimit  = 1560 * time.Second
 )
 
 // A file is a file of an initramfs.

@@ -147,6 +147,9 @@ func TestCookieAndReasonFilters(t *testing.T) {
 		"reason":  {tracer.Filter{Reasons: []tracer.Reason{tracer.ReasonReset}}, []string{"ESTABLISHED -> CLOSED reset"}},
 		"reasons": {tracer.Filter{Reasons: []tracer.Reason{tracer.ReasonReset, tracer.ReasonAborted}}, []string{"ESTABLISHED -> CLOSED aborted", "ESTABLISHED -> CLOSED reset"}},
 	} {
+		if testing.Short() && name != "reason" {
+			continue // loading is slow on an emulated machine
+		}
 		of.filter.NetNS = []uint64{ns.Cookie}
 		kept := newRecorder(t)
 		tr := start(t, tracer.Config{Filter: of.filter}, kept)
