@@ -45,10 +45,14 @@ type sweeper struct {
 // whether the kernel can run programs, which needs one.
 func (t *Tracer) sweep() {
 	hz, err := ktime.HZ()
-	if err != nil || t.cfg.Raw {
+	if err != nil || t.cfg.Raw && !t.cfg.asksForPort() {
 		return
 	}
-	for _, name := range []string{bpfProgSweepMinisocks, bpfProgSweepSockets, bpfProgSettlePorts} {
+	programs := []string{bpfProgSettlePorts, bpfProgSweepMinisocks, bpfProgSweepSockets}
+	if t.cfg.Raw {
+		programs = programs[:1]
+	}
+	for _, name := range programs {
 		if _, ok := t.runOnce(t.coll.Programs[name]); !ok {
 			return
 		}
@@ -59,9 +63,12 @@ func (t *Tracer) sweep() {
 
 func (t *Tracer) keepSweeping(s *sweeper, every time.Duration) {
 	defer close(s.done)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	var ports <-chan time.Time
+	var minisocks, ports <-chan time.Time
+	if !t.cfg.Raw { // raw events tell what the hooks saw, and no more
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		minisocks = tick.C
+	}
 	if t.cfg.asksForPort() {
 		settle := time.NewTicker(settleEvery)
 		defer settle.Stop()
@@ -73,7 +80,7 @@ func (t *Tracer) keepSweeping(s *sweeper, every time.Duration) {
 			return
 		case <-ports:
 			ok = t.settlePorts()
-		case <-tick.C:
+		case <-minisocks:
 			ok = t.sweepMinisocks()
 			if ok && n%sweepsPerSockets == 0 {
 				_, ok = t.runOnce(t.coll.Programs[bpfProgSweepSockets])

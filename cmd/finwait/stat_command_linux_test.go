@@ -303,15 +303,23 @@ func TestStatLeavesACgroup(t *testing.T) {
 	}
 }
 
+// mounting makes the process run in mount and cgroup namespaces of its own, after these commands.
+func (p *process) mounting(t *testing.T, commands string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Args[0] = self
+	shell := exec.Command("unshare", append([]string{"--mount", "--cgroup", "sh", "-c", commands + ` && exec "$0" "$@"`}, p.Args...)...)
+	p.Path, p.Args = shell.Path, shell.Args
+}
+
 // Where the command's sockets cannot be told apart, it is not started, and it is said why. With
 // --all it is.
 func TestStatNotApart(t *testing.T) {
 	t.Parallel()
 	root, err := cgroup.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,9 +357,7 @@ func TestStatNotApart(t *testing.T) {
 		for _, flag := range []string{"--write=/dev/null", "--all"} {
 			p := newFinwait(t, "stat", flag, "--", "echo", "started")
 			if c.mount != "" {
-				p.Args[0] = self
-				shell := exec.Command("unshare", append([]string{"--mount", "--cgroup", "sh", "-c", c.mount + ` && exec "$0" "$@"`}, p.Args...)...)
-				p.Path, p.Args = shell.Path, shell.Args
+				p.mounting(t, c.mount)
 			}
 			p.SysProcAttr = c.who
 			_ = p.Run()
@@ -378,17 +384,10 @@ func TestCgroupOfAPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	part := testnet.Cgroup(t, fmt.Sprintf("finwait-filter-%d", os.Getpid()))
 	for command, code := range map[string]int{"trace": exitFailure, "stat": exitFailure, "conns": exitFailure, "ls": exitOK} {
 		p := newFinwait(t, command, "--cgroup", "/")
-		p.Args[0] = self
-		shell := exec.Command("unshare", append([]string{"--mount", "--cgroup", "sh", "-c",
-			"umount " + root + " && mount -t cgroup2 none " + root + ` && exec "$0" "$@"`}, p.Args...)...)
-		p.Path, p.Args = shell.Path, shell.Args
+		p.mounting(t, "umount "+root+" && mount -t cgroup2 none "+root)
 		p.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(part.Fd())}
 		_ = p.Run()
 		if got := p.ProcessState.ExitCode(); got != code || (code != exitOK) != strings.Contains(p.said(), "only a part of the cgroup tree") {

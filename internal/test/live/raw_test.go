@@ -126,13 +126,13 @@ func TestRawWaitsForPort(t *testing.T) {
 			}
 		}
 		over = now()
-		time.Sleep(500 * time.Millisecond) // the port is known: the event is told now, and not at the end
+		time.Sleep(1500 * time.Millisecond) // this process looks every second for ports that are known, and tells the event
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
 	for i := range all {
 		if r := &all[i]; r.To == tracer.SynSent {
-			if r.Task.PID != uint32(pid) || r.Ktime < began || r.Ktime > over || r.Local.Port() != 0 && r.Remote.Port() == 0 {
+			if r.Task.PID != uint32(pid) || r.Ktime < began || r.Ktime > over {
 				t.Errorf("%+v; process %d connected between %v and %v", r, pid, began, over)
 			}
 			return
