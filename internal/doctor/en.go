@@ -184,7 +184,7 @@ var english = &Language{
 		},
 		"listen-overflow": {
 			Title: "The accept queue of a listener is full",
-			Text: `{{if .full}}{{proc .process}} on {{ep .local}}: {{count .waiting}} connections wait in a queue for {{count .limit}}{{if eq .limited_by "somaxconn"}}, the limit of net.core.somaxconn{{else}}, the limit of its own listen() (net.core.somaxconn is {{count .somaxconn}}){{end}}. ` +
+			Text: `{{if .full}}{{proc .process}} on {{ep .local}}: {{count .waiting}} connections wait in a queue for {{count .limit}}{{if eq .limited_by "somaxconn"}}, the limit of net.core.somaxconn{{else}}, the limit since its listen() (net.core.somaxconn is {{count .somaxconn}} now){{end}}. ` +
 				`{{if .dropped}}{{n .dropped "SYN"}} {{if eq .dropped 1}}was{{else}}were{{end}} dropped in this network namespace since the first reading.{{else}}The next SYN is dropped.{{end}}` +
 				`{{else}}{{n .dropped "SYN"}} {{if eq .dropped 1}}was{{else}}were{{end}} dropped in this network namespace since the first reading, as the queue of a listener was full; none is now.{{end}}`,
 			Cause:     "Connections arrive faster than the program accepts them. A client whose SYN is dropped tries again after a second, and then later and later.",

@@ -224,7 +224,7 @@ var chinese = &Language{
 		},
 		"listen-overflow": {
 			Title: "监听套接字的 accept 队列已满",
-			Text: `{{if .full}}{{ep .local}} 上的 {{proc .process}}：有 {{count .waiting}} 条连接在队列中等待，队列上限为 {{count .limit}}{{if eq .limited_by "somaxconn"}}，即 net.core.somaxconn 的上限{{else}}，即它自己的 listen() 的上限（net.core.somaxconn 为 {{count .somaxconn}}）{{end}}。` +
+			Text: `{{if .full}}{{ep .local}} 上的 {{proc .process}}：有 {{count .waiting}} 条连接在队列中等待，队列上限为 {{count .limit}}{{if eq .limited_by "somaxconn"}}，即 net.core.somaxconn 的上限{{else}}，即它调用 listen() 时确定的上限（net.core.somaxconn 现为 {{count .somaxconn}}）{{end}}。` +
 				`{{if .dropped}}自第一次读取以来，这个网络命名空间丢弃了 {{n .dropped "SYN"}} 个 SYN。{{else}}下一个 SYN 会被丢弃。{{end}}` +
 				`{{else}}自第一次读取以来，这个网络命名空间因某个监听队列已满而丢弃了 {{n .dropped "SYN"}} 个 SYN；现在没有队列是满的。{{end}}`,
 			Cause:     "连接到达的速度超过了程序接受它们的速度。SYN 被丢弃的客户端会在一秒后重试，之后间隔越来越长。",
