@@ -80,12 +80,12 @@ func (l *Language) Threshold(rule *Rule, t *Threshold) string {
 	return t.About
 }
 
-// Why is the text of a reason for which something was not checked; of another one itself.
-func (l *Language) Why(reason string) string {
-	if why := l.words["why_"+reason]; why != "" {
-		return why
+// Why is the text of a reason for which something was not checked.
+func (l *Language) Why(why Why) string {
+	if why.Detail == "" {
+		return l.words["why_"+why.Word]
 	}
-	return reason
+	return fmt.Sprintf(l.words["why_"+why.Word], why.Detail)
 }
 
 // Say fills in a template with what a finding has.

@@ -82,7 +82,7 @@ func (c *Collector) paths() (map[uint32]string, error) {
 
 // Take reads sockets, settings and counters.
 func (c *Collector) Take() (*Input, error) {
-	in := &Input{Missing: make(map[Need]string)}
+	in := &Input{Missing: make(map[Need]Why)}
 	if c.first == nil {
 		in.Missing[NeedWindow], in.Missing[NeedStream] = whyOneReading, whyNoWatch
 	} else {
@@ -150,7 +150,7 @@ func (c *Collector) stopWatching(in *Input) {
 		in.Stream, err = c.watching.end()
 	}
 	if err != nil {
-		in.Missing[NeedStream] = err.Error()
+		in.Missing[NeedStream] = whyUnwatched(err)
 		return
 	}
 	beyond := c.src.Filter

@@ -132,7 +132,7 @@ type Choice struct {
 type NotChecked struct {
 	ID   string
 	Part bool // it was asked, and cannot say all
-	Why  string
+	Why  Why
 }
 
 // A Report is what the rules say.
@@ -162,15 +162,17 @@ func Examine(in *Input, c Choice) (*Report, error) {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, rule.ID) || slices.Contains(c.Ignore, rule.ID) {
 			continue
 		}
-		if why := in.lacks(rule.Needs); why != "" {
+		if why := in.lacks(rule.Needs); why != (Why{}) {
 			r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Why: why})
 			continue
 		}
-		if why := in.lacks(rule.More); why != "" {
+		if why := in.lacks(rule.More); why != (Why{}) {
 			r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Part: true, Why: why})
 		}
-		if why := in.Stream.part(); why != "" && (rule.Needs|rule.More)&NeedStream != 0 {
-			r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Part: true, Why: why})
+		if (rule.Needs|rule.More)&NeedStream != 0 {
+			for _, why := range in.Stream.parts() {
+				r.NotChecked = append(r.NotChecked, NotChecked{ID: rule.ID, Part: true, Why: why})
+			}
 		}
 		r.Findings = append(r.Findings, rule.Find(in, limits[rule.ID])...)
 	}

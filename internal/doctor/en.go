@@ -43,6 +43,9 @@ var english = &Language{
 		"why_no_owners":   "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
 		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
 		"why_no_watch":    "it takes a watch of transitions (leave --snapshot out)",
+		"why_unwatched":   "transitions cannot be seen: %s",
+		"why_lost":        "transitions were lost: %s",
+		"why_no_room":     "there was no room for so many services and destinations: %s transitions were left out",
 		"why_not_initial": "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{

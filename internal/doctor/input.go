@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"io"
 	"net/netip"
 	"strconv"
 	"time"
@@ -16,8 +17,8 @@ type Input struct {
 	Self   uint32        // inode number of the namespace that finwait runs in
 	Window time.Duration // between the two readings of the counters; 0: there was one
 
-	// Missing says what was not read, and why: a word of which each language has the text.
-	Missing map[Need]string
+	// Missing says what was not read, and why.
+	Missing map[Need]Why
 
 	Stream *Stream // nil: no transitions were watched
 
@@ -25,25 +26,33 @@ type Input struct {
 	Settings []Setting
 }
 
-// Why something was not read.
-const (
-	whyOneReading = "one_reading"
-	whyNoOwners   = "no_owners"
-	whyNoLimits   = "no_limits"
-	whyNotInitial = "not_initial"
-	whyNoWatch    = "no_watch"
+// A Why is a reason for which something was not read: a word of which each language has the text,
+// and what the text says of this time, such as the error of a system call.
+type Why struct{ Word, Detail string }
+
+// The reasons.
+var (
+	whyOneReading = Why{Word: "one_reading"}
+	whyNoOwners   = Why{Word: "no_owners"}
+	whyNoLimits   = Why{Word: "no_limits"}
+	whyNotInitial = Why{Word: "not_initial"}
+	whyNoWatch    = Why{Word: "no_watch"}
 )
 
-var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch}
+func whyUnwatched(err error) Why { return Why{"unwatched", err.Error()} }
+func whyLost(losses string) Why  { return Why{"lost", losses} }
+func whyNoRoom(n uint64) Why     { return Why{"no_room", strconv.FormatUint(n, 10)} }
 
-// lacks says why something that is needed is not there; "": all is.
-func (in *Input) lacks(need Need) string {
+var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyUnwatched(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
+
+// lacks says why something that is needed is not there; the zero Why: all is.
+func (in *Input) lacks(need Need) Why {
 	for n := Need(1); n != 0; n <<= 1 {
-		if need&n != 0 && in.Missing[n] != "" {
-			return in.Missing[n]
+		if why := in.Missing[n]; need&n != 0 && why != (Why{}) {
+			return why
 		}
 	}
-	return ""
+	return Why{}
 }
 
 // A Space is a network namespace.

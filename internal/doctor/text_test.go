@@ -31,7 +31,7 @@ func shown(t *testing.T, lang *Language, sc *Input, width, lines int, all bool) 
 func TestTextFits(t *testing.T) {
 	for name, sc := range scenarios {
 		for _, lang := range Languages() {
-			sc.in.Missing = map[Need]string{NeedLimits: whyNoLimits}
+			sc.in.Missing = map[Need]Why{NeedLimits: whyNoLimits}
 			for line := range strings.Lines(shown(t, lang, sc.in, 80, 0, true)) {
 				if n := text.Cells(strings.TrimSuffix(line, "\n")); n > 80 {
 					t.Errorf("%s, %s: %d columns: %s", name, lang.Tag, n, line)
@@ -96,7 +96,7 @@ func TestTextOfAScreen(t *testing.T) {
 // Each finding has its parts, and a command can be pasted.
 func TestTextOfAFinding(t *testing.T) {
 	in := input(quiet(func(s *Space) { s.Listeners[0].Queued = ages(time.Minute) }))
-	in.Missing = map[Need]string{NeedOwners: whyNoOwners, NeedLimits: whyNoLimits}
+	in.Missing = map[Need]Why{NeedOwners: whyNoOwners, NeedLimits: whyNoLimits}
 	for lang, parts := range map[*Language][]string{
 		english: {"\nfailing  accept-stall  network namespace host\n", "\n  cause: ", "\n  fix: ", "Risk: none.", "\n  do not: ", "\n  see: finwait ls ",
 			"\nnot checked, without CAP_SYS_PTRACE the owners"},

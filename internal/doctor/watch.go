@@ -22,10 +22,10 @@ type Stream struct {
 	NoRoom   uint64 // transitions of services and targets beyond the limit
 }
 
-// part says why counts are too small; "": they are not.
-func (s *Stream) part() string {
+// parts says why counts are too small; nil: they are not.
+func (s *Stream) parts() (whys []Why) {
 	if s == nil {
-		return ""
+		return nil
 	}
 	var all []string
 	for cause, n := range s.Lost.All() {
@@ -33,13 +33,13 @@ func (s *Stream) part() string {
 			all = append(all, fmt.Sprintf("%v %d", cause, n))
 		}
 	}
+	if all != nil {
+		whys = append(whys, whyLost(strings.Join(all, ", ")))
+	}
 	if s.NoRoom > 0 {
-		all = append(all, fmt.Sprintf("beyond %d services and destinations %d", mostKeys, s.NoRoom))
+		whys = append(whys, whyNoRoom(s.NoRoom))
 	}
-	if all == nil {
-		return ""
-	}
-	return "transitions were lost: " + strings.Join(all, ", ")
+	return whys
 }
 
 // Traffic is what a service and a target have in common: how their connections closed. A connection

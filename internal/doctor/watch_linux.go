@@ -24,12 +24,12 @@ type watching struct {
 func startWatching(filter tracer.Filter, log *zerolog.Logger) (*watching, error) {
 	if len(filter.Cgroups) > 0 {
 		if _, err := cgroup.Whole(); err != nil {
-			return nil, fmt.Errorf("transitions of a cgroup cannot be seen: %w", err)
+			return nil, fmt.Errorf("find the cgroups of transitions: %w", err)
 		}
 	}
 	t, err := tracer.New(tracer.Config{Filter: filter, NoTotals: true, Logger: *log})
 	if err != nil {
-		return nil, fmt.Errorf("transitions cannot be seen: %w", err)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{tracer: t, watch: newWatch(), since: time.Now(), cancel: cancel, done: make(chan error, 1)}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -370,7 +371,7 @@ func TestWatchIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []NotChecked{{"unreachable", true, "transitions were lost: missed 7, beyond 8192 services and destinations 101"}}; !slices.Equal(r.NotChecked, want) {
+	if want := []NotChecked{{"unreachable", true, whyLost("missed 7")}, {"unreachable", true, whyNoRoom(101)}}; !slices.Equal(r.NotChecked, want) {
 		t.Errorf("%+v, want %+v", r.NotChecked, want)
 	}
 }
@@ -379,7 +380,7 @@ func TestWatchIsBounded(t *testing.T) {
 // them say it.
 func TestWithoutWatch(t *testing.T) {
 	in := input(quiet(full(28232)))
-	in.Missing = map[Need]string{NeedStream: "no programs"}
+	in.Missing = map[Need]Why{NeedStream: whyUnwatched(io.EOF)}
 	r, err := Examine(in, Choice{})
 	if err != nil {
 		t.Fatal(err)
@@ -387,9 +388,9 @@ func TestWithoutWatch(t *testing.T) {
 	part, whole := 0, 0
 	for _, n := range r.NotChecked {
 		switch {
-		case n.Part && n.ID == "port-exhausted" && n.Why == "no programs":
+		case n.Part && n.ID == "port-exhausted" && n.Why == whyUnwatched(io.EOF):
 			part++
-		case !n.Part && n.Why == "no programs":
+		case !n.Part && n.Why == whyUnwatched(io.EOF):
 			whole++
 		}
 	}

@@ -39,6 +39,9 @@ var chinese = &Language{
 		"why_no_owners":   "没有 CAP_SYS_PTRACE，无法得知其他用户的套接字属于谁",
 		"why_no_limits":   "没有 CAP_SYS_PTRACE，无法得知其他用户的进程的上限",
 		"why_no_watch":    "需要观察状态转换（不要使用 --snapshot）",
+		"why_unwatched":   "看不到状态转换：%s",
+		"why_lost":        "有状态转换丢失：%s",
+		"why_no_room":     "服务和目标太多，容纳不下：有 %s 次状态转换未计入",
 		"why_not_initial": "没有读取拥有该设置的初始网络命名空间",
 	},
 	thresholds: map[string]string{
