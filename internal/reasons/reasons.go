@@ -72,7 +72,7 @@ var all = []Entry{
 	{
 		Reason: tracer.ReasonExpired, Detail: tracer.DetailTimeWait,
 		What:  "TIME_WAIT lasted its 60 s, and the kernel removed it.",
-		Means: "This is normal, and no sysctl changes these 60 s.",
+		Means: "This is normal. It never takes minutes, as is often said: no sysctl changes these 60 s, and the timer is at most one slot of the timer wheel late (2.048 s at HZ=250), unless a segment started it again. SO_REUSEADDR does not avoid TIME_WAIT: it lets bind() pass one, if the socket that closed had set it, too.",
 		Demo:  "close",
 	},
 	{
@@ -180,7 +180,7 @@ var all = []Entry{
 	{
 		Reason: tracer.ReasonNoPort,
 		What:   "connect() found no free local port for this destination and failed with EADDRNOTAVAIL. No SYN was sent.",
-		Means:  "All ports of net.ipv4.ip_local_port_range are in use towards this destination, most of them usually in TIME_WAIT. Keep connections open, or use more addresses.",
+		Means:  "All ports of net.ipv4.ip_local_port_range are in use towards this destination, most of them usually in TIME_WAIT, or held by bind(). Keep connections open, or use more addresses. This is a trouble of the end that connects, such as a proxy: the connections of a server share its port, whatever TIME_WAITs it holds.",
 		Demo:   "port-exhaustion",
 	},
 	{
