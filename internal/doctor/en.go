@@ -331,16 +331,16 @@ var english = &Language{
 			Sources:   []string{"ipv6(7): IPV6_V6ONLY", "ip-sysctl.rst: bindv6only"},
 		},
 		"host-sysctl-not-in-namespace": {
-			Title:     "A setting of the host does not reach its containers",
-			Text:      `{{.key}} is {{.value}} in the initial network namespace, but {{n .namespaces "other network namespace"}} with sockets {{if eq .namespaces 1}}has{{else}}have{{end}} the kernel's default{{if .default}}, {{.default}}{{end}}.`,
-			Cause:     "A new network namespace begins with the defaults of the kernel, and not with the settings of the host.",
-			Fixes:     []Fix{{"Set it in each namespace that needs it: docker run --sysctl, or securityContext.sysctls of a pod.", "which sysctls a pod may set depends on the version of Kubernetes, and on --allowed-unsafe-sysctls of the kubelet"}},
-			DoNot:     []string{"Setting it on the host once more changes nothing in the containers."},
-			Commands:  []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
+			Title:    "A setting of the host does not reach its containers",
+			Text:     `{{.key}} is {{.value}} in the initial network namespace, but {{n .namespaces "other network namespace"}} with sockets {{if eq .namespaces 1}}has{{else}}have{{end}} the kernel's default{{if .default}}, {{.default}}{{end}}.`,
+			Cause:    "A new network namespace begins with the defaults of the kernel, and not with the settings of the host.",
+			Fixes:    []Fix{{"Set it in each namespace that needs it: docker run --sysctl, or securityContext.sysctls of a pod.", "which sysctls a pod may set depends on the version of Kubernetes, and on --allowed-unsafe-sysctls of the kubelet"}},
+			DoNot:    []string{"Setting it on the host once more changes nothing in the containers."},
+			Commands: []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
 			Mechanism: "Most sysctls of net.ipv4 and net.core are those of a network namespace. Of TCP's only tcp_rmem, tcp_wmem and the congestion control are taken over from the initial one. " +
 				"A pod may set ip_local_port_range and tcp_syncookies; since Kubernetes 1.27 ip_local_reserved_ports; since 1.29 tcp_fin_timeout and tcp_keepalive_time, _intvl and _probes; since 1.32 tcp_rmem and tcp_wmem. " +
 				"Others, such as tcp_tw_reuse, tcp_max_tw_buckets and somaxconn, the kubelet must allow: --allowed-unsafe-sysctls.",
-			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
+			Sources: []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
 		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",

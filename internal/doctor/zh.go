@@ -371,16 +371,16 @@ var chinese = &Language{
 			Sources:   []string{"ipv6(7): IPV6_V6ONLY", "ip-sysctl.rst: bindv6only"},
 		},
 		"host-sysctl-not-in-namespace": {
-			Title:     "主机的设置没有进入容器",
-			Text:      `{{.key}} 在初始网络命名空间中为 {{.value}}，但另有 {{n .namespaces "other network namespace"}} 个有套接字的网络命名空间使用内核的默认值{{if .default}} {{.default}}{{end}}。`,
-			Cause:     "新的网络命名空间以内核的默认值开始，而不是以主机的设置开始。",
-			Fixes:     []Fix{{"在每个需要它的命名空间中设置：docker run --sysctl，或者 pod 的 securityContext.sysctls。", "pod 可以设置哪些 sysctl，取决于 Kubernetes 的版本以及 kubelet 的 --allowed-unsafe-sysctls"}},
-			DoNot:     []string{"在主机上再设置一次，不会改变容器中的任何东西。"},
-			Commands:  []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
+			Title:    "主机的设置没有进入容器",
+			Text:     `{{.key}} 在初始网络命名空间中为 {{.value}}，但另有 {{n .namespaces "other network namespace"}} 个有套接字的网络命名空间使用内核的默认值{{if .default}} {{.default}}{{end}}。`,
+			Cause:    "新的网络命名空间以内核的默认值开始，而不是以主机的设置开始。",
+			Fixes:    []Fix{{"在每个需要它的命名空间中设置：docker run --sysctl，或者 pod 的 securityContext.sysctls。", "pod 可以设置哪些 sysctl，取决于 Kubernetes 的版本以及 kubelet 的 --allowed-unsafe-sysctls"}},
+			DoNot:    []string{"在主机上再设置一次，不会改变容器中的任何东西。"},
+			Commands: []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
 			Mechanism: "net.ipv4 和 net.core 的大多数 sysctl 属于某个网络命名空间。TCP 的设置中，只有 tcp_rmem、tcp_wmem 和拥塞控制算法取自初始网络命名空间。" +
 				"pod 可以设置 ip_local_port_range 和 tcp_syncookies；从 Kubernetes 1.27 起还有 ip_local_reserved_ports；从 1.29 起还有 tcp_fin_timeout 以及 tcp_keepalive_time、_intvl 和 _probes；从 1.32 起还有 tcp_rmem 和 tcp_wmem。" +
 				"其余的，例如 tcp_tw_reuse、tcp_max_tw_buckets 和 somaxconn，需要 kubelet 用 --allowed-unsafe-sysctls 允许。",
-			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
+			Sources: []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
