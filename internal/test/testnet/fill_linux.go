@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -369,6 +370,7 @@ func TimeWaits(t testing.TB, n *sandbox.NS, count int) {
 		for key, value := range map[string]string{
 			"ip_local_port_range": "1024 65535",
 			"tcp_tw_reuse":        "0", // otherwise connect(2) reuses those older than a second
+			"tcp_max_tw_buckets":  strconv.Itoa(2 * count),
 		} {
 			if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4", key), []byte(value), 0o644); err != nil {
 				return err
