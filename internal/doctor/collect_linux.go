@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/ktime"
 	"finwait/internal/netns"
 	"finwait/internal/netstat"
 	"finwait/internal/privilege"
@@ -83,6 +84,9 @@ func (c *Collector) paths() (map[uint32]string, error) {
 // Take reads sockets, settings and counters.
 func (c *Collector) Take() (*Input, error) {
 	in := &Input{Missing: make(map[Need]string)}
+	if least, most, err := ktime.TimeWaitBand(); err == nil {
+		in.TimeWait = (least + most) / 2 // when in a slot of the timer wheel it begins is chance
+	}
 	if c.first == nil {
 		in.Missing[NeedWindow], in.Missing[NeedStream] = whyOneReading, whyNoWatch
 	} else {

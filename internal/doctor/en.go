@@ -67,17 +67,21 @@ var english = &Language{
 		},
 		"port-pressure": {
 			Title: "Most local ports towards one destination are used",
-			Text:  `{{count .used}} of {{count .usable}} ports ({{pct .share}}) are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT.`,
+			Text: `{{count .used}} of {{count .usable}} ports ({{pct .share}}) are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT.` +
+				`{{if .rate}} {{proc .opener}}{{if .more_processes}} and others{{end}} opened about {{n .rate "connection"}} a second for {{dur .over}}.{{if .gone_in}} If that goes on, all ports will be used in about {{span .gone_in}}.{{else if .settles}} If that goes on, it comes to {{pct .settles}} of the ports.{{end}}{{end}}` +
+				`{{if .ended}} Few connections or none were opened towards it in the end: TIME_WAIT gives the ports back within about a minute.{{end}}`,
 			Cause: "Connections are opened and closed faster than TIME_WAIT gives their ports back, or as many are open at once.",
 			Fixes: []Fix{
 				{"Keep connections open and use them again.", "none"},
 				{"Use more addresses, on this side or on the other.", "none"},
 			},
-			DoNot:     []string{"The number of TIME_WAITs alone says nothing: only those towards one destination count together."},
-			Commands:  []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
-			Mechanism: "See port-exhausted. Once half of the ports are used, connect() also takes longer: it tries the ports of one parity first, and must then search the others.",
-			Demo:      "finwait demo port-exhaustion",
-			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
+			DoNot:    []string{"The number of TIME_WAITs alone says nothing: only those towards one destination count together."},
+			Commands: []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
+			Mechanism: "See port-exhausted. Once half of the ports are used, connect() also takes longer: see port-search-slow. A connection that this end closes first keeps its port for 60 s of TIME_WAIT and up to one slot of the timer wheel. So as many ports are used in the long run as are open, " +
+				"and as many as come into TIME_WAIT in that time (Little's law). Where tcp_tw_reuse lets connect() take TIME_WAITs over, a second counts in place of that. The pace is that of the least of three parts of the last 30 s: what has ended, or came all at once, does not go on. " +
+				"If the connections stay open, their growth counts once they have half of the ports.",
+			Demo:    "finwait demo port-exhaustion",
+			Sources: []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
 		},
 		"listener-in-ephemeral-range": {
 			Title: "A listener's port is one that connect() may choose",

@@ -21,6 +21,8 @@ type Input struct {
 
 	Stream *Stream // nil: no transitions were watched
 
+	TimeWait time.Duration // how long a TIME_WAIT lasts on average, if no segment disturbs it
+
 	// Settings are the lines of the files from which sysctls are set at boot, in their order.
 	Settings []Setting
 }

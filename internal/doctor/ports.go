@@ -15,24 +15,22 @@ var portRules = []*Rule{
 			found = withoutPort(in)
 			in.destinations(func(s *Space, d *Destination) {
 				if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
-					found = append(found, portFinding("port-exhausted", WillFail, s, d))
+					f := portFinding("port-exhausted", WillFail, s, d)
+					f.Evidence = append(f.Evidence, Field{"failed", nil}, Field{"more_processes", nil})
+					found = append(found, f)
 				}
 			})
 			return found
 		},
 	},
 	{
-		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts,
-		Thresholds: []Threshold{{"share", 0.8, "share of the usable ports that are used towards one destination"}},
-		Find: func(in *Input, t Limits) (found []Finding) {
-			in.destinations(func(s *Space, d *Destination) {
-				full := d.Used >= uint64(s.Usable) && !takesOver(s, d)
-				if s.Usable > 0 && !full && !in.sawNoPort(s, d) && float64(d.Used) >= t["share"]*float64(s.Usable) {
-					found = append(found, portFinding("port-pressure", Risk, s, d))
-				}
-			})
-			return found
+		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts, More: NeedStream,
+		Thresholds: []Threshold{
+			{"share", 0.8, "share of the usable ports that are used towards one destination, or will be"},
+			{"within", 600, "seconds until all are used, at most"},
+			{"half", 0.5, "share of the ports that open connections have, from which on their growth counts"},
 		},
+		Find: portPressure,
 	},
 	{
 		ID: "listener-in-ephemeral-range", Worst: Note, Needs: NeedPorts,
@@ -66,7 +64,7 @@ func portFinding(id string, severity Severity, s *Space, d *Destination) Finding
 	return Finding{ID: id, Severity: severity, Space: s,
 		Scope: []Field{{"local_addr", d.Local}, {"remote", d.Remote}, {"process", d.Owner}},
 		Evidence: []Field{{"used", d.Used}, {"usable", uint64(s.Usable)}, {"time_waits", d.TimeWaits},
-			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}, {"failed", nil}, {"more_processes", nil}}}
+			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}}}
 }
 
 // listenersInRange finds listeners on a port that connect(2) may choose once they are gone. A port

@@ -15,9 +15,11 @@ import (
 type Stream struct {
 	Services []*Service
 	Targets  []*Target
+	Outgoing []*Outgoing
 
 	Window   time.Duration
-	Filtered bool // more than the network namespaces was chosen: listeners may be left out
+	Ended    time.Duration // the end of the window, CLOCK_MONOTONIC
+	Filtered bool          // more than the network namespaces was chosen: listeners may be left out
 	Lost     tracer.Lost
 	NoRoom   uint64 // transitions of services and targets beyond the limit
 }
@@ -186,15 +188,17 @@ type watch struct {
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
 	noRoom   uint64
+	ports    *portWatch
 }
 
 func newWatch() *watch {
-	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration)}
+	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration), ports: newPortWatch()}
 }
 
 // add takes one transition. One whose role is not known belongs to a connection that is older than
 // the watch: which end it is would be a guess.
 func (w *watch) add(t *tracer.Transition) {
+	w.ports.add(t)
 	switch t.Role {
 	case tracer.RoleServer:
 		s := w.services[serviceKey{t.NetNS, t.Local.Port()}]
@@ -385,6 +389,7 @@ func processOf(p tracer.Process) Process { return Process{PID: p.PID, Comm: p.Co
 // fill puts what was added up into the stream, in a fixed order. space finds a namespace.
 func (w *watch) fill(s *Stream, space func(netns uint32) *Space) {
 	s.NoRoom = w.noRoom
+	w.ports.fill(s, space)
 	for key, one := range w.services {
 		one.Space = space(key.netns)
 		s.Services = append(s.Services, one)

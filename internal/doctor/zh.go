@@ -42,7 +42,9 @@ var chinese = &Language{
 		"why_not_initial": "没有读取拥有该设置的初始网络命名空间",
 	},
 	thresholds: map[string]string{
-		"port-pressure.share":             "通往一个目标已使用的端口占可用端口的比例",
+		"port-pressure.share":             "通往一个目标已使用或将要使用的端口占可用端口的比例",
+		"port-pressure.within":            "到端口全部用完为止的秒数，至多",
+		"port-pressure.half":              "打开的连接占端口的比例，从此开始计算其增长",
 		"port-range-shape.least":          "可用端口数",
 		"time-wait-harmless.least":        "处于 TIME_WAIT 的套接字数",
 		"time-wait-harmless.share":        "占可用端口以及 tcp_max_tw_buckets 的比例",
@@ -115,15 +117,18 @@ var chinese = &Language{
 			Sources:   []string{"RFC 9293, 3.4.2 and 3.10.1", "__inet_hash_connect(), net/ipv4/inet_hashtables.c", "ip-sysctl.rst: ip_local_port_range, tcp_tw_reuse"},
 		},
 		"port-pressure": {
-			Title:     "通往某个目标的本地端口大部分已被占用",
-			Text:      `从 {{.local_addr}} 到 {{ep .remote}} 已使用 {{count .used}} 个端口，共 {{count .usable}} 个（{{pct .share}}），其中 {{count .time_waits}} 个处于 TIME_WAIT。`,
-			Cause:     "连接打开和关闭的速度超过了 TIME_WAIT 归还端口的速度，或者同时打开的连接太多。",
-			Fixes:     []Fix{{"保持连接并重复使用。", "无"}, {"在本端或对端使用更多地址。", "无"}},
-			DoNot:     []string{"TIME_WAIT 的总数本身说明不了什么：只有通往同一目标的才加在一起。"},
-			Commands:  []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
-			Mechanism: "参见 port-exhausted。端口用掉一半之后，connect() 也会变慢：它先尝试一种奇偶性的端口，然后才搜索其余端口。",
-			Demo:      "finwait demo port-exhaustion",
-			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
+			Title: "通往某个目标的本地端口大部分已被占用",
+			Text: `从 {{.local_addr}} 到 {{ep .remote}} 已使用 {{count .used}} 个端口，共 {{count .usable}} 个（{{pct .share}}），其中 {{count .time_waits}} 个处于 TIME_WAIT。` +
+				`{{if .rate}}{{proc .opener}}{{if .more_processes}} 及其他进程{{end}}在 {{dur .over}}内每秒打开约 {{n .rate "connection"}} 条连接。{{if .gone_in}}照此下去，大约 {{span .gone_in}}后端口会全部用完。{{else if .settles}}照此下去，会用到 {{pct .settles}} 的端口。{{end}}{{end}}` +
+				`{{if .ended}}观察快结束时几乎没有或没有再打开通往它的连接：TIME_WAIT 会在大约一分钟之内归还端口。{{end}}`,
+			Cause:    "连接打开和关闭的速度超过了 TIME_WAIT 归还端口的速度，或者同时打开的连接太多。",
+			Fixes:    []Fix{{"保持连接并重复使用。", "无"}, {"在本端或对端使用更多地址。", "无"}},
+			DoNot:    []string{"TIME_WAIT 的总数本身说明不了什么：只有通往同一目标的才加在一起。"},
+			Commands: []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
+			Mechanism: "参见 port-exhausted。端口用掉一半之后，connect() 也会变慢：参见 port-search-slow。由本端先关闭的连接会让端口在 TIME_WAIT 中再保留 60 秒，最多再加定时器轮的一格。因此长期来看，使用的端口数等于打开的连接数，加上这段时间内进入 TIME_WAIT 的连接数（利特尔法则）。" +
+				"如果 tcp_tw_reuse 允许 connect() 接管 TIME_WAIT，则这段时间按一秒计算。速度取最近 30 秒的三个等分中最小的一个：已经结束的，或者一下子到来的，不会持续下去。如果连接一直打开着，则从它们占用一半端口起才计算其增长。",
+			Demo:    "finwait demo port-exhaustion",
+			Sources: []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
 		},
 		"listener-in-ephemeral-range": {
 			Title:     "监听端口位于 connect() 可能选用的范围内",

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/internal/sandbox"
+	"finwait/internal/test/testnet"
+)
+
+// openAndClose opens a connection every 60 ms for so long. The end that first gives closes it first.
+func openAndClose(ns *sandbox.NS, l *sandbox.Sock, lasts time.Duration, first func(c, s *sandbox.Sock) (_, _ *sandbox.Sock)) {
+	for until := time.Now().Add(lasts); time.Now().Before(until); time.Sleep(60 * time.Millisecond) {
+		c := ns.Socket(ipv4).Connect(l.Local)
+		one, other := first(c, l.Accept())
+		one.Orphan()
+		other.Close()
+	}
+}
+
+func clientFirst(c, s *sandbox.Sock) (_, _ *sandbox.Sock) { return c, s }
+func serverFirst(c, s *sandbox.Sock) (_, _ *sandbox.Sock) { return s, c }
+
+// few leaves so many ports to connect(2), and no TIME_WAIT to take over.
+func few(ports int) func(ns *sandbox.NS) {
+	return func(ns *sandbox.NS) {
+		ns.Sysctl("ip_local_port_range", fmt.Sprintf("40000 %d", 40000+ports-1))
+		ns.Sysctl("tcp_tw_reuse", "0")
+	}
+}
+
+// What is said of ports from what was seen of the connections that take them: these findings and no
+// others. Numbers are bounds where they are rates.
+func TestDoctorPorts(t *testing.T) {
+	t.Parallel()
+	const lasts = 8 * time.Second // in parts of 2 s at least
+	type between [2]float64
+	for name, c := range map[string]struct {
+		set     func(ns *sandbox.NS)
+		during  func(t *testing.T, ns *sandbox.NS)
+		args    []string
+		want    string
+		first   string             // the finding that is looked at
+		numbers map[string]between // of its evidence
+	}{
+		"a pace that takes all ports": {
+			set: few(400), during: func(_ *testing.T, ns *sandbox.NS) {
+				openAndClose(ns, connected(ns, 5000, 0).listener, lasts, clientFirst)
+			},
+			want: "port-pressure will_fail, port-range-shape note", first: "port-pressure",
+			numbers: map[string]between{"rate": {7, 17}, "gone_in_ns": {10e9, 62e9}, "over_ns": {6e9, 30e9}, "used": {60, 140}},
+		},
+		"the same, and the server closes first": {
+			set: few(400), during: func(_ *testing.T, ns *sandbox.NS) {
+				openAndClose(ns, connected(ns, 5000, 0).listener, lasts, serverFirst)
+			},
+			want: "port-range-shape note, server-closes-first note",
+		},
+		"the same, and TIME_WAITs can be taken over": {
+			set: func(ns *sandbox.NS) { few(400)(ns); ns.Sysctl("tcp_tw_reuse", "2") }, during: func(_ *testing.T, ns *sandbox.NS) {
+				openAndClose(ns, connected(ns, 5000, 0).listener, lasts, clientFirst)
+			},
+			want: "port-range-shape note",
+		},
+		"the same, and it has ended": {
+			set: few(400), during: func(_ *testing.T, ns *sandbox.NS) {
+				openAndClose(ns, connected(ns, 5000, 0).listener, 3*time.Second, clientFirst)
+				time.Sleep(lasts)
+			},
+			want: "port-range-shape note",
+		},
+		"most ports are used, and it has ended": {
+			set: few(400), during: func(_ *testing.T, ns *sandbox.NS) {
+				p := connected(ns, 5000, 350)
+				closeAll(p.clients, p.servers)
+				time.Sleep(lasts)
+			},
+			args: []string{"--ignore", "short-connections"}, // how short they are is chance
+			want: "port-pressure note, port-range-shape note, tw-reuse-cannot-help note", first: "port-pressure",
+			numbers: map[string]between{"used": {350, 350}, "time_waits": {350, 350}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testnet.Attempts(t, func(t *testing.T) string {
+				ns := sandbox.New(t)
+				if c.set != nil {
+					c.set(ns)
+				}
+				got, findings, missed := watchedBy(t, ns, c.args, func() { c.during(t, ns) })
+				var wrong []string
+				if all := strings.Join(got, ", "); all != c.want {
+					wrong = append(wrong, fmt.Sprintf("got %q, want %q: %v", all, c.want, findings))
+				}
+				for _, f := range findings {
+					if f["id"] != c.first {
+						continue
+					}
+					t.Log(f["text"])
+					numbers := f["evidence"].(map[string]any)
+					for key, bounds := range maps.All(c.numbers) {
+						if n, known := numbers[key].(float64); !known || n < bounds[0] || n > bounds[1] {
+							wrong = append(wrong, fmt.Sprintf("%s is %v, want %v: %v", key, numbers[key], bounds, f))
+						}
+					}
+				}
+				if wrong != nil && missed != "" { // it is counted for the whole host: these need not be ours
+					return missed + ": " + strings.Join(wrong, "; ")
+				}
+				for _, w := range wrong {
+					t.Error(w)
+				}
+				return ""
+			})
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package doctor
+
+import (
+	"maps"
+	"net/netip"
+	"testing"
+	"time"
+
+	"finwait/tracer"
+)
+
+func init() { maps.Copy(scenarios, portScenarios) }
+
+// each gives in each second from the first to the last of a window of 10 s so many connections, in
+// these transitions.
+func each(first, last, n int, ts ...tracer.Transition) (all []tracer.Transition) {
+	for second := first; second <= last; second++ {
+		for _, t := range ts {
+			t.Ktime = time.Hour + time.Duration(second)*time.Second
+			all = append(all, times(n, t)...)
+		}
+	}
+	return all
+}
+
+// opens is a connection that stays open, closesHere one that this end closes first, and closesThere one
+// that the peer closes first.
+var (
+	opens       = []tracer.Transition{connectedAfter(ms)}
+	closesHere  = []tracer.Transition{connectedAfter(ms), end(tracer.RoleClient, tracer.FinWait2, tracer.TimeWait, ms)}
+	closesThere = []tracer.Transition{connectedAfter(ms), end(tracer.RoleClient, tracer.LastAck, tracer.Closed, ms, because(tracer.ReasonClosed, tracer.DetailNone))}
+)
+
+// uses makes the destination use so many ports, some of them in TIME_WAIT.
+func uses(n, timeWaits uint64) func(*Space) {
+	return func(s *Space) { s.Destinations[0].Used, s.Destinations[0].TimeWaits = n, timeWaits }
+}
+
+var portScenarios = map[string]scenario{
+	"ports that will be gone": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...)), "port-pressure will_fail"},
+	"ports that will be gone, of a load older than a minute": {watched(uses(28000, 27990), each(0, 9, 500, closesHere...),
+		each(0, 9, 470, end(tracer.RoleClient, tracer.TimeWait, tracer.Closed, time.Minute, because(tracer.ReasonExpired, tracer.DetailTimeWait)))),
+		"port-pressure will_fail, tw-reuse-cannot-help note"},
+	"ports of which most will be used":          {watched(uses(4000, 3990), each(0, 9, 400, closesHere...)), "port-pressure risk"},
+	"most ports are used, and that goes on":     {watched(uses(23000, 22990), each(0, 9, 400, closesHere...)), "port-pressure risk, tw-reuse-cannot-help note"},
+	"most ports are used, and few will be":      {watched(uses(23000, 22990), each(0, 9, 10, closesHere...)), "port-pressure note, tw-reuse-cannot-help note"},
+	"a pace that leaves enough ports":           {watched(uses(3600, 3590), each(0, 9, 360, closesHere...)), ""},
+	"the same pace, and the peer closes":        {watched(nil, each(0, 9, 500, closesThere...)), ""},
+	"the same pace, and reuse":                  {watched(both(uses(12000, 11990), sysctl("tcp_tw_reuse", "1")), each(0, 9, 500, closesHere...)), ""},
+	"a load that has ended":                     {watched(uses(3500, 3490), each(0, 6, 500, closesHere...)), ""},
+	"a load that has ended, with most ports":    {watched(uses(23000, 22990), each(0, 6, 3280, closesHere...)), "port-pressure note, tw-reuse-cannot-help note"},
+	"a load that has ended, and left them open": {watched(uses(23000, 0), each(0, 6, 3280, opens...)), "port-pressure risk, tw-reuse-cannot-help note"},
+	"a load that has ended, as far as is known": {manyLost(watched(uses(23000, 22990), each(0, 6, 3280, closesHere...))), "port-pressure risk, tw-reuse-cannot-help note"},
+	"most ports are used, and reuse may take them over": {watched(both(uses(23000, 22990), sysctl("tcp_tw_reuse", "1")), each(0, 9, 400, closesHere...)),
+		"port-pressure risk"},
+	"a load that has ended, nearly all of which was seen": {fewLost(watched(uses(23000, 22990), each(0, 6, 3280, closesHere...))), "port-pressure note, tw-reuse-cannot-help note"},
+	"a load that has just begun":                          {watched(uses(1500, 1490), each(7, 9, 500, closesHere...)), ""},
+	"a burst":                                             {watched(uses(5000, 4990), each(5, 5, 5000, closesHere...)), ""},
+	"a window that is too short":                          {lastingFor(2*time.Second, watched(uses(1000, 990), each(8, 9, 500, closesHere...))), ""},
+	"connections that stay open":                          {watched(uses(15000, 0), each(0, 9, 100, opens...)), "port-pressure will_fail"},
+	"connections that stay open, and are few so far":      {watched(uses(14000, 0), each(0, 9, 100, opens...)), ""},
+	"connections that stay open, and grow slowly":         {watched(uses(15000, 0), each(0, 9, 20, opens...)), ""},
+	"connections that stay open, and older ones that close": {watched(uses(15000, 0), each(0, 9, 100, connectedAfter(ms),
+		end(tracer.RoleUnknown, tracer.LastAck, tracer.Closed, ms))), ""},
+	"the pace of another address": {watched(uses(12000, 11990), each(0, 9, 500, connectedAfter(ms, toward("10.0.0.9:80", "10.0.0.5:40000")),
+		end(tracer.RoleClient, tracer.FinWait2, tracer.TimeWait, ms, toward("10.0.0.9:80", "10.0.0.5:40000")))), ""},
+}
+
+func fewLost(in *Input) *Input {
+	in.Stream.Lost.Missed = 1000
+	return in
+}
+
+func manyLost(in *Input) *Input {
+	in.Stream.Lost.Missed = 1200
+	return in
+}
+
+// What a finding of the ports says has these numbers.
+func TestPortNumbers(t *testing.T) {
+	for name, want := range map[string]map[string]any{
+		"ports that will be gone": {"rate": uint64(500), "over": 9 * time.Second, "gone_in": 32464 * time.Millisecond, "settles": nil, "ended": false,
+			"opener": Process{PID: 812, Comm: "app"}},
+		"ports that will be gone, of a load older than a minute": {"gone_in": 7733 * time.Millisecond},
+		"ports of which most will be used":                       {"rate": uint64(400), "gone_in": nil, "settles": (10 + 400*61.0) / 28232},
+		"a load that has ended, with most ports":                 {"rate": nil, "settles": nil, "ended": true},
+		"connections that stay open":                             {"rate": uint64(100), "gone_in": 132320 * time.Millisecond, "settles": nil},
+	} {
+		r, err := Examine(portScenarios[name].in, Choice{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range r.Findings[0].Evidence {
+			w, looked := want[f.Key]
+			if d, ok := f.Value.(time.Duration); ok {
+				f.Value = d.Truncate(time.Millisecond)
+			}
+			if looked && f.Value != w {
+				t.Errorf("%s: %s is %v, want %v", name, f.Key, f.Value, w)
+			}
+			delete(want, f.Key)
+		}
+		if len(want) > 0 {
+			t.Errorf("%s: no %v", name, want)
+		}
+	}
+}
+
+// A rate is taken from the last whole seconds of the window, and of the least of three parts.
+func TestPace(t *testing.T) {
+	var o Outgoing
+	for second := range 100 {
+		for range second {
+			tr := connectedAfter(ms)
+			tr.Ktime = time.Duration(second)*time.Second + time.Millisecond
+			o.add(&tr)
+		}
+	}
+	for _, c := range []struct {
+		end, window time.Duration
+		opened      float64
+		over        time.Duration
+	}{
+		{100500 * ms, 10 * time.Second, 92, 9 * time.Second}, // 91 to 99
+		{100 * time.Second, 10 * time.Second, 92, 9 * time.Second},
+		{100500 * ms, 100 * time.Second, 74.5, 30 * time.Second}, // 70 to 99
+		{100500 * ms, 4 * time.Second, 97, 3 * time.Second},
+		{100500 * ms, 3 * time.Second, 0, 0},
+		{110 * time.Second, 8 * time.Second, 0, 6 * time.Second},
+	} {
+		if p := o.pace(c.end, c.window); p.opened != c.opened || p.over != c.over {
+			t.Errorf("%v of %v: %+v, want %v", c.window, c.end, p, c.opened)
+		}
+	}
+}
+
+// The memory that it takes is bounded, and what has no room is counted.
+func TestPortWatchIsBounded(t *testing.T) {
+	w := newWatch()
+	for i := range mostKeys + 100 {
+		tr := connectedAfter(ms)
+		tr.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
+		w.ports.add(&tr)
+	}
+	s := &Stream{}
+	w.fill(s, func(uint32) *Space { return &Space{} })
+	if len(s.Outgoing) != mostKeys || s.NoRoom != 100 {
+		t.Errorf("%d ways, %d without room", len(s.Outgoing), s.NoRoom)
+	}
+}
