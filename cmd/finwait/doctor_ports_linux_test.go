@@ -21,6 +21,16 @@ func openAndClose(ns *sandbox.NS, l *sandbox.Sock, lasts time.Duration, first fu
 	}
 }
 
+// closeEach opens n connections, each of which the client closes at once.
+func closeEach(ns *sandbox.NS, l *sandbox.Sock, n int) {
+	for range n {
+		c := ns.Socket(ipv4).Connect(l.Local)
+		s := l.Accept()
+		c.Orphan()
+		s.Close()
+	}
+}
+
 func clientFirst(c, s *sandbox.Sock) (_, _ *sandbox.Sock) { return c, s }
 func serverFirst(c, s *sandbox.Sock) (_, _ *sandbox.Sock) { return s, c }
 
@@ -81,6 +91,18 @@ func TestDoctorPorts(t *testing.T) {
 			args: []string{"--ignore", "short-connections"}, // how short they are is chance
 			want: "port-pressure note, port-range-shape note, tw-reuse-cannot-help note", first: "port-pressure",
 			numbers: map[string]between{"used": {350, 350}, "time_waits": {350, 350}},
+		},
+		// connect() tries the 2,000 even ports first. The TIME_WAITs of that are no pace.
+		"a search for a port": {
+			set: few(4000), during: func(_ *testing.T, ns *sandbox.NS) { closeEach(ns, connected(ns, 5000, 0).listener, 2100) },
+			args: []string{"--ignore", "port-pressure"},
+			want: "port-range-shape note, port-search-slow slow, short-connections note", first: "port-search-slow",
+			numbers: map[string]between{"first_used": {2000, 2000}, "first_usable": {2000, 2000}, "connections": {100, 100}, "used": {2100, 2100}},
+		},
+		"no search as yet": {
+			set: few(4000), during: func(_ *testing.T, ns *sandbox.NS) { closeEach(ns, connected(ns, 5000, 0).listener, 2000) },
+			args: []string{"--ignore", "port-pressure"},
+			want: "port-range-shape note, short-connections note",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

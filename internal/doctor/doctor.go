@@ -106,7 +106,7 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
+	return slices.Concat(portRules, portWatchRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
 }
 
 // RuleOf finds a rule by its id.

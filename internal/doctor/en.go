@@ -83,6 +83,22 @@ var english = &Language{
 			Demo:    "finwait demo port-exhaustion",
 			Sources: []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
 		},
+		"port-search-slow": {
+			Title: "connect() must search for a free port",
+			Text: `{{count .first_used}} of the {{count .first_usable}} ports that connect() tries first from {{.local_addr}} towards {{ep .remote}} are used. {{n .connections "connection"}} of {{proc .process}}{{if .more_processes}} and others{{end}} got another port: nine in ten took {{dur .slow}} or more, ` +
+				`where a tenth of those on the first ports took {{dur .fast}} or less. The time goes into the search for a port, not into the network.`,
+			Cause: "connect() tries all ports of one parity before the others, one after the other. Towards this destination nearly all of these are used, mostly in TIME_WAIT.",
+			Fixes: []Fix{
+				{"Keep connections open and use them again.", "none"},
+				{"Use more addresses, on this side or on the other: each pair has its own ports.", "none"},
+				{"In the program: IP_LOCAL_PORT_RANGE (Linux 6.3), with other ports for each worker.", "a worker has fewer ports"},
+			},
+			DoNot:     []string{"Do not look for lost segments: the SYN was not even sent in that time."},
+			Commands:  []string{`finwait trace --from SYN_SENT --to ESTABLISHED --addr {{ep .remote}} --count 50`, `finwait ls --by destination --addr {{ep .remote}}`},
+			Mechanism: "The kernel sets SYN_SENT before it looks for a port, so the time in SYN_SENT contains the search. It begins somewhere in the range and goes on in steps of 2, over the ports with the parity of the lowest one. For each port it looks whether a socket uses it towards this destination. Only when all are used it tries the other half.",
+			Demo:      "finwait demo port-exhaustion",
+			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "tcp_v4_connect(), net/ipv4/tcp_ipv4.c", "ip(7): IP_LOCAL_PORT_RANGE"},
+		},
 		"listener-in-ephemeral-range": {
 			Title: "A listener's port is one that connect() may choose",
 			Text:  `{{proc .process}} listens on port {{.port}}, which is within {{.low}} to {{.high}}. If an outgoing connection gets this port while the listener restarts, it cannot start until that connection is gone, and a minute more.`,

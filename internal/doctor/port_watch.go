@@ -18,6 +18,9 @@ type Outgoing struct {
 	Others bool    // others have opened some, too
 
 	seconds [lastSeconds]second // a ring
+
+	// Took are the times in SYN_SENT of the last connections with an even and with an odd local port.
+	Took [2]Recent
 }
 
 // lastSeconds is how much of the window a rate is taken from, at most.
@@ -83,6 +86,9 @@ func (o *Outgoing) add(t *tracer.Transition) {
 	switch {
 	case t.From == tracer.SynSent:
 		s.opened++
+		if exact(t) {
+			o.Took[t.Local.Port()%2].add(t.Duration)
+		}
 		if p := processOf(t.Owner.Process); p.PID != 0 {
 			o.Others = o.Others || o.Owner.PID != 0 && o.Owner.PID != p.PID
 			o.Owner = p
@@ -236,3 +242,17 @@ func (d *Destination) live() float64 { return float64(d.Used - min(d.Used, d.Tim
 
 // lasts is how long a TIME_WAIT lasts.
 func (in *Input) lasts() time.Duration { return max(in.TimeWait, timeWait) }
+
+// triedFirst reports whether a port is of those that connect(2) tries first: they have the parity of
+// the lowest one (__inet_hash_connect()).
+func (s *Space) triedFirst(port uint16) bool { return port%2 == s.Low%2 }
+
+// firstUsable is how many usable ports connect(2) tries first.
+func (s *Space) firstUsable() (n uint64) {
+	for port := uint32(s.Low); port <= uint32(s.High); port += 2 {
+		if s.Choosable(uint16(port)) {
+			n++
+		}
+	}
+	return n
+}

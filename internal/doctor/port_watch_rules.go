@@ -2,6 +2,18 @@ package doctor
 
 import "math"
 
+// portWatchRules are about the search of connect(2) for a port.
+var portWatchRules = []*Rule{
+	{
+		ID: "port-search-slow", Worst: Slow, Needs: NeedPorts | NeedStream,
+		Thresholds: []Threshold{
+			{"share", 0.99, "share of the ports tried first that are used"}, {"least", 20, "connections of either half of the ports"},
+			{"ratio", 5, "times as long as with a port of the first half"},
+		},
+		Find: portSearchSlow,
+	},
+}
+
 // portPressure finds destinations towards which most ports are used, or will be if connections go on
 // to be opened at the pace that was seen.
 func portPressure(in *Input, t Limits) (found []Finding) {
@@ -34,6 +46,31 @@ func portPressure(in *Input, t Limits) (found []Finding) {
 		finding.Evidence = append(finding.Evidence, rate, over, gone, settles, by, others, Field{"ended", severity == Note})
 		finding.Inferred = severity == WillFail || !much
 		found = append(found, finding)
+	})
+	return found
+}
+
+// portSearchSlow compares the connections that got a port of the half that is tried first with the
+// others, whose search had to go through all of that half. The network is the same for both. Tenths are
+// compared: what a busy host adds to some does not count.
+func portSearchSlow(in *Input, t Limits) (found []Finding) {
+	in.ways(func(s *Space, d *Destination, o *Outgoing) {
+		if o == nil || s.Usable == 0 || d.First == 0 {
+			return
+		}
+		usable := s.firstUsable()
+		if float64(d.First) < t["share"]*float64(usable) {
+			return
+		}
+		first, others := &o.Took[s.Low%2], &o.Took[1-s.Low%2]
+		fast, slow := first.tenth(), others.tenth()
+		if float64(min(first.N, others.N)) < t["least"] || fast <= 0 || float64(slow) <= t["ratio"]*float64(fast) {
+			return
+		}
+		found = append(found, Finding{ID: "port-search-slow", Severity: Slow, Space: s, Inferred: true,
+			Scope: []Field{{"local_addr", d.Local}, {"remote", d.Remote}, {"process", o.Owner}},
+			Evidence: []Field{{"connections", others.N}, {"slow", slow}, {"fast", fast}, {"first_used", d.First}, {"first_usable", usable},
+				{"used", d.Used}, {"usable", uint64(s.Usable)}, {"more_processes", o.Others}}})
 	})
 	return found
 }

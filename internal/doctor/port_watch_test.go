@@ -62,8 +62,29 @@ var portScenarios = map[string]scenario{
 	"connections that stay open, and grow slowly":         {watched(uses(15000, 0), each(0, 9, 20, opens...)), ""},
 	"connections that stay open, and older ones that close": {watched(uses(15000, 0), each(0, 9, 100, connectedAfter(ms),
 		end(tracer.RoleUnknown, tracer.LastAck, tracer.Closed, ms))), ""},
+	"a search": {watched(halfFull(14000), searches(200, 100*time.Microsecond, 20, 5*ms)), "port-search-slow slow"},
+	"a search of a range that begins with an odd port": {watched(both(halfFull(14000), func(s *Space) { s.Low = 32769 }),
+		times(30, connectedAfter(100*time.Microsecond, fromPort(40001))), times(30, connectedAfter(5*ms, fromPort(40000)))), "port-search-slow slow"},
+	"a search, and enough ports of the first half": {watched(halfFull(13900), searches(200, 100*time.Microsecond, 20, 5*ms)), ""},
+	"a search that hardly takes longer":            {watched(halfFull(14000), searches(200, ms, 20, 5*ms)), ""},
+	"a few searches":                               {watched(halfFull(14000), searches(200, 100*time.Microsecond, 19, 5*ms)), ""},
+	"searches, and nothing to compare with":        {watched(halfFull(14000), searches(19, 100*time.Microsecond, 200, 5*ms)), ""},
+	"some slow connections": {watched(halfFull(14000), searches(200, 100*time.Microsecond, 15, 5*ms), searches(0, 0, 5, 100*time.Microsecond)),
+		""},
 	"the pace of another address": {watched(uses(12000, 11990), each(0, 9, 500, connectedAfter(ms, toward("10.0.0.9:80", "10.0.0.5:40000")),
 		end(tracer.RoleClient, tracer.FinWait2, tracer.TimeWait, ms, toward("10.0.0.9:80", "10.0.0.5:40000")))), ""},
+}
+
+// searches are so many connections with ports of each half, that took so long.
+func searches(first int, fast time.Duration, others int, slow time.Duration) []tracer.Transition {
+	return append(times(first, connectedAfter(fast, fromPort(40000))), times(others, connectedAfter(slow, fromPort(40001)))...)
+}
+
+// halfFull makes the destination use so many ports that are tried first, of 14,116, and some others.
+func halfFull(first uint64) func(*Space) {
+	return func(s *Space) {
+		s.Destinations[0].Used, s.Destinations[0].First, s.Destinations[0].TimeWaits = first+100, first, first
+	}
 }
 
 func fewLost(in *Input) *Input {

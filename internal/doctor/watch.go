@@ -142,6 +142,14 @@ func (r *Recent) median() time.Duration {
 	return sorted(r.last)[len(r.last)/2]
 }
 
+// tenth is what a tenth of the last ones do not exceed.
+func (r *Recent) tenth() time.Duration {
+	if len(r.last) == 0 {
+		return 0
+	}
+	return sorted(r.last)[len(r.last)/10]
+}
+
 // cluster is the value around which at least a share of the last ones lie, within so much of it: of
 // several the least, because a connection that is used again lasts longer.
 func (r *Recent) cluster(share, within float64) (value time.Duration, ok bool) {

@@ -45,6 +45,9 @@ var chinese = &Language{
 		"port-pressure.share":             "通往一个目标已使用或将要使用的端口占可用端口的比例",
 		"port-pressure.within":            "到端口全部用完为止的秒数，至多",
 		"port-pressure.half":              "打开的连接占端口的比例，从此开始计算其增长",
+		"port-search-slow.share":          "首先尝试的端口中已使用的比例",
+		"port-search-slow.least":          "两半端口各自的连接数",
+		"port-search-slow.ratio":          "是使用前一半端口时的多少倍",
 		"port-range-shape.least":          "可用端口数",
 		"time-wait-harmless.least":        "处于 TIME_WAIT 的套接字数",
 		"time-wait-harmless.share":        "占可用端口以及 tcp_max_tw_buckets 的比例",
@@ -129,6 +132,22 @@ var chinese = &Language{
 				"如果 tcp_tw_reuse 允许 connect() 接管 TIME_WAIT，则这段时间按一秒计算。速度取最近 30 秒的三个等分中最小的一个：已经结束的，或者一下子到来的，不会持续下去。如果连接一直打开着，则从它们占用一半端口起才计算其增长。",
 			Demo:    "finwait demo port-exhaustion",
 			Sources: []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
+		},
+		"port-search-slow": {
+			Title: "connect() 需要搜索空闲端口",
+			Text: `从 {{.local_addr}} 到 {{ep .remote}}，connect() 首先尝试的 {{count .first_usable}} 个端口中有 {{count .first_used}} 个已被使用。{{proc .process}}{{if .more_processes}} 及其他进程{{end}}有 {{n .connections "connection"}} 条连接得到了另一半端口：其中九成用了 {{dur .slow}}或更久，` +
+				`而使用前一半端口的连接中有一成只用了 {{dur .fast}}或更短。时间花在寻找端口上，而不是网络上。`,
+			Cause: "connect() 先逐个尝试一种奇偶性的全部端口，然后才尝试其余端口。通往这个目标的前一半端口几乎都被使用，大多处于 TIME_WAIT。",
+			Fixes: []Fix{
+				{"保持连接并重复使用。", "无"},
+				{"在本端或对端使用更多地址：每一对地址各有自己的端口。", "无"},
+				{"在程序中：使用 IP_LOCAL_PORT_RANGE（Linux 6.3），让每个工作进程使用不同的端口。", "每个工作进程的端口更少"},
+			},
+			DoNot:     []string{"不要去找丢失的报文：在这段时间里 SYN 还没有发送。"},
+			Commands:  []string{`finwait trace --from SYN_SENT --to ESTABLISHED --addr {{ep .remote}} --count 50`, `finwait ls --by destination --addr {{ep .remote}}`},
+			Mechanism: "内核在寻找端口之前就设置 SYN_SENT，因此 SYN_SENT 的时间包含了搜索。搜索从范围内的某处开始，以 2 为步长，经过与最低端口奇偶性相同的端口。对每个端口，内核检查是否有套接字用它通往这个目标。只有这些端口全部被使用时，才尝试另一半。",
+			Demo:      "finwait demo port-exhaustion",
+			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "tcp_v4_connect(), net/ipv4/tcp_ipv4.c", "ip(7): IP_LOCAL_PORT_RANGE"},
 		},
 		"listener-in-ephemeral-range": {
 			Title:     "监听端口位于 connect() 可能选用的范围内",
