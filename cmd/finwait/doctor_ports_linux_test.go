@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
 // openAndClose opens a connection every 60 ms for so long. The end that first gives closes it first.
@@ -29,6 +32,21 @@ func closeEach(ns *sandbox.NS, l *sandbox.Sock, n int) {
 		c.Orphan()
 		s.Close()
 	}
+}
+
+// connectBound connects n sockets, which bind prepares, to four listeners by turns.
+func connectBound(ns *sandbox.NS, n int, bind func(i int, s *sandbox.Sock)) (all []*sandbox.Sock) {
+	var to []*sandbox.Sock
+	for i := range uint16(4) {
+		to = append(to, ns.Socket(ipv4).Bind(5000+i).Listen())
+	}
+	for i := range n {
+		s := ns.Socket(ipv4)
+		bind(i, s)
+		all = append(all, s.Connect(to[i%len(to)].Local))
+		to[i%len(to)].Accept()
+	}
+	return all
 }
 
 func clientFirst(c, s *sandbox.Sock) (_, _ *sandbox.Sock) { return c, s }
@@ -103,6 +121,43 @@ func TestDoctorPorts(t *testing.T) {
 			set: few(4000), during: func(_ *testing.T, ns *sandbox.NS) { closeEach(ns, connected(ns, 5000, 0).listener, 2000) },
 			args: []string{"--ignore", "port-pressure"},
 			want: "port-range-shape note, short-connections note",
+		},
+		"ports that bind() chooses": {
+			set: few(40), during: func(_ *testing.T, ns *sandbox.NS) { connectBound(ns, 20, func(_ int, s *sandbox.Sock) { s.Bind(0) }) },
+			want: "bind-before-connect risk, port-range-shape note", first: "bind-before-connect",
+			numbers: map[string]between{"bound": {20, 20}, "opened": {20, 20}, "held": {20, 20}, "usable": {40, 40}},
+		},
+		"all ports, and bind() chooses them": {
+			set: few(20), during: func(t *testing.T, ns *sandbox.NS) {
+				connectBound(ns, 20, func(_ int, s *sandbox.Sock) { s.Bind(0) })
+				if err := ns.Socket(ipv4).TryBind(0); !errors.Is(err, unix.EADDRINUSE) {
+					t.Errorf("bind: %v", err)
+				}
+				refuse(t, ns, sandbox.At(ipv4, 5000), 1, unix.EADDRNOTAVAIL) // five connections go there
+			},
+			want: "bind-before-connect will_fail, port-exhausted failing, port-range-shape note", first: "bind-before-connect",
+			numbers: map[string]between{"opened": {21, 21}, "bound": {20, 20}, "held": {20, 20}, "usable": {20, 20}},
+		},
+		"an address without a port": {
+			set: few(20), during: func(_ *testing.T, ns *sandbox.NS) {
+				connectBound(ns, 40, func(_ int, s *sandbox.Sock) { s.Set(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1).Bind(0) })
+			},
+			want: "port-range-shape note",
+		},
+		"ports that the program names": {
+			set: few(40), during: func(_ *testing.T, ns *sandbox.NS) {
+				connectBound(ns, 20, func(i int, s *sandbox.Sock) { s.Bind(uint16(40000 + i)) })
+			},
+			want: "port-range-shape note",
+		},
+		"ports that bind() chose, and that are free again": {
+			set: few(40), during: func(_ *testing.T, ns *sandbox.NS) {
+				for _, s := range connectBound(ns, 20, func(_ int, s *sandbox.Sock) { s.Bind(0) }) {
+					s.Reset()
+				}
+			},
+			args: []string{"--ignore", "reset-by-linger-zero"},
+			want: "bind-before-connect note, port-range-shape note", first: "bind-before-connect", numbers: map[string]between{"bound": {20, 20}, "held": {0, 0}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,6 +99,21 @@ var english = &Language{
 			Demo:      "finwait demo port-exhaustion",
 			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "tcp_v4_connect(), net/ipv4/tcp_ipv4.c", "ip(7): IP_LOCAL_PORT_RANGE"},
 		},
+		"bind-before-connect": {
+			Title: "A program takes a port for all destinations where one for its own would do",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} opened {{n .opened "connection"}}, {{count .bound}} of them from a port that bind() had chosen before. They hold {{count .held}} of {{count .usable}} ports now, each for every destination and every program.` +
+				`{{if eq .held .usable}} None is left: the next bind() or connect() that needs one fails.{{end}}`,
+			Cause: "The program calls bind() with an address and no port, and then connect(). bind() does not know the destination, so it takes a port that nobody uses at all.",
+			Fixes: []Fix{
+				{"In the program: setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, ...) before bind() (Linux 4.2). Then connect() chooses the port.", "getsockname() shows port 0 until connect()"},
+				{"Leave bind() out where the source address does not matter.", "the route chooses the address"},
+			},
+			DoNot:    []string{"net.ipv4.ip_autobind_reuse=1 lets bind() share ports, and connect() fails then instead."},
+			Commands: []string{`finwait trace --from CLOSED --to SYN_SENT --pid {{pid .process}} --count 50`, `sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports`},
+			Mechanism: "Connections with ports of connect() can be as many as there are ports, towards each destination. Those with ports of bind() can be as many as there are ports in all, and connect() of others leaves their ports out. Where none is free, bind() fails with EADDRINUSE: that makes no transition and is not seen here. " +
+				"A TIME_WAIT holds such a port as well. Ports that a program names are not counted.",
+			Sources: []string{"ip(7): IP_BIND_ADDRESS_NO_PORT", "__inet_bind(), net/ipv4/af_inet.c", "inet_csk_get_port(), __inet_hash_connect()"},
+		},
 		"listener-in-ephemeral-range": {
 			Title: "A listener's port is one that connect() may choose",
 			Text:  `{{proc .process}} listens on port {{.port}}, which is within {{.low}} to {{.high}}. If an outgoing connection gets this port while the listener restarts, it cannot start until that connection is gone, and a minute more.`,

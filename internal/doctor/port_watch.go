@@ -38,6 +38,22 @@ type second struct {
 	expired int64 // TIME_WAITs that ended
 }
 
+// An Opener is the processes of one name that open connections in a namespace.
+type Opener struct {
+	Space  *Space
+	Owner  Process // of the last
+	Others bool    // there are more of that name
+
+	Opened uint64         // calls of connect(2) that were seen
+	Bound  uint64         // of those, with a port that bind(2) had chosen
+	Ports  map[uint16]int // those that such connections have now, and how many have each
+}
+
+type openerKey struct {
+	netns uint32
+	comm  tracer.Comm
+}
+
 type outgoingKey struct {
 	netns  uint32
 	local  netip.Addr
@@ -47,14 +63,56 @@ type outgoingKey struct {
 // A portWatch adds up what takes local ports, and gives them back.
 type portWatch struct {
 	outgoing map[outgoingKey]*Outgoing
+	openers  map[openerKey]*Opener
 	noRoom   uint64
 }
 
-func newPortWatch() *portWatch { return &portWatch{outgoing: make(map[outgoingKey]*Outgoing)} }
+func newPortWatch() *portWatch {
+	return &portWatch{outgoing: make(map[outgoingKey]*Outgoing), openers: make(map[openerKey]*Opener)}
+}
 
-// add takes one transition. A connection of an unknown role counts if others to the same destination
-// were opened here: then it is one of these.
 func (w *portWatch) add(t *tracer.Transition) {
+	w.open(t)
+	w.out(t)
+}
+
+// open takes note of who opens connections, and from which ports.
+func (w *portWatch) open(t *tracer.Transition) {
+	if t.Role != tracer.RoleClient || t.Owner.PID == 0 || t.To != tracer.SynSent && t.To != tracer.Closed {
+		return
+	}
+	key, port := openerKey{t.NetNS, t.Owner.Comm}, t.Local.Port()
+	o := w.openers[key]
+	if t.To == tracer.Closed {
+		if o == nil || o.Ports[port] == 0 {
+			return
+		}
+		if o.Ports[port]--; o.Ports[port] == 0 {
+			delete(o.Ports, port)
+		}
+		return
+	}
+	if o == nil {
+		if len(w.openers) == mostKeys {
+			w.noRoom++
+			return
+		}
+		o = &Opener{Ports: make(map[uint16]int)}
+		w.openers[key] = o
+	}
+	p := processOf(t.Owner.Process)
+	o.Others = o.Others || o.Opened > 0 && o.Owner.PID != p.PID
+	o.Owner = p
+	o.Opened++
+	if t.PortByBind {
+		o.Bound++
+		o.Ports[port]++
+	}
+}
+
+// out takes note of what happens to a way. A connection of an unknown role counts if others to the same
+// destination were opened here: then it is one of these.
+func (w *portWatch) out(t *tracer.Transition) {
 	if t.From == tracer.Closed || t.From == tracer.SynSent && t.To == tracer.Closed || t.Role != tracer.RoleClient && t.Role != tracer.RoleUnknown {
 		return
 	}
@@ -164,6 +222,13 @@ func (w *portWatch) fill(s *Stream, space func(netns uint32) *Space) {
 		o.Space = space(key.netns)
 		s.Outgoing = append(s.Outgoing, o)
 	}
+	for key, o := range w.openers {
+		o.Space = space(key.netns)
+		s.Openers = append(s.Openers, o)
+	}
+	slices.SortFunc(s.Openers, func(a, b *Opener) int {
+		return cmp.Or(cmp.Compare(a.Space.Inode, b.Space.Inode), cmp.Compare(a.Owner.Comm, b.Owner.Comm))
+	})
 	slices.SortFunc(s.Outgoing, func(a, b *Outgoing) int {
 		return cmp.Or(cmp.Compare(a.Space.Inode, b.Space.Inode), compareEnds(a.Remote, b.Remote), a.Local.Compare(b.Local))
 	})

@@ -12,6 +12,14 @@ var portWatchRules = []*Rule{
 		},
 		Find: portSearchSlow,
 	},
+	{
+		ID: "bind-before-connect", Worst: WillFail, Needs: NeedPorts | NeedStream,
+		Thresholds: []Threshold{
+			{"share", 0.2, "share of a program's connections whose port bind(2) has chosen"}, {"least", 20, "such connections"},
+			{"held", 0.1, "share of the usable ports that they hold, from which on it is a risk"},
+		},
+		Find: bindBeforeConnect,
+	},
 }
 
 // portPressure finds destinations towards which most ports are used, or will be if connections go on
@@ -72,5 +80,35 @@ func portSearchSlow(in *Input, t Limits) (found []Finding) {
 			Evidence: []Field{{"connections", others.N}, {"slow", slow}, {"fast", fast}, {"first_used", d.First}, {"first_usable", usable},
 				{"used", d.Used}, {"usable", uint64(s.Usable)}, {"more_processes", o.Others}}})
 	})
+	return found
+}
+
+// bindBeforeConnect finds programs that let bind(2) choose the port of a connection. A port that they
+// name themselves is not meant: it may have to be that one.
+func bindBeforeConnect(in *Input, t Limits) (found []Finding) {
+	if in.Stream == nil {
+		return nil
+	}
+	for _, o := range in.Stream.Openers {
+		if o.Space.Usable == 0 || float64(o.Bound) < t["least"] || float64(o.Bound) < t["share"]*float64(o.Opened) {
+			continue
+		}
+		usable, held := uint64(o.Space.Usable), uint64(0)
+		for port := range o.Ports {
+			if o.Space.Choosable(port) {
+				held++
+			}
+		}
+		severity := Note
+		switch {
+		case held >= usable:
+			severity = WillFail
+		case float64(held) >= t["held"]*float64(usable):
+			severity = Risk
+		}
+		found = append(found, Finding{ID: "bind-before-connect", Severity: severity, Space: o.Space,
+			Scope:    []Field{{"process", o.Owner}},
+			Evidence: []Field{{"bound", o.Bound}, {"opened", o.Opened}, {"held", held}, {"usable", usable}, {"more_processes", o.Others}}})
+	}
 	return found
 }

@@ -71,6 +71,15 @@ var portScenarios = map[string]scenario{
 	"searches, and nothing to compare with":        {watched(halfFull(14000), searches(19, 100*time.Microsecond, 200, 5*ms)), ""},
 	"some slow connections": {watched(halfFull(14000), searches(200, 100*time.Microsecond, 15, 5*ms), searches(0, 0, 5, 100*time.Microsecond)),
 		""},
+	"ports of bind":                                 {watched(nil, binds(2824, byBind)), "bind-before-connect risk"},
+	"ports of bind, and some of connect":            {watched(nil, binds(20, byBind), binds(80)), "bind-before-connect note"},
+	"ports of connect, and some of bind":            {watched(nil, binds(20, byBind), binds(81)), ""},
+	"a few ports of bind":                           {watched(nil, binds(19, byBind)), ""},
+	"ports that a program names":                    {watched(nil, binds(2824)), ""},
+	"ports of bind that are free again":             {watched(nil, binds(2824, byBind), closed(1)), "bind-before-connect note"},
+	"all ports are of bind":                         {watched(func(s *Space) { s.Usable, s.Low, s.High = 12000, 40000, 51999 }, binds(12000, byBind)), "bind-before-connect will_fail"},
+	"ports of bind that are not usable":             {watched(func(s *Space) { s.Choosable = func(uint16) bool { return false } }, binds(2824, byBind)), "bind-before-connect note"},
+	"ports of bind, of a process that is not known": {watched(nil, binds(2824, byBind, func(t *tracer.Transition) { t.Owner.PID = 0 })), ""},
 	"the pace of another address": {watched(uses(12000, 11990), each(0, 9, 500, connectedAfter(ms, toward("10.0.0.9:80", "10.0.0.5:40000")),
 		end(tracer.RoleClient, tracer.FinWait2, tracer.TimeWait, ms, toward("10.0.0.9:80", "10.0.0.5:40000")))), ""},
 }
@@ -85,6 +94,24 @@ func halfFull(first uint64) func(*Space) {
 	return func(s *Space) {
 		s.Destinations[0].Used, s.Destinations[0].First, s.Destinations[0].TimeWaits = first+100, first, first
 	}
+}
+
+// binds are calls of connect(2) from so many ports, from 40000 on.
+func binds(n int, change ...func(*tracer.Transition)) (all []tracer.Transition) {
+	for i := range n {
+		all = append(all, end(tracer.RoleClient, tracer.Closed, tracer.SynSent, 0, append(change, fromPort(uint16(40000+i)))...))
+	}
+	return all
+}
+
+func byBind(t *tracer.Transition) { t.PortByBind = true }
+
+// closed are the ends of such connections.
+func closed(n int) (all []tracer.Transition) {
+	for i := range n {
+		all = append(all, end(tracer.RoleClient, tracer.TimeWait, tracer.Closed, time.Minute, fromPort(uint16(40000+i))))
+	}
+	return all
 }
 
 func fewLost(in *Input) *Input {
@@ -162,10 +189,13 @@ func TestPortWatchIsBounded(t *testing.T) {
 		tr := connectedAfter(ms)
 		tr.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
 		w.ports.add(&tr)
+		tr = binds(1, byBind)[0]
+		tr.Owner.Comm[0], tr.Owner.Comm[1] = byte(i>>8), byte(i)
+		w.ports.add(&tr)
 	}
 	s := &Stream{}
 	w.fill(s, func(uint32) *Space { return &Space{} })
-	if len(s.Outgoing) != mostKeys || s.NoRoom != 100 {
-		t.Errorf("%d ways, %d without room", len(s.Outgoing), s.NoRoom)
+	if len(s.Outgoing) != mostKeys || len(s.Openers) != mostKeys || s.NoRoom != 200 {
+		t.Errorf("%d ways, %d openers, %d without room", len(s.Outgoing), len(s.Openers), s.NoRoom)
 	}
 }

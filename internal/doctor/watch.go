@@ -16,6 +16,7 @@ type Stream struct {
 	Services []*Service
 	Targets  []*Target
 	Outgoing []*Outgoing
+	Openers  []*Opener
 
 	Window   time.Duration
 	Ended    time.Duration // the end of the window, CLOCK_MONOTONIC

@@ -48,6 +48,9 @@ var chinese = &Language{
 		"port-search-slow.share":          "首先尝试的端口中已使用的比例",
 		"port-search-slow.least":          "两半端口各自的连接数",
 		"port-search-slow.ratio":          "是使用前一半端口时的多少倍",
+		"bind-before-connect.share":       "一个程序的连接中，由 bind(2) 选择端口的比例",
+		"bind-before-connect.least":       "这样的连接数",
+		"bind-before-connect.held":        "它们占用可用端口的比例，达到它即为风险",
 		"port-range-shape.least":          "可用端口数",
 		"time-wait-harmless.least":        "处于 TIME_WAIT 的套接字数",
 		"time-wait-harmless.share":        "占可用端口以及 tcp_max_tw_buckets 的比例",
@@ -148,6 +151,21 @@ var chinese = &Language{
 			Mechanism: "内核在寻找端口之前就设置 SYN_SENT，因此 SYN_SENT 的时间包含了搜索。搜索从范围内的某处开始，以 2 为步长，经过与最低端口奇偶性相同的端口。对每个端口，内核检查是否有套接字用它通往这个目标。只有这些端口全部被使用时，才尝试另一半。",
 			Demo:      "finwait demo port-exhaustion",
 			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "tcp_v4_connect(), net/ipv4/tcp_ipv4.c", "ip(7): IP_LOCAL_PORT_RANGE"},
+		},
+		"bind-before-connect": {
+			Title: "程序占用了所有目标的端口，而它只需要通往自己目标的端口",
+			Text: `{{proc .process}}{{if .more_processes}} 及其他同名进程{{end}}打开了 {{n .opened "connection"}} 条连接，其中 {{count .bound}} 条使用事先由 bind() 选定的端口。它们现在占用 {{count .held}} 个端口，共 {{count .usable}} 个；每个端口对所有目标和所有程序都不再可用。` +
+				`{{if eq .held .usable}}已没有剩余端口：下一次需要端口的 bind() 或 connect() 会失败。{{end}}`,
+			Cause: "程序用一个地址而不带端口调用 bind()，然后调用 connect()。bind() 不知道目标，因此它选用完全没有人使用的端口。",
+			Fixes: []Fix{
+				{"在程序中：在 bind() 之前调用 setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, ...)（Linux 4.2）。这样由 connect() 选择端口。", "在 connect() 之前 getsockname() 显示端口 0"},
+				{"如果源地址无关紧要，就不要调用 bind()。", "地址由路由决定"},
+			},
+			DoNot:    []string{"net.ipv4.ip_autobind_reuse=1 让 bind() 共用端口，然后改为 connect() 失败。"},
+			Commands: []string{`finwait trace --from CLOSED --to SYN_SENT --pid {{pid .process}} --count 50`, `sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports`},
+			Mechanism: "由 connect() 选择端口的连接，对每个目标都可以有全部端口那么多。由 bind() 选择端口的连接，总共只能有全部端口那么多，而且其他程序的 connect() 会避开这些端口。没有空闲端口时，bind() 失败，错误为 EADDRINUSE：这不产生状态转换，在这里看不到。" +
+				"TIME_WAIT 也占用这样的端口。程序自己指定的端口不计算在内。",
+			Sources: []string{"ip(7): IP_BIND_ADDRESS_NO_PORT", "__inet_bind(), net/ipv4/af_inet.c", "inet_csk_get_port(), __inet_hash_connect()"},
 		},
 		"listener-in-ephemeral-range": {
 			Title:     "监听端口位于 connect() 可能选用的范围内",
