@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +61,12 @@ func few(ports int) func(ns *sandbox.NS) {
 		ns.Sysctl("ip_local_port_range", fmt.Sprintf("40000 %d", 40000+ports-1))
 		ns.Sysctl("tcp_tw_reuse", "0")
 	}
+}
+
+// reuse leaves 20 ports to connect(2), and lets it take over TIME_WAITs.
+func reuse(ns *sandbox.NS) {
+	few(20)(ns)
+	ns.Sysctl("tcp_tw_reuse", "1")
 }
 
 // What is said of ports from what was seen of the connections that take them: these findings and no
@@ -159,6 +168,41 @@ func TestDoctorPorts(t *testing.T) {
 			args: []string{"--ignore", "reset-by-linger-zero"},
 			want: "bind-before-connect note, port-range-shape note", first: "bind-before-connect", numbers: map[string]between{"bound": {20, 20}, "held": {0, 0}},
 		},
+		"reuse at work": {
+			set: reuse, during: func(_ *testing.T, ns *sandbox.NS) {
+				l := connected(ns, 5000, 0).listener
+				closeEach(ns, l, 20)
+				time.Sleep(1100 * time.Millisecond)
+				closeEach(ns, l, 11)
+			},
+			args: []string{"--ignore", "port-pressure"}, // all ports are used, and the pace is chance
+			want: "port-range-shape note, tw-reuse-verdict note", first: "tw-reuse-verdict",
+			numbers: map[string]between{"reused": {11, 11}, "after_ns": {1e9, 60e9}},
+		},
+		"reuse of a port that was bound": {
+			set: reuse, during: func(t *testing.T, ns *sandbox.NS) { fromOnePort(t, ns, nil) },
+			want: "port-range-shape note",
+		},
+		"a load test without ports": {
+			set: few(200), during: func(t *testing.T, ns *sandbox.NS) {
+				l := connected(ns, 5000, 0).listener
+				closeEach(ns, l, 200)
+				refuse(t, ns, l.Local, 1000, unix.EADDRNOTAVAIL)
+			},
+			args: []string{"--set", "load-test-limit.rate=10", "--ignore", "short-connections"},
+			want: "load-test-limit note, port-exhausted failing, port-range-shape note, tw-reuse-cannot-help note", first: "load-test-limit",
+			numbers: map[string]between{"share": {1, 1}, "most": {3, 3}},
+		},
+		"a load without ports, and others": {
+			set: few(200), during: func(t *testing.T, ns *sandbox.NS) {
+				l := connected(ns, 5000, 0).listener
+				closeEach(ns, l, 200)
+				refuse(t, ns, l.Local, 1000, unix.EADDRNOTAVAIL)
+				refuse(t, ns, sandbox.At(ipv4, 5001), 400, unix.ECONNREFUSED)
+			},
+			args: []string{"--set", "load-test-limit.rate=10", "--ignore", "short-connections,refused-storm"},
+			want: "port-exhausted failing, port-range-shape note, tw-reuse-cannot-help note",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -194,4 +238,57 @@ func TestDoctorPorts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server whose clients are on another host: tcp_tw_reuse does nothing for it.
+func TestDoctorReuseOfServer(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("ip"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("iproute2 is not installed")
+	}
+	testnet.Attempts(t, func(t *testing.T) string {
+		here, there := sandbox.New(t), sandbox.New(t)
+		here.Sysctl("tcp_tw_reuse", "1")
+		at := func(ns *sandbox.NS, args ...string) {
+			ip := exec.Command("ip", args...)
+			ns.Start(ip)
+			if err := ip.Wait(); err != nil {
+				t.Fatalf("%v: %v", ip, err)
+			}
+		}
+		at(here, "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", pathOf(there))
+		for i, ns := range []*sandbox.NS{here, there} {
+			name := fmt.Sprintf("veth%d", i)
+			at(ns, "address", "add", fmt.Sprintf("10.77.0.%d/24", i+1), "dev", name)
+			at(ns, "link", "set", name, "up")
+		}
+		family := sandbox.Family{Name: "ipv4", AF: unix.AF_INET, Addr: netip.MustParseAddr("10.77.0.1")}
+		l := here.Socket(family).Bind(5000).Listen()
+		for _, c := range []struct {
+			connects bool
+			want     string
+		}{{false, "server-closes-first note, tw-reuse-verdict note"}, {true, "server-closes-first note"}} {
+			got, findings, missed := watchedBy(t, here, []string{"--set", "tw-reuse-verdict.least=60"}, func() {
+				for range 60 {
+					c := there.Socket(ipv4).Connect(l.Local)
+					s := l.Accept()
+					s.Orphan()
+					c.Close()
+				}
+				if c.connects {
+					here.Socket(family).Connect(l.Local)
+				}
+			})
+			if all := strings.Join(got, ", "); all != c.want {
+				if missed != "" {
+					return missed + ": " + all
+				}
+				t.Errorf("it connects: %v: got %q, want %q: %v", c.connects, all, c.want, findings)
+			}
+		}
+		return ""
+	})
 }

@@ -189,10 +189,7 @@ func (c *Choice) limits() (map[string]Limits, error) {
 	}
 	all := make(map[string]Limits)
 	for _, rule := range Rules() {
-		all[rule.ID] = make(Limits)
-		for _, t := range rule.Thresholds {
-			all[rule.ID][t.Name] = t.Value
-		}
+		all[rule.ID] = defaults(rule.Thresholds)
 	}
 	for _, set := range c.Set {
 		name, value, ok := strings.Cut(set, "=")
@@ -214,6 +211,14 @@ func (c *Choice) limits() (map[string]Limits, error) {
 		all[id][threshold] = v
 	}
 	return all, nil
+}
+
+func defaults(of []Threshold) Limits {
+	l := make(Limits)
+	for _, t := range of {
+		l[t.Name] = t.Value
+	}
+	return l
 }
 
 func (r *Rule) thresholds() (names []string) {

@@ -114,6 +114,21 @@ var english = &Language{
 				"A TIME_WAIT holds such a port as well. Ports that a program names are not counted.",
 			Sources: []string{"ip(7): IP_BIND_ADDRESS_NO_PORT", "__inet_bind(), net/ipv4/af_inet.c", "inet_csk_get_port(), __inet_hash_connect()"},
 		},
+		"load-test-limit": {
+			Title: "A load test measures the ports of its own host",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} made {{pct .share}} of all connections that were seen, {{count .rate}} a second, to {{ep .remote}}, and the local ports towards it run short. If it is a load test, it measures that limit and not the server.` +
+				`{{if .most}} From one address to one destination about {{count .most}} connections a second are possible in the long run, as each leaves a TIME_WAIT.{{end}}`,
+			Cause: "One client opens a connection for each request, to one address and port. Many clients would have ports of their own.",
+			Fixes: []Fix{
+				{"Let the load generator keep its connections and use them again, as clients do.", "none"},
+				{"Use more source addresses, more hosts, or more ports of the server.", "none"},
+			},
+			DoNot:     []string{"Do not tune the server by what such a test says.", "SO_LINGER of 0 in the load generator leaves no TIME_WAIT, and tests resets."},
+			Commands:  []string{`finwait ls --by destination --addr {{ep .remote}}`, `finwait stat --for 10s`},
+			Mechanism: "A port is in use while the connection is open, and for 60 s more at the end that closes first. See port-exhausted, port-pressure and port-search-slow: one of them is found as well.",
+			Demo:      "finwait demo port-exhaustion",
+			Sources:   []string{"RFC 9293, 3.4.2", "ip-sysctl.rst: ip_local_port_range"},
+		},
 		"listener-in-ephemeral-range": {
 			Title: "A listener's port is one that connect() may choose",
 			Text:  `{{proc .process}} listens on port {{.port}}, which is within {{.low}} to {{.high}}. If an outgoing connection gets this port while the listener restarts, it cannot start until that connection is gone, and a minute more.`,
@@ -180,6 +195,18 @@ var english = &Language{
 			DoNot:     []string{"net.ipv4.tcp_tw_reuse does nothing for a server: it is for connect()."},
 			Commands:  []string{`sysctl net.ipv4.tcp_tw_reuse net.ipv4.tcp_timestamps`},
 			Mechanism: "With 1, or with 2 where one address is of the loopback, a connection in TIME_WAIT is taken over when timestamps were seen on it and it is older than one second.",
+			Demo:      "finwait demo reuse",
+			Sources:   []string{"tcp_twsk_unique(), net/ipv4/tcp_ipv4.c", "ip-sysctl.rst: tcp_tw_reuse"},
+		},
+		"tw-reuse-verdict": {
+			Title: "What tcp_tw_reuse does on this host",
+			Text: `net.ipv4.tcp_tw_reuse is 1. {{if .reused}}It is at work: connect() took the ports of {{n .reused "TIME_WAIT"}} over{{if .after}}, after {{dur .after}} at the median{{end}}.` +
+				`{{else}}It does nothing here: it is for connect(), and no connection was opened. The {{n .time_waits "TIME_WAIT"}} are of ports that are listened on.{{end}}`,
+			Cause:     "It lets connect() take over a port in TIME_WAIT after a second. It never ends a TIME_WAIT by itself, and a listener does not need it.",
+			Fixes:     []Fix{{"Nothing needs to be done.", "none"}},
+			DoNot:     []string{"Do not set it to get rid of a server's TIME_WAITs: they share the port of the listener, and a SYN of the same client takes them over without it."},
+			Commands:  []string{`sysctl net.ipv4.tcp_tw_reuse net.ipv4.tcp_timestamps`, `finwait trace --from TIME_WAIT --reason reused --count 10`, `nstat -az TcpExtTWRecycled`},
+			Mechanism: "Where connect() meets a TIME_WAIT with the same addresses and ports, it takes it over if timestamps were seen on it and if it is older than a second. Connections from a port that was bound before are left out here: these do so whatever is set.",
 			Demo:      "finwait demo reuse",
 			Sources:   []string{"tcp_twsk_unique(), net/ipv4/tcp_ipv4.c", "ip-sysctl.rst: tcp_tw_reuse"},
 		},

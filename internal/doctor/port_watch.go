@@ -49,6 +49,13 @@ type Opener struct {
 	Ports  map[uint16]int // those that such connections have now, and how many have each
 }
 
+// A Reuse is the TIME_WAITs of a namespace whose ports connect(2) has taken over as tcp_tw_reuse lets it.
+type Reuse struct {
+	Space *Space
+	N     uint64
+	After Recent // how long they had lasted
+}
+
 type openerKey struct {
 	netns uint32
 	comm  tracer.Comm
@@ -64,16 +71,49 @@ type outgoingKey struct {
 type portWatch struct {
 	outgoing map[outgoingKey]*Outgoing
 	openers  map[openerKey]*Opener
+	reused   map[uint32]*Reuse      // by namespace
+	bound    map[fourTuple]struct{} // connections that begin from a port that they had before
 	noRoom   uint64
 }
 
 func newPortWatch() *portWatch {
-	return &portWatch{outgoing: make(map[outgoingKey]*Outgoing), openers: make(map[openerKey]*Opener)}
+	return &portWatch{outgoing: make(map[outgoingKey]*Outgoing), openers: make(map[openerKey]*Opener),
+		reused: make(map[uint32]*Reuse), bound: make(map[fourTuple]struct{})}
 }
 
 func (w *portWatch) add(t *tracer.Transition) {
 	w.open(t)
 	w.out(t)
+	w.reuse(t)
+}
+
+// reuse counts the TIME_WAITs that tcp_tw_reuse gives to connect(2). With a bound port connect(2) takes
+// over its TIME_WAIT in any case (tcp_twsk_unique() without twp).
+func (w *portWatch) reuse(t *tracer.Transition) {
+	key := fourTuple{t.NetNS, t.Local, t.Remote}
+	switch {
+	case t.To == tracer.SynSent && t.Local.Port() != 0:
+		if len(w.bound) == mostWaiting {
+			w.noRoom++
+			return
+		}
+		w.bound[key] = struct{}{}
+	case t.From == tracer.SynSent:
+		delete(w.bound, key)
+	case t.From == tracer.TimeWait && t.Reason == tracer.ReasonReused:
+		if _, bound := w.bound[key]; bound {
+			return
+		}
+		r := w.reused[t.NetNS]
+		if r == nil {
+			r = new(Reuse)
+			w.reused[t.NetNS] = r
+		}
+		r.N++
+		if exact(t) {
+			r.After.add(t.Duration)
+		}
+	}
 }
 
 // open takes note of who opens connections, and from which ports.
@@ -225,6 +265,10 @@ func (w *portWatch) fill(s *Stream, space func(netns uint32) *Space) {
 	for key, o := range w.openers {
 		o.Space = space(key.netns)
 		s.Openers = append(s.Openers, o)
+	}
+	for netns, r := range w.reused {
+		r.Space = space(netns)
+		s.Reused = append(s.Reused, r)
 	}
 	slices.SortFunc(s.Openers, func(a, b *Opener) int {
 		return cmp.Or(cmp.Compare(a.Space.Inode, b.Space.Inode), cmp.Compare(a.Owner.Comm, b.Owner.Comm))

@@ -1,15 +1,14 @@
 package doctor
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // portWatchRules are about the search of connect(2) for a port.
 var portWatchRules = []*Rule{
 	{
-		ID: "port-search-slow", Worst: Slow, Needs: NeedPorts | NeedStream,
-		Thresholds: []Threshold{
-			{"share", 0.99, "share of the ports tried first that are used"}, {"least", 20, "connections of either half of the ports"},
-			{"ratio", 5, "times as long as with a port of the first half"},
-		},
+		ID: "port-search-slow", Worst: Slow, Needs: NeedPorts | NeedStream, Thresholds: searchThresholds,
 		Find: portSearchSlow,
 	},
 	{
@@ -20,7 +19,31 @@ var portWatchRules = []*Rule{
 		},
 		Find: bindBeforeConnect,
 	},
+	{
+		ID: "tw-reuse-verdict", Worst: Note, Needs: NeedStream,
+		Thresholds: []Threshold{{"least", 100, "TIME_WAITs of a host that opens no connection"}},
+		Find:       reuseVerdict,
+	},
+	{
+		ID: "load-test-limit", Worst: Note, Needs: NeedPorts | NeedStream,
+		Thresholds: []Threshold{
+			{"share", 0.8, "share of all connections, by one program to one destination"}, {"rate", 100, "connections that it opens each second"},
+		},
+		Find: loadTestLimit,
+	},
 }
+
+var (
+	pressureThresholds = []Threshold{
+		{"share", 0.8, "share of the usable ports that are used towards one destination, or will be"},
+		{"within", 600, "seconds until all are used, at most"},
+		{"half", 0.5, "share of the ports that open connections have, from which on their growth counts"},
+	}
+	searchThresholds = []Threshold{
+		{"share", 0.99, "share of the ports tried first that are used"}, {"least", 20, "connections of either half of the ports"},
+		{"ratio", 5, "times as long as with a port of the first half"},
+	}
+)
 
 // portPressure finds destinations towards which most ports are used, or will be if connections go on
 // to be opened at the pace that was seen.
@@ -110,5 +133,68 @@ func bindBeforeConnect(in *Input, t Limits) (found []Finding) {
 			Scope:    []Field{{"process", o.Owner}},
 			Evidence: []Field{{"bound", o.Bound}, {"opened", o.Opened}, {"held", held}, {"usable", usable}, {"more_processes", o.Others}}})
 	}
+	return found
+}
+
+// reuseVerdict says of each namespace with tcp_tw_reuse=1 what that does. It says nothing where
+// connections are opened and have met no TIME_WAIT as yet.
+func reuseVerdict(in *Input, t Limits) (found []Finding) {
+	for _, s := range in.Spaces {
+		if reuse, known := s.number("net.ipv4.tcp_tw_reuse"); !known || reuse != 1 || in.Stream == nil {
+			continue
+		}
+		f := Finding{ID: "tw-reuse-verdict", Severity: Note, Space: s}
+		reused, after := Field{"reused", nil}, Field{"after", nil}
+		if i := slices.IndexFunc(in.Stream.Reused, func(r *Reuse) bool { return r.Space == s }); i >= 0 {
+			r := in.Stream.Reused[i]
+			reused.Value = r.N
+			if r.After.N > 0 {
+				after.Value = r.After.median()
+			}
+		} else if in.Stream.Filtered || in.opens(s) || s.TimeWaits.Served == 0 || float64(s.TimeWaits.Served) < t["least"] {
+			continue
+		} else {
+			f.Inferred = true // of the past nothing is known
+		}
+		f.Evidence = []Field{reused, after, {"time_waits", s.TimeWaits.Served}}
+		found = append(found, f)
+	}
+	return found
+}
+
+// opens reports whether a connection that was opened in a namespace was seen there.
+func (in *Input) opens(s *Space) bool {
+	return s.TimeWaits.Opened > 0 || len(s.Destinations) > 0 ||
+		slices.ContainsFunc(in.Stream.Targets, func(t *Target) bool { return t.Space == s }) ||
+		slices.ContainsFunc(in.Stream.Openers, func(o *Opener) bool { return o.Space == s })
+}
+
+// tries are the calls of connect(2) that are over, as far as their end was seen.
+func (t *Target) tries() uint64 {
+	return t.Connected + t.NoPort + t.InUse + t.Refused + t.Unreachable + t.TimedOut + t.GivenUp.N
+}
+
+// loadTestLimit finds the program that does nearly all the connecting, where it runs out of ports: what
+// a load test measures then is its own host.
+func loadTestLimit(in *Input, t Limits) (found []Finding) {
+	var all uint64
+	in.targets(func(d *Target) { all += d.tries() })
+	short := slices.Concat(portExhausted(in, nil), portPressure(in, defaults(pressureThresholds)), portSearchSlow(in, defaults(searchThresholds)))
+	in.targets(func(d *Target) {
+		n := float64(d.tries())
+		rate := n / in.Stream.Window.Seconds()
+		if n < t["share"]*float64(all) || rate <= t["rate"] || !slices.ContainsFunc(short, func(f Finding) bool {
+			return f.Space == d.Space && f.Severity >= Risk && slices.Contains(f.Scope, Field{"remote", d.Remote})
+		}) {
+			return
+		}
+		most := Field{"most", nil} // connections each second, if each leaves a TIME_WAIT
+		if d.Space.Usable > 0 && d.TimeWaits > 0 && whyNoReuse(d.Space, &Destination{Local: d.Local, Remote: d.Remote}) != "" {
+			most.Value = uint64(float64(d.Space.Usable) / in.lasts().Seconds())
+		}
+		f := d.finding("load-test-limit", Note, d.Owner, Field{"rate", uint64(rate)}, Field{"share", n / float64(all)}, most)
+		f.Inferred = true
+		found = append(found, f)
+	})
 	return found
 }

@@ -37,22 +37,22 @@ func uses(n, timeWaits uint64) func(*Space) {
 }
 
 var portScenarios = map[string]scenario{
-	"ports that will be gone": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...)), "port-pressure will_fail"},
+	"ports that will be gone": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...)), "port-pressure will_fail, load-test-limit note"},
 	"ports that will be gone, of a load older than a minute": {watched(uses(28000, 27990), each(0, 9, 500, closesHere...),
 		each(0, 9, 470, end(tracer.RoleClient, tracer.TimeWait, tracer.Closed, time.Minute, because(tracer.ReasonExpired, tracer.DetailTimeWait)))),
-		"port-pressure will_fail, tw-reuse-cannot-help note"},
-	"ports of which most will be used":          {watched(uses(4000, 3990), each(0, 9, 400, closesHere...)), "port-pressure risk"},
-	"most ports are used, and that goes on":     {watched(uses(23000, 22990), each(0, 9, 400, closesHere...)), "port-pressure risk, tw-reuse-cannot-help note"},
+		"port-pressure will_fail, tw-reuse-cannot-help note, load-test-limit note"},
+	"ports of which most will be used":          {watched(uses(4000, 3990), each(0, 9, 400, closesHere...)), "port-pressure risk, load-test-limit note"},
+	"most ports are used, and that goes on":     {watched(uses(23000, 22990), each(0, 9, 400, closesHere...)), "port-pressure risk, tw-reuse-cannot-help note, load-test-limit note"},
 	"most ports are used, and few will be":      {watched(uses(23000, 22990), each(0, 9, 10, closesHere...)), "port-pressure note, tw-reuse-cannot-help note"},
 	"a pace that leaves enough ports":           {watched(uses(3600, 3590), each(0, 9, 360, closesHere...)), ""},
 	"the same pace, and the peer closes":        {watched(nil, each(0, 9, 500, closesThere...)), ""},
 	"the same pace, and reuse":                  {watched(both(uses(12000, 11990), sysctl("tcp_tw_reuse", "1")), each(0, 9, 500, closesHere...)), ""},
 	"a load that has ended":                     {watched(uses(3500, 3490), each(0, 6, 500, closesHere...)), ""},
 	"a load that has ended, with most ports":    {watched(uses(23000, 22990), each(0, 6, 3280, closesHere...)), "port-pressure note, tw-reuse-cannot-help note"},
-	"a load that has ended, and left them open": {watched(uses(23000, 0), each(0, 6, 3280, opens...)), "port-pressure risk, tw-reuse-cannot-help note"},
-	"a load that has ended, as far as is known": {manyLost(watched(uses(23000, 22990), each(0, 6, 3280, closesHere...))), "port-pressure risk, tw-reuse-cannot-help note"},
+	"a load that has ended, and left them open": {watched(uses(23000, 0), each(0, 6, 3280, opens...)), "port-pressure risk, load-test-limit note, tw-reuse-cannot-help note"},
+	"a load that has ended, as far as is known": {manyLost(watched(uses(23000, 22990), each(0, 6, 3280, closesHere...))), "port-pressure risk, tw-reuse-cannot-help note, load-test-limit note"},
 	"most ports are used, and reuse may take them over": {watched(both(uses(23000, 22990), sysctl("tcp_tw_reuse", "1")), each(0, 9, 400, closesHere...)),
-		"port-pressure risk"},
+		"port-pressure risk, load-test-limit note"},
 	"a load that has ended, nearly all of which was seen": {fewLost(watched(uses(23000, 22990), each(0, 6, 3280, closesHere...))), "port-pressure note, tw-reuse-cannot-help note"},
 	"a load that has just begun":                          {watched(uses(1500, 1490), each(7, 9, 500, closesHere...)), ""},
 	"a burst":                                             {watched(uses(5000, 4990), each(5, 5, 5000, closesHere...)), ""},
@@ -80,6 +80,23 @@ var portScenarios = map[string]scenario{
 	"all ports are of bind":                         {watched(func(s *Space) { s.Usable, s.Low, s.High = 12000, 40000, 51999 }, binds(12000, byBind)), "bind-before-connect will_fail"},
 	"ports of bind that are not usable":             {watched(func(s *Space) { s.Choosable = func(uint16) bool { return false } }, binds(2824, byBind)), "bind-before-connect note"},
 	"ports of bind, of a process that is not known": {watched(nil, binds(2824, byBind, func(t *tracer.Transition) { t.Owner.PID = 0 })), ""},
+	"reuse at work":                                 {watched(sysctl("tcp_tw_reuse", "1"), reuses(10)), "tw-reuse-verdict note"},
+	"reuse on the loopback at work":                 {watched(nil, reuses(10)), ""},
+	"reuse of bound ports":                          {watched(sysctl("tcp_tw_reuse", "1"), binds(1), reuses(1, fromPort(40000))), ""},
+	"reuse of bound ports, and of another":          {watched(sysctl("tcp_tw_reuse", "1"), binds(1), reuses(1, fromPort(40000)), searches(1, ms, 0, 0), reuses(1, fromPort(40000))), "tw-reuse-verdict note"},
+	"reuse of TIME_WAITs of an unknown age":         {watched(sysctl("tcp_tw_reuse", "1"), reuses(1, atLeast)), "tw-reuse-verdict note"},
+	"reuse of a server":                             {watched(serves(100)), "tw-reuse-verdict note"},
+	"reuse of a server that is idle":                {watched(serves(99)), ""},
+	"reuse of a server that connects":               {watched(serves(100), binds(1)), ""},
+	"reuse of a server that has connected":          {watched(both(serves(100), func(s *Space) { s.TimeWaits.Opened = 1 })), ""},
+	"reuse of a server, as far as was asked for":    {filtered(watched(serves(100))), ""},
+	"a load test, and little else": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...), each(0, 9, 125, connectedAfter(ms, toward("10.0.0.8:80", "10.0.0.4:40000")))),
+		"port-pressure will_fail, load-test-limit note"},
+	"a load, and much else": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...), each(0, 9, 126, connectedAfter(ms, toward("10.0.0.8:80", "10.0.0.4:40000")))),
+		"port-pressure will_fail"},
+	"a slow load": {watched(both(uses(1000, 990), func(s *Space) { s.Usable, s.Low, s.High = 2000, 40000, 41999 }), each(0, 9, 100, closesHere...)), "port-pressure will_fail, port-range-shape note"},
+	"a load test that finds no port": {watched(full(28232), times(1001, failed(tracer.ReasonNoPort, ms, toward("10.0.0.9:80", "10.0.0.4:0")))),
+		"port-exhausted failing, tw-reuse-cannot-help note, load-test-limit note"},
 	"the pace of another address": {watched(uses(12000, 11990), each(0, 9, 500, connectedAfter(ms, toward("10.0.0.9:80", "10.0.0.5:40000")),
 		end(tracer.RoleClient, tracer.FinWait2, tracer.TimeWait, ms, toward("10.0.0.9:80", "10.0.0.5:40000")))), ""},
 }
@@ -114,6 +131,18 @@ func closed(n int) (all []tracer.Transition) {
 	return all
 }
 
+// serves is a namespace that opens no connection.
+func serves(timeWaits uint64) func(*Space) {
+	return func(s *Space) {
+		s.Sysctls["net.ipv4.tcp_tw_reuse"], s.Destinations, s.TimeWaits = "1", nil, Ends{Served: timeWaits}
+	}
+}
+
+// reuses are the ends of TIME_WAITs that connect(2) takes over.
+func reuses(n int, change ...func(*tracer.Transition)) []tracer.Transition {
+	return times(n, end(tracer.RoleClient, tracer.TimeWait, tracer.Closed, 1900*ms, append(change, because(tracer.ReasonReused, tracer.DetailNone))...))
+}
+
 func fewLost(in *Input) *Input {
 	in.Stream.Lost.Missed = 1000
 	return in
@@ -132,6 +161,11 @@ func TestPortNumbers(t *testing.T) {
 		"ports that will be gone, of a load older than a minute": {"gone_in": 7733 * time.Millisecond},
 		"ports of which most will be used":                       {"rate": uint64(400), "gone_in": nil, "settles": (10 + 400*61.0) / 28232},
 		"a load that has ended, with most ports":                 {"rate": nil, "settles": nil, "ended": true},
+		"a load test that finds no port":                         {"failed": uint64(1001)},
+		"reuse at work":                                          {"reused": uint64(10), "after": 1900 * ms},
+		"reuse of bound ports, and of another":                   {"reused": uint64(1)},
+		"reuse of TIME_WAITs of an unknown age":                  {"reused": uint64(1), "after": nil},
+		"reuse of a server":                                      {"reused": nil, "time_waits": uint64(100)},
 		"connections that stay open":                             {"rate": uint64(100), "gone_in": 132320 * time.Millisecond, "settles": nil},
 	} {
 		r, err := Examine(portScenarios[name].in, Choice{})

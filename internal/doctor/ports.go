@@ -11,25 +11,10 @@ import (
 var portRules = []*Rule{
 	{
 		ID: "port-exhausted", Worst: Failing, Needs: NeedPorts, More: NeedStream,
-		Find: func(in *Input, _ Limits) (found []Finding) {
-			found = withoutPort(in)
-			in.destinations(func(s *Space, d *Destination) {
-				if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
-					f := portFinding("port-exhausted", WillFail, s, d)
-					f.Evidence = append(f.Evidence, Field{"failed", nil}, Field{"more_processes", nil})
-					found = append(found, f)
-				}
-			})
-			return found
-		},
+		Find: portExhausted,
 	},
 	{
-		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts, More: NeedStream,
-		Thresholds: []Threshold{
-			{"share", 0.8, "share of the usable ports that are used towards one destination, or will be"},
-			{"within", 600, "seconds until all are used, at most"},
-			{"half", 0.5, "share of the ports that open connections have, from which on their growth counts"},
-		},
+		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts, More: NeedStream, Thresholds: pressureThresholds,
 		Find: portPressure,
 	},
 	{
@@ -50,6 +35,18 @@ var portRules = []*Rule{
 			return found
 		},
 	},
+}
+
+func portExhausted(in *Input, _ Limits) (found []Finding) {
+	found = withoutPort(in)
+	in.destinations(func(s *Space, d *Destination) {
+		if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
+			f := portFinding("port-exhausted", WillFail, s, d)
+			f.Evidence = append(f.Evidence, Field{"failed", nil}, Field{"more_processes", nil})
+			found = append(found, f)
+		}
+	})
+	return found
 }
 
 func (in *Input) destinations(fn func(*Space, *Destination)) {

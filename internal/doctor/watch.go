@@ -17,6 +17,7 @@ type Stream struct {
 	Targets  []*Target
 	Outgoing []*Outgoing
 	Openers  []*Opener
+	Reused   []*Reuse // by namespace, in no order
 
 	Window   time.Duration
 	Ended    time.Duration // the end of the window, CLOCK_MONOTONIC
