@@ -115,6 +115,7 @@ enum event_flags {
 	EVENT_MINISOCK = 1 << 1,	/* a minisock held `from`, or holds `to` */
 	EVENT_SEGMENT  = 1 << 2,	/* no transition, but a segment: `from` is of enum segment */
 	EVENT_LATE     = 1 << 3,	/* it happened before the program ran that tells it */
+	EVENT_PORT_BY_BIND = 1 << 4,	/* connect(): bind() had chosen the local port, as the program named none */
 };
 
 /* What happens to a port without a transition (segment.h). */

@@ -121,6 +121,7 @@ enum {
 /* include/net/sock.h */
 #define SEND_SHUTDOWN	2
 #define SHUTDOWN_MASK	3
+#define SOCK_BINDPORT_LOCK	8	/* the program has named the port (__inet_bind()) */
 #define SOCK_DONE	1	/* a bit of sk_flags, enum sock_flags */
 #define SOCK_LINGER	4
 
@@ -295,6 +296,7 @@ typedef struct {
 /* include/net/sock.h */
 struct sock {
 	struct sock_common __sk_common;
+	__u8 sk_userlocks : 4;
 	__u8 sk_shutdown;
 	__u16 sk_protocol;
 	int sk_err;

@@ -38,6 +38,8 @@ static __always_inline void begin_life(struct step *s)
 	info->restored = !raw && tp && s->e.to == TCP_SYN_SENT && BPF_CORE_READ_BITFIELD(tp, repair);
 	if (info->restored)
 		info->role = ROLE_UNKNOWN;
+	if (stream && s->e.to == TCP_SYN_SENT && s->e.tuple.sport && !(BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK))
+		s->e.flags |= EVENT_PORT_BY_BIND;
 	if (owners) {
 		if (s->e.to == TCP_LISTEN || !later_subflow(sk))
 			info->owner.pid = calling_process(info->owner.comm);

@@ -180,9 +180,10 @@ type bpfEvent struct {
 type bpfEventFlags uint32
 
 const (
-	bpfEventFlagsEVENT_MINISOCK bpfEventFlags = 2
-	bpfEventFlagsEVENT_SEGMENT  bpfEventFlags = 4
-	bpfEventFlagsEVENT_LATE     bpfEventFlags = 8
+	bpfEventFlagsEVENT_MINISOCK     bpfEventFlags = 2
+	bpfEventFlagsEVENT_SEGMENT      bpfEventFlags = 4
+	bpfEventFlagsEVENT_LATE         bpfEventFlags = 8
+	bpfEventFlagsEVENT_PORT_BY_BIND bpfEventFlags = 16
 )
 
 type bpfGroup struct {

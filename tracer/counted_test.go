@@ -77,7 +77,7 @@ func TestResolveWritesEveryField(t *testing.T) {
 	ones(reflect.ValueOf(&wide).Elem())
 	ev := &wide.Event
 	ev.SinceNs, ev.TimeNs, ev.Precision = 1, 3, uint8(PrecisionExact)
-	ev.Flags = uint8(bpfEventFlagsEVENT_MINISOCK)
+	ev.Flags = uint8(bpfEventFlagsEVENT_MINISOCK | bpfEventFlagsEVENT_PORT_BY_BIND)
 	var full Transition
 	resolve(&wide, testClock(), &full)
 	v := reflect.ValueOf(full)

@@ -70,6 +70,7 @@ func resolve(wide *bpfWideEvent, clock *ktime.Clock, t *Transition) {
 	if ev.Flags&uint8(bpfEventFlagsEVENT_MINISOCK) != 0 {
 		t.Source = SourceMinisock
 	}
+	t.PortByBind = ev.Flags&uint8(bpfEventFlagsEVENT_PORT_BY_BIND) != 0
 }
 
 // elapsed is the time spent in the state that was left. There is no duration if the

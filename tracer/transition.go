@@ -59,6 +59,11 @@ type Transition struct {
 	// as the transition.
 	Metrics *Metrics
 
+	// PortByBind says that bind(2) had chosen the local port before connect(2) was called: the
+	// program bound an address without a port, and not with IP_BIND_ADDRESS_NO_PORT. Such a port is
+	// free for no other destination. Only of CLOSED -> SYN_SENT.
+	PortByBind bool
+
 	// Stack is from where it was made; nil without Config.Stacks.
 	Stack *Stack
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"finwait/internal/ktime"
 	"finwait/internal/netns"
 	"finwait/internal/netstat"
 	"finwait/internal/privilege"
@@ -83,6 +84,9 @@ func (c *Collector) paths() (map[uint32]string, error) {
 // Take reads sockets, settings and counters.
 func (c *Collector) Take() (*Input, error) {
 	in := &Input{Missing: make(map[Need]Why)}
+	if least, most, err := ktime.TimeWaitBand(); err == nil {
+		in.TimeWait = (least + most) / 2 // when in a slot of the timer wheel it begins is chance
+	}
 	if c.first == nil {
 		in.Missing[NeedWindow], in.Missing[NeedStream] = whyOneReading, whyNoWatch
 	} else {
@@ -371,14 +375,17 @@ func (g *gathering) fill(s *Space) {
 	s.Binder, s.Binders = Process{PID: binder.PID, Comm: binder.Comm.String()}, uint64(n)
 	for key, d := range g.towards {
 		slices.Sort(d.ports)
-		ports, held := slices.Compact(d.ports), uint64(0)
+		ports, held, first := slices.Compact(d.ports), uint64(0), uint64(0)
 		for _, port := range ports {
 			if g.ports.Held(port) {
 				held++
 			}
+			if s.triedFirst(port) {
+				first++
+			}
 		}
 		s.Destinations = append(s.Destinations, Destination{Local: key.local, Remote: key.remote,
-			Used: uint64(len(ports)), Held: held, TimeWaits: d.timeWaits, Orphans: d.orphans, Owner: largest(d.owners)})
+			Used: uint64(len(ports)), First: first, Held: held, TimeWaits: d.timeWaits, Orphans: d.orphans, Owner: largest(d.owners)})
 	}
 	slices.SortFunc(s.Destinations, byUse)
 	for i := range g.listeners {

@@ -106,7 +106,7 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
+	return slices.Concat(portRules, portWatchRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
 }
 
 // RuleOf finds a rule by its id.
@@ -191,10 +191,7 @@ func (c *Choice) limits() (map[string]Limits, error) {
 	}
 	all := make(map[string]Limits)
 	for _, rule := range Rules() {
-		all[rule.ID] = make(Limits)
-		for _, t := range rule.Thresholds {
-			all[rule.ID][t.Name] = t.Value
-		}
+		all[rule.ID] = defaults(rule.Thresholds)
 	}
 	for _, set := range c.Set {
 		name, value, ok := strings.Cut(set, "=")
@@ -216,6 +213,14 @@ func (c *Choice) limits() (map[string]Limits, error) {
 		all[id][threshold] = v
 	}
 	return all, nil
+}
+
+func defaults(of []Threshold) Limits {
+	l := make(Limits)
+	for _, t := range of {
+		l[t.Name] = t.Value
+	}
+	return l
 }
 
 func (r *Rule) thresholds() (names []string) {

@@ -70,17 +70,67 @@ var english = &Language{
 		},
 		"port-pressure": {
 			Title: "Most local ports towards one destination are used",
-			Text:  `{{count .used}} of {{count .usable}} ports ({{pct .share}}) are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT.`,
+			Text: `{{count .used}} of {{count .usable}} ports ({{pct .share}}) are used from {{.local_addr}} towards {{ep .remote}}, {{count .time_waits}} of them by connections in TIME_WAIT.` +
+				`{{if .rate}} {{proc .opener}}{{if .more_processes}} and others{{end}} opened about {{n .rate "connection"}} a second for {{dur .over}}.{{if .gone_in}} If that goes on, all ports will be used in about {{span .gone_in}}.{{else if .settles}} If that goes on, it comes to {{pct .settles}} of the ports.{{end}}{{end}}` +
+				`{{if .ended}} Few connections or none were opened towards it in the end: TIME_WAIT gives the ports back within about a minute.{{end}}`,
 			Cause: "Connections are opened and closed faster than TIME_WAIT gives their ports back, or as many are open at once.",
 			Fixes: []Fix{
 				{"Keep connections open and use them again.", "none"},
 				{"Use more addresses, on this side or on the other.", "none"},
 			},
-			DoNot:     []string{"The number of TIME_WAITs alone says nothing: only those towards one destination count together."},
-			Commands:  []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
-			Mechanism: "See port-exhausted. Once half of the ports are used, connect() also takes longer: it tries the ports of one parity first, and must then search the others.",
+			DoNot:    []string{"The number of TIME_WAITs alone says nothing: only those towards one destination count together."},
+			Commands: []string{`finwait ls --by destination --addr {{.remote}}`, `ss -Htan dst {{.remote}} | wc -l`},
+			Mechanism: "See port-exhausted. Once half of the ports are used, connect() also takes longer: see port-search-slow. A connection that this end closes first keeps its port for 60 s of TIME_WAIT and up to one slot of the timer wheel. So as many ports are used in the long run as are open, " +
+				"and as many as come into TIME_WAIT in that time (Little's law). Where tcp_tw_reuse lets connect() take TIME_WAITs over, a second counts in place of that. The pace is that of the least of three parts of the last 30 s: what has ended, or came all at once, does not go on. " +
+				"If the connections stay open, their growth counts once they have half of the ports.",
+			Demo:    "finwait demo port-exhaustion",
+			Sources: []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
+		},
+		"port-search-slow": {
+			Title: "connect() must search for a free port",
+			Text: `{{count .first_used}} of the {{count .first_usable}} ports that connect() tries first from {{.local_addr}} towards {{ep .remote}} are used. {{n .connections "connection"}} of {{proc .process}}{{if .more_processes}} and others{{end}} got another port: nine in ten took {{dur .slow}} or more, ` +
+				`where a tenth of those on the first ports took {{dur .fast}} or less. The time goes into the search for a port, not into the network.`,
+			Cause: "connect() tries all ports of one parity before the others, one after the other. Towards this destination nearly all of these are used, mostly in TIME_WAIT.",
+			Fixes: []Fix{
+				{"Keep connections open and use them again.", "none"},
+				{"Use more addresses, on this side or on the other: each pair has its own ports.", "none"},
+				{"In the program: IP_LOCAL_PORT_RANGE (Linux 6.3), with other ports for each worker.", "a worker has fewer ports"},
+			},
+			DoNot:     []string{"Do not look for lost segments: the SYN was not even sent in that time."},
+			Commands:  []string{`finwait trace --from SYN_SENT --to ESTABLISHED --addr {{ep .remote}} --count 50`, `finwait ls --by destination --addr {{ep .remote}}`},
+			Mechanism: "The kernel sets SYN_SENT before it looks for a port, so the time in SYN_SENT contains the search. It begins somewhere in the range and goes on in steps of 2, over the ports with the parity of the lowest one. For each port it looks whether a socket uses it towards this destination. Only when all are used it tries the other half.",
 			Demo:      "finwait demo port-exhaustion",
-			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c"},
+			Sources:   []string{"__inet_hash_connect(), net/ipv4/inet_hashtables.c", "tcp_v4_connect(), net/ipv4/tcp_ipv4.c", "ip(7): IP_LOCAL_PORT_RANGE"},
+		},
+		"bind-before-connect": {
+			Title: "A program takes a port for all destinations where one for its own would do",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} opened {{n .opened "connection"}}, {{count .bound}} of them from a port that bind() had chosen before. They hold {{count .held}} of {{count .usable}} ports now, each for every destination and every program.` +
+				`{{if eq .held .usable}} None is left: the next bind() or connect() that needs one fails.{{end}}`,
+			Cause: "The program calls bind() with an address and no port, and then connect(). bind() does not know the destination, so it takes a port that nobody uses at all.",
+			Fixes: []Fix{
+				{"In the program: setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, ...) before bind() (Linux 4.2). Then connect() chooses the port.", "getsockname() shows port 0 until connect()"},
+				{"Leave bind() out where the source address does not matter.", "the route chooses the address"},
+			},
+			DoNot:    []string{"net.ipv4.ip_autobind_reuse=1 lets bind() share ports, and connect() fails then instead."},
+			Commands: []string{`finwait trace --from CLOSED --to SYN_SENT --pid {{pid .process}} --count 50`, `sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports`},
+			Mechanism: "Connections with ports of connect() can be as many as there are ports, towards each destination. Those with ports of bind() can be as many as there are ports in all, and connect() of others leaves their ports out. Where none is free, bind() fails with EADDRINUSE: that makes no transition and is not seen here. " +
+				"A TIME_WAIT holds such a port as well. Ports that a program names are not counted.",
+			Sources: []string{"ip(7): IP_BIND_ADDRESS_NO_PORT", "__inet_bind(), net/ipv4/af_inet.c", "inet_csk_get_port(), __inet_hash_connect()"},
+		},
+		"load-test-limit": {
+			Title: "A load test measures the ports of its own host",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} made {{pct .share}} of all connections that were seen, {{count .rate}} a second, to {{ep .remote}}, and the local ports towards it run short. If it is a load test, it measures that limit and not the server.` +
+				`{{if .most}} From one address to one destination about {{count .most}} connections a second are possible in the long run, as each leaves a TIME_WAIT.{{end}}`,
+			Cause: "One client opens a connection for each request, to one address and port. Many clients would have ports of their own.",
+			Fixes: []Fix{
+				{"Let the load generator keep its connections and use them again, as clients do.", "none"},
+				{"Use more source addresses, more hosts, or more ports of the server.", "none"},
+			},
+			DoNot:     []string{"Do not tune the server by what such a test says.", "SO_LINGER of 0 in the load generator leaves no TIME_WAIT, and tests resets."},
+			Commands:  []string{`finwait ls --by destination --addr {{ep .remote}}`, `finwait stat --for 10s`},
+			Mechanism: "A port is in use while the connection is open, and for 60 s more at the end that closes first. See port-exhausted, port-pressure and port-search-slow: one of them is found as well.",
+			Demo:      "finwait demo port-exhaustion",
+			Sources:   []string{"RFC 9293, 3.4.2", "ip-sysctl.rst: ip_local_port_range"},
 		},
 		"listener-in-ephemeral-range": {
 			Title: "A listener's port is one that connect() may choose",
@@ -149,6 +199,18 @@ var english = &Language{
 			DoNot:     []string{"net.ipv4.tcp_tw_reuse does nothing for a server: it is for connect()."},
 			Commands:  []string{`sysctl net.ipv4.tcp_tw_reuse net.ipv4.tcp_timestamps`},
 			Mechanism: "With 1, or with 2 where one address is of the loopback, a connection in TIME_WAIT is taken over when timestamps were seen on it and it is older than one second.",
+			Demo:      "finwait demo reuse",
+			Sources:   []string{"tcp_twsk_unique(), net/ipv4/tcp_ipv4.c", "ip-sysctl.rst: tcp_tw_reuse"},
+		},
+		"tw-reuse-verdict": {
+			Title: "What tcp_tw_reuse does on this host",
+			Text: `net.ipv4.tcp_tw_reuse is 1. {{if .reused}}It is at work: connect() took the ports of {{n .reused "TIME_WAIT"}} over{{if .after}}, after {{dur .after}} at the median{{end}}.` +
+				`{{else}}It does nothing here: it is for connect(), and no connection was opened. The {{n .time_waits "TIME_WAIT"}} are of ports that are listened on.{{end}}`,
+			Cause:     "It lets connect() take over a port in TIME_WAIT after a second. It never ends a TIME_WAIT by itself, and a listener does not need it.",
+			Fixes:     []Fix{{"Nothing needs to be done.", "none"}},
+			DoNot:     []string{"Do not set it to get rid of a server's TIME_WAITs: they share the port of the listener, and a SYN of the same client takes them over without it."},
+			Commands:  []string{`sysctl net.ipv4.tcp_tw_reuse net.ipv4.tcp_timestamps`, `finwait trace --from TIME_WAIT --reason reused --count 10`, `nstat -az TcpExtTWRecycled`},
+			Mechanism: "Where connect() meets a TIME_WAIT with the same addresses and ports, it takes it over if timestamps were seen on it and if it is older than a second. Connections from a port that was bound before are left out here: these do so whatever is set.",
 			Demo:      "finwait demo reuse",
 			Sources:   []string{"tcp_twsk_unique(), net/ipv4/tcp_ipv4.c", "ip-sysctl.rst: tcp_tw_reuse"},
 		},

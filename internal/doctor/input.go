@@ -22,6 +22,8 @@ type Input struct {
 
 	Stream *Stream // nil: no transitions were watched
 
+	TimeWait time.Duration // how long a TIME_WAIT lasts on average, if no segment disturbs it
+
 	// Settings are the lines of the files from which sysctls are set at boot, in their order.
 	Settings []Setting
 }
@@ -114,6 +116,7 @@ type Destination struct {
 	Local     netip.Addr
 	Remote    netip.AddrPort
 	Used      uint64 // different local ports among the usable ones
+	First     uint64 // how many of them have the parity of the lowest usable port: connect(2) tries these first
 	Held      uint64 // how many of them are also held by a listener or a socket that is only bound
 	TimeWaits uint64
 	Orphans   uint64 // in FIN_WAIT_2

@@ -11,28 +11,11 @@ import (
 var portRules = []*Rule{
 	{
 		ID: "port-exhausted", Worst: Failing, Needs: NeedPorts, More: NeedStream,
-		Find: func(in *Input, _ Limits) (found []Finding) {
-			found = withoutPort(in)
-			in.destinations(func(s *Space, d *Destination) {
-				if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
-					found = append(found, portFinding("port-exhausted", WillFail, s, d))
-				}
-			})
-			return found
-		},
+		Find: portExhausted,
 	},
 	{
-		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts,
-		Thresholds: []Threshold{{"share", 0.8, "share of the usable ports that are used towards one destination"}},
-		Find: func(in *Input, t Limits) (found []Finding) {
-			in.destinations(func(s *Space, d *Destination) {
-				full := d.Used >= uint64(s.Usable) && !takesOver(s, d)
-				if s.Usable > 0 && !full && !in.sawNoPort(s, d) && float64(d.Used) >= t["share"]*float64(s.Usable) {
-					found = append(found, portFinding("port-pressure", Risk, s, d))
-				}
-			})
-			return found
-		},
+		ID: "port-pressure", Worst: WillFail, Needs: NeedPorts, More: NeedStream, Thresholds: pressureThresholds,
+		Find: portPressure,
 	},
 	{
 		ID: "listener-in-ephemeral-range", Worst: Note, Needs: NeedPorts,
@@ -54,6 +37,18 @@ var portRules = []*Rule{
 	},
 }
 
+func portExhausted(in *Input, _ Limits) (found []Finding) {
+	found = withoutPort(in)
+	in.destinations(func(s *Space, d *Destination) {
+		if s.Usable > 0 && d.Used >= uint64(s.Usable) && !takesOver(s, d) && !in.sawNoPort(s, d) {
+			f := portFinding("port-exhausted", WillFail, s, d)
+			f.Evidence = append(f.Evidence, Field{"failed", nil}, Field{"more_processes", nil})
+			found = append(found, f)
+		}
+	})
+	return found
+}
+
 func (in *Input) destinations(fn func(*Space, *Destination)) {
 	for _, s := range in.Spaces {
 		for i := range s.Destinations {
@@ -66,7 +61,7 @@ func portFinding(id string, severity Severity, s *Space, d *Destination) Finding
 	return Finding{ID: id, Severity: severity, Space: s,
 		Scope: []Field{{"local_addr", d.Local}, {"remote", d.Remote}, {"process", d.Owner}},
 		Evidence: []Field{{"used", d.Used}, {"usable", uint64(s.Usable)}, {"time_waits", d.TimeWaits},
-			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}, {"failed", nil}, {"more_processes", nil}}}
+			{"orphans", d.Orphans}, {"share", float64(d.Used) / float64(s.Usable)}}}
 }
 
 // listenersInRange finds listeners on a port that connect(2) may choose once they are gone. A port

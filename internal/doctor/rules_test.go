@@ -48,7 +48,7 @@ func quiet(change func(*Space)) *Space {
 }
 
 func input(spaces ...*Space) *Input {
-	return &Input{Spaces: spaces, Self: 4026531840, Window: 10 * time.Second}
+	return &Input{Spaces: spaces, Self: 4026531840, Window: 10 * time.Second, TimeWait: 61 * time.Second}
 }
 
 // full makes the destination use so many ports, nearly all in TIME_WAIT.

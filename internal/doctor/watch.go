@@ -15,9 +15,13 @@ import (
 type Stream struct {
 	Services []*Service
 	Targets  []*Target
+	Outgoing []*Outgoing
+	Openers  []*Opener
+	Reused   []*Reuse // by namespace, in no order
 
 	Window   time.Duration
-	Filtered bool // more than the network namespaces was chosen: listeners may be left out
+	Ended    time.Duration // the end of the window, CLOCK_MONOTONIC
+	Filtered bool          // more than the network namespaces was chosen: listeners may be left out
 	Lost     tracer.Lost
 	NoRoom   uint64 // transitions of services and targets beyond the limit
 }
@@ -140,6 +144,14 @@ func (r *Recent) median() time.Duration {
 	return sorted(r.last)[len(r.last)/2]
 }
 
+// tenth is what a tenth of the last ones do not exceed.
+func (r *Recent) tenth() time.Duration {
+	if len(r.last) == 0 {
+		return 0
+	}
+	return sorted(r.last)[len(r.last)/10]
+}
+
 // cluster is the value around which at least a share of the last ones lie, within so much of it: of
 // several the least, because a connection that is used again lasts longer.
 func (r *Recent) cluster(share, within float64) (value time.Duration, ok bool) {
@@ -186,15 +198,17 @@ type watch struct {
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
 	noRoom   uint64
+	ports    *portWatch
 }
 
 func newWatch() *watch {
-	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration)}
+	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration), ports: newPortWatch()}
 }
 
 // add takes one transition. One whose role is not known belongs to a connection that is older than
 // the watch: which end it is would be a guess.
 func (w *watch) add(t *tracer.Transition) {
+	w.ports.add(t)
 	switch t.Role {
 	case tracer.RoleServer:
 		s := w.services[serviceKey{t.NetNS, t.Local.Port()}]
@@ -385,6 +399,7 @@ func processOf(p tracer.Process) Process { return Process{PID: p.PID, Comm: p.Co
 // fill puts what was added up into the stream, in a fixed order. space finds a namespace.
 func (w *watch) fill(s *Stream, space func(netns uint32) *Space) {
 	s.NoRoom = w.noRoom
+	w.ports.fill(s, space)
 	for key, one := range w.services {
 		one.Space = space(key.netns)
 		s.Services = append(s.Services, one)

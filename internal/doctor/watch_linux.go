@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"finwait/internal/cgroup"
+	"finwait/internal/ktime"
 	"finwait/tracer"
 
 	"github.com/rs/zerolog"
@@ -46,6 +47,7 @@ func startWatching(filter tracer.Filter, log *zerolog.Logger) (*watching, error)
 func (w *watching) end() (*Stream, error) {
 	w.cancel()
 	window := time.Since(w.since)
+	ended, _ := ktime.Now()
 	err := <-w.done
 	stats, statsErr := w.tracer.Stats()
 	w.tracer.Close()
@@ -55,7 +57,7 @@ func (w *watching) end() (*Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read transitions: %w", err)
 	}
-	return &Stream{Window: window, Lost: stats.Lost}, nil
+	return &Stream{Window: window, Ended: time.Duration(ended), Lost: stats.Lost}, nil
 }
 
 // watchedSpaces finds the namespaces of a stream. One that is gone, or that could not be entered, is

@@ -85,6 +85,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		Retransmits nullable[uint8]        `json:"retransmits"`
 		Rearms      must[uint32]           `json:"rearms"`
 		Source      must[tracer.Source]    `json:"source"`
+		PortByBind  bool                   `json:"port_by_bind"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func readTransition(line []byte) (*tracer.Transition, error) {
 		Time: in.Time.value.UTC(), Ktime: time.Duration(in.Ktime.value), Cookie: in.Cookie.value,
 		NetNS: in.NetNS.value, NetNSCookie: in.NSCookie.value,
 		Local: in.local(), Remote: in.remote(), From: in.From.value.State, To: in.To.value.State, Precision: in.Precision.value,
-		Reason: in.Reason.value, Detail: in.Detail.value, Rearms: in.Rearms.value, Source: in.Source.value,
+		Reason: in.Reason.value, Detail: in.Detail.value, Rearms: in.Rearms.value, Source: in.Source.value, PortByBind: in.PortByBind,
 	}
 	if t.Known() != (in.Duration.value != nil) {
 		return nil, fmt.Errorf("duration_ns does not go with precision %q", t.Precision)

@@ -24,6 +24,9 @@ func (w *Writer) Transition(t *tracer.Transition) error {
 	} else {
 		b = append(b, null...) // the kernel has not chosen it yet
 	}
+	if t.PortByBind {
+		b = append(b, `,"port_by_bind":true`...)
+	}
 	b = t.Remote.Addr().AppendTo(append(b, `,"remote_addr":"`...))
 	b = strconv.AppendUint(append(b, `","remote_port":`...), uint64(t.Remote.Port()), 10)
 	if t.Scope.ID != 0 {
