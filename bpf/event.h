@@ -275,4 +275,12 @@ struct live_socket {
 	__u8 pad[5];
 };
 
+/* A listener, and what bind() of another socket asks of it (reuse.h). */
+struct listener {
+	__u64 cookie;
+	__u8 reuse_addr;	/* SO_REUSEADDR */
+	__u8 reuse_port;	/* SO_REUSEPORT */
+	__u8 pad[6];
+};
+
 #endif

@@ -246,6 +246,8 @@ struct sock_common {
 	};
 	__u16 skc_family;
 	volatile __u8 skc_state;
+	__u8 skc_reuse : 4;	/* SO_REUSEADDR */
+	__u8 skc_reuseport : 1;
 	unsigned long skc_flags;
 	int skc_bound_dev_if;
 	struct proto *skc_prot;
