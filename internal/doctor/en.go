@@ -336,6 +336,21 @@ var english = &Language{
 			Mechanism: "Most sysctls of net.ipv4 and net.core are those of a network namespace. Of TCP's only tcp_rmem, tcp_wmem and the congestion control are taken over from the initial one.",
 			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)"},
 		},
+		"restart-needs-reuseaddr": {
+			Title: "A server could not bind its port again if it were restarted now",
+			Text: `If {{proc .process}} is restarted now, its bind() to {{ep .local}} {{if .minisocks}}fails{{else}}can fail{{end}} with EADDRINUSE: it does not set SO_REUSEADDR, and {{n .sockets "connection"}} of the port {{if eq .sockets 1}}is{{else}}are{{end}} still there` +
+				`{{if .minisocks}}, {{count .minisocks}} of them without a process, the last for {{span .left}} more{{end}}.{{if .open}} Those that are open may stay for a minute after it has closed them.{{end}}`,
+			Cause: "bind() to a port fails while a connection holds it, TIME_WAIT included, unless both the new socket and the connection have SO_REUSEADDR. A connection inherits it from its listener.",
+			Fixes: []Fix{
+				{"In the program: SO_REUSEADDR before bind().", "none on Linux: two listeners cannot share a port with it"},
+				{"For this one restart: wait until the connections are gone, and try bind() again.", "the server is away for so long"},
+			},
+			DoNot:     []string{"SO_REUSEADDR in the new version only does not help the first restart: the old connections have not set it.", "net.ipv4.tcp_tw_reuse is for connect(), and not for bind()."},
+			Commands:  []string{`ss -Htan sport = :{{port .local}}`, `finwait ls --sockets --local-port {{port .local}}`},
+			Mechanism: "The end that closes first holds the connection in TIME_WAIT for 60 s, and a server that ends closes its connections first. With SO_REUSEPORT the new socket passes them, too, if it sets the option and belongs to the same user; such listeners are not counted. sock_diag does not tell the options of a socket: an iterator of the kernel does.",
+			Demo:      "finwait demo rebind",
+			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
+		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",
 			Text: `{{n .closed "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} closed in the window. ` +

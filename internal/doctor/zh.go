@@ -70,6 +70,7 @@ var chinese = &Language{
 		"orphans-near-limit.risk":         "占 tcp_max_orphans 的比例，达到它即为风险",
 		"orphans-near-limit.share":        "可能即将开始重置的比例",
 		"too-many-files.share":            "占进程打开文件数上限的比例",
+		"restart-needs-reuseaddr.least":   "监听端口上的连接数，包括处于 TIME_WAIT 的",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -375,6 +376,21 @@ var chinese = &Language{
 			Commands:  []string{`sysctl {{.key}}`, `nsenter --net=/proc/PID/ns/net sysctl {{.key}}`},
 			Mechanism: "net.ipv4 和 net.core 的大多数 sysctl 属于某个网络命名空间。TCP 的设置中，只有 tcp_rmem、tcp_wmem 和拥塞控制算法取自初始网络命名空间。",
 			Sources:   []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)"},
+		},
+		"restart-needs-reuseaddr": {
+			Title: "如果服务器现在重启，将无法再次绑定它的端口",
+			Text: `如果现在重启 {{proc .process}}，它对 {{ep .local}} 的 bind() {{if .minisocks}}会{{else}}可能{{end}}失败，错误为 EADDRINUSE：它没有设置 SO_REUSEADDR，而该端口还有 {{n .sockets "connection"}} 条连接` +
+				`{{if .minisocks}}，其中 {{count .minisocks}} 条已不属于任何进程，最后一条还要 {{span .left}}{{end}}。{{if .open}}仍然打开的连接在被它关闭之后，可能再停留一分钟。{{end}}`,
+			Cause: "只要有连接（包括 TIME_WAIT）占用端口，bind() 就会失败，除非新的套接字和该连接都设置了 SO_REUSEADDR。连接从监听套接字继承这个选项。",
+			Fixes: []Fix{
+				{"在程序中：bind() 之前设置 SO_REUSEADDR。", "在 Linux 上没有：两个监听套接字不能因此共用一个端口"},
+				{"对这一次重启：等到连接消失，再次尝试 bind()。", "其间服务器不可用"},
+			},
+			DoNot:     []string{"只在新版本中设置 SO_REUSEADDR，对第一次重启没有帮助：旧的连接没有设置它。", "net.ipv4.tcp_tw_reuse 针对的是 connect()，不是 bind()。"},
+			Commands:  []string{`ss -Htan sport = :{{port .local}}`, `finwait ls --sockets --local-port {{port .local}}`},
+			Mechanism: "先关闭的一端会让连接在 TIME_WAIT 中保留 60 秒，而结束的服务器正是先关闭连接的一端。使用 SO_REUSEPORT 时，如果新的套接字也设置了该选项并且属于同一个用户，同样可以通过；这样的监听套接字不计算在内。sock_diag 不提供套接字的这些选项，内核的迭代器提供。",
+			Demo:      "finwait demo rebind",
+			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
