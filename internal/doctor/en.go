@@ -351,6 +351,18 @@ var english = &Language{
 			Demo:      "finwait demo rebind",
 			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
 		},
+		"v6-first-refused": {
+			Title: "A program tries IPv6 first, and is refused there",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} connected to {{ep .fallback}} {{n .connections "time"}}, each time right after {{ep .remote}} had refused it.` +
+				`{{if eq .why "nothing"}} Nothing listens there.{{else if eq .why "elsewhere"}} There is a listener on {{ep .listens_on}} only.{{end}} Each of these took two tries.`,
+			Cause: "A name such as localhost has an address of each family, and the program tries that of IPv6 first. The server listens for IPv4 only.",
+			Fixes: []Fix{{"Let the server listen for IPv6, too.", "it can be reached over IPv6: look at the firewall"},
+				{"Let the program connect to the IPv4 address, such as 127.0.0.1 in place of localhost.", "none"}},
+			DoNot:     []string{"net.ipv6.conf.all.disable_ipv6=1 takes IPv6 from every program of the network namespace."},
+			Commands:  []string{`finwait trace --from SYN_SENT --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
+			Mechanism: "Counted is a connect() over IPv4 that began within 50 ms after the same process was refused over IPv6 on the same port. Something is said only if nine in ten of both go together, and none came about over IPv6. refused-storm does not count these.",
+			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
+		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",
 			Text: `{{n .closed "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} closed in the window. ` +

@@ -98,6 +98,11 @@ type Target struct {
 	// GivenUp are the times in SYN_SENT of the last tries that the program ended.
 	GivenUp Recent
 
+	// FellBack counts the refusals over IPv6 after which the same process connected to Fallback: the
+	// same port over IPv4.
+	FellBack uint64
+	Fallback *Target
+
 	FixedPort  uint16 // of the last in-use one
 	FixedPorts bool   // there were others
 }
@@ -185,11 +190,13 @@ type watch struct {
 	targets  map[targetKey]*Target
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
+	refusals map[processPort]refusal
 	noRoom   uint64
 }
 
 func newWatch() *watch {
-	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration)}
+	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration),
+		refusals: make(map[processPort]refusal)}
 }
 
 // add takes one transition. One whose role is not known belongs to a connection that is older than
@@ -219,6 +226,7 @@ func (w *watch) add(t *tracer.Transition) {
 		}
 		d.Traffic.add(t)
 		d.add(t)
+		w.fallBack(d, t)
 	}
 }
 

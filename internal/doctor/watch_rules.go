@@ -297,8 +297,8 @@ func serverClosesFirst(in *Input, t Limits) (found []Finding) {
 
 func refusedStorm(in *Input, t Limits) (found []Finding) {
 	in.targets(func(d *Target) {
-		if !in.Stream.often(d.Refused, t["least"], 30*time.Second) {
-			return
+		if !in.Stream.often(d.Refused, t["least"], 30*time.Second) || d.fellBack() {
+			return // a program that has another address does not fail
 		}
 		why, listener := in.whyRefused(d)
 		at, by := Field{"listens_on", nil}, Field{"listener", Process{}}

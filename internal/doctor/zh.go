@@ -71,6 +71,7 @@ var chinese = &Language{
 		"orphans-near-limit.share":        "可能即将开始重置的比例",
 		"too-many-files.share":            "占进程打开文件数上限的比例",
 		"restart-needs-reuseaddr.least":   "监听端口上的连接数，包括处于 TIME_WAIT 的",
+		"v6-first-refused.least":          "先在 IPv6 上被拒绝的连接数",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -391,6 +392,18 @@ var chinese = &Language{
 			Mechanism: "先关闭的一端会让连接在 TIME_WAIT 中保留 60 秒，而结束的服务器正是先关闭连接的一端。使用 SO_REUSEPORT 时，如果新的套接字也设置了该选项并且属于同一个用户，同样可以通过；这样的监听套接字不计算在内。sock_diag 不提供套接字的这些选项，内核的迭代器提供。",
 			Demo:      "finwait demo rebind",
 			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
+		},
+		"v6-first-refused": {
+			Title: "程序先尝试 IPv6，在那里被拒绝",
+			Text: `{{proc .process}}{{if .more_processes}} 及其他同名进程{{end}}连接 {{ep .fallback}} 共 {{n .connections "time"}} 次，每次都是刚被 {{ep .remote}} 拒绝之后。` +
+				`{{if eq .why "nothing"}}那里没有程序监听。{{else if eq .why "elsewhere"}}只有 {{ep .listens_on}} 上有监听套接字。{{end}}这些连接各尝试了两次。`,
+			Cause: "localhost 这样的名字在两种协议族中各有一个地址，程序先尝试 IPv6 的地址，而服务器只监听 IPv4。",
+			Fixes: []Fix{{"让服务器也监听 IPv6。", "它随后可以通过 IPv6 访问：请检查防火墙"},
+				{"让程序连接 IPv4 地址，例如用 127.0.0.1 代替 localhost。", "无"}},
+			DoNot:     []string{"net.ipv6.conf.all.disable_ipv6=1 会让这个网络命名空间中的所有程序都失去 IPv6。"},
+			Commands:  []string{`finwait trace --from SYN_SENT --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
+			Mechanism: "这里计算的是：同一个进程在 IPv6 上被拒绝之后 50 毫秒之内，对同一端口开始的 IPv4 connect()。只有两者中十分之九都成对出现，并且没有一条连接通过 IPv6 成功，才作判断。refused-storm 不计算这些。",
+			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
