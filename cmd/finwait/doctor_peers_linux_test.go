@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
@@ -68,6 +71,79 @@ func tryBoth(t *testing.T, ns *sandbox.NS, port uint16, n int) {
 		if err := ns.Socket(ipv4).TryConnect(sandbox.At(ipv4, port)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// openEvery opens n connections to a port, one in each of these steps, and has both ends close: the
+// client first. It says how regular they were: the standard deviation of the times between them, as a
+// share of the mean.
+func openEvery(ns *sandbox.NS, port uint16, n int, step func(i int) time.Duration, use func(client, server *sandbox.Sock)) (variation float64) {
+	l := ns.Socket(ipv4).Bind(port).Listen()
+	next, last := time.Now(), time.Time{}
+	var sum, squares float64
+	for i := range n {
+		time.Sleep(time.Until(next))
+		c := ns.Socket(ipv4).Connect(l.Local)
+		now := time.Now()
+		if gap := now.Sub(last).Seconds(); i > 0 {
+			sum, squares = sum+gap, squares+gap*gap
+		}
+		last = now
+		s := l.Accept()
+		use(c, s)
+		s.Close()
+		next = next.Add(step(i))
+	}
+	mean := sum / float64(n-1)
+	return math.Sqrt(max(0, squares/float64(n-1)-mean*mean)) / mean
+}
+
+// Connections that only look whether the server is there.
+func TestDoctorProbes(t *testing.T) {
+	t.Parallel()
+	const loose = 0.3
+	steady := func(int) time.Duration { return 200 * time.Millisecond }
+	closes := func(c, _ *sandbox.Sock) { c.Orphan() }
+	for name, c := range map[string]struct {
+		n    int
+		step func(int) time.Duration
+		use  func(client, server *sandbox.Sock)
+		want string
+	}{
+		"probes":            {12, steady, closes, "probes note"},
+		"probes that reset": {12, steady, func(c, s *sandbox.Sock) { c.Reset(); s.WaitState(unix.BPF_TCP_CLOSE) }, "probes note, reset-by-linger-zero risk"},
+		"a greeting":        {12, steady, func(c, s *sandbox.Sock) { s.WriteBytes(20); c.ReadBytes(20); c.Orphan() }, "probes note"},
+		"four":              {4, steady, closes, ""},
+		"requests":          {12, steady, func(c, s *sandbox.Sock) { c.Write(); s.Read(); c.Orphan() }, ""},
+		"readers":           {12, steady, func(c, s *sandbox.Sock) { s.WriteBytes(2000); c.ReadBytes(2000); c.Orphan() }, ""},
+		"no rhythm":         {8, func(i int) time.Duration { return 25 * time.Millisecond << i }, closes, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testnet.Attempts(t, func(t *testing.T) string {
+				ns := sandbox.New(t)
+				var variation float64
+				got, findings, missed := watchedBy(t, ns, []string{"--ignore", "hidden-namespaces", "--set", fmt.Sprintf("probes.variation=%v", loose)},
+					func() { variation = openEvery(ns, 5000, c.n, c.step, c.use) })
+				switch all := strings.Join(got, ", "); {
+				case all != c.want && missed != "":
+					return missed + ": " + all
+				case c.step(0) == c.step(1) && variation > loose-0.1:
+					return fmt.Sprintf("the machine is too busy: the times differ by %.2f", variation)
+				case all != c.want:
+					t.Errorf("got %q, want %q (the times differ by %.2f): %v", all, c.want, variation, findings)
+				case c.want != "":
+					e := findings[slices.IndexFunc(findings, func(f map[string]any) bool { return f["id"] == "probes" })]["evidence"].(map[string]any)
+					if wrong := differs(e, map[string]any{"connections": float64(c.n), "closed": float64(c.n), "clients": 1.0, "probes": 1.0}); wrong != "" {
+						t.Errorf("%s: %v", wrong, e)
+					}
+					if every := e["every_ns"].(float64); every < 0.15e9 || every > 0.4e9 {
+						t.Errorf("every %v ns: %v", every, e)
+					}
+				}
+				return ""
+			})
+		})
 	}
 }
 

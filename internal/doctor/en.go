@@ -363,6 +363,19 @@ var english = &Language{
 			Mechanism: "Counted is a connect() over IPv4 that began within 50 ms after the same process was refused over IPv6 on the same port. Something is said only if nine in ten of both go together, and none came about over IPv6. refused-storm does not count these.",
 			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
 		},
+		"probes": {
+			Title: "Connections that only look whether a server is there",
+			Text: `{{n .connections "connection"}} of {{count .closed}} to port {{.local_port}} of {{proc .process}} ({{pct .share}}) sent nothing and came at regular intervals: probes. ` +
+				`{{if eq .clients 1}}They are of {{.remote_addr}}{{else}}They are of {{count .clients}} addresses; {{count .of_remote_addr}} of {{.remote_addr}}{{end}}, {{count .probes}} every {{dur .every}}.`,
+			Cause: "A load balancer, a monitor or the kubelet opens a connection and closes it, to see whether the server accepts.",
+			Fixes: []Fix{{"A longer interval of the probe.", "a dead server is noticed later"},
+				{"A probe that asks for something, on a connection that stays open.", "the server must answer it"},
+				{"Leave connections without data out of the server's log.", "none"}},
+			DoNot:     []string{"Probes that end with an RST save a TIME_WAIT, and fill logs with errors."},
+			Commands:  []string{`finwait conns --count 20 --at close --local-port {{.local_port}} --addr {{.remote_addr}}`},
+			Mechanism: "Counted are connections that the client ended without having sent a byte, by FIN or by RST; the server may have sent a greeting of up to 1,024 bytes. Timers are regular, people are not. Up to three probes of the same period, as for liveness and readiness, are told apart. Probes that ask for something, such as a page, look like any other client.",
+			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
+		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",
 			Text: `{{n .closed "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} closed in the window. ` +

@@ -79,6 +79,9 @@ type Service struct {
 	// Rejected counts, by client, the SYNs that a TIME_WAIT did not let pass, and which came through
 	// with the next try.
 	Rejected map[netip.Addr]uint64
+
+	// Silent are the connections that sent nothing and that their client ended, by client.
+	Silent map[netip.Addr]*Silent
 }
 
 // A Target is a destination that processes of one name connect to.
@@ -191,6 +194,7 @@ type watch struct {
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
 	refusals map[processPort]refusal
+	silent   int // clients in Service.Silent, of all services
 	noRoom   uint64
 }
 
@@ -303,6 +307,8 @@ func (c *Traffic) leave(t *tracer.Transition) {
 func (w *watch) serve(s *Service, t *tracer.Transition) {
 	key := fourTuple{t.NetNS, t.Local, t.Remote}
 	switch {
+	case t.From == tracer.Established && silent(t):
+		w.addSilent(s, t)
 	case t.From == tracer.TimeWait && t.Reason == tracer.ReasonRSTReceived:
 		if len(w.order) == mostWaiting {
 			delete(w.rejected, w.order[0])

@@ -27,7 +27,7 @@ func startWatching(filter tracer.Filter, log *zerolog.Logger) (*watching, error)
 			return nil, fmt.Errorf("transitions of a cgroup cannot be seen: %w", err)
 		}
 	}
-	t, err := tracer.New(tracer.Config{Filter: filter, NoTotals: true, Logger: *log})
+	t, err := tracer.New(tracer.Config{Filter: filter, NoTotals: true, Metrics: true, Logger: *log})
 	if err != nil {
 		return nil, fmt.Errorf("transitions cannot be seen: %w", err)
 	}

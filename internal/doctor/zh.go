@@ -72,6 +72,9 @@ var chinese = &Language{
 		"too-many-files.share":            "占进程打开文件数上限的比例",
 		"restart-needs-reuseaddr.least":   "监听端口上的连接数，包括处于 TIME_WAIT 的",
 		"v6-first-refused.least":          "先在 IPv6 上被拒绝的连接数",
+		"probes.least":                    "一个客户端没有发送任何数据的连接数",
+		"probes.variation":                "连接之间的时间的标准差，占其平均值的比例，至多",
+		"probes.period":                   "连接之间的秒数，至少",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -404,6 +407,19 @@ var chinese = &Language{
 			Commands:  []string{`finwait trace --from SYN_SENT --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
 			Mechanism: "这里计算的是：同一个进程在 IPv6 上被拒绝之后 50 毫秒之内，对同一端口开始的 IPv4 connect()。只有两者中十分之九都成对出现，并且没有一条连接通过 IPv6 成功，才作判断。refused-storm 不计算这些。",
 			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
+		},
+		"probes": {
+			Title: "只是查看服务器是否存在的连接",
+			Text: `{{proc .process}} 的端口 {{.local_port}} 上，{{count .closed}} 条连接中有 {{n .connections "connection"}} 条（{{pct .share}}）没有发送任何数据，并且以固定的间隔到来：这是探测。` +
+				`{{if eq .clients 1}}它们来自 {{.remote_addr}}{{else}}它们来自 {{count .clients}} 个地址，其中 {{count .of_remote_addr}} 条来自 {{.remote_addr}}{{end}}，每 {{dur .every}} {{count .probes}} 次。`,
+			Cause: "负载均衡器、监控程序或 kubelet 打开一条连接再关闭，以查看服务器是否接受连接。",
+			Fixes: []Fix{{"加大探测的间隔。", "服务器失效会更晚被发现"},
+				{"使用会请求内容的探测，并保持连接打开。", "服务器必须回答它"},
+				{"不在服务器的日志中记录没有数据的连接。", "无"}},
+			DoNot:     []string{"用 RST 结束的探测省下一个 TIME_WAIT，却让日志充满错误。"},
+			Commands:  []string{`finwait conns --count 20 --at close --local-port {{.local_port}} --addr {{.remote_addr}}`},
+			Mechanism: "这里计算的是：客户端没有发送一个字节，就以 FIN 或 RST 结束的连接；服务器可能已发送最多 1,024 字节的问候。定时器是规律的，人不是。周期相同的探测最多可分辨三个，例如存活探测和就绪探测。会请求内容（例如一个页面）的探测，与其他客户端没有区别。",
+			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
