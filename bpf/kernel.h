@@ -366,6 +366,7 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 snd_cwnd;
 	__u32 mss_cache;
+	__u32 rcv_tstamp;	/* jiffies */
 	__u8 repair : 1;
 } __core;
 

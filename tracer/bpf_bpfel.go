@@ -284,7 +284,7 @@ type bpfMetrics struct {
 	RecvQueue     uint32
 	SendQueue     uint32
 	Known         uint32
-	Pad           uint32
+	SilentMs      uint32
 }
 
 type bpfMiniInfo struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -144,6 +145,99 @@ func TestDoctorProbes(t *testing.T) {
 				return ""
 			})
 		})
+	}
+}
+
+// conntrackIn sets timeouts of connection tracking, and adds rules of nft.
+func conntrackIn(t *testing.T, ns *sandbox.NS, rules string, settings map[string]string) {
+	t.Helper()
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("nft is not installed")
+	}
+	ns.Try(func() error {
+		for key, value := range settings {
+			if err := os.WriteFile("/proc/sys/net/netfilter/"+key, []byte(value), 0); err != nil {
+				return err
+			}
+		}
+		cmd := exec.Command(nft, "-f", "-")
+		cmd.Stdin = strings.NewReader(rules)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+}
+
+// Connections that a firewall forgets while they are idle: the real one, with short timeouts.
+func TestDoctorIdleCut(t *testing.T) {
+	t.Parallel()
+	const forgets, idle = 5 * time.Second, 7 * time.Second
+	firewall := func(t *testing.T, ns *sandbox.NS) {
+		conntrackIn(t, ns, "table ip t { chain c { type filter hook input priority 0; tcp flags & rst == 0 ct state invalid reject with tcp reset; }; }",
+			map[string]string{"nf_conntrack_tcp_timeout_established": fmt.Sprint(forgets.Seconds()), "nf_conntrack_tcp_loose": "0"})
+	}
+	// used opens connections, leaves them alone for a while, and uses them again.
+	used := func(t *testing.T, ns *sandbox.NS, n int, leave time.Duration, want error, options ...int) {
+		p := connected(ns, 5000, n)
+		for i, c := range p.clients {
+			for _, o := range options {
+				c.Set(unix.IPPROTO_TCP, o, 1)
+			}
+			if len(options) > 0 {
+				c.Set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+			}
+			c.Write()
+			p.servers[i].Read()
+			p.servers[i].Write()
+			c.Read()
+		}
+		time.Sleep(leave)
+		for _, c := range p.clients {
+			c.Write()
+			if want != nil {
+				c.WaitState(unix.BPF_TCP_CLOSE)
+				if err := c.TryRead(); err != want {
+					t.Errorf("read: %v, want %v", err, want)
+				}
+			}
+		}
+		for _, s := range p.servers {
+			if want == nil {
+				s.Read()
+			}
+		}
+	}
+	for name, c := range map[string]*watchCase{
+		"idle": {
+			set: firewall, args: []string{"--set", "idle-cut.idle=5"},
+			during: func(t *testing.T, ns *sandbox.NS) { used(t, ns, 4, idle, unix.ECONNRESET) },
+			want:   "idle-cut failing",
+			check: func(evidence, _ map[string]any) string {
+				if silence, _ := evidence["silence_ns"].(float64); silence < float64(idle-time.Second) || silence > float64(idle+20*time.Second) {
+					return fmt.Sprintf("silence %v", silence)
+				}
+				return differs(evidence, map[string]any{"resets": 4.0, "once": true, "keepalive_time": 7200.0})
+			},
+		},
+		"two": {
+			set: firewall, args: []string{"--set", "idle-cut.idle=5"},
+			during: func(t *testing.T, ns *sandbox.NS) { used(t, ns, 2, idle, unix.ECONNRESET) },
+		},
+		"not idle for long": {
+			set:    firewall,
+			during: func(t *testing.T, ns *sandbox.NS) { used(t, ns, 4, idle, unix.ECONNRESET) },
+		},
+		"keepalive": {
+			set: firewall, args: []string{"--set", "idle-cut.idle=5"},
+			during: func(t *testing.T, ns *sandbox.NS) { used(t, ns, 4, idle, nil, unix.TCP_KEEPIDLE, unix.TCP_KEEPINTVL) },
+		},
+	} {
+		t.Run(name, c.run)
 	}
 }
 

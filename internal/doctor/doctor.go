@@ -107,7 +107,7 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules, restartRules, probeRules, peerRules)
+	return slices.Concat(portRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules, restartRules, probeRules, idleRules, peerRules)
 }
 
 // RuleOf finds a rule by its id.

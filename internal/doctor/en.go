@@ -376,6 +376,23 @@ var english = &Language{
 			Mechanism: "Counted are connections that the client ended without having sent a byte, by FIN or by RST; the server may have sent a greeting of up to 1,024 bytes. Timers are regular, people are not. Up to three probes of the same period, as for liveness and readiness, are told apart. Probes that ask for something, such as a page, look like any other client.",
 			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
 		},
+		"idle-cut": {
+			Title: "Connections die while they are idle",
+			Text: `{{n .resets "connection"}} of {{proc .process}}{{if .more_processes}} and other processes of that name{{end}} to {{ep .remote}} {{if eq .resets 1}}was{{else}}were{{end}} reset when data was sent after {{dur .silence}} of silence or more. ` +
+				`{{if .once}}Something on the way, or the other end, had forgotten them; one restart there would explain them all.{{else}}Something on the way, or the other end, forgets idle connections; no single restart explains them.{{end}}` +
+				`{{if .keepalive_time}} net.ipv4.tcp_keepalive_time is {{count .keepalive_time}} s, which is no sooner.{{end}}`,
+			Cause: "A NAT, a firewall or a load balancer keeps a connection in its table for a limited time after the last segment, and rejects what comes later.",
+			Fixes: []Fix{
+				{"In the program: SO_KEEPALIVE, and TCP_KEEPIDLE well below that time.", "a few segments for each idle connection"},
+				{"For sockets that set SO_KEEPALIVE alone: net.ipv4.tcp_keepalive_time below that time, in this network namespace.", "the same for all of them"},
+				{"Let the pool close connections that were idle for so long, or test them before use.", "more connections are opened"},
+			},
+			DoNot:    []string{"net.ipv4.tcp_keepalive_time does nothing for a socket that has not set SO_KEEPALIVE."},
+			Commands: []string{`finwait trace --from ESTABLISHED --reason reset --fields silence --addr {{ep .remote}}`, `ss -Htnoi dst {{ep .remote}}`},
+			Mechanism: "Counted are connections on which data of this end was answered with an RST; the silence is the time since the other end acknowledged something last, and keepalive probes are acknowledged, too. Something is said only if all of them were silent for long. " +
+				"Times that are known of: Azure 240 s, AWS 350 s, Google Cloud 1,200 s. A device that drops what it has forgotten, without an RST, looks like a peer that is gone, and is not found.",
+			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
+		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",
 			Text: `{{n .closed "connection"}} {{if eq .role "server"}}on port {{.local_port}} of {{proc .process}}{{else}}of {{proc .process}} to {{ep .remote}}{{end}} closed in the window. ` +

@@ -106,6 +106,8 @@ type Target struct {
 	FellBack uint64
 	Fallback *Target
 
+	Cuts Cuts // connections that an RST ended in answer to data
+
 	FixedPort  uint16 // of the last in-use one
 	FixedPorts bool   // there were others
 }
@@ -230,6 +232,7 @@ func (w *watch) add(t *tracer.Transition) {
 		}
 		d.Traffic.add(t)
 		d.add(t)
+		d.Cuts.add(t)
 		w.fallBack(d, t)
 	}
 }

@@ -75,6 +75,8 @@ var chinese = &Language{
 		"probes.least":                    "一个客户端没有发送任何数据的连接数",
 		"probes.variation":                "连接之间的时间的标准差，占其平均值的比例，至多",
 		"probes.period":                   "连接之间的秒数，至少",
+		"idle-cut.least":                  "被重置的连接数",
+		"idle-cut.idle":                   "在此之前每次都没有收到对端任何回应的秒数",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -420,6 +422,23 @@ var chinese = &Language{
 			Commands:  []string{`finwait conns --count 20 --at close --local-port {{.local_port}} --addr {{.remote_addr}}`},
 			Mechanism: "这里计算的是：客户端没有发送一个字节，就以 FIN 或 RST 结束的连接；服务器可能已发送最多 1,024 字节的问候。定时器是规律的，人不是。周期相同的探测最多可分辨三个，例如存活探测和就绪探测。会请求内容（例如一个页面）的探测，与其他客户端没有区别。",
 			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
+		},
+		"idle-cut": {
+			Title: "连接在空闲时失效",
+			Text: `{{proc .process}}{{if .more_processes}} 及其他同名进程{{end}}到 {{ep .remote}} 的 {{n .resets "connection"}} 条连接，在静默 {{dur .silence}}或更久之后发送数据时被重置。` +
+				`{{if .once}}途中的某个设备或者对端已经忘掉了它们；那里的一次重启就足以解释全部。{{else}}途中的某个设备或者对端会忘掉空闲的连接；单独一次重启不能解释它们。{{end}}` +
+				`{{if .keepalive_time}}net.ipv4.tcp_keepalive_time 为 {{count .keepalive_time}} 秒，并不更早。{{end}}`,
+			Cause: "NAT、防火墙或负载均衡器在最后一个报文之后，只在表中保留连接一段有限的时间，并拒绝之后到来的报文。",
+			Fixes: []Fix{
+				{"在程序中：设置 SO_KEEPALIVE，并让 TCP_KEEPIDLE 远小于这个时间。", "每条空闲连接多几个报文"},
+				{"对只设置了 SO_KEEPALIVE 的套接字：在这个网络命名空间中，让 net.ipv4.tcp_keepalive_time 小于这个时间。", "对所有这样的套接字都是如此"},
+				{"让连接池关闭空闲这么久的连接，或者在使用前检查它们。", "会打开更多连接"},
+			},
+			DoNot:    []string{"对没有设置 SO_KEEPALIVE 的套接字，net.ipv4.tcp_keepalive_time 不起作用。"},
+			Commands: []string{`finwait trace --from ESTABLISHED --reason reset --fields silence --addr {{ep .remote}}`, `ss -Htnoi dst {{ep .remote}}`},
+			Mechanism: "这里计算的是：本端的数据得到 RST 回答的连接；静默是指自对端最后一次确认以来的时间，keepalive 探测也会被确认。只有它们全都静默了很久，才作判断。" +
+				"已知的时间有：Azure 240 秒，AWS 350 秒，Google Cloud 1,200 秒。如果设备只是丢弃已忘掉的连接的报文而不发送 RST，看起来就像对端已经消失，不会被发现。",
+			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
