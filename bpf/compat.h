@@ -9,6 +9,9 @@
 
 #include "kernel.h"
 
+/* CONFIG_HZ */
+const volatile __u32 hz = 250;
+
 /* Since 6.2. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 type) __weak __ksym;
 

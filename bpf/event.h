@@ -203,6 +203,8 @@ struct rst_sender {
 };
 
 /* What a connection has carried (metrics.h). */
+#define NEVER_HEARD	0xffffffff
+
 struct metrics {
 	__u64 bytes_sent;	/* payload, each byte once */
 	__u64 bytes_received;	/* payload */
@@ -213,7 +215,7 @@ struct metrics {
 	__u32 recv_queue;	/* bytes that the program has not read */
 	__u32 send_queue;	/* bytes that the peer has not acknowledged, a FIN among them */
 	__u32 known;
-	__u32 pad;
+	__u32 silent_ms;	/* since an acknowledgment arrived last (tcp_info: last_ack_recv), or NEVER_HEARD */
 };
 
 /* What goes through the ring buffer if somebody asks for what stands beside the event. */
@@ -274,6 +276,14 @@ struct live_socket {
 	__u8 precision;		/* enum precision */
 	__u8 role;		/* enum role */
 	__u8 pad[5];
+};
+
+/* A listener, and what bind() of another socket asks of it (reuse.h). */
+struct listener {
+	__u64 cookie;
+	__u8 reuse_addr;	/* SO_REUSEADDR */
+	__u8 reuse_port;	/* SO_REUSEPORT */
+	__u8 pad[6];
 };
 
 #endif

@@ -29,6 +29,7 @@
 #include "segment.h"
 #include "holding.h"
 #include "live.h"
+#include "reuse.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -259,6 +260,16 @@ int live_sockets(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
+SEC("iter/tcp")
+int listener_options(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+
+	if (skc)
+		on_listener(ctx, skc);
+	return 0;
+}
+
 SEC("iter/task_file")
 int holdings(struct bpf_iter__task_file *ctx)
 {
@@ -306,6 +317,7 @@ struct exported {
 	struct call call;
 	struct holding holding;
 	struct live_socket live_socket;
+	struct listener listener;
 	struct account account;
 	struct segment_account segment_account;
 	struct segment_key segment_key;

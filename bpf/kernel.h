@@ -247,6 +247,8 @@ struct sock_common {
 	};
 	__u16 skc_family;
 	volatile __u8 skc_state;
+	__u8 skc_reuse : 4;	/* SO_REUSEADDR */
+	__u8 skc_reuseport : 1;
 	unsigned long skc_flags;
 	int skc_bound_dev_if;
 	struct proto *skc_prot;
@@ -366,6 +368,7 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 snd_cwnd;
 	__u32 mss_cache;
+	__u32 rcv_tstamp;	/* jiffies */
 	__u8 repair : 1;
 } __core;
 

@@ -24,12 +24,14 @@ struct {
 
 /*
  * bytes_received and rcv_nxt count the peer's FIN as a byte. tcp_fin() sets SOCK_DONE.
- * bytes_sent counts what was sent again each time.
+ * bytes_sent counts what was sent again each time. tcp_reset() comes before tcp_ack(): an RST
+ * does not move rcv_tstamp.
  */
 static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 {
 	struct sock *sk = (struct sock *)tp;
 	__u32 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+	__u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
 	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
 
 	m->known = 1;
@@ -40,6 +42,7 @@ static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 	m->cwnd = BPF_CORE_READ(tp, snd_cwnd);
 	m->mss = BPF_CORE_READ(tp, mss_cache);
 	m->recv_queue = unread ? unread - fin : 0; /* the program may have read the FIN (tcp_inq()) */
+	m->silent_ms = heard ? (__u64)((__u32)bpf_jiffies64() - heard) * 1000 / hz : NEVER_HEARD;
 	m->send_queue = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
 }
 

@@ -26,8 +26,7 @@
 #include "reason.h"
 #include "records.h"
 
-/* CONFIG_HZ, and the address of tw_timer_handler(). */
-const volatile __u32 hz = 250;
+/* The address of tw_timer_handler(). */
 const volatile __u64 tw_timer_handler;
 
 /* The hooks see every re-arm, and count it there (on_twsk_schedule()). */

@@ -256,6 +256,14 @@ type bpfInterfaceName struct {
 	Name [16]int8
 }
 
+type bpfListener struct {
+	_         structs.HostLayout
+	Cookie    uint64
+	ReuseAddr uint8
+	ReusePort uint8
+	Pad       [6]uint8
+}
+
 type bpfLiveSocket struct {
 	_         structs.HostLayout
 	Cookie    uint64
@@ -277,7 +285,7 @@ type bpfMetrics struct {
 	RecvQueue     uint32
 	SendQueue     uint32
 	Known         uint32
-	Pad           uint32
+	SilentMs      uint32
 }
 
 type bpfMiniInfo struct {
@@ -589,6 +597,7 @@ const (
 	bpfProgExisting           = "existing"
 	bpfProgHoldings           = "holdings"
 	bpfProgKfreeSkb           = "kfree_skb"
+	bpfProgListenerOptions    = "listener_options"
 	bpfProgLiveSockets        = "live_sockets"
 	bpfProgQueueLeft          = "queue_left"
 	bpfProgRcvSpaceAdjust     = "rcv_space_adjust"
@@ -737,6 +746,7 @@ type bpfProgramSpecs struct {
 	Existing           *ebpf.ProgramSpec `ebpf:"existing"`
 	Holdings           *ebpf.ProgramSpec `ebpf:"holdings"`
 	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	ListenerOptions    *ebpf.ProgramSpec `ebpf:"listener_options"`
 	LiveSockets        *ebpf.ProgramSpec `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.ProgramSpec `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
@@ -1048,6 +1058,7 @@ type bpfPrograms struct {
 	Existing           *ebpf.Program `ebpf:"existing"`
 	Holdings           *ebpf.Program `ebpf:"holdings"`
 	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
+	ListenerOptions    *ebpf.Program `ebpf:"listener_options"`
 	LiveSockets        *ebpf.Program `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.Program `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.Program `ebpf:"rcv_space_adjust"`
@@ -1081,6 +1092,7 @@ func (p *bpfPrograms) Close() error {
 		p.Existing,
 		p.Holdings,
 		p.KfreeSkb,
+		p.ListenerOptions,
 		p.LiveSockets,
 		p.QueueLeft,
 		p.RcvSpaceAdjust,

@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +11,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 )
-
-// holdingSize is what the iterator writes of each descriptor.
-const holdingSize = int(unsafe.Sizeof(bpfHolding{}))
 
 // SocketHolders calls fn for every descriptor of every process that is a TCP socket; what
 // fn is given is valid until it returns. An iterator of the kernel finds them in a fraction
@@ -29,20 +25,10 @@ func SocketHolders(fn func(*SocketHolder)) error {
 	})
 }
 
-func eachHolding(types *btf.Cache, fn func(*bpfHolding)) (err error) {
-	spec, err := loadBpf()
+func eachHolding(types *btf.Cache, fn func(*bpfHolding)) error {
+	coll, err := loadAlone(bpfProgHoldings, types)
 	if err != nil {
-		return fmt.Errorf("read the embedded BPF object: %w", err)
-	}
-	for name := range spec.Programs {
-		if name != bpfProgHoldings {
-			delete(spec.Programs, name)
-		}
-	}
-	spec.Maps, spec.Variables = nil, nil
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
-	if err != nil {
-		return explainLoad(err, types)
+		return err
 	}
 	defer coll.Close()
 	iter, err := link.AttachIter(link.IterOptions{Program: coll.Programs[bpfProgHoldings]})
@@ -50,21 +36,46 @@ func eachHolding(types *btf.Cache, fn func(*bpfHolding)) (err error) {
 		return fmt.Errorf("attach the iterator of files: %w", err)
 	}
 	defer iter.Close()
+	return eachRecord(iter, fn)
+}
+
+// loadAlone loads an iterator that uses no map.
+func loadAlone(program string, types *btf.Cache) (*ebpf.Collection, error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded BPF object: %w", err)
+	}
+	for name := range spec.Programs {
+		if name != program {
+			delete(spec.Programs, name)
+		}
+	}
+	spec.Maps, spec.Variables = nil, nil
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
+	if err != nil {
+		return nil, explainLoad(err, types)
+	}
+	return coll, nil
+}
+
+// eachRecord runs an iterator in the namespaces of the calling thread, and calls fn for each T that it
+// writes; what fn is given is valid until it returns.
+func eachRecord[T any](iter *link.Iter, fn func(*T)) error {
 	r, err := iter.Open()
 	if err != nil {
-		return fmt.Errorf("open the iterator of files: %w", err)
+		return fmt.Errorf("open an iterator: %w", err)
 	}
 	defer r.Close()
+	var record T
 	buffered := bufio.NewReaderSize(r, 1<<16)
-	var h bpfHolding
 	for {
-		err := binary.Read(buffered, binary.NativeEndian, unsafe.Slice((*byte)(unsafe.Pointer(&h)), holdingSize))
+		_, err := io.ReadFull(buffered, unsafe.Slice((*byte)(unsafe.Pointer(&record)), unsafe.Sizeof(record)))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read the iterator of files: %w", err)
+			return fmt.Errorf("read an iterator: %w", err)
 		}
-		fn(&h)
+		fn(&record)
 	}
 }

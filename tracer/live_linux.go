@@ -1,12 +1,9 @@
 package tracer
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"time"
-	"unsafe"
 
 	"finwait/internal/netns"
 
@@ -28,30 +25,10 @@ func (t *Tracer) LiveSockets(path string, fn func(*LiveSocket)) error {
 			return fmt.Errorf("attach the iterator of sockets: %w", err)
 		}
 		defer iter.Close()
-		r, err := iter.Open()
-		if err != nil {
-			return fmt.Errorf("open the iterator of sockets: %w", err)
-		}
-		defer r.Close()
-		return readLive(r, fn)
+		var to LiveSocket
+		return eachRecord(iter, func(from *bpfLiveSocket) {
+			to = LiveSocket{from.Cookie, State(from.State), time.Duration(from.SinceNs), Precision(from.Precision), Role(from.Role)}
+			fn(&to)
+		})
 	})
-}
-
-func readLive(r io.Reader, fn func(*LiveSocket)) error {
-	var (
-		from     bpfLiveSocket
-		to       LiveSocket
-		buffered = bufio.NewReaderSize(r, 1<<16)
-	)
-	for {
-		_, err := io.ReadFull(buffered, unsafe.Slice((*byte)(unsafe.Pointer(&from)), unsafe.Sizeof(from)))
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the iterator of sockets: %w", err)
-		}
-		to = LiveSocket{from.Cookie, State(from.State), time.Duration(from.SinceNs), Precision(from.Precision), Role(from.Role)}
-		fn(&to)
-	}
 }

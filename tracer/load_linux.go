@@ -64,7 +64,8 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 			return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 		}
 	}
-	delete(spec.Programs, bpfProgHoldings) // SocketHolders loads it
+	delete(spec.Programs, bpfProgHoldings)        // SocketHolders loads it
+	delete(spec.Programs, bpfProgListenerOptions) // Listeners loads it
 	if !cfg.LiveSockets {
 		delete(spec.Programs, bpfProgLiveSockets)
 	}

@@ -17,15 +17,27 @@ type Metrics struct {
 	MSS           uint32        // payload of a full segment, in bytes
 	RecvQueue     uint32        // bytes that the program has not read
 	SendQueue     uint32        // bytes that the peer has not acknowledged, a FIN among them
+
+	// Silence is the time since a segment arrived last that acknowledges all that was acknowledged
+	// before, or more, to a jiffy (last_ack_recv). Data and keepalive probes are answered with one,
+	// and the peer's data carries one; an RST does not count. Below 0: none has arrived.
+	Silence time.Duration
 }
+
+// neverHeard is NEVER_HEARD of event.h.
+const neverHeard = 0xffffffff
 
 func (m *Metrics) set(from *bpfMetrics) {
 	*m = Metrics{}
 	if from.Known == 0 {
 		return
 	}
+	silence := time.Duration(from.SilentMs) * time.Millisecond
+	if from.SilentMs == neverHeard {
+		silence = -1
+	}
 	*m = Metrics{
-		Known: true, BytesSent: from.BytesSent, BytesReceived: from.BytesReceived,
+		Known: true, Silence: silence, BytesSent: from.BytesSent, BytesReceived: from.BytesReceived,
 		RTT:           time.Duration(from.RttUs) * time.Microsecond / 8, // srtt_us
 		Retransmitted: from.Retransmitted, Cwnd: from.Cwnd, MSS: from.Mss, RecvQueue: from.RecvQueue, SendQueue: from.SendQueue,
 	}

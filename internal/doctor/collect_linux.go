@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"finwait/internal/netns"
 	"finwait/internal/netstat"
 	"finwait/internal/privilege"
+	"finwait/internal/sockdiag"
 	"finwait/internal/sockets"
 	"finwait/tracer"
 
@@ -109,6 +111,10 @@ func (c *Collector) Take() (*Input, error) {
 	if err != nil {
 		return nil, err
 	}
+	options, err := listenerOptions(paths)
+	if err != nil {
+		in.Missing[NeedOptions] = whyNoOptions(err)
+	}
 	for inode, path := range paths {
 		g := all[inode]
 		if g == nil {
@@ -131,6 +137,12 @@ func (c *Collector) Take() (*Input, error) {
 			}
 		}
 		g.fill(s)
+		for i := range s.Listeners {
+			l := &s.Listeners[i]
+			var o tracer.Listener
+			o, l.OptionsKnown = options[l.Cookie]
+			l.ReuseAddr, l.ReusePort = o.ReuseAddr, o.ReusePort
+		}
 		in.Spaces = append(in.Spaces, s)
 	}
 	if in.Unread > 0 {
@@ -162,6 +174,16 @@ func (c *Collector) stopWatching(in *Input) {
 	in.Stream.Filtered = beyond.Picks()
 }
 
+// listenerOptions asks for those of all listeners that were listed, by cookie.
+func listenerOptions(paths map[uint32]string) (map[uint64]tracer.Listener, error) {
+	all := make(map[uint64]tracer.Listener)
+	err := tracer.Listeners(slices.Collect(maps.Values(paths)), func(l *tracer.Listener) { all[l.Cookie] = *l })
+	if err != nil {
+		return nil, fmt.Errorf("options of listeners cannot be read: %w", err)
+	}
+	return all, nil
+}
+
 func readSysctls() map[string]string {
 	values := make(map[string]string)
 	for _, key := range sysctls {
@@ -184,6 +206,7 @@ type gathering struct {
 	towards    map[destinationKey]*destination
 	listeners  []Listener
 	queued     map[uint16]*Listener // by local port
+	held       map[netip.AddrPort]*Holding
 	closeWaits map[waitingKey]*Waiting
 	finWait2s  map[waitingKey]*Waiting
 	finWait1s  map[stuckKey]*Stuck
@@ -215,7 +238,7 @@ type waitingKey struct {
 
 func newGathering() *gathering {
 	return &gathering{
-		owners: make(map[ownerKey]Process), towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener),
+		owners: make(map[ownerKey]Process), towards: make(map[destinationKey]*destination), queued: make(map[uint16]*Listener), held: make(map[netip.AddrPort]*Holding),
 		closeWaits: make(map[waitingKey]*Waiting), finWait2s: make(map[waitingKey]*Waiting),
 		finWait1s: make(map[stuckKey]*Stuck), lastAcks: make(map[stuckKey]*Stuck), handshakes: make(map[uint16]*Handshakes),
 	}
@@ -260,7 +283,7 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	switch {
 	case state == tracer.Listen:
 		recv, send, _ := r.Queues()
-		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only})
+		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only, Cookie: r.Cookie})
 	case state == tracer.FinWait1:
 		stick(g.finWait1s, r, served)
 	case state == tracer.LastAck:
@@ -276,6 +299,8 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	}
 	if queued {
 		g.wait(r)
+	} else if served {
+		g.hold(r, state)
 	}
 	age, precision := r.Age()
 	if precision != tracer.PrecisionUnknown && !queued && owner.PID != 0 {
@@ -317,6 +342,25 @@ func (g *gathering) wait(r *sockets.Row) {
 	}
 	if r.TCPState() == tracer.CloseWait {
 		l.Left++
+	}
+}
+
+// hold takes note of what keeps a port from being bound. What was not accepted goes with its listener,
+// and a handshake holds nothing.
+func (g *gathering) hold(r *sockets.Row, state tracer.State) {
+	switch state {
+	case tracer.Listen, tracer.SynSent, tracer.SynRecv, tracer.NewSynRecv:
+		return
+	}
+	h := g.held[r.Local]
+	if h == nil {
+		h = new(Holding)
+		g.held[r.Local] = h
+	}
+	if r.Kind == sockdiag.Minisock {
+		h.add(&Holding{Minisock: 1, Left: r.TimerLeft})
+	} else {
+		h.add(&Holding{Open: 1})
 	}
 }
 
@@ -390,6 +434,7 @@ func (g *gathering) fill(s *Space) {
 	slices.SortFunc(s.Destinations, byUse)
 	for i := range g.listeners {
 		l := &g.listeners[i]
+		l.hold(g.held)
 		if q := g.queued[l.Local.Port()]; q != nil && l.Waiting > 0 {
 			l.Queued, l.Left = q.Queued, q.Left
 		}

@@ -78,6 +78,7 @@ const (
 	NeedLimits                   // how many files a process may open
 	NeedInitial                  // the initial network namespace
 	NeedStream                   // the transitions of the window
+	NeedOptions                  // the options of listeners
 )
 
 // A Threshold is a number that a rule compares with.
@@ -106,7 +107,8 @@ func (l Limits) duration(name string) time.Duration {
 
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
-	return slices.Concat(portRules, portWatchRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules)
+	return slices.Concat(portRules, portWatchRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules,
+		restartRules, probeRules, idleRules, peerRules)
 }
 
 // RuleOf finds a rule by its id.

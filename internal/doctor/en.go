@@ -44,6 +44,7 @@ var english = &Language{
 		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
 		"why_no_watch":    "it takes a watch of transitions (leave --snapshot out)",
 		"why_unwatched":   "transitions cannot be seen: %s",
+		"why_no_options":  "the options of listeners cannot be read: %s",
 		"why_lost":        "transitions were lost: %s",
 		"why_no_room":     "there was no room for so many services and destinations: %s transitions were left out",
 		"why_not_initial": "the initial network namespace, which has the setting, was not read",
@@ -403,6 +404,63 @@ var english = &Language{
 				"A pod may set ip_local_port_range and tcp_syncookies; since Kubernetes 1.27 ip_local_reserved_ports; since 1.29 tcp_fin_timeout and tcp_keepalive_time, _intvl and _probes; since 1.32 tcp_rmem and tcp_wmem. " +
 				"Others, such as tcp_tw_reuse, tcp_max_tw_buckets and somaxconn, the kubelet must allow: --allowed-unsafe-sysctls.",
 			Sources: []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
+		},
+		"restart-needs-reuseaddr": {
+			Title: "A server could not bind its port again if it were restarted now",
+			Text: `If {{proc .process}} is restarted now, its bind() to {{ep .local}} {{if .minisocks}}fails{{else}}can fail{{end}} with EADDRINUSE: it does not set SO_REUSEADDR, and {{n .sockets "connection"}} of the port {{if eq .sockets 1}}is{{else}}are{{end}} still there` +
+				`{{if .minisocks}}, {{count .minisocks}} of them without a process, the last for {{span .left}} more{{end}}.{{if .open}} Those that are open may stay for a minute after it has closed them.{{end}}`,
+			Cause: "bind() to a port fails while a connection holds it, TIME_WAIT included, unless both the new socket and the connection have SO_REUSEADDR. A connection inherits it from its listener.",
+			Fixes: []Fix{
+				{"In the program: SO_REUSEADDR before bind().", "none on Linux: two listeners cannot share a port with it"},
+				{"For this one restart: wait until the connections are gone, and try bind() again.", "the server is away for so long"},
+			},
+			DoNot:     []string{"SO_REUSEADDR in the new version only does not help the first restart: the old connections have not set it.", "net.ipv4.tcp_tw_reuse is for connect(), and not for bind()."},
+			Commands:  []string{`ss -Htan sport = :{{port .local}}`, `finwait ls --sockets --local-port {{port .local}}`},
+			Mechanism: "The end that closes first holds the connection in TIME_WAIT for 60 s, and a server that ends closes its connections first. With SO_REUSEPORT the new socket passes them, too, if it sets the option and belongs to the same user; such listeners are not counted. sock_diag does not tell the options of a socket: an iterator of the kernel does.",
+			Demo:      "finwait demo rebind",
+			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
+		},
+		"v6-first-refused": {
+			Title: "A program tries IPv6 first, and is refused there",
+			Text: `{{proc .process}}{{if .more_processes}} and other processes of that name{{end}} connected to {{ep .fallback}} {{n .connections "time"}}, each time right after {{ep .remote}} had refused it.` +
+				`{{if eq .why "nothing"}} Nothing listens there.{{else if eq .why "elsewhere"}} There is a listener on {{ep .listens_on}} only.{{end}} Each of these took two tries.`,
+			Cause: "A name such as localhost has an address of each family, and the program tries that of IPv6 first. The server listens for IPv4 only.",
+			Fixes: []Fix{{"Let the server listen for IPv6, too.", "it can be reached over IPv6: look at the firewall"},
+				{"Let the program connect to the IPv4 address, such as 127.0.0.1 in place of localhost.", "none"}},
+			DoNot:     []string{"net.ipv6.conf.all.disable_ipv6=1 takes IPv6 from every program of the network namespace."},
+			Commands:  []string{`finwait trace --from SYN_SENT --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
+			Mechanism: "Counted is a connect() over IPv4 that began within 50 ms after the same process was refused over IPv6 on the same port. Something is said only if nine in ten of both go together, and none came about over IPv6. refused-storm does not count these.",
+			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
+		},
+		"probes": {
+			Title: "Connections that only look whether a server is there",
+			Text: `{{n .connections "connection"}} of {{count .closed}} to port {{.local_port}} of {{proc .process}} ({{pct .share}}) sent nothing and came at regular intervals: probes. ` +
+				`{{if eq .clients 1}}They are of {{.remote_addr}}{{else}}They are of {{count .clients}} addresses; {{count .of_remote_addr}} of {{.remote_addr}}{{end}}, {{count .probes}} every {{dur .every}}.`,
+			Cause: "A load balancer, a monitor or the kubelet opens a connection and closes it, to see whether the server accepts.",
+			Fixes: []Fix{{"A longer interval of the probe.", "a dead server is noticed later"},
+				{"A probe that asks for something, on a connection that stays open.", "the server must answer it"},
+				{"Leave connections without data out of the server's log.", "none"}},
+			DoNot:     []string{"Probes that end with an RST save a TIME_WAIT, and fill logs with errors."},
+			Commands:  []string{`finwait conns --count 20 --at close --local-port {{.local_port}} --addr {{.remote_addr}}`},
+			Mechanism: "Counted are connections that the client ended without having sent a byte, by FIN or by RST; the server may have sent a greeting of up to 1,024 bytes. Timers are regular, people are not. Up to three probes of the same period, as for liveness and readiness, are told apart. Probes that ask for something, such as a page, look like any other client.",
+			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
+		},
+		"idle-cut": {
+			Title: "Connections die while they are idle",
+			Text: `{{n .resets "connection"}} of {{proc .process}}{{if .more_processes}} and other processes of that name{{end}} to {{ep .remote}} {{if eq .resets 1}}was{{else}}were{{end}} reset when data was sent after {{dur .silence}} of silence or more. ` +
+				`{{if .once}}Something on the way, or the other end, had forgotten them; one restart there would explain them all.{{else}}Something on the way, or the other end, forgets idle connections; no single restart explains them.{{end}}` +
+				`{{if .keepalive_time}} net.ipv4.tcp_keepalive_time is {{count .keepalive_time}} s, which is no sooner.{{end}}`,
+			Cause: "A NAT, a firewall or a load balancer keeps a connection in its table for a limited time after the last segment, and rejects what comes later.",
+			Fixes: []Fix{
+				{"In the program: SO_KEEPALIVE, and TCP_KEEPIDLE well below that time.", "a few segments for each idle connection"},
+				{"For sockets that set SO_KEEPALIVE alone: net.ipv4.tcp_keepalive_time below that time, in this network namespace.", "the same for all of them"},
+				{"Let the pool close connections that were idle for so long, or test them before use.", "more connections are opened"},
+			},
+			DoNot:    []string{"net.ipv4.tcp_keepalive_time does nothing for a socket that has not set SO_KEEPALIVE."},
+			Commands: []string{`finwait trace --from ESTABLISHED --reason reset --fields silence --addr {{ep .remote}}`, `ss -Htnoi dst {{ep .remote}}`},
+			Mechanism: "Counted are connections on which data of this end was answered with an RST; the silence is the time since the other end acknowledged something last, and keepalive probes are acknowledged, too. Something is said only if all of them were silent for long. " +
+				"Times that are known of: Azure 240 s, AWS 350 s, Google Cloud 1,200 s. A device that drops what it has forgotten, without an RST, looks like a peer that is gone, and is not found.",
+			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
 		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",

@@ -42,10 +42,11 @@ var (
 )
 
 func whyUnwatched(err error) Why { return Why{"unwatched", err.Error()} }
+func whyNoOptions(err error) Why { return Why{"no_options", err.Error()} }
 func whyLost(losses string) Why  { return Why{"lost", losses} }
 func whyNoRoom(n uint64) Why     { return Why{"no_room", strconv.FormatUint(n, 10)} }
 
-var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyUnwatched(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
+var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyUnwatched(io.EOF), whyNoOptions(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
 
 // lacks says why something that is needed is not there; the zero Why: all is.
 func (in *Input) lacks(need Need) Why {
@@ -132,8 +133,21 @@ type Listener struct {
 	Queued         []time.Duration // of those that were found, how long they wait at least
 	Left           uint64          // how many of these the peer has closed meanwhile
 
+	Cookie       uint64
+	OptionsKnown bool // whether the next are is known
+	ReuseAddr    bool // SO_REUSEADDR
+	ReusePort    bool // SO_REUSEPORT
+	Held         Holding
+
 	V6Only           bool   // it takes no IPv4
 	Files, FileLimit uint64 // of the process, if connections wait; 0: not known
+}
+
+// takes reports whether connections to this address are the listener's.
+func (l *Listener) takes(local netip.AddrPort) bool {
+	a := l.Local.Addr()
+	return l.Local.Port() == local.Port() && (a == local.Addr() ||
+		a.IsUnspecified() && a.Is4() == local.Addr().Is4() || a == netip.IPv6Unspecified() && !l.V6Only)
 }
 
 // Waiting is sockets of one process and one destination that wait for a close.

@@ -83,6 +83,9 @@ type Service struct {
 	// Rejected counts, by client, the SYNs that a TIME_WAIT did not let pass, and which came through
 	// with the next try.
 	Rejected map[netip.Addr]uint64
+
+	// Silent are the connections that sent nothing and that their client ended, by client.
+	Silent map[netip.Addr]*Silent
 }
 
 // A Target is a destination that processes of one name connect to.
@@ -101,6 +104,13 @@ type Target struct {
 
 	// GivenUp are the times in SYN_SENT of the last tries that the program ended.
 	GivenUp Recent
+
+	// FellBack counts the refusals over IPv6 after which the same process connected to Fallback: the
+	// same port over IPv4.
+	FellBack uint64
+	Fallback *Target
+
+	Cuts Cuts // connections that an RST ended in answer to data
 
 	FixedPort  uint16 // of the last in-use one
 	FixedPorts bool   // there were others
@@ -197,12 +207,15 @@ type watch struct {
 	targets  map[targetKey]*Target
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
+	refusals map[processPort]refusal
+	silent   int // clients in Service.Silent, of all services
 	noRoom   uint64
 	ports    *portWatch
 }
 
 func newWatch() *watch {
-	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration), ports: newPortWatch()}
+	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration),
+		refusals: make(map[processPort]refusal), ports: newPortWatch()}
 }
 
 // add takes one transition. One whose role is not known belongs to a connection that is older than
@@ -233,6 +246,8 @@ func (w *watch) add(t *tracer.Transition) {
 		}
 		d.Traffic.add(t)
 		d.add(t)
+		d.Cuts.add(t)
+		w.fallBack(d, t)
 	}
 }
 
@@ -309,6 +324,8 @@ func (c *Traffic) leave(t *tracer.Transition) {
 func (w *watch) serve(s *Service, t *tracer.Transition) {
 	key := fourTuple{t.NetNS, t.Local, t.Remote}
 	switch {
+	case t.From == tracer.Established && silent(t):
+		w.addSilent(s, t)
 	case t.From == tracer.TimeWait && t.Reason == tracer.ReasonRSTReceived:
 		if len(w.order) == mostWaiting {
 			delete(w.rejected, w.order[0])

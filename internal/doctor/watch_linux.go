@@ -28,7 +28,7 @@ func startWatching(filter tracer.Filter, log *zerolog.Logger) (*watching, error)
 			return nil, fmt.Errorf("find the cgroups of transitions: %w", err)
 		}
 	}
-	t, err := tracer.New(tracer.Config{Filter: filter, NoTotals: true, Logger: *log})
+	t, err := tracer.New(tracer.Config{Filter: filter, NoTotals: true, Metrics: true, Logger: *log})
 	if err != nil {
 		return nil, err
 	}

@@ -297,8 +297,8 @@ func serverClosesFirst(in *Input, t Limits) (found []Finding) {
 
 func refusedStorm(in *Input, t Limits) (found []Finding) {
 	in.targets(func(d *Target) {
-		if !in.Stream.often(d.Refused, t["least"], 30*time.Second) {
-			return
+		if !in.Stream.often(d.Refused, t["least"], 30*time.Second) || d.fellBack() {
+			return // a program that has another address does not fail
 		}
 		why, listener := in.whyRefused(d)
 		at, by := Field{"listens_on", nil}, Field{"listener", Process{}}
@@ -319,10 +319,9 @@ func (in *Input) whyRefused(d *Target) (why string, other *Listener) {
 	}
 	for i := range d.Space.Listeners {
 		l := &d.Space.Listeners[i]
-		a := l.Local.Addr()
 		switch {
 		case l.Local.Port() != d.Remote.Port():
-		case a == d.Remote.Addr(), a == netip.IPv6Unspecified() && !(l.V6Only && d.Remote.Addr().Is4()), a == netip.IPv4Unspecified() && d.Remote.Addr().Is4():
+		case l.takes(d.Remote):
 			return "", nil
 		default:
 			other = l

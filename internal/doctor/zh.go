@@ -40,6 +40,7 @@ var chinese = &Language{
 		"why_no_limits":   "没有 CAP_SYS_PTRACE，无法得知其他用户的进程的上限",
 		"why_no_watch":    "需要观察状态转换（不要使用 --snapshot）",
 		"why_unwatched":   "看不到状态转换：%s",
+		"why_no_options":  "无法读取监听套接字的选项：%s",
 		"why_lost":        "有状态转换丢失：%s",
 		"why_no_room":     "服务和目标太多，容纳不下：有 %s 次状态转换未计入",
 		"why_not_initial": "没有读取拥有该设置的初始网络命名空间",
@@ -84,6 +85,13 @@ var chinese = &Language{
 		"orphans-near-limit.risk":         "占 tcp_max_orphans 的比例，达到它即为风险",
 		"orphans-near-limit.share":        "可能即将开始重置的比例",
 		"too-many-files.share":            "占进程打开文件数上限的比例",
+		"restart-needs-reuseaddr.least":   "监听端口上的连接数，包括处于 TIME_WAIT 的",
+		"v6-first-refused.least":          "先在 IPv6 上被拒绝的连接数",
+		"probes.least":                    "一个客户端没有发送任何数据的连接数",
+		"probes.variation":                "连接之间的时间的标准差，占其平均值的比例，至多",
+		"probes.period":                   "连接之间的秒数，至少",
+		"idle-cut.least":                  "被重置的连接数",
+		"idle-cut.idle":                   "在此之前每次都没有收到对端任何回应的秒数",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -453,6 +461,63 @@ var chinese = &Language{
 				"pod 可以设置 ip_local_port_range 和 tcp_syncookies；从 Kubernetes 1.27 起还有 ip_local_reserved_ports；从 1.29 起还有 tcp_fin_timeout 以及 tcp_keepalive_time、_intvl 和 _probes；从 1.32 起还有 tcp_rmem 和 tcp_wmem。" +
 				"其余的，例如 tcp_tw_reuse、tcp_max_tw_buckets 和 somaxconn，需要 kubelet 用 --allowed-unsafe-sysctls 允许。",
 			Sources: []string{"tcp_sk_init(), net/ipv4/tcp_ipv4.c", "network_namespaces(7)", "kubernetes.io: Linux Kernel Version Requirements, Pod sysctls"},
+		},
+		"restart-needs-reuseaddr": {
+			Title: "如果服务器现在重启，将无法再次绑定它的端口",
+			Text: `如果现在重启 {{proc .process}}，它对 {{ep .local}} 的 bind() {{if .minisocks}}会{{else}}可能{{end}}失败，错误为 EADDRINUSE：它没有设置 SO_REUSEADDR，而该端口还有 {{n .sockets "connection"}} 条连接` +
+				`{{if .minisocks}}，其中 {{count .minisocks}} 条已不属于任何进程，最后一条还要 {{span .left}}{{end}}。{{if .open}}仍然打开的连接在被它关闭之后，可能再停留一分钟。{{end}}`,
+			Cause: "只要有连接（包括 TIME_WAIT）占用端口，bind() 就会失败，除非新的套接字和该连接都设置了 SO_REUSEADDR。连接从监听套接字继承这个选项。",
+			Fixes: []Fix{
+				{"在程序中：bind() 之前设置 SO_REUSEADDR。", "在 Linux 上没有：两个监听套接字不能因此共用一个端口"},
+				{"对这一次重启：等到连接消失，再次尝试 bind()。", "其间服务器不可用"},
+			},
+			DoNot:     []string{"只在新版本中设置 SO_REUSEADDR，对第一次重启没有帮助：旧的连接没有设置它。", "net.ipv4.tcp_tw_reuse 针对的是 connect()，不是 bind()。"},
+			Commands:  []string{`ss -Htan sport = :{{port .local}}`, `finwait ls --sockets --local-port {{port .local}}`},
+			Mechanism: "先关闭的一端会让连接在 TIME_WAIT 中保留 60 秒，而结束的服务器正是先关闭连接的一端。使用 SO_REUSEPORT 时，如果新的套接字也设置了该选项并且属于同一个用户，同样可以通过；这样的监听套接字不计算在内。sock_diag 不提供套接字的这些选项，内核的迭代器提供。",
+			Demo:      "finwait demo rebind",
+			Sources:   []string{"inet_bind_conflict(), net/ipv4/inet_connection_sock.c", "sk_clone(), net/core/sock.c", "tcp_time_wait(), net/ipv4/tcp_minisocks.c", "socket(7): SO_REUSEADDR"},
+		},
+		"v6-first-refused": {
+			Title: "程序先尝试 IPv6，在那里被拒绝",
+			Text: `{{proc .process}}{{if .more_processes}} 及其他同名进程{{end}}连接 {{ep .fallback}} 共 {{n .connections "time"}} 次，每次都是刚被 {{ep .remote}} 拒绝之后。` +
+				`{{if eq .why "nothing"}}那里没有程序监听。{{else if eq .why "elsewhere"}}只有 {{ep .listens_on}} 上有监听套接字。{{end}}这些连接各尝试了两次。`,
+			Cause: "localhost 这样的名字在两种协议族中各有一个地址，程序先尝试 IPv6 的地址，而服务器只监听 IPv4。",
+			Fixes: []Fix{{"让服务器也监听 IPv6。", "它随后可以通过 IPv6 访问：请检查防火墙"},
+				{"让程序连接 IPv4 地址，例如用 127.0.0.1 代替 localhost。", "无"}},
+			DoNot:     []string{"net.ipv6.conf.all.disable_ipv6=1 会让这个网络命名空间中的所有程序都失去 IPv6。"},
+			Commands:  []string{`finwait trace --from SYN_SENT --reason refused --addr {{ep .remote}} --count 10`, `ss -Htlnp sport = :{{port .remote}}`},
+			Mechanism: "这里计算的是：同一个进程在 IPv6 上被拒绝之后 50 毫秒之内，对同一端口开始的 IPv4 connect()。只有两者中十分之九都成对出现，并且没有一条连接通过 IPv6 成功，才作判断。refused-storm 不计算这些。",
+			Sources:   []string{"RFC 6724, 2.1", "RFC 8305", "getaddrinfo(3)"},
+		},
+		"probes": {
+			Title: "只是查看服务器是否存在的连接",
+			Text: `{{proc .process}} 的端口 {{.local_port}} 上，{{count .closed}} 条连接中有 {{n .connections "connection"}} 条（{{pct .share}}）没有发送任何数据，并且以固定的间隔到来：这是探测。` +
+				`{{if eq .clients 1}}它们来自 {{.remote_addr}}{{else}}它们来自 {{count .clients}} 个地址，其中 {{count .of_remote_addr}} 条来自 {{.remote_addr}}{{end}}，每 {{dur .every}} {{count .probes}} 次。`,
+			Cause: "负载均衡器、监控程序或 kubelet 打开一条连接再关闭，以查看服务器是否接受连接。",
+			Fixes: []Fix{{"加大探测的间隔。", "服务器失效会更晚被发现"},
+				{"使用会请求内容的探测，并保持连接打开。", "服务器必须回答它"},
+				{"不在服务器的日志中记录没有数据的连接。", "无"}},
+			DoNot:     []string{"用 RST 结束的探测省下一个 TIME_WAIT，却让日志充满错误。"},
+			Commands:  []string{`finwait conns --count 20 --at close --local-port {{.local_port}} --addr {{.remote_addr}}`},
+			Mechanism: "这里计算的是：客户端没有发送一个字节，就以 FIN 或 RST 结束的连接；服务器可能已发送最多 1,024 字节的问候。定时器是规律的，人不是。周期相同的探测最多可分辨三个，例如存活探测和就绪探测。会请求内容（例如一个页面）的探测，与其他客户端没有区别。",
+			Sources:   []string{"bytes_received of struct tcp_sock, include/linux/tcp.h"},
+		},
+		"idle-cut": {
+			Title: "连接在空闲时失效",
+			Text: `{{proc .process}}{{if .more_processes}} 及其他同名进程{{end}}到 {{ep .remote}} 的 {{n .resets "connection"}} 条连接，在静默 {{dur .silence}}或更久之后发送数据时被重置。` +
+				`{{if .once}}途中的某个设备或者对端已经忘掉了它们；那里的一次重启就足以解释全部。{{else}}途中的某个设备或者对端会忘掉空闲的连接；单独一次重启不能解释它们。{{end}}` +
+				`{{if .keepalive_time}}net.ipv4.tcp_keepalive_time 为 {{count .keepalive_time}} 秒，并不更早。{{end}}`,
+			Cause: "NAT、防火墙或负载均衡器在最后一个报文之后，只在表中保留连接一段有限的时间，并拒绝之后到来的报文。",
+			Fixes: []Fix{
+				{"在程序中：设置 SO_KEEPALIVE，并让 TCP_KEEPIDLE 远小于这个时间。", "每条空闲连接多几个报文"},
+				{"对只设置了 SO_KEEPALIVE 的套接字：在这个网络命名空间中，让 net.ipv4.tcp_keepalive_time 小于这个时间。", "对所有这样的套接字都是如此"},
+				{"让连接池关闭空闲这么久的连接，或者在使用前检查它们。", "会打开更多连接"},
+			},
+			DoNot:    []string{"对没有设置 SO_KEEPALIVE 的套接字，net.ipv4.tcp_keepalive_time 不起作用。"},
+			Commands: []string{`finwait trace --from ESTABLISHED --reason reset --fields silence --addr {{ep .remote}}`, `ss -Htnoi dst {{ep .remote}}`},
+			Mechanism: "这里计算的是：本端的数据得到 RST 回答的连接；静默是指自对端最后一次确认以来的时间，keepalive 探测也会被确认。只有它们全都静默了很久，才作判断。" +
+				"已知的时间有：Azure 240 秒，AWS 350 秒，Google Cloud 1,200 秒。如果设备只是丢弃已忘掉的连接的报文而不发送 RST，看起来就像对端已经消失，不会被发现。",
+			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",

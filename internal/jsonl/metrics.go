@@ -14,7 +14,7 @@ import (
 type Fields uint8
 
 // fieldWords are the words of --fields, by bit.
-var fieldWords = []string{"bytes", "rtt", "retransmits", "cwnd", "mss", "queues"}
+var fieldWords = []string{"bytes", "rtt", "retransmits", "cwnd", "mss", "queues", "silence"}
 
 // FieldWords lists what can be shown.
 func FieldWords() []string { return fieldWords }
@@ -48,6 +48,7 @@ var Metrics = []Metric{
 	{"mss", "mss", 4, func(m *tracer.Metrics) (uint64, bool) { return uint64(m.MSS), m.Known }},
 	{"recv_q", "recvq", 5, func(m *tracer.Metrics) (uint64, bool) { return uint64(m.RecvQueue), m.Known }},
 	{"send_q", "sendq", 5, func(m *tracer.Metrics) (uint64, bool) { return uint64(m.SendQueue), m.Known }},
+	{"silence_ns", "silence", 6, func(m *tracer.Metrics) (uint64, bool) { return uint64(m.Silence), m.Known && m.Silence >= 0 }},
 }
 
 // Of gives the value; known: there is one. asked: it is among these fields.
@@ -87,6 +88,7 @@ type metrics struct {
 	MSS           nullable[uint32] `json:"mss"`
 	RecvQ         nullable[uint32] `json:"recv_q"`
 	SendQ         nullable[uint32] `json:"send_q"`
+	Silence       nullable[int64]  `json:"silence_ns"`
 }
 
 // tracer gives nil if nobody asked for metrics.
@@ -110,7 +112,16 @@ func (in *metrics) tracer() (*tracer.Metrics, error) {
 		}
 		m.RTT, m.Known = time.Duration(*in.RTT.value), true
 	}
-	if there == 0 && !in.RTT.set {
+	switch {
+	case in.Silence.value != nil:
+		if *in.Silence.value < 0 || known != there {
+			return nil, errors.New("silence_ns does not go with the other metrics, or is negative")
+		}
+		m.Silence, m.Known = time.Duration(*in.Silence.value), true
+	case in.Silence.set && m.Known:
+		m.Silence = -1
+	}
+	if there == 0 && !in.RTT.set && !in.Silence.set {
 		return nil, nil
 	}
 	return &m, nil

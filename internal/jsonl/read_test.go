@@ -118,6 +118,7 @@ func someMetrics(r *rand.Rand) *tracer.Metrics {
 	return &tracer.Metrics{
 		Known: true, BytesSent: number[uint64](r), BytesReceived: number[uint64](r), RTT: number[time.Duration](r),
 		Retransmitted: number[uint32](r), Cwnd: number[uint32](r), MSS: number[uint32](r), RecvQueue: number[uint32](r), SendQueue: number[uint32](r),
+		Silence: pick(r, []time.Duration{-1, 0, 7 * time.Millisecond, time.Hour}),
 	}
 }
 
@@ -280,11 +281,11 @@ func TestReadSegments(t *testing.T) {
 // Only the metrics that were asked for are written, null if they are not known.
 func TestFields(t *testing.T) {
 	tr := sample()
-	tr.Metrics = &tracer.Metrics{Known: true, BytesSent: 3, BytesReceived: 4, RTT: 1500, Cwnd: 10}
+	tr.Metrics = &tracer.Metrics{Known: true, BytesSent: 3, BytesReceived: 4, RTT: 1500, Cwnd: 10, Silence: 7000}
 	for word, want := range map[string]string{
 		"bytes": `"minisock","bytes_sent":3,"bytes_received":4}`, "rtt": `"minisock","rtt_ns":1500}`,
 		"retransmits": `"minisock","retransmitted":0}`, "cwnd": `"minisock","cwnd":10}`, "mss": `"minisock","mss":0}`,
-		"queues": `"minisock","recv_q":0,"send_q":0}`,
+		"queues": `"minisock","recv_q":0,"send_q":0}`, "silence": `"minisock","silence_ns":7000}`,
 	} {
 		var out bytes.Buffer
 		w := NewWriter(&out)

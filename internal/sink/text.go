@@ -3,6 +3,7 @@ package sink
 import (
 	"bufio"
 	"strconv"
+	"strings"
 	"time"
 
 	"finwait/internal/jsonl"
@@ -113,7 +114,7 @@ func (s *Text) metrics(b []byte, from *tracer.Metrics) []byte {
 		switch {
 		case !known:
 			b = append(b, '-')
-		case m.Name == "rtt_ns":
+		case strings.HasSuffix(m.Name, "_ns"):
 			b = text.AppendTime(b, time.Duration(n))
 		default:
 			b = strconv.AppendUint(b, n, 10)

@@ -4,6 +4,7 @@ package live_test
 
 import (
 	"testing"
+	"time"
 
 	"finwait/internal/sandbox"
 	"finwait/tracer"
@@ -81,6 +82,13 @@ func TestMetricsOfRetransmissions(t *testing.T) {
 	p.Client.Wait("a retransmission", func(i *unix.TCPInfo) bool { info = i; return i.Total_retrans >= 1 })
 	p.Client.Reset()
 	last := kept.chain(p.Client.Cookie).last().Metrics
+	// tcp_info rounds to jiffies, as finwait does.
+	if heard := time.Duration(info.Last_ack_recv) * time.Millisecond; last.Silence < heard-20*time.Millisecond || last.Silence > heard+10*time.Second {
+		t.Errorf("silent for %v, the kernel said %v before", last.Silence, heard)
+	}
+	if first := kept.chain(p.Client.Cookie)[0].Metrics; first.Silence >= 0 {
+		t.Errorf("%+v, and nothing has been sent yet", first)
+	}
 	if !last.Known || last.Retransmitted < info.Total_retrans || last.BytesSent == 0 || uint64(last.SendQueue) != last.BytesSent {
 		t.Errorf("%+v, the kernel said %d retransmitted", last, info.Total_retrans)
 	}
