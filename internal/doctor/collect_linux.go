@@ -178,10 +178,7 @@ func (c *Collector) stopWatching(in *Input) {
 func listenerOptions(paths map[uint32]string) (map[uint64]tracer.Listener, error) {
 	all := make(map[uint64]tracer.Listener)
 	err := tracer.Listeners(slices.Collect(maps.Values(paths)), func(l *tracer.Listener) { all[l.Cookie] = *l })
-	if err != nil {
-		return nil, fmt.Errorf("options of listeners cannot be read: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
 func readSysctls() map[string]string {
