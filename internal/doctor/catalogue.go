@@ -121,8 +121,13 @@ func count(n any) string {
 
 func endpoint(v any) string { return fmt.Sprint(v) }
 
-// percent writes a share of 1.
-func percent(share float64) string { return strconv.FormatFloat(100*share, 'f', 0, 64) + " %" }
+// percent writes a share of 1. 100 % is all, and not nearly all.
+func percent(share float64) string {
+	if share < 1 {
+		share = min(share, 0.99)
+	}
+	return strconv.FormatFloat(100*share, 'f', 0, 64) + " %"
+}
 
 // size writes an amount of memory.
 func size(n Bytes) string {

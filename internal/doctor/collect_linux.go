@@ -280,7 +280,8 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	switch {
 	case state == tracer.Listen:
 		recv, send, _ := r.Queues()
-		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only, Cookie: r.Cookie})
+		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only,
+			Cookie: r.Cookie, inode: r.Inode})
 	case state == tracer.FinWait1:
 		stick(g.finWait1s, r, served)
 	case state == tracer.LastAck:
@@ -436,7 +437,7 @@ func (g *gathering) fill(s *Space) {
 			l.Queued, l.Left = q.Queued, q.Left
 		}
 		if l.Waiting > 0 && l.Owner.PID != 0 {
-			l.Files, l.FileLimit = filesOf(l.Owner.PID)
+			l.readFiles()
 		}
 	}
 	s.Listeners = g.listeners
@@ -456,29 +457,6 @@ func inOrder(of map[waitingKey]*Waiting) (all []Waiting) {
 		return cmp.Or(cmp.Compare(len(b.Ages), len(a.Ages)), cmp.Compare(a.Owner.PID, b.Owner.PID), compareEnds(a.Remote, b.Remote), cmp.Compare(a.Local, b.Local))
 	})
 	return all
-}
-
-// filesOf is how many files a process has open, and how many it may; 0: not known.
-func filesOf(pid uint32) (open, most uint64) {
-	dir := filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10))
-	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
-	if err != nil {
-		return 0, 0
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "limits"))
-	if err != nil {
-		return 0, 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
-			if fields := strings.Fields(rest); len(fields) > 0 {
-				if n, err := strconv.ParseUint(fields[0], 10, 64); err == nil {
-					return uint64(len(fds)), n
-				}
-			}
-		}
-	}
-	return 0, 0
 }
 
 // settingDirs are where sysctl(8) and systemd-sysctl(8) look, in the order of sysctl --system.

@@ -46,7 +46,7 @@ var english = &Language{
 		"why_unwatched":   "transitions cannot be seen: %s",
 		"why_no_options":  "the options of listeners cannot be read: %s",
 		"why_lost":        "transitions were lost: %s",
-		"why_no_room":     "there was no room for so many services and destinations: %s transitions were left out",
+		"why_no_room":     "there was no room for so many services, destinations and connections: %s transitions were left out",
 		"why_not_initial": "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{
@@ -514,7 +514,7 @@ var english = &Language{
 		},
 		"reset-by-unread-data": {
 			Title:     "A server closes connections without having read all",
-			Text:      `{{proc .process}} closed {{n .resets "connection"}} on port {{.local_port}} without having read all: the kernel sent an RST in place of a FIN. A client may lose the end of the answer.`,
+			Text:      `{{proc .process}} closed {{n .resets "connection"}} on port {{.local_port}} without having read all, so the kernel sent an RST. A client may lose the end of the answer.`,
 			Cause:     "close() with data in the receive queue resets the connection. It is mostly an answer that does not wait for the whole request, such as 413 or 431.",
 			Fixes:     []Fix{{"In the program: shutdown(SHUT_WR), read to the end or to a deadline, then close(). nginx has lingering_close.", "connections last longer, up to the deadline"}},
 			DoNot:     []string{"SO_LINGER does not help: it is about data that was not sent."},
@@ -526,12 +526,12 @@ var english = &Language{
 		"reset-by-linger-zero": {
 			Title: "A program ends its connections with an RST on purpose",
 			Text: `{{proc .process}} closed {{n .resets "connection"}} {{if eq .role "server"}}on port {{.local_port}}{{else}}to {{ep .remote}}{{end}} with SO_LINGER of 0: an RST in place of a FIN. ` +
-				`There is no TIME_WAIT, and what was on its way is lost.`,
+				`There is no TIME_WAIT.{{if .unacknowledged}} In {{count .unacknowledged}} of them the peer had not acknowledged all data: the rest is lost.{{end}}`,
 			Cause:     "The program sets SO_LINGER with a time of 0 before close(), often so that no TIME_WAIT is left.",
 			Fixes:     []Fix{{"Leave SO_LINGER alone where data matter.", "the end that closes first has a TIME_WAIT again"}},
 			DoNot:     []string{"Do not use it to save ports: the peer's program sees \"connection reset by peer\", and may lose data that it has not read."},
 			Commands:  []string{`finwait trace --reason aborted {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}} --count 10`, `nstat -az TcpExtTCPAbortOnData`},
-			Mechanism: "close() with SO_LINGER of 0 throws away what was not sent or not acknowledged, and sends an RST. Load generators and probes do so on purpose.",
+			Mechanism: "close() with SO_LINGER of 0 throws away what was not sent or not acknowledged, and sends an RST. Load generators and health checks, such as those of HAProxy, do so on purpose. Where nothing is thrown away the finding is a note.",
 			Demo:      "finwait demo linger-zero",
 			Sources:   []string{"RFC 9293, 3.10.5", "__tcp_close(), net/ipv4/tcp.c", "socket(7): SO_LINGER"},
 		},
@@ -557,7 +557,7 @@ var english = &Language{
 				{"Or let the server keep idle connections for longer than the client does.", "idle connections take a file and memory"}},
 			DoNot:    []string{"Do not repeat requests that change something: the server may have done them."},
 			Commands: []string{`finwait trace {{if eq .role "server"}}--local-port {{.local_port}} --from FIN_WAIT_2 --to CLOSED --reason rst_sent{{else}}--addr {{ep .remote}} --from CLOSE_WAIT --to CLOSED --reason reset{{end}}`},
-			Mechanism: "The server has called close(), so data that arrives is for nobody, and the kernel answers with an RST. Only data that came within 1 s of the FIN counts. The idle timeout is read from how long the connections that the server closed were in ESTABLISHED, " +
+			Mechanism: "The server has called close(), so data that arrives is for nobody, and the kernel answers with an RST. Only data that came within 1 s of the FIN counts, on a connection that was open for 0.5 s or longer. The idle timeout is read from how long the connections that the server closed were in ESTABLISHED, " +
 				"where most lasted the same; one that was used several times lasts longer.",
 			Demo:    "finwait demo data-after-close",
 			Sources: []string{"RFC 9112, 9.5", "RFC 9293, 3.6.1", "tcp_rcv_state_process(), tcp_timewait_state_process()"},

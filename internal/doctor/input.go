@@ -134,13 +134,16 @@ type Listener struct {
 	Left           uint64          // how many of these the peer has closed meanwhile
 
 	Cookie       uint64
-	OptionsKnown bool // whether the next are is known
+	OptionsKnown bool // whether the next are known
 	ReuseAddr    bool // SO_REUSEADDR
 	ReusePort    bool // SO_REUSEPORT
 	Held         Holding
 
-	V6Only           bool   // it takes no IPv4
-	Files, FileLimit uint64 // of the process, if connections wait; 0: not known
+	V6Only           bool    // it takes no IPv4
+	Accepter         Process // the owner, or a child of it that has the listener and fewer files left
+	Files, FileLimit uint64  // of the accepter, if connections wait; 0: not known
+
+	inode uint64 // of the socket's file
 }
 
 // takes reports whether connections to this address are the listener's.

@@ -82,6 +82,7 @@ func TestProbesAreBounded(t *testing.T) {
 	w := newWatch()
 	for i := range mostSilent + 3 {
 		for _, tr := range opened(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String(), every(20, s150)) {
+			tr.Ktime += time.Duration(i) * 10 * time.Second // what closes at one time has a bound of its own
 			w.add(&tr)
 		}
 	}

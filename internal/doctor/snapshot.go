@@ -90,7 +90,7 @@ var snapshotRules = []*Rule{
 					return
 				}
 				f := Finding{ID: "too-many-files", Severity: WillFail, Space: s,
-					Scope:    []Field{{"local", l.Local}, {"process", l.Owner}},
+					Scope:    []Field{{"local", l.Local}, {"process", l.Accepter}},
 					Evidence: []Field{{"waiting", l.Waiting}, {"files", l.Files}, {"file_limit", l.FileLimit}}}
 				if l.Files >= l.FileLimit {
 					f.Severity = Failing

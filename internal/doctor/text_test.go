@@ -117,3 +117,12 @@ func TestTextOfAFinding(t *testing.T) {
 		}
 	}
 }
+
+// Of 1,506 connections 1,500 are not 100 %.
+func TestPercent(t *testing.T) {
+	for share, want := range map[float64]string{0: "0 %", 0.286: "29 %", 1500.0 / 1506: "99 %", 1: "100 %"} {
+		if got := percent(share); got != want {
+			t.Errorf("%v: %s, want %s", share, got, want)
+		}
+	}
+}

@@ -62,8 +62,10 @@ type Traffic struct {
 
 	Unread     uint64  // reset, as data had not been read
 	LingerZero uint64  // reset, as SO_LINGER was 0
+	Weighed    uint64  // of these, those of which the send queue is known
+	Thrown     uint64  // of these, those that threw away what the peer had not acknowledged
 	Unclosed   uint64  // orphans in FIN_WAIT_2 whose time was over
-	Raced      uint64  // ended by data that met a close
+	Raced      uint64  // ended by data that met a close, after leastOpen at least
 	ClosedBy   Process // the process that made the last of Unread and LingerZero
 
 	Ended, Rearmed uint64 // TIME_WAITs, and those whose timer began again
@@ -128,6 +130,7 @@ const (
 	mostRecent  = 128
 	mostWaiting = 4096
 	mostClients = 64
+	mostClosing = 65536
 	maxLate     = 31 // s
 )
 
@@ -208,20 +211,30 @@ type watch struct {
 	rejected map[fourTuple]time.Duration // TIME_WAITs that an RST has ended, and when
 	order    []fourTuple                 // the same, the oldest first
 	refusals map[processPort]refusal
-	silent   int // clients in Service.Silent, of all services
+	silent   int                // clients in Service.Silent, of all services
+	closing  map[uint64]closing // connections that have left ESTABLISHED, by cookie, for closeToFIN
+	leaving  []closing          // the same, the oldest first, and those that have ended since
 	noRoom   uint64
 	ports    *portWatch
 }
 
+// A closing is a connection that has left ESTABLISHED.
+type closing struct {
+	cookie uint64
+	since  time.Duration // of the transition
+	open   time.Duration // how long it was in ESTABLISHED, at least
+}
+
 func newWatch() *watch {
 	return &watch{services: make(map[serviceKey]*Service), targets: make(map[targetKey]*Target), rejected: make(map[fourTuple]time.Duration),
-		refusals: make(map[processPort]refusal), ports: newPortWatch()}
+		refusals: make(map[processPort]refusal), closing: make(map[uint64]closing), ports: newPortWatch()}
 }
 
 // add takes one transition. One whose role is not known belongs to a connection that is older than
 // the watch: which end it is would be a guess.
 func (w *watch) add(t *tracer.Transition) {
 	w.ports.add(t)
+	open := w.openFor(t)
 	switch t.Role {
 	case tracer.RoleServer:
 		s := w.services[serviceKey{t.NetNS, t.Local.Port()}]
@@ -232,7 +245,7 @@ func (w *watch) add(t *tracer.Transition) {
 			s = &Service{Port: t.Local.Port()}
 			w.services[serviceKey{t.NetNS, t.Local.Port()}] = s
 		}
-		s.Traffic.add(t)
+		s.Traffic.add(t, open)
 		w.serve(s, t)
 	case tracer.RoleClient:
 		key := targetKey{t.NetNS, t.Remote, t.Owner.Comm}
@@ -244,7 +257,7 @@ func (w *watch) add(t *tracer.Transition) {
 			d = &Target{Remote: t.Remote}
 			w.targets[key] = d
 		}
-		d.Traffic.add(t)
+		d.Traffic.add(t, open)
 		d.add(t)
 		d.Cuts.add(t)
 		w.fallBack(d, t)
@@ -259,15 +272,43 @@ func (w *watch) room() bool {
 	return false
 }
 
+// openFor is how long a connection was open, at least, that has left ESTABLISHED within closeToFIN; 0:
+// that is not known.
+func (w *watch) openFor(t *tracer.Transition) time.Duration {
+	for len(w.leaving) > 0 && t.Ktime-w.leaving[0].since > closeToFIN {
+		if old := w.leaving[0]; w.closing[old.cookie] == old {
+			delete(w.closing, old.cookie)
+		}
+		w.leaving = w.leaving[1:]
+	}
+	open := w.closing[t.Cookie].open
+	switch {
+	case t.To == tracer.Closed || t.To == tracer.TimeWait:
+		delete(w.closing, t.Cookie)
+	case t.From != tracer.Established || !t.Known():
+	case len(w.leaving) == mostClosing:
+		w.noRoom++
+	default:
+		c := closing{t.Cookie, t.Ktime, t.Duration}
+		w.closing[t.Cookie], w.leaving = c, append(w.leaving, c)
+	}
+	return open
+}
+
 // closeToFIN is within what time data that the peer sent meets our close: a client that sends later
 // than that has not looked at its connection.
 const closeToFIN = time.Second
+
+// leastOpen is how long a connection must have been open that data met the close of. One that was open
+// for less did not wait for a request: the server did not want all of the first one.
+const leastOpen = 500 * time.Millisecond
 
 func exact(t *tracer.Transition) bool {
 	return t.Precision == tracer.PrecisionExact || t.Precision == tracer.PrecisionJiffy
 }
 
-func (c *Traffic) add(t *tracer.Transition) {
+// add takes a transition. open is what openFor says of the connection.
+func (c *Traffic) add(t *tracer.Transition, open time.Duration) {
 	if p := processOf(t.Owner.Process); p.PID != 0 {
 		c.Others = c.Others || c.Owner.PID != 0 && c.Owner.PID != p.PID
 		c.Owner = p
@@ -286,11 +327,24 @@ func (c *Traffic) add(t *tracer.Transition) {
 	case t.To != tracer.Closed:
 	case t.From == tracer.FinWait2 && t.Reason == tracer.ReasonExpired && t.Detail == tracer.DetailOrphan:
 		c.Unclosed++
-	case t.Role == tracer.RoleServer && (t.From == tracer.FinWait1 || t.From == tracer.FinWait2) && t.Reason == tracer.ReasonRSTSent &&
-		(t.Detail == tracer.DetailNone || t.Detail == tracer.DetailDataAfterClose) && exact(t) && t.Duration < closeToFIN,
-		t.Role == tracer.RoleClient && t.From == tracer.CloseWait && t.Reason == tracer.ReasonReset && exact(t) && t.Duration < closeToFIN:
+	case (t.From == tracer.FinWait1 || t.From == tracer.FinWait2) && t.Detail == tracer.DetailUnreadData: // shutdown(), then close()
+		c.Unread++
+		c.ClosedBy = processOf(t.Closer)
+	case open >= leastOpen && exact(t) && t.Duration < closeToFIN && meetsClose(t):
 		c.Raced++
 	}
+}
+
+// meetsClose reports whether a connection ended because data met a close. A client's data must have
+// been on its way: the RST of a server that has not read all comes after its FIN, too.
+func meetsClose(t *tracer.Transition) bool {
+	switch {
+	case t.Role == tracer.RoleServer && (t.From == tracer.FinWait1 || t.From == tracer.FinWait2):
+		return t.Reason == tracer.ReasonRSTSent && (t.Detail == tracer.DetailNone || t.Detail == tracer.DetailDataAfterClose)
+	case t.Role == tracer.RoleClient && t.From == tracer.CloseWait:
+		return t.Reason == tracer.ReasonReset && t.Detail == tracer.DetailDataUnacked
+	}
+	return false
 }
 
 // leave is the end of ESTABLISHED.
@@ -316,6 +370,12 @@ func (c *Traffic) leave(t *tracer.Transition) {
 			c.ClosedBy = processOf(t.Closer)
 		case tracer.DetailLingerZero:
 			c.LingerZero++
+			if t.Metrics != nil && t.Metrics.Known {
+				c.Weighed++
+				if t.Metrics.SendQueue > 0 {
+					c.Thrown++
+				}
+			}
 			c.ClosedBy = processOf(t.Closer)
 		}
 	}
@@ -390,6 +450,21 @@ func (d *Target) add(t *tracer.Transition) {
 		d.Unreachable++
 		d.Errno = t.Errno
 	case tracer.ReasonGivenUp:
+		d.giveUp(t)
+	}
+}
+
+// giveUp is for a try that the program ended. While connect(2) has the socket locked, the kernel only
+// notes an ICMP error, and tells it to who asks for SO_ERROR (tcp_v4_err(), sk_err_soft): so it is with
+// what a firewall of this host rejects.
+func (d *Target) giveUp(t *tracer.Transition) {
+	switch t.Errno.String() {
+	case "EHOSTUNREACH", "ENETUNREACH":
+		d.Unreachable++
+		d.Errno = t.Errno
+	case "ECONNREFUSED":
+		d.Refused++
+	default:
 		if exact(t) {
 			d.GivenUp.add(t.Duration)
 		}

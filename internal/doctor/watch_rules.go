@@ -54,9 +54,17 @@ var watchRules = []*Rule{
 		Thresholds: []Threshold{{"least", 3, "connections"}},
 		Find: func(in *Input, t Limits) (found []Finding) {
 			in.traffic(func(c *Traffic, finding makeFinding) {
-				if c.LingerZero > 0 && float64(c.LingerZero) >= t["least"] {
-					found = append(found, finding("reset-by-linger-zero", Risk, c.closedBy(), Field{"resets", c.LingerZero}))
+				if c.LingerZero == 0 || float64(c.LingerZero) < t["least"] {
+					return
 				}
+				severity, thrown := Note, Field{"unacknowledged", nil}
+				if c.Weighed > 0 {
+					thrown.Value = c.Thrown
+				}
+				if c.Thrown > 0 {
+					severity = Risk
+				}
+				found = append(found, finding("reset-by-linger-zero", severity, c.closedBy(), Field{"resets", c.LingerZero}, thrown))
 			})
 			return found
 		},

@@ -170,10 +170,13 @@ var watchScenarios = map[string]scenario{
 
 	"unread data":                      {watched(nil, times(3, reset(tracer.RoleServer, tracer.Established, tracer.DetailUnreadData))), "reset-by-unread-data failing"},
 	"unread data, twice":               {watched(nil, times(2, reset(tracer.RoleServer, tracer.Established, tracer.DetailUnreadData))), ""},
+	"unread data after shutdown()":     {watched(nil, times(3, reset(tracer.RoleServer, tracer.FinWait1, tracer.DetailUnreadData))), "reset-by-unread-data failing"},
 	"unread data that the peer left":   {watched(nil, times(30, reset(tracer.RoleServer, tracer.CloseWait, tracer.DetailUnreadData))), ""},
 	"unread data of a client":          {watched(nil, times(30, reset(tracer.RoleClient, tracer.Established, tracer.DetailUnreadData))), ""},
-	"linger zero of a client":          {watched(nil, times(3, reset(tracer.RoleClient, tracer.Established, tracer.DetailLingerZero))), "reset-by-linger-zero risk"},
-	"linger zero of a server":          {watched(nil, times(30, reset(tracer.RoleServer, tracer.Established, tracer.DetailLingerZero))), "reset-by-linger-zero risk"},
+	"linger zero of a client":          {watched(nil, times(3, reset(tracer.RoleClient, tracer.Established, tracer.DetailLingerZero))), "reset-by-linger-zero note"},
+	"linger zero of a server":          {watched(nil, times(30, reset(tracer.RoleServer, tracer.Established, tracer.DetailLingerZero))), "reset-by-linger-zero note"},
+	"linger zero, nothing on its way":  {watched(nil, times(30, thrown(0))), "reset-by-linger-zero note"},
+	"linger zero, data on their way":   {watched(nil, times(29, thrown(0)), times(1, thrown(1448))), "reset-by-linger-zero risk"},
 	"linger zero, twice":               {watched(nil, times(2, reset(tracer.RoleClient, tracer.Established, tracer.DetailLingerZero))), ""},
 	"a listener that was closed":       {watched(nil, times(30, reset(tracer.RoleServer, tracer.Established, tracer.DetailListenerClosed))), ""},
 	"a peer that does not close":       {watched(nil, times(5, expired(tracer.RoleClient, tracer.FinWait2, tracer.DetailOrphan))), "peer-does-not-close note"},
@@ -181,28 +184,32 @@ var watchScenarios = map[string]scenario{
 	"a peer that does not close, once": {watched(nil, times(4, expired(tracer.RoleClient, tracer.FinWait2, tracer.DetailOrphan))), ""},
 	"TIME_WAITs that expire":           {watched(nil, times(50, expired(tracer.RoleClient, tracer.TimeWait, tracer.DetailTimeWait))), ""},
 
-	"a race at the server": {watched(nil, lasting(5001*ms, 10), lasting(40*time.Second, 9), times(12, raced(tracer.RoleServer, 50*ms))),
+	"a race at the server": {watched(nil, lasting(5001*ms, 10), lasting(40*time.Second, 9), times(12, raced(tracer.RoleServer, 5001*ms, 50*ms)...)),
 		"keepalive-race failing"},
-	"a race, and no idle time": {watched(nil, lasting(5001*ms, 4), lasting(7*time.Second, 5), lasting(9*time.Second, 4), times(3, raced(tracer.RoleServer, 50*ms))),
+	"a race, and no idle time": {watched(nil, lasting(5001*ms, 4), lasting(7*time.Second, 5), lasting(9*time.Second, 4), times(3, raced(tracer.RoleServer, 6*time.Second, 50*ms)...)),
 		"keepalive-race failing"},
-	"a race, and closes at once":   {watched(nil, lasting(4*ms, 20), times(3, raced(tracer.RoleServer, 50*ms))), "keepalive-race failing"},
-	"a race, and two other closes": {watched(nil, lasting(5001*ms, 2), times(3, raced(tracer.RoleServer, 50*ms))), "keepalive-race failing"},
-	"a race at the client": {watched(nil, times(20, end(tracer.RoleClient, tracer.Established, tracer.CloseWait, 5001*ms)), times(3, raced(tracer.RoleClient, 50*ms))),
-		"keepalive-race failing"},
-	"two races": {watched(nil, times(2, raced(tracer.RoleServer, 50*ms)), times(2, raced(tracer.RoleClient, 50*ms))), ""},
-	"a client that did not look": {watched(nil, times(20, raced(tracer.RoleServer, 1500*ms)), times(20, raced(tracer.RoleClient, 1500*ms))),
-		""},
+	"a race, and closes at once":                  {watched(nil, lasting(4*ms, 20), times(3, raced(tracer.RoleServer, 6*time.Second, 50*ms)...)), "keepalive-race failing"},
+	"a race, and two other closes":                {watched(nil, lasting(5001*ms, 2), times(3, end(tracer.RoleServer, tracer.Established, tracer.FinWait1, 5001*ms, atLeast), raced(tracer.RoleServer, 0, 50*ms)[1])), "keepalive-race failing"},
+	"a race at the client":                        {watched(nil, times(20, end(tracer.RoleClient, tracer.Established, tracer.CloseWait, 5001*ms)), times(3, raced(tracer.RoleClient, 5001*ms, 50*ms)...)), "keepalive-race failing"},
+	"two races":                                   {watched(nil, times(2, raced(tracer.RoleServer, 5001*ms, 50*ms)...), times(2, raced(tracer.RoleClient, 5001*ms, 50*ms)...)), ""},
+	"a client that did not look":                  {watched(nil, times(20, raced(tracer.RoleServer, 5001*ms, 1500*ms)...), times(20, raced(tracer.RoleClient, 5001*ms, 1500*ms)...)), ""},
+	"a server that closes before it was told all": {watched(nil, times(20, raced(tracer.RoleServer, 5*ms, ms)...), times(20, raced(tracer.RoleClient, 5*ms, ms)...)), ""},
+	"a race that began before the watch":          {watched(nil, times(20, raced(tracer.RoleServer, 5001*ms, 50*ms)[1])), ""},
+	"an RST that no data met": {watched(nil, times(20, end(tracer.RoleClient, tracer.Established, tracer.CloseWait, 5001*ms),
+		end(tracer.RoleClient, tracer.CloseWait, tracer.Closed, ms, because(tracer.ReasonReset, tracer.DetailNone)))), ""},
 	"a close that met a SYN": {watched(nil, times(20, end(tracer.RoleServer, tracer.FinWait2, tracer.Closed, ms, because(tracer.ReasonRSTSent, tracer.DetailSYN)))), ""},
 
-	"the kernel gives up":        {watched(nil, times(3, failed(tracer.ReasonTimedOut, 131*time.Second))), "connect-times-out failing"},
-	"the kernel gives two up":    {watched(nil, times(2, failed(tracer.ReasonTimedOut, 131*time.Second))), ""},
-	"the program gives up":       {watched(nil, times(14, failed(tracer.ReasonGivenUp, 3001*ms))), "connect-times-out failing"},
-	"the program gives few up":   {watched(nil, times(4, failed(tracer.ReasonGivenUp, 3001*ms))), ""},
-	"the slower of two":          {watched(nil, times(50, failed(tracer.ReasonGivenUp, 250*ms))), ""},
-	"given up at various times":  {watched(nil, times(5, failed(tracer.ReasonGivenUp, time.Second), failed(tracer.ReasonGivenUp, 2*time.Second))), ""},
-	"given up, and one answered": {watched(nil, times(50, failed(tracer.ReasonGivenUp, 3*time.Second)), times(1, connectedAfter(ms))), ""},
-	"unreachable":                {watched(nil, times(3, failed(tracer.ReasonUnreachable, 3*time.Second, hostUnreachable))), "unreachable failing"},
-	"unreachable, twice":         {watched(nil, times(2, failed(tracer.ReasonUnreachable, 3*time.Second, hostUnreachable))), ""},
+	"the kernel gives up":             {watched(nil, times(3, failed(tracer.ReasonTimedOut, 131*time.Second))), "connect-times-out failing"},
+	"the kernel gives two up":         {watched(nil, times(2, failed(tracer.ReasonTimedOut, 131*time.Second))), ""},
+	"the program gives up":            {watched(nil, times(14, failed(tracer.ReasonGivenUp, 3001*ms))), "connect-times-out failing"},
+	"the program gives few up":        {watched(nil, times(4, failed(tracer.ReasonGivenUp, 3001*ms))), ""},
+	"the slower of two":               {watched(nil, times(50, failed(tracer.ReasonGivenUp, 250*ms))), ""},
+	"given up at various times":       {watched(nil, times(5, failed(tracer.ReasonGivenUp, time.Second), failed(tracer.ReasonGivenUp, 2*time.Second))), ""},
+	"given up, and one answered":      {watched(nil, times(50, failed(tracer.ReasonGivenUp, 3*time.Second)), times(1, connectedAfter(ms))), ""},
+	"unreachable":                     {watched(nil, times(3, failed(tracer.ReasonUnreachable, 3*time.Second, hostUnreachable))), "unreachable failing"},
+	"unreachable, says an ICMP error": {watched(nil, times(3, failed(tracer.ReasonGivenUp, ms, hostUnreachable))), "unreachable failing"},
+	"refused, says an ICMP error":     {watched(nil, times(10, failed(tracer.ReasonGivenUp, ms, portUnreachable))), "refused-storm failing"},
+	"unreachable, twice":              {watched(nil, times(2, failed(tracer.ReasonUnreachable, 3*time.Second, hostUnreachable))), ""},
 
 	"SYNs that a TIME_WAIT rejects": {watched(nil, rejected(1020*ms, 1), rejected(1020*ms, 2), rejected(3060*ms, 3)), "syn-rejected-by-time-wait slow"},
 	"two such SYNs":                 {watched(nil, rejected(1020*ms, 1), rejected(1020*ms, 2)), ""},
@@ -243,21 +250,32 @@ func atLeast(t *tracer.Transition) { t.Precision = tracer.PrecisionAtLeast }
 
 func hostUnreachable(t *tracer.Transition) { _ = t.Errno.UnmarshalText([]byte("EHOSTUNREACH")) }
 
+func portUnreachable(t *tracer.Transition) { _ = t.Errno.UnmarshalText([]byte("ECONNREFUSED")) }
+
 func linear(s *Space) { s.Sysctls["net.ipv4.tcp_syn_linear_timeouts"] = "4" }
 
 func reset(role tracer.Role, from tracer.State, d tracer.Detail) tracer.Transition {
 	return end(role, from, tracer.Closed, time.Second, because(tracer.ReasonAborted, d))
 }
 
+// thrown is a close with SO_LINGER 0 while so many bytes were not acknowledged.
+func thrown(bytes uint32) tracer.Transition {
+	return end(tracer.RoleServer, tracer.Established, tracer.Closed, time.Second, because(tracer.ReasonAborted, tracer.DetailLingerZero),
+		func(t *tracer.Transition) { t.Metrics = &tracer.Metrics{Known: true, SendQueue: bytes} })
+}
+
 func expired(role tracer.Role, from tracer.State, d tracer.Detail) tracer.Transition {
 	return end(role, from, tracer.Closed, time.Minute, because(tracer.ReasonExpired, d))
 }
 
-func raced(role tracer.Role, after time.Duration) tracer.Transition {
+// raced is a connection that was open for so long, and whose close met data after so long.
+func raced(role tracer.Role, open, after time.Duration) []tracer.Transition {
 	if role == tracer.RoleServer {
-		return end(role, tracer.FinWait2, tracer.Closed, after, because(tracer.ReasonRSTSent, tracer.DetailDataAfterClose))
+		return []tracer.Transition{end(role, tracer.Established, tracer.FinWait1, open),
+			end(role, tracer.FinWait2, tracer.Closed, after, because(tracer.ReasonRSTSent, tracer.DetailDataAfterClose))}
 	}
-	return end(role, tracer.CloseWait, tracer.Closed, after, because(tracer.ReasonReset, tracer.DetailNone))
+	return []tracer.Transition{end(role, tracer.Established, tracer.CloseWait, open),
+		end(role, tracer.CloseWait, tracer.Closed, after, because(tracer.ReasonReset, tracer.DetailDataUnacked))}
 }
 
 func init() { maps.Copy(scenarios, watchScenarios) }
@@ -356,6 +374,20 @@ func TestWatchIsBounded(t *testing.T) {
 		tr := end(tracer.RoleServer, tracer.TimeWait, tracer.Closed, ms, because(tracer.ReasonRSTReceived, tracer.DetailNone))
 		tr.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
 		w.serve(&Service{}, &tr)
+	}
+	busy := newWatch()
+	for i := range uint64(mostClosing + 1) {
+		tr := end(tracer.RoleServer, tracer.Established, tracer.FinWait1, ms)
+		tr.Cookie = i + 1
+		busy.add(&tr)
+	}
+	if len(busy.closing) != mostClosing || len(busy.leaving) != mostClosing || busy.noRoom != 1 {
+		t.Errorf("%d and %d closing, %d without room", len(busy.closing), len(busy.leaving), busy.noRoom)
+	}
+	late := end(tracer.RoleServer, tracer.Established, tracer.FinWait1, ms)
+	late.Ktime = closeToFIN + 1
+	if busy.add(&late); len(busy.closing) != 1 || len(busy.leaving) != 1 {
+		t.Errorf("%d and %d closing", len(busy.closing), len(busy.leaving))
 	}
 	var many Recent
 	for i := range 10 * mostRecent {

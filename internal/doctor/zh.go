@@ -42,7 +42,7 @@ var chinese = &Language{
 		"why_unwatched":   "看不到状态转换：%s",
 		"why_no_options":  "无法读取监听套接字的选项：%s",
 		"why_lost":        "有状态转换丢失：%s",
-		"why_no_room":     "服务和目标太多，容纳不下：有 %s 次状态转换未计入",
+		"why_no_room":     "服务、目标和连接太多，容纳不下：有 %s 次状态转换未计入",
 		"why_not_initial": "没有读取拥有该设置的初始网络命名空间",
 	},
 	thresholds: map[string]string{
@@ -571,7 +571,7 @@ var chinese = &Language{
 		},
 		"reset-by-unread-data": {
 			Title:     "服务器没有读完数据就关闭连接",
-			Text:      `{{proc .process}} 在端口 {{.local_port}} 上没有读完数据就关闭了 {{n .resets "connection"}} 条连接：内核发送的是 RST，而不是 FIN。客户端可能丢失回答的末尾。`,
+			Text:      `{{proc .process}} 在端口 {{.local_port}} 上没有读完数据就关闭了 {{n .resets "connection"}} 条连接：因此内核发送了 RST。客户端可能丢失回答的末尾。`,
 			Cause:     "接收队列中还有数据时调用 close()，会重置连接。多半是没有等到完整请求就作出的回答，例如 413 或 431。",
 			Fixes:     []Fix{{"在程序中：shutdown(SHUT_WR)，读到结尾或到期限为止，然后 close()。nginx 有 lingering_close。", "连接持续更久，直到期限"}},
 			DoNot:     []string{"SO_LINGER 没有帮助：它针对的是尚未发送的数据。"},
@@ -583,12 +583,12 @@ var chinese = &Language{
 		"reset-by-linger-zero": {
 			Title: "程序有意用 RST 结束连接",
 			Text: `{{proc .process}} {{if eq .role "server"}}在端口 {{.local_port}} 上{{else}}对 {{ep .remote}} {{end}}以 SO_LINGER 为 0 的方式关闭了 {{n .resets "connection"}} 条连接：发送的是 RST，而不是 FIN。` +
-				`这样没有 TIME_WAIT，而尚在途中的数据会丢失。`,
+				`这样没有 TIME_WAIT。{{if .unacknowledged}}其中 {{count .unacknowledged}} 条的数据还没有全部得到对端确认：其余的已丢失。{{end}}`,
 			Cause:     "程序在 close() 之前设置了时间为 0 的 SO_LINGER，往往是为了不留下 TIME_WAIT。",
 			Fixes:     []Fix{{"在数据重要的地方不要设置 SO_LINGER。", "先关闭的一端又会有 TIME_WAIT"}},
 			DoNot:     []string{"不要用它来节省端口：对端程序会看到 \"connection reset by peer\"，并可能丢失尚未读取的数据。"},
 			Commands:  []string{`finwait trace --reason aborted {{if eq .role "server"}}--local-port {{.local_port}}{{else}}--addr {{ep .remote}}{{end}} --count 10`, `nstat -az TcpExtTCPAbortOnData`},
-			Mechanism: "SO_LINGER 为 0 时，close() 会丢弃尚未发送或尚未确认的数据，并发送 RST。压力测试工具和探测程序会有意这样做。",
+			Mechanism: "SO_LINGER 为 0 时，close() 会丢弃尚未发送或尚未确认的数据，并发送 RST。压力测试工具和健康检查（例如 HAProxy 的）会有意这样做。没有丢弃数据时，此发现只是 note。",
 			Demo:      "finwait demo linger-zero",
 			Sources:   []string{"RFC 9293, 3.10.5", "__tcp_close(), net/ipv4/tcp.c", "socket(7): SO_LINGER"},
 		},
@@ -613,7 +613,7 @@ var chinese = &Language{
 			Fixes:     []Fix{{"让客户端或前面的代理比服务器更早放弃空闲连接。", "会多打开一些连接"}, {"或者让服务器保持空闲连接的时间比客户端更长。", "空闲连接会占用文件和内存"}},
 			DoNot:     []string{"不要重发会造成改动的请求：服务器可能已经执行过了。"},
 			Commands:  []string{`finwait trace {{if eq .role "server"}}--local-port {{.local_port}} --from FIN_WAIT_2 --to CLOSED --reason rst_sent{{else}}--addr {{ep .remote}} --from CLOSE_WAIT --to CLOSED --reason reset{{end}}`},
-			Mechanism: "服务器已调用 close()，到达的数据没有接收者，内核以 RST 回答。只计算在 FIN 前后 1 秒之内到达的数据。空闲超时取自服务器所关闭的连接在 ESTABLISHED 中停留的时间，前提是其中大多数相同；使用过多次的连接会更久。",
+			Mechanism: "服务器已调用 close()，到达的数据没有接收者，内核以 RST 回答。只计算在 FIN 之后 1 秒之内到达的数据，而且连接须已打开 0.5 秒或更久。空闲超时取自服务器所关闭的连接在 ESTABLISHED 中停留的时间，前提是其中大多数相同；使用过多次的连接会更久。",
 			Demo:      "finwait demo data-after-close",
 			Sources:   []string{"RFC 9112, 9.5", "RFC 9293, 3.6.1", "tcp_rcv_state_process(), tcp_timewait_state_process()"},
 		},

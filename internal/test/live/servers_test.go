@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -206,34 +205,8 @@ func askSSHD(ns *sandbox.NS, dir string) (string, error) {
 		"-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@127.0.0.1", "sh -c 'echo $PPID'")
 }
 
-// postgres runs as the user that its package made, as it refuses to run as root.
 func postgres(t *testing.T, dir string) *exec.Cmd {
-	bins, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil || len(bins) == 0 {
-		t.Fatalf("there is no server of postgres: %v", err)
-	}
-	who, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, err := strconv.Atoi(who.Uid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(dir, uid, -1); err != nil {
-		t.Fatal(err)
-	}
-	as := func(program string, args ...string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(bins[len(bins)-1], program), args...)
-		cmd.Dir = dir
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid)}}
-		return cmd
-	}
-	data := filepath.Join(dir, "data")
-	if out, err := as("initdb", "-D", data, "-A", "trust", "-N", "--no-instructions").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v: %s", err, out)
-	}
-	return as("postgres", "-D", data, "-p", "5433", "-c", "unix_socket_directories="+dir, "-c", "listen_addresses=127.0.0.1")
+	return testnet.Postgres(t, dir, "-p", "5433", "-c", "listen_addresses=127.0.0.1")
 }
 
 func askPostgres(ns *sandbox.NS, _ string) (string, error) {
