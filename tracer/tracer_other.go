@@ -48,3 +48,9 @@ func SocketHolders(func(*SocketHolder)) error { return ErrNotLinux }
 
 // LiveSockets is never reached.
 func (*Tracer) LiveSockets(string, func(*LiveSocket)) error { return ErrNotLinux }
+
+// Programs is never reached.
+func (*Tracer) Programs() ([]ProgramStats, error) { return nil, ErrNotLinux }
+
+// MapFill is never reached.
+func (*Tracer) MapFill() ([]MapFill, error) { return nil, ErrNotLinux }
