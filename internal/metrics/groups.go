@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"fmt"
-
 	"finwait/internal/meter"
 	"finwait/tracer"
 )
@@ -91,14 +89,4 @@ func eachPlace(fn func(*emitter, *meter.Place, string)) func(*reading, *emitter)
 			fn(e, p, name)
 		}
 	}
-}
-
-// CheckBy fails for what no metrics can be split by: ports of clients, addresses and pids are so
-// many that the server that stores the series would fail.
-func CheckBy(by string) error {
-	switch by {
-	case tracer.SplitRemote.String(), tracer.SplitPID.String(), tracer.SplitDestination.String(), tracer.SplitCgroup.String():
-		return fmt.Errorf("--by %s would make a series for each, without a bound over time; finwait stat --by %s shows them", by, by)
-	}
-	return nil
 }

@@ -3,12 +3,10 @@
 package metrics
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -167,9 +165,4 @@ func Most(o *Options) (n int) {
 		n += f.most(o) * f.perValue()
 	}
 	return n + processSeries
-}
-
-// labelList is for the documents.
-func (f *family) labelList() string {
-	return cmp.Or(strings.Join(f.labels, ", "), "-")
 }
