@@ -84,6 +84,10 @@ test-unit: ## the tests that need no kernel of their own, with the race detector
 test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/test/live
 
+.PHONY: test-e2e
+test-e2e: ## finwait serve scraped by a real Prometheus, which is built from Go modules (root; 2 min, the first time 10)
+	cd internal/test/e2e && $(GO) test -count=1 -timeout 20m ./...
+
 .PHONY: test-kernels
 test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/test/kernels -kernels "$(KERNELS)"

@@ -97,6 +97,14 @@ func (l Lost) Sub(before Lost) (since Lost) {
 	return since
 }
 
+// Raise makes each number as large as the same one of o, at least: of losses that were read one after
+// the other the largest.
+func (l *Lost) Raise(o Lost) {
+	for _, c := range causes {
+		*c.field(l) = max(*c.field(l), *c.field(&o))
+	}
+}
+
 // account makes Stats of what the programs counted on each CPU, and of the runs that
 // the kernel skipped: of set_state, and of the programs that see a minisock's birth and end.
 func account(perCPU []bpfAccount, skipped, births, ends uint64) Stats {

@@ -36,6 +36,9 @@ func (t *Tracer) Totals() (*Totals, error) {
 	return &sum, nil
 }
 
+// groupBatch is how many states of groups are read with one system call: 750 KB.
+const groupBatch = 256
+
 // Groups reads the parts of the totals that Config.SplitBy asks for, by name. With
 // SplitNetNS they are by name, a slash and Group.NetNSCookie.
 func (t *Tracer) Groups() (map[string]*Group, error) {
@@ -53,25 +56,23 @@ func (t *Tracer) Groups() (map[string]*Group, error) {
 		}
 		return groups[name]
 	}
-	err := t.iterate(bpfMapGroups, func(entries *ebpf.MapIterator) {
-		var (
-			key   bpfGroupKey
-			value bpfGroup
-		)
-		for entries.Next(&key, &value) {
+	var (
+		keys    [groupBatch]bpfGroupKey
+		values  = make([]bpfGroup, groupBatch)
+		endKeys [groupBatch]bpfGroupEndKey
+		ends    [groupBatch]uint64
+	)
+	err := t.batches(bpfMapGroups, keys[:], values, func(n int) {
+		for i, key := range keys[:n] {
 			st := new(StateTotals)
-			st.set(&value)
+			st.set(&values[i])
 			group(groupName{key.Bytes, key.Id}).States[State(key.State)] = st
 		}
 	})
 	if err == nil {
-		err = t.iterate(bpfMapGroupEnds, func(entries *ebpf.MapIterator) {
-			var (
-				key bpfGroupEndKey
-				n   uint64
-			)
-			for entries.Next(&key, &n) {
-				group(groupName{key.Bytes, key.Id}).Ends[Reason(key.Reason)] = n
+		err = t.batches(bpfMapGroupEnds, endKeys[:], ends[:], func(n int) {
+			for i, key := range endKeys[:n] {
+				group(groupName{key.Bytes, key.Id}).Ends[Reason(key.Reason)] = ends[i]
 			}
 		})
 	}
@@ -153,4 +154,30 @@ func (t *Tracer) iterate(name string, each func(*ebpf.MapIterator)) error {
 	entries := t.coll.Maps[name].Iterate()
 	each(entries)
 	return entries.Err()
+}
+
+// batches passes the entries of a hash map to each, as many as there is room for in keys and values.
+// Between two batches Close and others have their turn. The programs may change the map meanwhile:
+// what is there all the time is passed once.
+func (t *Tracer) batches(name string, keys, values any, each func(n int)) error {
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := t.batch(name, &cursor, keys, values)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+		each(n)
+		if err != nil { // that was the last batch
+			return nil
+		}
+	}
+}
+
+func (t *Tracer) batch(name string, cursor *ebpf.MapBatchCursor, keys, values any) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.final != nil {
+		return 0, errClosed
+	}
+	return t.coll.Maps[name].BatchLookup(cursor, keys, values, nil)
 }

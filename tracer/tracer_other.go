@@ -51,3 +51,9 @@ func Listeners([]string, func(*Listener)) error { return ErrNotLinux }
 
 // LiveSockets is never reached.
 func (*Tracer) LiveSockets(string, func(*LiveSocket)) error { return ErrNotLinux }
+
+// Programs is never reached.
+func (*Tracer) Programs() ([]ProgramStats, error) { return nil, ErrNotLinux }
+
+// MapFill is never reached.
+func (*Tracer) MapFill() ([]MapFill, error) { return nil, ErrNotLinux }

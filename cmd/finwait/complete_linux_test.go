@@ -57,7 +57,8 @@ func TestCompleteValues(t *testing.T) {
 		"ls --state LISTEN,":     {"LISTEN,TIME_WAIT", "LISTEN,CLOSE_WAIT"},
 		"ls --state time":        {"time-wait"},
 		"ls --state LISTEN,clos": {"LISTEN,close-wait", "LISTEN,closing"},
-		"stat --by ":             append(wordsOf(tracer.Splits()), "pod", "container", "unit"),
+		"stat --by ":             append(wordsOf(tracer.Splits()), "pod", "container", "unit", "workload"),
+		"serve --by ":            {"port", "netns", "pod", "workload"},
 		"ls --by comm,":          {"comm,state", "comm,destination"},
 		"ls --sort ":             {"age", "oldest", "TIME_WAIT"},
 		"--output ":              {"text", "json"},
@@ -93,7 +94,7 @@ func TestCompleteNamespaces(t *testing.T) {
 }
 
 // free are flags with values that nobody can list.
-var free = strings.Fields("port local-port remote-port addr pid comm handler-comm cookie write rate connect set root")
+var free = strings.Fields("port local-port remote-port addr pid comm handler-comm cookie write rate connect set root web.listen-address web.host web.config.file")
 
 // Each flag that takes a value offers some, or is one of those.
 func TestEveryFlagCompletes(t *testing.T) {

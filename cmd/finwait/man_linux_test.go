@@ -205,10 +205,10 @@ func TestManPage(t *testing.T) {
 
 var (
 	itsSection = regexp.MustCompile(`^\.S([sh]) (.*)$`)
-	itsFlag    = regexp.MustCompile(`^\.It (?:Fl (\w) , )?Fl \\-([a-z0-9\\-]+)`)
+	itsFlag    = regexp.MustCompile(`^\.It (?:Fl (\w) , )?Fl \\-([a-z0-9.\\-]+)`)
 	itsDefault = regexp.MustCompile(`^The default is (.*)\.$`)
 	itsCode    = regexp.MustCompile(`^\.It (\d+)`)
-	anyFlag    = regexp.MustCompile(`(?:^|[^\w\\-])(?:\\-\\-|--|Fl \\?-)([a-z](?:[a-z0-9]|\\?-[a-z])+)`)
+	anyFlag    = regexp.MustCompile(`(?:^|[^\w\\-])(?:\\-\\-|--|Fl \\?-)([a-z](?:[a-z0-9]|\\?[-.][a-z])+)`)
 )
 
 // What a reader finds in the page, read from the page alone: commands, flags and defaults as the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"finwait/internal/confine"
@@ -28,14 +29,26 @@ func (f *nameFlag) namer() label.Names {
 	return label.New()
 }
 
-// cgroupNames are those that stat splits by; nil: it is something else. Not one of them is a
+// cgroupNamed has what cgroups can be called by.
+var cgroupNamed = map[string]func(*label.Cgroup) string{
+	"pod":       jsonl.PodName,
+	"container": func(c *label.Cgroup) string { return cmp.Or(c.Container, c.ContainerID) },
+	"unit":      func(c *label.Cgroup) string { return c.Unit },
+	"workload": func(c *label.Cgroup) string {
+		if c.Pod == "" {
+			return ""
+		}
+		return c.PodNamespace + "/" + label.Workload(c.Pod)
+	},
+}
+
+// cgroupWords are the words of cgroupNamed.
+func cgroupWords() []string { return slices.Sorted(maps.Keys(cgroupNamed)) }
+
+// cgroupNames are those that stat and serve split by; nil: it is something else. Not one of them is a
 // number of the kernel's: several cgroups can have one name.
 func cgroupNames(by string) *meter.CgroupNames {
-	of := map[string]func(*label.Cgroup) string{
-		"pod":       jsonl.PodName,
-		"container": func(c *label.Cgroup) string { return cmp.Or(c.Container, c.ContainerID) },
-		"unit":      func(c *label.Cgroup) string { return c.Unit },
-	}[by]
+	of := cgroupNamed[by]
 	if of == nil {
 		return nil
 	}

@@ -129,7 +129,7 @@ Without a command it traces. finwait help reasons explains why states end.`,
 	root.Flags().AddFlagSet(trace.Flags())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(wrongFlag)
-	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDoctor(stderr), newDemo(stderr), newFeatures(), newVersion())
+	root.AddCommand(trace, newStat(stderr), newLs(stderr), newConns(stderr), newDoctor(stderr), newServe(stderr), newDemo(stderr), newFeatures(), newVersion())
 	completeShared(root)
 	root.SetHelpCommand(newHelp())
 	return root

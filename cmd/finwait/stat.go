@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -117,8 +118,8 @@ medians of the time in ESTABLISHED and in TIME_WAIT.
 	fs.StringVar(&o.write, "write", "", "write to this `file`; the command then has stdout for itself")
 	durationVar(fs, &o.duration, "duration", 0, "end after this time")
 	durationVar(fs, &o.interval, "interval", 0, "print what happened in each interval of this length, and then the whole")
-	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits())+", pod, container, unit")
-	completeWords(cmd, "by", append(wordsOf(tracer.Splits()), "pod", "container", "unit"))
+	fs.StringVar(&o.by, "by", "", "split the totals by `what`: "+list(tracer.Splits())+", "+strings.Join(cgroupWords(), ", "))
+	completeWords(cmd, "by", append(wordsOf(tracer.Splits()), cgroupWords()...))
 	fs.BoolVar(&o.rst, "rst", false, "count RSTs too that answer a segment for no socket or a listener, or that a socket receives")
 	fs.BoolVar(&o.synack, "handshakes", false, "count handshakes too that wait: SYN-ACKs that a listener sends again")
 	fs.IntVar(&o.top, "top", 10, "with --by: show the busiest `N` groups, and the sum of the others")

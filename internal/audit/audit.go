@@ -217,3 +217,17 @@ func (c *counter) slack(r *reading, cpus int) int64 {
 	d := c.finwait(&r.after) - c.finwait(&r.before)
 	return max(d, -d) + int64(cpus)
 }
+
+// Renew makes a snapshot that was the start of comparisons fit for the next: namespaces that were
+// found later are compared from then on, and those that are gone are forgotten.
+func (s *Snapshot) Renew(later *Snapshot) {
+	for cookie, r := range later.readings {
+		if _, known := s.readings[cookie]; !known {
+			s.readings[cookie] = r
+		}
+	}
+	maps.DeleteFunc(s.readings, func(cookie uint64, _ reading) bool {
+		_, there := later.readings[cookie]
+		return !there
+	})
+}

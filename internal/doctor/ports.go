@@ -57,6 +57,23 @@ func (in *Input) destinations(fn func(*Space, *Destination)) {
 	}
 }
 
+// WorstPorts is how many ports are used towards the destination for which the largest part of the
+// usable ones is, and how many are usable there. Where nothing is connected to, none are used. known
+// is false if no namespace says which ports are usable.
+func (in *Input) WorstPorts() (used, usable uint64, known bool) {
+	for _, s := range in.Spaces {
+		if s.Usable > 0 && (!known || s.Inode == in.Self) {
+			usable, known = uint64(s.Usable), true
+		}
+	}
+	in.destinations(func(s *Space, d *Destination) {
+		if s.Usable > 0 && d.Used*usable > used*uint64(s.Usable) {
+			used, usable = d.Used, uint64(s.Usable)
+		}
+	})
+	return used, usable, known
+}
+
 func portFinding(id string, severity Severity, s *Space, d *Destination) Finding {
 	return Finding{ID: id, Severity: severity, Space: s,
 		Scope: []Field{{"local_addr", d.Local}, {"remote", d.Remote}, {"process", d.Owner}},

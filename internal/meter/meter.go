@@ -90,8 +90,19 @@ func (m *Meter) Interval() (*Report, error) {
 	return r, nil
 }
 
-// Finish reports what happened since the last report, and what happened since Start,
-// both until one moment. The whole has the audit.
+// Step reports what happened since the last report, and what happened since Start, both until
+// one moment. The whole has no groups.
+func (m *Meter) Step() (rest, whole *Report, err error) {
+	now, err := m.now()
+	if err != nil {
+		return nil, nil, err
+	}
+	rest, whole = m.between(m.last, now), m.difference(m.first, now)
+	m.last = now
+	return rest, whole, nil
+}
+
+// Finish reports the same. The whole has the groups and the audit.
 func (m *Meter) Finish() (rest, whole *Report, err error) {
 	now, err := m.now()
 	if err != nil {
@@ -115,14 +126,19 @@ func (m *Meter) Finish() (rest, whole *Report, err error) {
 }
 
 func (m *Meter) between(before, now *moment) *Report {
+	r := m.difference(before, now)
+	r.Split(before.groups, now.groups, m.options.Top)
+	return r
+}
+
+// difference is without the groups.
+func (m *Meter) difference(before, now *moment) *Report {
 	totals := *now.totals
 	totals.Sub(before.totals)
-	r := &Report{
+	return &Report{
 		At: now.wall, Span: now.mono - before.mono, Totals: &totals, By: m.options.By, ByWord: m.options.word(), Command: m.options.Command,
 		Seen: now.stats.Seen - min(before.stats.Seen, now.stats.Seen), Lost: now.stats.Lost.Sub(before.stats.Lost), Hooks: m.source.Hooks(),
 	}
-	r.Split(before.groups, now.groups, m.options.Top)
-	return r
 }
 
 // A Report is what happened in a span of time.
@@ -214,8 +230,12 @@ func (r *Report) Disagreements() (n int) {
 // sums the others.
 func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
 	for key, g := range now {
+		old := before[key]
+		if old != nil && old.Moves() == g.Moves() && g.Live() == 0 {
+			continue
+		}
 		g = clone(g)
-		if old := before[key]; old != nil {
+		if old != nil {
 			g.Sub(old)
 		}
 		if g.Moves() > 0 || g.Live() != 0 {

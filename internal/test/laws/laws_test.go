@@ -50,7 +50,11 @@ var foreign = []struct {
 }{
 	{"github.com/charmbracelet/", internal("tui")},
 	{"charm.land/", internal("tui")},
-	{"github.com/prometheus/", internal("metrics")},
+	{"github.com/prometheus/client", internal("metrics")}, // client_golang, client_model
+	{"github.com/prometheus/exporter-toolkit/", internal("web")},
+	{"github.com/prometheus/", internal("metrics web")},
+	{"github.com/coreos/", internal("web")},
+	{"go.yaml.in/", internal("web")},
 	{"go.opentelemetry.io/", internal("otlp")},
 	{"k8s.io/", internal("kube")},
 	{"sigs.k8s.io/", internal("kube")},
@@ -202,6 +206,7 @@ func TestCheck(t *testing.T) {
 		{"cmd/finwait", "./internal/test/bpfobj", "the command may import only"},
 		{"internal/new", "fmt", "internal/new is on no floor"},
 		{"internal/web", "github.com/prometheus/client_golang/prometheus", "only internal/metrics may import"},
+		{"internal/metrics", "github.com/prometheus/exporter-toolkit/web", "only internal/web may import"},
 		{"internal/netstat", "github.com/rs/zerolog", "may import"},
 		{"internal/test/soak", "github.com/spf13/cobra", "only cmd/finwait may import"},
 	} {

@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the tables of docs/metrics.md")
+
+const (
+	document = "../../docs/metrics.md"
+	begin    = "<!-- The families of internal/metrics: go test ./internal/metrics -update -->\n"
+	end      = "<!-- end -->\n"
+)
+
+// tables are the families in Markdown.
+func tables() string {
+	const limit = 50
+	o := &Options{By: "BY", Limit: limit}
+	var b strings.Builder
+	for _, part := range []struct {
+		title    string
+		families []*family
+	}{
+		{"The sockets of the host", trafficFamilies()},
+		{"How long states last", durationFamilies()},
+		{"Groups: with `--by BY`", groupFamilies(o)},
+		{"What is refreshed: unless `--refresh 0`", refreshedFamilies()},
+		{"finwait itself", selfFamilies()},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | series, at most | meaning |\n|---|---|---|---|---|\n", part.title)
+		for _, f := range part.families {
+			labels := "`" + strings.Join(f.labels, "` `") + "`"
+			if len(f.labels) == 0 {
+				labels = ""
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %d | %s |\n", f.name, f.kind, labels, f.most(o)*f.perValue(), f.help)
+		}
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// The tables in the documents are the families.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	got, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("%s has no place for the tables, between %q and %q", document, begin, end)
+	}
+	if *update {
+		if err := os.WriteFile(document, []byte(before+begin+tables()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(got, tables()); diff != "" {
+		t.Errorf("%s is older than the families: go test ./internal/metrics -update (-document +families)\n%s", document, diff)
+	}
+}

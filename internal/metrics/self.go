@@ -1,0 +1,90 @@
+package metrics
+
+import "finwait/tracer"
+
+// nPrograms is how many programs of one set of hooks there are at most.
+const nPrograms = 10
+
+// selfFamilies are about finwait.
+func selfFamilies() []*family {
+	one := always(1)
+	programs := func(fn func(*emitter, *tracer.ProgramStats)) func(*reading, *emitter) {
+		return func(r *reading, e *emitter) {
+			for i := range r.Programs {
+				fn(e, &r.Programs[i])
+			}
+		}
+	}
+	return []*family{
+		{
+			name: "finwait_lost_total", kind: counter, labels: []string{"cause"},
+			help:  "Transitions of the host that are missing in all other metrics, by cause. ring_full stays 0: nothing is streamed.",
+			usual: always(len(tracer.Losses())), most: always(len(tracer.Losses())),
+			collect: func(r *reading, e *emitter) {
+				for cause, n := range r.Whole.Lost.All() {
+					e.count(float64(n), cause.String())
+				}
+			},
+		},
+		{
+			name: "finwait_program_attached", kind: gauge, labels: []string{"program"},
+			help:  "1: the BPF program is attached. 0: this kernel does not have its hook, or does not need it.",
+			usual: always(nPrograms), most: always(nPrograms),
+			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
+				v := 0.0
+				if p.Attached {
+					v = 1
+				}
+				e.gauge(v, p.Name)
+			}),
+		},
+		{
+			name: "finwait_program_skipped_total", kind: counter, labels: []string{"program"},
+			help:  "How often the kernel did not run it, because it was running on that CPU. Another program takes over; what none took over is in finwait_lost_total.",
+			usual: always(nPrograms), most: always(nPrograms),
+			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
+				if p.Attached {
+					e.count(float64(p.Skipped), p.Name)
+				}
+			}),
+		},
+		{
+			name: "finwait_program_runs_total", kind: counter, labels: []string{"program"},
+			help:  "How often it was run, while the sysctl kernel.bpf_stats_enabled was 1. No series: the kernel has not counted.",
+			usual: always(0), most: always(nPrograms),
+			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
+				if p.Runs > 0 {
+					e.count(float64(p.Runs), p.Name)
+				}
+			}),
+		},
+		{
+			name: "finwait_program_run_seconds_total", kind: counter, labels: []string{"program"},
+			help:  "How long that took.",
+			usual: always(0), most: always(nPrograms),
+			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
+				if p.Runs > 0 {
+					e.count(p.RunTime.Seconds(), p.Name)
+				}
+			}),
+		},
+		{
+			name: "finwait_hooks_info", kind: gauge, labels: []string{"hooks"},
+			help:  "Always 1. The label is the set of hooks by which finwait follows TIME_WAIT.",
+			usual: one, most: one,
+			collect: func(r *reading, e *emitter) { e.gauge(1, r.Whole.Hooks.String()) },
+		},
+		{
+			name: "finwait_build_info", kind: gauge, labels: []string{"version"},
+			help:  "Always 1. The label is finwait's version.",
+			usual: one, most: one,
+			collect: func(r *reading, e *emitter) { e.gauge(1, r.Version) },
+		},
+		{
+			name: "finwait_scrape_duration_seconds", kind: gauge,
+			help:  "How long this scrape took to read the totals.",
+			usual: one, most: one,
+			collect: func(r *reading, e *emitter) { e.gauge(r.took.Seconds()) },
+		},
+	}
+}

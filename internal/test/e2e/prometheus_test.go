@@ -1,0 +1,342 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// inside says that the process is in the network namespace of the test.
+const inside = "FINWAIT_E2E_INSIDE"
+
+// TestMain runs the tests in a network namespace of their own, which ends with the last process in it.
+func TestMain(m *testing.M) {
+	if os.Getenv(inside) != "" {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%v: %s", err, out)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	}
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "these tests trace the kernel: run them as root")
+		os.Exit(1)
+	}
+	// Modules come from outside.
+	for _, what := range []string{"prometheus", "promtool"} {
+		if err := build(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		os.Exit(1)
+	}
+}
+
+const module = "github.com/prometheus/prometheus"
+
+// built is where a program of this version is kept.
+func built(what string) (string, error) {
+	version, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("find the version of %s: %w", module, err)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "finwait-e2e", what+"-"+strings.TrimSpace(string(version))), nil
+}
+
+// build builds it, if that was not done before, without the clients of clouds, which take minutes.
+func build(what string) error {
+	file, err := built(what)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	out, err := exec.Command("go", "build", "-tags", "remove_all_sd", "-o", file, module+"/cmd/"+what).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build %s: %w: %s", what, err, out)
+	}
+	return nil
+}
+
+// A process is a program, running.
+type process struct {
+	*exec.Cmd
+	stdout bytes.Buffer
+	stderr string // a file
+}
+
+func start(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stderr.Close() })
+	p := &process{Cmd: exec.Command(program, args...), stderr: stderr.Name()}
+	p.Stdout, p.Stderr = &p.stdout, stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	return p
+}
+
+func (p *process) said() string {
+	b, _ := os.ReadFile(p.stderr)
+	return string(b)
+}
+
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	_ = p.Process.Signal(syscall.SIGINT)
+	if err := p.Wait(); err != nil {
+		t.Fatalf("%v: %v: %s", p.Args, err, p.said())
+	}
+}
+
+// until waits for something that a slow machine may take long for.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(4 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within four minutes: %s", what)
+		}
+	}
+}
+
+// finwait is built from the module around this one.
+func finwait(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "finwait")
+	cmd := exec.Command("go", "build", "-o", file, "./cmd/finwait")
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return answer.StatusCode, string(b)
+}
+
+// prometheus scrapes a target each second. It gives the address of its API.
+func prometheus(t *testing.T, target string) string {
+	t.Helper()
+	program, err := built("prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	text := fmt.Sprintf("global:\n  scrape_interval: 1s\n  scrape_native_histograms: true\n  always_scrape_classic_histograms: true\n"+
+		"scrape_configs:\n  - job_name: finwait\n    static_configs:\n      - targets: [%q]\n", target)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close() // nobody else is in this namespace
+	p := start(t, program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--enable-feature=created-timestamp-zero-ingestion")
+	until(t, "prometheus is ready", func() bool {
+		code, _ := get(t, "http://"+address+"/-/ready")
+		return code == http.StatusOK
+	})
+	t.Cleanup(func() {
+		_ = p.Process.Signal(syscall.SIGTERM)
+		_ = p.Wait()
+		if t.Failed() {
+			t.Log(p.said())
+		}
+	})
+	return "http://" + address
+}
+
+// query gives the value of an expression that has one; NaN: it has none.
+func query(t *testing.T, at, expression string) float64 {
+	t.Helper()
+	code, body := get(t, at+"/api/v1/query?query="+url.QueryEscape(expression))
+	var answer struct {
+		Data struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || code != http.StatusOK {
+		t.Fatalf("%s: %d %s", expression, code, body)
+	}
+	if len(answer.Data.Result) == 0 {
+		return math.NaN()
+	}
+	if len(answer.Data.Result) > 1 {
+		t.Fatalf("%s has %d values", expression, len(answer.Data.Result))
+	}
+	v, err := strconv.ParseFloat(answer.Data.Result[0].Value[1].(string), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+const port = 5000
+
+// connect makes connections one after the other. The client closes first, after some time.
+func connect(t *testing.T, n int) {
+	t.Helper()
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for i := range n {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i%20) * time.Millisecond)
+		c.Close()
+		_, _ = io.ReadAll(s)
+		s.Close()
+	}
+}
+
+var serving = regexp.MustCompile(`serving on (\S+);`)
+
+// A quantile of Prometheus is that of finwait stat, within what the documents say, and its counts are
+// the same.
+func TestPrometheus(t *testing.T) {
+	const connections = 200
+	program := finwait(t)
+	filter := []string{"--netns", "self", "--port", fmt.Sprint(port)}
+	serve := start(t, program, append([]string{"serve", "--web.listen-address", "127.0.0.1:0", "--by", "port"}, filter...)...)
+	until(t, "finwait serves", func() bool { return serving.MatchString(serve.said()) })
+	target := serving.FindStringSubmatch(serve.said())[1]
+	at := prometheus(t, target)
+	stat := start(t, program, append([]string{"stat", "--json"}, filter...)...)
+	until(t, "finwait counts", func() bool { return strings.Contains(stat.said(), "Ctrl-C") })
+
+	connect(t, connections)
+	until(t, "all TIME_WAITs are over", func() bool { return query(t, at, "finwait_time_wait_seconds_count") >= connections })
+	stat.end(t)
+	var want struct {
+		States []struct {
+			State         string
+			Entered       float64
+			Timed         float64
+			P50, P90, P99 float64
+		}
+		Lost map[string]uint64
+	}
+	for _, q := range []string{"p50", "p90", "p99"} { // encoding/json does not care for upper case
+		stat.stdout = *bytes.NewBuffer(bytes.ReplaceAll(stat.stdout.Bytes(), []byte(`"`+q+`_ns"`), []byte(`"`+q+`"`)))
+	}
+	if err := json.Unmarshal(stat.stdout.Bytes(), &want); err != nil {
+		t.Fatalf("%v: %s", err, &stat.stdout)
+	}
+	if want.Lost["missed"] > 0 {
+		t.Skipf("no program was run for %d transitions: the run proves nothing", want.Lost["missed"])
+	}
+	const halfBucket = float64(1<<29) / 1e9
+	for _, s := range want.States {
+		word := strings.Replace(strings.ToLower(s.State), "syn_recv", "syn_received", 1)
+		for q, ns := range map[float64]float64{0.5: s.P50, 0.9: s.P90, 0.99: s.P99} {
+			seconds := ns / 1e9
+			switch s.State {
+			case "TIME_WAIT":
+				// Of all, and of a rate: after a scrape without any.
+				for _, of := range []string{"finwait_time_wait_seconds_bucket", "rate(finwait_time_wait_seconds_bucket[10m])"} {
+					got := query(t, at, fmt.Sprintf("histogram_quantile(%v, %s)", q, of))
+					if !(math.Abs(got-seconds) <= halfBucket+1e-9) {
+						t.Errorf("quantile %v of %s: %v s, stat has %v s", q, of, got, seconds)
+					}
+				}
+			case "ESTABLISHED", "SYN_SENT":
+				got := query(t, at, fmt.Sprintf("histogram_quantile(%v, finwait_state_duration_native_seconds{state=%q})", q, word))
+				if !(math.Abs(got/seconds-1) <= 1./6+1./16) {
+					t.Errorf("quantile %v of %s: %v s, stat has %v s", q, s.State, got, seconds)
+				}
+			}
+		}
+		if s.State == "TIME_WAIT" {
+			continue
+		}
+		if got := query(t, at, fmt.Sprintf("finwait_state_duration_seconds_count{state=%q}", word)); got != s.Timed {
+			t.Errorf("%s: %v were timed, stat has %v", s.State, got, s.Timed)
+		}
+		if got := query(t, at, fmt.Sprintf(`sum(finwait_group_entered_total{state=%q}) or vector(0)`, word)); got != s.Entered {
+			t.Errorf("%s: %v have entered it, stat has %v", s.State, got, s.Entered)
+		}
+	}
+	for expression, n := range map[string]float64{
+		"up": 1,
+		`finwait_connects_total{result="established"}`:                      connections,
+		`finwait_closes_total{state="time_wait",reason="expired"}`:          connections,
+		`finwait_transitions_total{from="time_wait",to="closed"}`:           connections,
+		`finwait_connections{state="time_wait"}`:                            0,
+		`finwait_time_wait_seconds_bucket{le="58.988158976"} or vector(-1)`: -1, // no bound that the kernel side does not have
+		`finwait_time_wait_seconds_bucket{le="59.05580032"}`:                0,
+	} {
+		if got := query(t, at, expression); got != n {
+			t.Errorf("%s: %v, want %v", expression, got, n)
+		}
+	}
+	checkMetrics(t, "http://"+target)
+	serve.end(t)
+}
+
+// checkMetrics asks promtool about the page.
+func checkMetrics(t *testing.T, at string) {
+	t.Helper()
+	program, err := built("promtool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page := get(t, at+"/metrics")
+	cmd := exec.Command(program, "check", "metrics")
+	cmd.Stdin = strings.NewReader(page)
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool: %v: %s", err, out)
+	}
+}
