@@ -32,10 +32,10 @@ const (
 // A second is what happened in one second of CLOCK_MONOTONIC.
 type second struct {
 	at      int64
-	opened  int64 // connections
-	waits   int64 // TIME_WAITs that began: the port is kept
-	freed   int64 // connections that ended without one
-	expired int64 // TIME_WAITs that ended
+	opened  int32 // connections
+	waits   int32 // TIME_WAITs that began: the port is kept
+	freed   int32 // connections that ended without one
+	expired int32 // TIME_WAITs that ended
 }
 
 // An Opener is the processes of one name that open connections in a namespace.
@@ -238,7 +238,7 @@ func (o *Outgoing) pace(end, window time.Duration) (p pace) {
 	if parts == nil {
 		return p
 	}
-	least := func(of func(*second) int64) float64 {
+	least := func(of func(*second) int32) float64 {
 		n := of(&parts[0])
 		for i := range parts {
 			n = min(n, of(&parts[i]))
@@ -246,10 +246,10 @@ func (o *Outgoing) pace(end, window time.Duration) (p pace) {
 		return float64(n) / each.Seconds()
 	}
 	return pace{
-		opened: least(func(s *second) int64 { return s.opened }),
-		waits:  least(func(s *second) int64 { return s.waits }),
-		live:   least(func(s *second) int64 { return s.opened - s.waits - s.freed }),
-		used:   least(func(s *second) int64 { return s.opened - s.freed - s.expired }),
+		opened: least(func(s *second) int32 { return s.opened }),
+		waits:  least(func(s *second) int32 { return s.waits }),
+		live:   least(func(s *second) int32 { return s.opened - s.waits - s.freed }),
+		used:   least(func(s *second) int32 { return s.opened - s.freed - s.expired }),
 		over:   each * time.Duration(len(parts)),
 		lately: float64(parts[len(parts)-1].waits) / each.Seconds(),
 	}

@@ -124,7 +124,7 @@ func (t *Target) Same() bool {
 	return t.Local.IsValid() && (t.Local == t.Remote.Addr() || t.Remote.Addr().IsLoopback())
 }
 
-// Limits of the memory that a watch takes: about 1 KiB a key, and 100 B a rejection.
+// Limits of the memory that a watch takes: about 1 KiB a key, 3 KiB an Outgoing, and 100 B a rejection.
 const (
 	mostKeys    = 8192
 	mostRecent  = 128
