@@ -32,9 +32,10 @@ const (
 	whyNoLimits   = "no_limits"
 	whyNotInitial = "not_initial"
 	whyNoWatch    = "no_watch"
+	whyNoTable    = "no_conntrack"
 )
 
-var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch}
+var whys = []string{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyNoTable}
 
 // lacks says why something that is needed is not there; "": all is.
 func (in *Input) lacks(need Need) string {
@@ -72,6 +73,7 @@ type Space struct {
 	FinWait1s    []Stuck   // by port of a server, or destination
 	LastAcks     []Stuck   // the same
 	Handshakes   []Handshakes
+	HalfClosed   []HalfClosed // by process, and port of a server or destination: those that a NAT of this host changes
 
 	Sysctls  map[string]string // of net.ipv4 and net.core, such as "net.ipv4.tcp_fin_timeout"
 	Counters netstat.Counters  // at the last reading

@@ -265,7 +265,7 @@ func TestNotChecked(t *testing.T) {
 	want := []NotChecked{
 		{"time-wait-overflow", true, "one reading"}, {"close-wait-leak", false, "no owners"},
 		{"half-closed-held", false, "no owners"}, {"listen-overflow", true, "one reading"},
-		{"syn-queue-cookies", false, "one reading"}, {"orphans-near-limit", true, "one reading"},
+		{"syn-queue-cookies", false, "one reading"}, {"orphans-near-limit", true, "one reading"}, {"conntrack-half-close", false, "no owners"},
 	}
 	if d := cmp.Diff(want, r.NotChecked); d != "" || len(r.Findings) != 0 || !slices.Equal(r.Ignored, []string{"port-pressure"}) {
 		t.Errorf("%s; %+v", d, r)
