@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -238,6 +239,56 @@ func TestDoctorIdleCut(t *testing.T) {
 		},
 	} {
 		t.Run(name, c.run)
+	}
+}
+
+// Half-closed connections to an address that a NAT changes, which conntrack forgets after a short time.
+func TestDoctorConntrackHalfClose(t *testing.T) {
+	t.Parallel()
+	const (
+		nat   = "table ip t { chain o { type nat hook output priority -100; ip daddr 127.0.0.9 tcp dport 5000 dnat to 127.0.0.1:5000; }; }"
+		track = "table ip t { chain c { type filter hook input priority 0; ct state new counter; }; }"
+	)
+	timeouts := func(seconds string) map[string]string {
+		return map[string]string{"nf_conntrack_tcp_timeout_close_wait": seconds, "nf_conntrack_tcp_timeout_fin_wait": seconds}
+	}
+	soon := []string{"--set", "conntrack-half-close.share=0.05"} // 2 s of 40
+	behind, itself := netip.MustParseAddrPort("127.0.0.9:5000"), sandbox.At(ipv4, 5000)
+	both := func(forgotten float64) []wantFinding { // the client's side, and the server's
+		one := wantFinding{"conntrack-half-close risk", map[string]any{"sockets": 2.0, "forgotten": forgotten}}
+		return []wantFinding{one, one}
+	}
+	for name, c := range map[string]struct {
+		rules    string
+		timeouts map[string]string
+		to       netip.AddrPort
+		args     []string
+		want     []wantFinding
+	}{
+		"a NAT that will forget":      {nat, timeouts("40"), behind, soon, both(0)},
+		"a NAT that has forgotten":    {nat, timeouts("2"), behind, nil, both(2)},
+		"a NAT with its own timeouts": {nat, nil, behind, nil, nil},
+		"tracked, and no NAT":         {track, timeouts("40"), itself, soon, nil},
+		"forgotten, and no NAT":       {track, timeouts("2"), itself, nil, nil},
+		"not the NAT's destination":   {nat, timeouts("40"), itself, soon, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := sandbox.New(t)
+			conntrackIn(t, ns, c.rules, c.timeouts)
+			l := ns.Socket(ipv4).Bind(5000).Listen()
+			for range 2 {
+				client := ns.Socket(ipv4).Connect(c.to)
+				l.Accept()
+				client.ShutdownWrite()
+				client.WaitState(unix.BPF_TCP_FIN_WAIT2)
+			}
+			ns.Socket(ipv4).Connect(c.to) // tells that this destination is changed, whatever is forgotten
+			l.Accept()
+			time.Sleep(5 * time.Second)
+			ids, findings := doctorsView(t, ns, append(c.args, "--snapshot")...)
+			checkFindings(t, ids, findings, c.want...)
+		})
 	}
 }
 

@@ -39,7 +39,7 @@ var sysctls = []string{
 	"net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_timestamps", "net.core.somaxconn", "net.ipv4.tcp_max_orphans",
 	"net.ipv4.tcp_syncookies", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_orphan_retries", "net.ipv4.tcp_syn_retries",
 	"net.ipv4.tcp_retries2", "net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max",
-	"net.ipv4.tcp_syn_linear_timeouts",
+	"net.ipv4.tcp_syn_linear_timeouts", "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.netfilter.nf_conntrack_tcp_timeout_fin_wait",
 }
 
 // A Collector reads the input of the rules.
@@ -151,6 +151,7 @@ func (c *Collector) Take() (*Input, error) {
 	if in.initial() == nil {
 		in.Missing[NeedInitial] = whyNotInitial
 	}
+	trackHalfClosed(in, all, paths)
 	slices.SortFunc(in.Spaces, func(a, b *Space) int { return cmp.Compare(a.Inode, b.Inode) })
 	if in.Stream != nil {
 		c.watching.watch.fill(in.Stream, watchedSpaces(in, names.NetNS))
@@ -208,6 +209,7 @@ type gathering struct {
 	finWait2s  map[waitingKey]*Waiting
 	finWait1s  map[stuckKey]*Stuck
 	lastAcks   map[stuckKey]*Stuck
+	halfClosed []halfClosed
 	handshakes map[uint16]*Handshakes // by local port
 }
 
@@ -294,6 +296,9 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 		g.timeWaits.Opened++
 	case state == tracer.FinWait2 && orphan:
 		g.orphans++
+	}
+	if !queued && halfClosedState(state) {
+		g.halfClose(r, owner, served)
 	}
 	if queued {
 		g.wait(r)

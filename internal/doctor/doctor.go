@@ -72,13 +72,14 @@ type Need uint8
 
 // The needs.
 const (
-	NeedWindow  Need = 1 << iota // two readings of the counters
-	NeedOwners                   // who holds each socket
-	NeedPorts                    // which ports connect(2) can choose
-	NeedLimits                   // how many files a process may open
-	NeedInitial                  // the initial network namespace
-	NeedStream                   // the transitions of the window
-	NeedOptions                  // the options of listeners
+	NeedWindow    Need = 1 << iota // two readings of the counters
+	NeedOwners                     // who holds each socket
+	NeedPorts                      // which ports connect(2) can choose
+	NeedLimits                     // how many files a process may open
+	NeedInitial                    // the initial network namespace
+	NeedStream                     // the transitions of the window
+	NeedOptions                    // the options of listeners
+	NeedConntrack                  // the tables of tracked connections
 )
 
 // A Threshold is a number that a rule compares with.
@@ -108,7 +109,7 @@ func (l Limits) duration(name string) time.Duration {
 // Rules are all that there are, in the order of the documents.
 func Rules() []*Rule {
 	return slices.Concat(portRules, portWatchRules, timeWaitRules, closingRules, openingRules, hostRules, snapshotRules, watchRules,
-		restartRules, probeRules, idleRules, peerRules)
+		restartRules, probeRules, idleRules, peerRules, conntrackRules)
 }
 
 // RuleOf finds a rule by its id.

@@ -39,15 +39,16 @@ var english = &Language{
 		"index": "Findings", "id": "id", "worst": "at worst", "what": "what it is",
 		"about_index": "What `finwait doctor` can find, and how bad it is at worst. Each page says why, what mends it, and what does not. " +
 			"`finwait doctor --explain ID` shows the same, `--lang zh` in Chinese.",
-		"why_one_reading": "it takes two readings (leave --snapshot out)",
-		"why_no_owners":   "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
-		"why_no_limits":   "without CAP_SYS_PTRACE the limits of other users' processes are not known",
-		"why_no_watch":    "it takes a watch of transitions (leave --snapshot out)",
-		"why_unwatched":   "transitions cannot be seen: %s",
-		"why_no_options":  "the options of listeners cannot be read: %s",
-		"why_lost":        "transitions were lost: %s",
-		"why_no_room":     "there was no room for so many services, destinations and connections: %s transitions were left out",
-		"why_not_initial": "the initial network namespace, which has the setting, was not read",
+		"why_one_reading":  "it takes two readings (leave --snapshot out)",
+		"why_no_owners":    "without CAP_SYS_PTRACE the owners of other users' sockets are not known",
+		"why_no_limits":    "without CAP_SYS_PTRACE the limits of other users' processes are not known",
+		"why_no_watch":     "it takes a watch of transitions (leave --snapshot out)",
+		"why_no_conntrack": "the table of tracked connections cannot be read: %s",
+		"why_unwatched":    "transitions cannot be seen: %s",
+		"why_no_options":   "the options of listeners cannot be read: %s",
+		"why_lost":         "transitions were lost: %s",
+		"why_no_room":      "there was no room for so many services, destinations and connections: %s transitions were left out",
+		"why_not_initial":  "the initial network namespace, which has the setting, was not read",
 	},
 	texts: map[string]Texts{
 		"port-exhausted": {
@@ -461,6 +462,21 @@ var english = &Language{
 			Mechanism: "Counted are connections on which data of this end was answered with an RST; the silence is the time since the other end acknowledged something last, and keepalive probes are acknowledged, too. Something is said only if all of them were silent for long. " +
 				"Times that are known of: Azure 240 s, AWS 350 s, Google Cloud 1,200 s. A device that drops what it has forgotten, without an RST, looks like a peer that is gone, and is not found.",
 			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
+		},
+		"conntrack-half-close": {
+			Title: "A NAT of this host forgets half-closed connections",
+			Text: `{{proc .process}} holds {{n .sockets "half-closed connection"}} {{if .local_port}}on its port {{.local_port}}{{else}}to {{ep .remote}}{{end}} whose addresses a NAT of this host changes. It forgets such a connection {{span .timeout}} after the last segment` +
+				`{{if .left}}: the next one in {{span .left}}{{end}}.{{if .forgotten}} It has forgotten {{count .forgotten}} of them.{{end}} What is sent after that is reset, or goes to another server.`,
+			Cause: "One end has sent its FIN and the other has not. Connection tracking (conntrack) takes that for the end of the connection, and keeps it for a short time only.",
+			Fixes: []Fix{
+				{"net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600, as kube-proxy has it.", "connections that a program leaks fill the table: see conntrack-table"},
+				{"In the program: close() when the other end has closed, or send something now and then.", "none"},
+			},
+			DoNot:    []string{"net.ipv4.tcp_fin_timeout is about sockets, and not about conntrack."},
+			Commands: []string{`conntrack -L -p tcp --state CLOSE_WAIT`, `sysctl net.netfilter.nf_conntrack_tcp_timeout_close_wait net.netfilter.nf_conntrack_tcp_timeout_fin_wait`, `finwait ls --sockets --state fin-wait-2,close-wait`},
+			Mechanism: "conntrack has states of its own: FIN_WAIT after the first FIN, for 120 s, and CLOSE_WAIT once it is acknowledged, for 60 s. Without an entry a segment is not translated back, or begins a new translation. " +
+				"Sockets are looked up in the table of their own network namespace and of the initial one. One that is in no table any more counts only if others to the same destination are changed. Connections that no NAT changes go on without an entry.",
+			Sources: []string{"nf_conntrack_proto_tcp.c: tcp_timeouts[]", "nf_conntrack-sysctl.rst", "RFC 5382, 5"},
 		},
 		"short-connections": {
 			Title: "Connections work for a short time, and are remembered for long",

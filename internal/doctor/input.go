@@ -43,10 +43,11 @@ var (
 
 func whyUnwatched(err error) Why { return Why{"unwatched", err.Error()} }
 func whyNoOptions(err error) Why { return Why{"no_options", err.Error()} }
+func whyNoTable(err error) Why   { return Why{"no_conntrack", err.Error()} }
 func whyLost(losses string) Why  { return Why{"lost", losses} }
 func whyNoRoom(n uint64) Why     { return Why{"no_room", strconv.FormatUint(n, 10)} }
 
-var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyUnwatched(io.EOF), whyNoOptions(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
+var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyNoTable(io.EOF), whyUnwatched(io.EOF), whyNoOptions(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
 
 // lacks says why something that is needed is not there; the zero Why: all is.
 func (in *Input) lacks(need Need) Why {
@@ -84,6 +85,7 @@ type Space struct {
 	FinWait1s    []Stuck   // by port of a server, or destination
 	LastAcks     []Stuck   // the same
 	Handshakes   []Handshakes
+	HalfClosed   []HalfClosed // by process, and port of a server or destination: those that a NAT of this host changes
 
 	Sysctls  map[string]string // of net.ipv4 and net.core, such as "net.ipv4.tcp_fin_timeout"
 	Counters netstat.Counters  // at the last reading

@@ -265,7 +265,7 @@ func TestNotChecked(t *testing.T) {
 	want := []NotChecked{
 		{"time-wait-overflow", true, whyOneReading}, {"close-wait-leak", false, whyNoOwners},
 		{"half-closed-held", false, whyNoOwners}, {"listen-overflow", true, whyOneReading},
-		{"syn-queue-cookies", false, whyOneReading}, {"orphans-near-limit", true, whyOneReading},
+		{"syn-queue-cookies", false, whyOneReading}, {"orphans-near-limit", true, whyOneReading}, {"conntrack-half-close", false, whyNoOwners},
 	}
 	if d := cmp.Diff(want, r.NotChecked); d != "" || len(r.Findings) != 0 || !slices.Equal(r.Ignored, []string{"port-pressure"}) {
 		t.Errorf("%s; %+v", d, r)

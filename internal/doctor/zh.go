@@ -35,15 +35,16 @@ var chinese = &Language{
 		"index": "诊断结果", "id": "id", "worst": "最严重时", "what": "是什么",
 		"about_index": "`finwait doctor` 能发现什么，以及最严重时有多严重。每一页说明原因、解决办法，以及无效的做法。" +
 			"`finwait doctor --explain ID` 显示同样的内容，`--lang zh` 显示中文。",
-		"why_one_reading": "需要两次读取（不要使用 --snapshot）",
-		"why_no_owners":   "没有 CAP_SYS_PTRACE，无法得知其他用户的套接字属于谁",
-		"why_no_limits":   "没有 CAP_SYS_PTRACE，无法得知其他用户的进程的上限",
-		"why_no_watch":    "需要观察状态转换（不要使用 --snapshot）",
-		"why_unwatched":   "看不到状态转换：%s",
-		"why_no_options":  "无法读取监听套接字的选项：%s",
-		"why_lost":        "有状态转换丢失：%s",
-		"why_no_room":     "服务、目标和连接太多，容纳不下：有 %s 次状态转换未计入",
-		"why_not_initial": "没有读取拥有该设置的初始网络命名空间",
+		"why_one_reading":  "需要两次读取（不要使用 --snapshot）",
+		"why_no_owners":    "没有 CAP_SYS_PTRACE，无法得知其他用户的套接字属于谁",
+		"why_no_limits":    "没有 CAP_SYS_PTRACE，无法得知其他用户的进程的上限",
+		"why_no_watch":     "需要观察状态转换（不要使用 --snapshot）",
+		"why_no_conntrack": "无法读取连接跟踪表：%s",
+		"why_unwatched":    "看不到状态转换：%s",
+		"why_no_options":   "无法读取监听套接字的选项：%s",
+		"why_lost":         "有状态转换丢失：%s",
+		"why_no_room":      "服务、目标和连接太多，容纳不下：有 %s 次状态转换未计入",
+		"why_not_initial":  "没有读取拥有该设置的初始网络命名空间",
 	},
 	thresholds: map[string]string{
 		"port-pressure.share":             "通往一个目标已使用或将要使用的端口占可用端口的比例",
@@ -92,6 +93,7 @@ var chinese = &Language{
 		"probes.period":                   "连接之间的秒数，至少",
 		"idle-cut.least":                  "被重置的连接数",
 		"idle-cut.idle":                   "在此之前每次都没有收到对端任何回应的秒数",
+		"conntrack-half-close.share":      "在 conntrack 保留连接的时间中，没有任何报文的部分所占的比例",
 
 		"short-connections.ratio":         "在 TIME_WAIT 中的时间是在 ESTABLISHED 中的多少倍",
 		"short-connections.rate":          "每秒关闭的连接数",
@@ -518,6 +520,21 @@ var chinese = &Language{
 			Mechanism: "这里计算的是：本端的数据得到 RST 回答的连接；静默是指自对端最后一次确认以来的时间，keepalive 探测也会被确认。只有它们全都静默了很久，才作判断。" +
 				"已知的时间有：Azure 240 秒，AWS 350 秒，Google Cloud 1,200 秒。如果设备只是丢弃已忘掉的连接的报文而不发送 RST，看起来就像对端已经消失，不会被发现。",
 			Sources: []string{"RFC 5382, 5", "tcp_reset(), net/ipv4/tcp_input.c", "tcp(7): TCP_KEEPIDLE", "ip-sysctl.rst: tcp_keepalive_time"},
+		},
+		"conntrack-half-close": {
+			Title: "本机的 NAT 会忘掉半关闭的连接",
+			Text: `{{proc .process}} {{if .local_port}}在端口 {{.local_port}} 上{{else}}到 {{ep .remote}} {{end}}持有 {{n .sockets "half-closed connection"}} 条半关闭的连接，它们的地址由本机的 NAT 转换。在最后一个报文之后 {{span .timeout}}，NAT 就会忘掉这样的连接` +
+				`{{if .left}}：下一条在 {{span .left}}之后{{end}}。{{if .forgotten}}其中 {{count .forgotten}} 条已被忘掉。{{end}}此后发送的数据会被重置，或者到达另一台服务器。`,
+			Cause: "一端已发送 FIN，另一端还没有。连接跟踪（conntrack）把这视为连接的结束，只再保留很短的时间。",
+			Fixes: []Fix{
+				{"net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600，与 kube-proxy 相同。", "程序泄漏的连接会占满跟踪表：参见 conntrack-table"},
+				{"在程序中：对端关闭后就 close()，或者时常发送一些数据。", "无"},
+			},
+			DoNot:    []string{"net.ipv4.tcp_fin_timeout 针对的是套接字，不是 conntrack。"},
+			Commands: []string{`conntrack -L -p tcp --state CLOSE_WAIT`, `sysctl net.netfilter.nf_conntrack_tcp_timeout_close_wait net.netfilter.nf_conntrack_tcp_timeout_fin_wait`, `finwait ls --sockets --state fin-wait-2,close-wait`},
+			Mechanism: "conntrack 有自己的状态：第一个 FIN 之后是 FIN_WAIT，保留 120 秒；它被确认之后是 CLOSE_WAIT，保留 60 秒。没有条目时，报文不会被转换回去，或者会开始新的转换。" +
+				"套接字在它自己的网络命名空间和初始网络命名空间的表中查找。已不在任何表中的套接字，只有在通往同一目标的其他连接被转换时才计算在内。没有 NAT 转换的连接，没有条目也能继续。",
+			Sources: []string{"nf_conntrack_proto_tcp.c: tcp_timeouts[]", "nf_conntrack-sysctl.rst", "RFC 5382, 5"},
 		},
 		"short-connections": {
 			Title: "连接工作的时间很短，却要被记住很久",
