@@ -86,6 +86,52 @@ static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgrp, __u32 level
 }
 
 /*
+ * When the timer of retransmissions and probes fires, in jiffies: icsk_timeout, until
+ * a7c428ee8f59 ("tcp/dccp: remove icsk->icsk_timeout", 6.15) left that to the timer. Since
+ * 9a5e5334adc0 ("tcp: remove icsk->icsk_retransmit_timer", 7.0) the timer is one of the sock.
+ */
+struct inet_connection_sock___6_12 {
+	unsigned long icsk_timeout;
+} __core;
+
+struct inet_connection_sock___6_15 {
+	struct timer_list icsk_retransmit_timer;
+} __core;
+
+struct sock___7_0 {
+	struct timer_list tcp_retransmit_timer;
+} __core;
+
+static __always_inline __u64 retransmit_at(void *sk)
+{
+	if (bpf_core_field_exists(((struct sock___7_0 *)0)->tcp_retransmit_timer))
+		return CORE_LOAD(struct sock___7_0, sk, tcp_retransmit_timer.expires);
+	if (bpf_core_field_exists(((struct inet_connection_sock___6_12 *)0)->icsk_timeout))
+		return CORE_LOAD(struct inet_connection_sock___6_12, sk, icsk_timeout);
+	return CORE_LOAD(struct inet_connection_sock___6_15, sk, icsk_retransmit_timer.expires);
+}
+
+/* The keepalive timer is sk_timer before 08dfe370239e ("tcp: introduce icsk->icsk_keepalive_timer", 7.0). */
+struct inet_connection_sock___7_0 {
+	struct timer_list icsk_keepalive_timer;
+} __core;
+
+struct sock___6_18 {
+	struct timer_list sk_timer;
+} __core;
+
+/* When it fires, in jiffies; false: it is not pending. */
+static __always_inline bool keepalive_at(void *sk, __u64 *at)
+{
+	if (bpf_core_field_exists(((struct inet_connection_sock___7_0 *)0)->icsk_keepalive_timer)) {
+		*at = CORE_LOAD(struct inet_connection_sock___7_0, sk, icsk_keepalive_timer.expires);
+		return CORE_LOAD(struct inet_connection_sock___7_0, sk, icsk_keepalive_timer.entry.pprev);
+	}
+	*at = CORE_LOAD(struct sock___6_18, sk, sk_timer.expires);
+	return CORE_LOAD(struct sock___6_18, sk, sk_timer.entry.pprev);
+}
+
+/*
  * Before 6.1 the death row counted its minisocks in tw_count; e9bd0cca09d1
  * ("tcp: Don't allocate tcp_death_row outside of struct netns_ipv4.") and its
  * neighbour fbb8295248e1 made it tw_refcount, which starts at one.

@@ -268,6 +268,29 @@ struct holding {
 	__u8 comm[COMM_LEN];
 };
 
+/* A socket in a table of the kernel, as sock_diag(7) lists it (walk.h). */
+struct walked_socket {
+	struct tuple tuple;
+	__u64 cookie;		/* 0: nobody has asked for it, so it has none */
+	__u64 cgroup_id;	/* 0: unknown */
+	__u64 inode;		/* 0: it has no file */
+	__s64 timer_left;	/* jiffies */
+	__u32 interface;	/* index of the one that it is bound to */
+	__u32 uid;
+	__u32 recv_queue;	/* bytes */
+	__u32 send_queue;
+	__u32 data_sent;	/* jiffies since; this and the next two: of a full socket */
+	__u32 data_received;
+	__u32 ack_received;
+	__u16 family;		/* of the socket */
+	__u8 state;		/* TCP_NEW_SYN_RECV: of a request_sock */
+	__u8 minisock;
+	__u8 timer;		/* as idiag_timer in include/uapi/linux/inet_diag.h */
+	__u8 retries;
+	__u8 mptcp;		/* a subflow */
+	__u8 pad[5];
+};
+
 /* A socket that exists, and since when it is in its state (live.h). */
 struct live_socket {
 	__u64 cookie;

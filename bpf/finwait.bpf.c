@@ -30,6 +30,7 @@
 #include "holding.h"
 #include "live.h"
 #include "reuse.h"
+#include "walk.h"
 
 int set_state(unsigned long long *ctx);
 
@@ -305,6 +306,24 @@ int settle_ports(void *ctx)
 	return 0;
 }
 
+SEC("raw_tp/find_table")
+int find_table(void *ctx)
+{
+	return on_find_table();
+}
+
+SEC("raw_tp/walk_table")
+int walk_table(void *ctx)
+{
+	return on_walk(false);
+}
+
+SEC("raw_tp/walk_bound")
+int walk_bound(void *ctx)
+{
+	return on_walk(true);
+}
+
 /* bpf2go exports a type only if something uses it. */
 struct exported {
 	struct event event;
@@ -318,6 +337,8 @@ struct exported {
 	struct holding holding;
 	struct live_socket live_socket;
 	struct listener listener;
+	struct walk walk;
+	struct walked_socket walked_socket;
 	struct account account;
 	struct segment_account segment_account;
 	struct segment_key segment_key;

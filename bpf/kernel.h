@@ -64,6 +64,7 @@ enum {
 	BPF_NOEXIST	  = 1,
 	BPF_F_NO_PREALLOC = 1 << 0,
 	BPF_F_CLONE	  = 1 << 9,
+	BPF_F_MMAPABLE	  = 1 << 10,
 
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 
@@ -149,10 +150,50 @@ struct ns_common {
 	refcount_t count;
 } __core;
 
+/* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next;
+	struct hlist_node **pprev;
+} __core;
+
+struct hlist_head {
+	struct hlist_node *first;
+} __core;
+
+/* include/linux/list_nulls.h: next is odd at the end of a list */
+struct hlist_nulls_node {
+	struct hlist_nulls_node *next;
+} __core;
+
+struct inet_hashinfo;
+
 /* include/net/inet_timewait_sock.h (until 6.3), include/net/netns/ipv4.h (since) */
 struct inet_timewait_death_row {
 	refcount_t tw_refcount;
+	struct inet_hashinfo *hashinfo;
 	int sysctl_max_tw_buckets;
+} __core;
+
+/* include/net/inet_hashtables.h: the table of sockets that are connected or connect, minisocks and requests included */
+struct inet_ehash_bucket {
+	struct hlist_nulls_node *first;	/* chain.first: no more is in it */
+};
+
+/* The sockets that are bound to a port of an address, of all that are bound. */
+struct inet_bind2_bucket {
+	struct hlist_node node;
+	struct hlist_head owners;
+} __core;
+
+struct inet_bind_hashbucket {
+	struct hlist_head chain;
+} __core;
+
+struct inet_hashinfo {
+	struct inet_ehash_bucket *ehash;
+	struct inet_bind_hashbucket *bhash2;
+	__u32 ehash_mask;
+	__u32 bhash_size;
 } __core;
 
 /* include/net/netns/ipv4.h */
@@ -166,16 +207,6 @@ struct linux_mib;
 /* include/net/netns/mib.h */
 struct netns_mib {
 	struct linux_mib *net_statistics;
-} __core;
-
-/* include/linux/types.h */
-struct hlist_node {
-	struct hlist_node *next;
-	struct hlist_node **pprev;
-} __core;
-
-struct hlist_head {
-	struct hlist_node *first;
 } __core;
 
 /* include/net/net_namespace.h */
@@ -253,6 +284,10 @@ struct sock_common {
 	int skc_bound_dev_if;
 	struct proto *skc_prot;
 	possible_net_t skc_net;
+	__u32 skc_hash;
+	struct hlist_nulls_node skc_nulls_node;
+	struct hlist_node skc_bind_node;
+	refcount_t skc_refcnt;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
@@ -273,9 +308,15 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 } __core;
 
+/* include/linux/uidgid.h */
+typedef struct {
+	__u32 val;
+} __core kuid_t;
+
 /* include/linux/fs.h */
 struct inode {
 	unsigned long i_ino;
+	kuid_t i_uid;
 } __core;
 
 struct file {
@@ -290,10 +331,11 @@ struct socket {
 	struct sock *sk;
 } __core;
 
-/* include/linux/uidgid.h */
-typedef struct {
-	__u32 val;
-} __core kuid_t;
+/* include/net/sock.h */
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+} __core;
 
 /* include/net/sock.h */
 struct sock {
@@ -301,6 +343,7 @@ struct sock {
 	__u8 sk_userlocks : 4;
 	__u8 sk_shutdown;
 	__u16 sk_protocol;
+	__u32 sk_txhash;
 	int sk_err;
 	struct sk_buff_head sk_error_queue;
 	unsigned long sk_lingertime;
@@ -311,12 +354,21 @@ struct sock {
 	struct sock_reuseport *sk_reuseport_cb;
 } __core;
 
+/* include/linux/timer_types.h, include/linux/timer.h before 6.12 */
+struct timer_list {
+	struct hlist_node entry;
+	unsigned long expires;
+	void (*function)(struct timer_list *timer);
+} __core;
+
 /* include/net/request_sock.h */
 struct request_sock {
 	struct sock_common __req_common;
 	struct request_sock *dl_next;
 	struct sock *sk;
+	__u8 num_retrans;
 	__u8 num_timeout : 7;
+	struct timer_list rsk_timer;
 } __core;
 
 struct request_sock_queue {
@@ -339,8 +391,12 @@ struct inet_connection_sock {
 	struct tcp_ulp_ops *icsk_ulp_ops;
 	void *icsk_ulp_data;
 	__u8 icsk_retransmits;
+	__u8 icsk_pending;
 	__u8 icsk_probes_out;
 	__u32 icsk_user_timeout;	/* ms */
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
 } __core;
 
 /* net/mptcp/protocol.h: the icsk_ulp_data of a subflow, and its connection */
@@ -365,18 +421,12 @@ struct tcp_sock {
 	__u64 bytes_retrans;
 	__u64 bytes_received;
 	__u32 srtt_us;
+	__u32 lsndtime;
+	__u32 rcv_tstamp;
 	__u32 total_retrans;
 	__u32 snd_cwnd;
 	__u32 mss_cache;
-	__u32 rcv_tstamp;	/* jiffies */
 	__u8 repair : 1;
-} __core;
-
-/* include/linux/timer_types.h, include/linux/timer.h before 6.12 */
-struct timer_list {
-	struct hlist_node entry;
-	unsigned long expires;
-	void (*function)(struct timer_list *timer);
 } __core;
 
 /* include/net/inet_timewait_sock.h */
@@ -398,6 +448,7 @@ struct bpf_array {
 
 /* include/linux/sched.h */
 struct mm_struct;
+struct nsproxy;
 
 #define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
@@ -410,6 +461,12 @@ struct task_struct {
 	char comm[16];
 	__u64 start_boottime;
 	struct mm_struct *mm;
+	struct nsproxy *nsproxy;
+} __core;
+
+/* include/linux/nsproxy.h */
+struct nsproxy {
+	struct net *net_ns;
 } __core;
 
 /* include/linux/mm_types.h */

@@ -552,6 +552,59 @@ type bpfUserEvent struct {
 	Stack  [8192]uint8
 }
 
+type bpfWalk struct {
+	_          structs.HostLayout
+	Table      uint64
+	BoundTable uint64
+	BoundMask  uint32
+	Mask       uint32
+	Bucket     uint32
+	States     uint32
+	Rows       uint32
+	Complete   uint32
+	Again      uint32
+	Pad        uint32
+	Node       uint64
+	Link       uint64
+	Owner      uint64
+	OwnerLink  uint64
+	Row        [2048]bpfWalkedSocket
+}
+
+type bpfWalkedSocket struct {
+	_     structs.HostLayout
+	Tuple struct {
+		_           structs.HostLayout
+		Saddr       [16]uint8
+		Daddr       [16]uint8
+		NetnsCookie uint64
+		Netns       uint32
+		Sport       uint16
+		Dport       uint16
+		Family      uint16
+		Pad         uint16
+		ScopeId     uint32
+	}
+	Cookie       uint64
+	CgroupId     uint64
+	Inode        uint64
+	TimerLeft    int64
+	Interface    uint32
+	Uid          uint32
+	RecvQueue    uint32
+	SendQueue    uint32
+	DataSent     uint32
+	DataReceived uint32
+	AckReceived  uint32
+	Family       uint16
+	State        uint8
+	Minisock     uint8
+	Timer        uint8
+	Retries      uint8
+	Mptcp        uint8
+	Pad          [5]uint8
+}
+
 type bpfWideEvent struct {
 	_       structs.HostLayout
 	Event   bpfEvent
@@ -591,10 +644,12 @@ const (
 	bpfMapSocketSlots         = "socket_slots"
 	bpfMapSockets             = "sockets"
 	bpfMapTotals              = "totals"
+	bpfMapWalks               = "walks"
 	bpfProgCskAccept          = "csk_accept"
 	bpfProgCskAcceptFlags     = "csk_accept_flags"
 	bpfProgErrorReport        = "error_report"
 	bpfProgExisting           = "existing"
+	bpfProgFindTable          = "find_table"
 	bpfProgHoldings           = "holdings"
 	bpfProgKfreeSkb           = "kfree_skb"
 	bpfProgListenerOptions    = "listener_options"
@@ -621,6 +676,8 @@ const (
 	bpfProgTwskAlloc          = "twsk_alloc"
 	bpfProgTwskKill           = "twsk_kill"
 	bpfProgTwskSchedule       = "twsk_schedule"
+	bpfProgWalkBound          = "walk_bound"
+	bpfProgWalkTable          = "walk_table"
 	bpfVarAttachedNs          = "attached_ns"
 	bpfVarAudit               = "audit"
 	bpfVarCallers             = "callers"
@@ -694,6 +751,7 @@ const (
 	bpfVarStream              = "stream"
 	bpfVarTotalsOn            = "totals_on"
 	bpfVarTwTimerHandler      = "tw_timer_handler"
+	bpfVarUidOfFile           = "uid_of_file"
 	bpfVarUserStacksOn        = "user_stacks_on"
 	bpfVarWakeBytes           = "wake_bytes"
 )
@@ -744,6 +802,7 @@ type bpfProgramSpecs struct {
 	CskAcceptFlags     *ebpf.ProgramSpec `ebpf:"csk_accept_flags"`
 	ErrorReport        *ebpf.ProgramSpec `ebpf:"error_report"`
 	Existing           *ebpf.ProgramSpec `ebpf:"existing"`
+	FindTable          *ebpf.ProgramSpec `ebpf:"find_table"`
 	Holdings           *ebpf.ProgramSpec `ebpf:"holdings"`
 	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	ListenerOptions    *ebpf.ProgramSpec `ebpf:"listener_options"`
@@ -770,6 +829,8 @@ type bpfProgramSpecs struct {
 	TwskAlloc          *ebpf.ProgramSpec `ebpf:"twsk_alloc"`
 	TwskKill           *ebpf.ProgramSpec `ebpf:"twsk_kill"`
 	TwskSchedule       *ebpf.ProgramSpec `ebpf:"twsk_schedule"`
+	WalkBound          *ebpf.ProgramSpec `ebpf:"walk_bound"`
+	WalkTable          *ebpf.ProgramSpec `ebpf:"walk_table"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -803,6 +864,7 @@ type bpfMapSpecs struct {
 	SocketSlots     *ebpf.MapSpec `ebpf:"socket_slots"`
 	Sockets         *ebpf.MapSpec `ebpf:"sockets"`
 	Totals          *ebpf.MapSpec `ebpf:"totals"`
+	Walks           *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -882,6 +944,7 @@ type bpfVariableSpecs struct {
 	Stream             *ebpf.VariableSpec `ebpf:"stream"`
 	TotalsOn           *ebpf.VariableSpec `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
+	UidOfFile          *ebpf.VariableSpec `ebpf:"uid_of_file"`
 	UserStacksOn       *ebpf.VariableSpec `ebpf:"user_stacks_on"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -933,6 +996,7 @@ type bpfMaps struct {
 	SocketSlots     *ebpf.Map `ebpf:"socket_slots"`
 	Sockets         *ebpf.Map `ebpf:"sockets"`
 	Totals          *ebpf.Map `ebpf:"totals"`
+	Walks           *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -964,6 +1028,7 @@ func (m *bpfMaps) Close() error {
 		m.SocketSlots,
 		m.Sockets,
 		m.Totals,
+		m.Walks,
 	)
 }
 
@@ -1044,6 +1109,7 @@ type bpfVariables struct {
 	Stream             *ebpf.Variable `ebpf:"stream"`
 	TotalsOn           *ebpf.Variable `ebpf:"totals_on"`
 	TwTimerHandler     *ebpf.Variable `ebpf:"tw_timer_handler"`
+	UidOfFile          *ebpf.Variable `ebpf:"uid_of_file"`
 	UserStacksOn       *ebpf.Variable `ebpf:"user_stacks_on"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 }
@@ -1056,6 +1122,7 @@ type bpfPrograms struct {
 	CskAcceptFlags     *ebpf.Program `ebpf:"csk_accept_flags"`
 	ErrorReport        *ebpf.Program `ebpf:"error_report"`
 	Existing           *ebpf.Program `ebpf:"existing"`
+	FindTable          *ebpf.Program `ebpf:"find_table"`
 	Holdings           *ebpf.Program `ebpf:"holdings"`
 	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
 	ListenerOptions    *ebpf.Program `ebpf:"listener_options"`
@@ -1082,6 +1149,8 @@ type bpfPrograms struct {
 	TwskAlloc          *ebpf.Program `ebpf:"twsk_alloc"`
 	TwskKill           *ebpf.Program `ebpf:"twsk_kill"`
 	TwskSchedule       *ebpf.Program `ebpf:"twsk_schedule"`
+	WalkBound          *ebpf.Program `ebpf:"walk_bound"`
+	WalkTable          *ebpf.Program `ebpf:"walk_table"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -1090,6 +1159,7 @@ func (p *bpfPrograms) Close() error {
 		p.CskAcceptFlags,
 		p.ErrorReport,
 		p.Existing,
+		p.FindTable,
 		p.Holdings,
 		p.KfreeSkb,
 		p.ListenerOptions,
@@ -1116,6 +1186,8 @@ func (p *bpfPrograms) Close() error {
 		p.TwskAlloc,
 		p.TwskKill,
 		p.TwskSchedule,
+		p.WalkBound,
+		p.WalkTable,
 	)
 }
 

@@ -66,6 +66,10 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 	}
 	delete(spec.Programs, bpfProgHoldings)        // SocketHolders loads it
 	delete(spec.Programs, bpfProgListenerOptions) // Listeners loads it
+	for _, name := range []string{bpfProgFindTable, bpfProgWalkTable, bpfProgWalkBound} {
+		delete(spec.Programs, name) // a SocketWalk loads them
+	}
+	delete(spec.Maps, bpfMapWalks)
 	if !cfg.LiveSockets {
 		delete(spec.Programs, bpfProgLiveSockets)
 	}

@@ -158,7 +158,7 @@ func (o *doctorOptions) run(ctx context.Context, stdout, stderr io.Writer) error
 	if err != nil {
 		return usage(err)
 	}
-	c := doctor.NewCollector(doctor.Source{Filter: filter, NetNS: o.filters.spaces, Owners: socketOwners(log), Log: log, Root: o.root})
+	c := doctor.NewCollector(doctor.Source{Filter: filter, NetNS: o.filters.spaces, Owners: socketOwners(log), Walk: socketWalk, Log: log, Root: o.root})
 	if err := o.wait(ctx, c, log); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"finwait/internal/holders"
@@ -33,4 +34,12 @@ func socketOwners(log *zerolog.Logger) sockets.OwnerSource {
 		}
 		return held, nil
 	}
+}
+
+// socketWalk walks the kernel's table of sockets, where BPF is permitted.
+func socketWalk() (sockets.Walk, error) {
+	if missing := privilege.Missing(); len(missing) > 0 {
+		return nil, fmt.Errorf("the programs that walk the table need %v", missing)
+	}
+	return tracer.NewSocketWalk()
 }

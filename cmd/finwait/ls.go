@@ -51,7 +51,8 @@ func newLs(stderr io.Writer) *cobra.Command {
   finwait ls --sockets --state listen --json`,
 		Long: `Count the TCP sockets in each state, or list them, in all network namespaces
 that can be reached. ls asks the kernel as ss does, with sock_diag(7). It needs
-no BPF.
+no BPF. Where BPF is permitted and there are many namespaces, a program lists
+the sockets of all of them at once, in the order of the kernel's table.
 
 --sockets lists each socket; --columns help says what the columns are. "-" is
 what is not known.
@@ -171,7 +172,7 @@ func (o *lsOptions) view() (v lsView, err error) {
 			return v, err
 		}
 		if o.out.output == "json" {
-			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo | sockets.NeedNames
+			v.read.Need |= sockets.NeedOwners | sockets.NeedInfo | sockets.NeedNames | sockets.NeedCookies
 		} else {
 			v.read.Need |= sockets.ColumnsNeed(v.columns)
 		}
@@ -219,7 +220,7 @@ func (o *lsOptions) read(ctx context.Context, q *lsQuery, w io.Writer, notes *ze
 		return err
 	}
 	sel.MinAge = o.minAge
-	view.read.NetNS, view.read.Owners, view.read.Live = o.filters.spaces, socketOwners(q.log), q.live
+	view.read.NetNS, view.read.Owners, view.read.Walk, view.read.Live = o.filters.spaces, socketOwners(q.log), socketWalk, q.live
 	at := o.reading(q)
 	reader, err := sockets.NewReader(sel, view.read, notes)
 	if err != nil {

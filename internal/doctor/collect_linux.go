@@ -29,6 +29,7 @@ type Source struct {
 	Filter tracer.Filter
 	NetNS  []netns.NS // none: all that can be entered
 	Owners sockets.OwnerSource
+	Walk   func() (sockets.Walk, error)
 	Log    *zerolog.Logger
 	Root   string // where the files of sysctls are; "": /
 }
@@ -250,7 +251,7 @@ func (c *Collector) sockets() (map[uint32]*gathering, *sockets.Names, error) {
 		return nil, nil, err
 	}
 	reader, err := sockets.NewReader(sel, sockets.Options{
-		NetNS: c.src.NetNS, Owners: c.src.Owners,
+		NetNS: c.src.NetNS, Owners: c.src.Owners, Walk: c.src.Walk,
 		Need: sockets.NeedOwners | sockets.NeedInfo | sockets.NeedPorts | sockets.NeedListeners | sockets.NeedNames,
 	}, c.src.Log)
 	if err != nil {

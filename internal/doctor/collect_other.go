@@ -15,6 +15,7 @@ type Source struct {
 	Filter tracer.Filter
 	NetNS  []netns.NS
 	Owners sockets.OwnerSource
+	Walk   func() (sockets.Walk, error)
 	Log    *zerolog.Logger
 	Root   string
 }

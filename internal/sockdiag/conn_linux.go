@@ -136,12 +136,17 @@ func ListsBound() (bool, error) {
 		return false, err
 	}
 	defer c.Close()
-	found := false
+	found := errors.New("found")
 	err = c.List(BoundOnly, func(s *Socket) error {
-		found = found || s.Cookie == cookie
+		if s.Cookie == cookie {
+			return found // the kernel need not look at the others
+		}
 		return nil
 	})
-	return found, err
+	if errors.Is(err, found) {
+		return true, nil
+	}
+	return false, err
 }
 
 // dump sends a request and calls fn with the payload of each answer. It reads

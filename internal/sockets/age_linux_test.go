@@ -20,11 +20,7 @@ func read(t *testing.T, n *sandbox.NS, need Need) map[uint64]Row {
 	}
 	log := zerolog.Nop()
 	r := &Reader{sel: sel, log: &log, need: need, paths: map[uint32]string{n.Inode: n.Path()}}
-	if need&NeedOwners != 0 {
-		if r.holders, err = (&Options{}).owners()(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r.findOwners(&Options{Need: need})
 	all := make(map[uint64]Row)
 	if err := r.Each(func(row *Row) error { all[row.Cookie] = *row; return nil }); err != nil {
 		t.Fatal(err)

@@ -31,10 +31,12 @@ type Reader struct {
 	log     *zerolog.Logger
 	need    Need
 	every   func(*Row)
-	bound   bool              // the kernel lists sockets that are only bound
-	paths   map[uint32]string // those to read, by inode number
-	cookies map[uint32]uint64 // of those that the filter names
-	holders map[uint64]holders.Process
+	bound   bool                                       // the kernel lists sockets that are only bound
+	paths   map[uint32]string                          // those to read, by inode number
+	cookies map[uint32]uint64                          // of those that the filter names
+	holders func() (map[uint64]holders.Process, error) // nil: nobody asks for owners
+	newWalk func() (Walk, error)                       // nil: there is none
+	walk    *walking                                   // of a reading; nil: sock_diag lists all sockets
 	names   Names
 	live    func(path string, fn func(*tracer.LiveSocket)) error
 }
@@ -42,7 +44,7 @@ type Reader struct {
 // NewReader finds the namespaces to read, and what o asks for beside the sockets.
 // It tells log of namespaces that it cannot read.
 func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) {
-	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every, live: o.Live}
+	r := &Reader{sel: sel, log: log, need: o.Need, every: o.Every, live: o.Live, newWalk: o.Walk}
 	if sel.MinAge > 0 {
 		r.need |= NeedInfo
 	}
@@ -55,11 +57,7 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 	if err := r.findNamespaces(o.NetNS); err != nil {
 		return nil, err
 	}
-	if o.Need&NeedOwners != 0 || sel.needsOwners() {
-		if r.holders, err = o.owners()(); err != nil {
-			return nil, fmt.Errorf("find the owners of sockets: %w", err)
-		}
-	}
+	r.findOwners(&o)
 	if o.Need&NeedNames != 0 {
 		r.names.Label = label.New()
 	}
@@ -74,12 +72,41 @@ func NewReader(sel *Selection, o Options, log *zerolog.Logger) (*Reader, error) 
 	return r, nil
 }
 
-// owners is what finds the owners of sockets.
-func (o *Options) owners() OwnerSource {
-	if o.Owners == nil {
-		return holders.Sockets
+// findOwners finds the owners of sockets, if somebody asks for them, while the sockets are read.
+func (r *Reader) findOwners(o *Options) {
+	if o.Need&NeedOwners == 0 && !r.sel.needsOwners() {
+		return
 	}
-	return o.Owners
+	find := o.Owners
+	if find == nil {
+		find = holders.Sockets
+	}
+	r.holders = sync.OnceValues(find)
+	go r.holders()
+}
+
+// own sets the owner of a socket.
+func (r *Reader) own(row *Row) error {
+	row.Owner, row.FD = tracer.Process{}, 0
+	if row.Inode == 0 || r.holders == nil {
+		return nil
+	}
+	held, err := r.holders()
+	if err != nil {
+		return fmt.Errorf("find the owners of sockets: %w", err)
+	}
+	if p, ok := held[row.Inode]; ok {
+		row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
+	}
+	return nil
+}
+
+// states are those of the sockets to list.
+func (r *Reader) states() uint32 {
+	if r.need&NeedPorts != 0 {
+		return sockdiag.AllStates | sockdiag.BoundOnly
+	}
+	return r.sel.states
 }
 
 // findNamespaces finds where to enter those that were named, or all.
@@ -123,6 +150,9 @@ func (r *Reader) Each(fn func(*Row) error) error {
 			spaces.giveBack(rows)
 		}
 		switch {
+		case s.walk && s.err != nil:
+			return s.err
+		case s.walk:
 		case s.err != nil:
 			failed, unread = s.err, append(unread, s.inode)
 		case !s.gone:
@@ -151,9 +181,10 @@ func (r *Reader) Each(fn func(*Row) error) error {
 // someUnread is how many of the network namespaces that cannot be read are named.
 const someUnread = 5
 
-// A reading is the sockets of one network namespace, as they are read.
+// A reading is the sockets of one network namespace, or those that a Walk finds, as they are read.
 type reading struct {
 	inode uint32
+	walk  bool
 	rows  chan []Row // closed at the end; then there are
 	err   error
 	gone  bool  // it is, and its sockets with it
@@ -179,18 +210,32 @@ const (
 var errStopped = errors.New("nobody reads on")
 
 func (r *Reader) start() *readings {
+	r.startWalk()
 	s := &readings{stopped: make(chan struct{}), free: make(chan []Row, mostReaders*ahead)}
 	for _, inode := range slices.Sorted(maps.Keys(r.paths)) {
 		s.all = append(s.all, &reading{inode: inode, rows: make(chan []Row, ahead)})
 	}
+	all := s.all
 	var next atomic.Int64
-	for range min(len(s.all), runtime.GOMAXPROCS(0), mostReaders) {
-		s.running.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(s.all)); i = next.Add(1) - 1 {
-				one := s.all[i]
+	var readers sync.WaitGroup
+	for range min(len(all), runtime.GOMAXPROCS(0), mostReaders) {
+		readers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(all)); i = next.Add(1) - 1 {
+				one := all[i]
 				one.err = r.read(one, s)
 				close(one.rows)
 			}
+		})
+	}
+	s.running.Go(readers.Wait)
+	if r.walk != nil {
+		last := &reading{walk: true, rows: make(chan []Row, ahead)}
+		s.all = append(s.all, last)
+		s.running.Go(func() {
+			defer close(last.rows)
+			defer r.walk.Close()
+			readers.Wait() // then it is known of which namespaces rows are
+			last.err = s.handAll(last, func(fn func(*Row) error) error { return r.walk.rows(r, fn) })
 		})
 	}
 	return s
@@ -227,19 +272,30 @@ func (s *readings) hand(one *reading, rows []Row) error {
 	}
 }
 
-// read reads a namespace.
-func (r *Reader) read(one *reading, s *readings) error {
+// handAll hands over every row that each calls fn with.
+func (s *readings) handAll(one *reading, each func(fn func(*Row) error) error) error {
 	rows := s.take()
-	fn := func(row *Row) error {
+	err := each(func(row *Row) error {
 		if rows = append(rows, *row); len(rows) < rowsAtOnce {
 			return nil
 		}
 		full := rows
 		rows = s.take()
 		return s.hand(one, full)
+	})
+	if handed := s.hand(one, rows); handed != nil {
+		return handed
 	}
-	err := r.dated(one, r.paths[one.inode], fn)
-	if errors.Is(err, fs.ErrNotExist) {
+	return err
+}
+
+// read reads a namespace.
+func (r *Reader) read(one *reading, s *readings) error {
+	return s.handAll(one, func(fn func(*Row) error) error {
+		err := r.dated(one, r.paths[one.inode], fn)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		// The process by which it was found has ended; another may be in it.
 		again, scan := netns.All()
 		path, ok := again[one.inode]
@@ -247,12 +303,8 @@ func (r *Reader) read(one *reading, s *readings) error {
 			one.gone = true
 			return nil
 		}
-		err = r.dated(one, path, fn)
-	}
-	if handed := s.hand(one, rows); handed != nil {
-		return handed
-	}
-	return err
+		return r.dated(one, path, fn)
+	})
 }
 
 // A liveKey is what a row and a live socket have in common. Not only one socket may have it: a
@@ -298,7 +350,7 @@ func (r *Reader) dated(one *reading, path string, fn func(*Row) error) error {
 
 // namespace calls fn for every socket of a namespace.
 func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error {
-	conn, now, err := open(path, r.cookies[inode])
+	conn, now, walked, err := r.open(path, r.cookies[inode])
 	if err != nil {
 		return err
 	}
@@ -308,28 +360,30 @@ func (r *Reader) namespace(inode uint32, path string, fn func(*Row) error) error
 		return err
 	}
 	scope := interfaces(path)
-	list, states := conn.List, r.sel.states
+	list, states := conn.List, r.states()
 	if r.need&NeedInfo != 0 {
 		list = conn.ListWithInfo
 	}
-	if r.need&NeedPorts != 0 {
-		states = sockdiag.AllStates | sockdiag.BoundOnly
+	if walked {
+		states &^= byWalk(states)
+	} else if r.need&NeedPorts != 0 {
 		defer row.space.finish()
 	}
-	return list(states, func(s *sockdiag.Socket) error {
-		row.Owner, row.FD = tracer.Process{}, 0
-		if s.Inode != 0 {
-			if p, ok := r.holders[s.Inode]; ok {
-				row.Owner, row.FD = tracer.Process{PID: p.PID, Comm: p.Comm}, p.FD
-			}
+	err = list(states, func(s *sockdiag.Socket) error {
+		row.Socket, row.Scope = *s, scope(s)
+		if err := r.own(&row); err != nil {
+			return err
 		}
-		if tracer.State(s.State) == tracer.Closed {
+		if row.TCPState() == tracer.Closed {
 			row.space.bind(s.Local.Port(), row.Owner)
 			return nil
 		}
-		row.Socket, row.Scope = *s, scope(s)
 		return fn(&row)
 	})
+	if walked && err == nil {
+		r.walk.add(path, &row, scope)
+	}
+	return err
 }
 
 // space reads what is asked for of the ports of a namespace. What connect(2) can choose is not
@@ -375,17 +429,22 @@ func usablePorts(path string) (usable *portSet, err error) {
 }
 
 // open connects to a namespace. It must have the cookie, if that is not 0. now is the
-// cookie that it has; 0 before Linux 5.14.
-func open(path string, cookie uint64) (conn *sockdiag.Conn, now uint64, err error) {
+// cookie that it has; 0 before Linux 5.14. walked: the Walk lists its sockets.
+func (r *Reader) open(path string, cookie uint64) (conn *sockdiag.Conn, now uint64, walked bool, err error) {
 	err = netns.Do(path, func() (err error) {
 		now, err = netns.Cookie()
 		if cookie != 0 && (err != nil || now != cookie) {
 			return cmp.Or(err, fmt.Errorf("it is gone, and another has its place: %w", fs.ErrNotExist))
 		}
+		if r.walk != nil && err == nil {
+			if walked, err = r.walk.Include(); err != nil {
+				r.log.Debug().Err(err).Str("netns", path).Msg("sock_diag lists its sockets")
+			}
+		}
 		conn, err = sockdiag.Open()
 		return err
 	})
-	return conn, now, err
+	return conn, now, walked, err
 }
 
 // interfaces gives the interface of a socket with a link-local address. It asks the

@@ -24,9 +24,21 @@ type Options struct {
 	Every  func(*Row)  // called for every socket that is read, whether the Selection matches it or not
 	Owners OwnerSource // nil: /proc; it is asked only if Need or the Selection asks for owners
 
+	// Walk makes one that lists the sockets of many namespaces, where it can give all that is asked
+	// for. nil, or an error: sock_diag(7) lists them, one namespace at a time.
+	Walk func() (Walk, error)
+
 	// Live has the sockets of the network namespace at a path of which the programs know since when
 	// they are in their states. nil: no programs are attached.
 	Live func(path string, fn func(*tracer.LiveSocket)) error
+}
+
+// A Walk lists the sockets of many network namespaces at a time: tracer.SocketWalk.
+type Walk interface {
+	Include() (listed bool, err error) // the namespace of the calling thread
+	Sockets(states uint32, fn func([]tracer.WalkedSocket) error) error
+	Bound(fn func([]tracer.WalkedSocket) error) error
+	Close()
 }
 
 // Need is what has to be read beside what the kernel lists of each socket anyway.
@@ -39,6 +51,7 @@ const (
 	NeedCgroupPaths                  // for CgroupPath
 	NeedListeners                    // which ports are listened on
 	NeedNames                        // those of Names.Label
+	NeedCookies                      // those of sockets
 	NeedPorts                        // which ports connect(2) can choose, and all sockets, whatever their state
 )
 

@@ -15,13 +15,15 @@
 /* CO-RE finds a socket's later fields; here they come after those of struct sock. A death row is larger than a pointer. */
 #define inet_sport	before_sport_[130], inet_sport
 #define icsk_ulp_ops	before_ulp_[33], *icsk_ulp_ops
-#define packets_out	before_out_[74], packets_out
+#define packets_out	before_out_[76], packets_out
 #define sysctl_max_tw_buckets	pad_[2], sysctl_max_tw_buckets
 #undef NULL
 #include "kernel.h"
 #undef inet_sport
 #undef packets_out
 #undef icsk_ulp_ops
+#undef bpf_core_type_size
+#define bpf_core_type_size(type)		sizeof(type)
 #undef BPF_CORE_READ_BITFIELD
 #define BPF_CORE_READ_BITFIELD(s, field)	((s)->field)
 #undef BPF_CORE_READ_BITFIELD_PROBED
@@ -40,9 +42,9 @@ union sock_memory {
 	struct inet_connection_sock icsk;
 	struct tcp_sock tp;
 };
-_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 296 &&
+_Static_assert(sizeof(struct sock) <= 256 && sizeof(struct inet_sock) <= 264 && sizeof(struct inet_connection_sock) <= 304 &&
 	       offsetof(struct inet_sock, inet_sport) >= 256 && offsetof(struct inet_connection_sock, icsk_ulp_ops) >= 264 &&
-	       offsetof(struct tcp_sock, packets_out) >= 296, "fields of a socket overlap");
+	       offsetof(struct tcp_sock, packets_out) >= 304, "fields of a socket overlap");
 
 static union sock_memory socks[MAX_SOCKS];
 static struct inet_timewait_sock minis[MAX_MINIS];
