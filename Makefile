@@ -133,9 +133,22 @@ check-headers: ## fail if a header of bpf/ does not compile alone, with the flag
 		echo "#include \"$$h\"" | $(CLANG) -target bpf -fsyntax-only $$(sed -n 's/^.*bpf2go .* -- //p' gen.go) -Wno-unused -x c - || exit 1; \
 	done
 
+# npm only fetches what package-lock.json names. The bundle is the same without it afterwards.
+web/node_modules: web/package-lock.json
+	npm ci --prefix web --silent
+	@touch $@
+
+.PHONY: page
+page: web/node_modules ## check web/ and bundle it into internal/web/dist (npm)
+	web/node_modules/.bin/tsc -p web
+	rm -rf internal/web/dist
+	cd web && $(GO) tool esbuild src/page.ts src/worker.ts src/page.css src/index.html src/icon.svg --bundle --minify --target=es2022 \
+		--loader:.html=copy --loader:.svg=copy --legal-comments=inline --log-level=warning --outdir=../internal/web/dist
+	cp web/node_modules/uplot/LICENSE internal/web/dist/uplot-license.txt
+
 .PHONY: check-generate
-check-generate: check-headers generate ## regenerate and fail if what is committed differs
-	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o
+check-generate: check-headers generate page ## regenerate and fail if what is committed differs
+	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o internal/web/dist
 
 .PHONY: fmt
 fmt: ## fail if a Go file is not formatted, or go.mod not tidy

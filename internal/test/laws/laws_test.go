@@ -63,7 +63,7 @@ var foreign = []struct {
 	{"github.com/go-delve/", internal("userstack")},
 	{"golang.org/x/text/", internal("text")},
 	// jsonl, meter and demo write JSON with it; the others log.
-	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor"), "cmd/finwait", "tracer")},
+	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor web"), "cmd/finwait", "tracer")},
 }
 
 // systems are those whose imports are looked at.
