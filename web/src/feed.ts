@@ -25,27 +25,36 @@ const polling: Feed = async (wanted) => {
 	return poll(wanted.start, wanted.last);
 };
 
-// openFeed finds the best way. tell is told which one it is.
+// patience is for how many ms a tab waits for the worker. A browser may have put the worker to sleep, or
+// ended it.
+const patience = 10000;
+
+// openFeed finds the best way. tell is told by which one each answer came.
 export function openFeed(tell: (way: string) => void): Feed {
-	let way: Feed = polling;
+	let port: MessagePort | null = null;
+	let answer: (batch: Batch | null) => void = () => {};
 	try {
 		const worker = new SharedWorker("worker.js", { name: "finwait" });
-		let answer: (batch: Batch | null) => void = () => {};
-		worker.port.onmessage = (e) => answer(e.data as Batch);
-		// The worker could not be loaded or has failed.
+		port = worker.port;
+		port.onmessage = (e) => answer(e.data as Batch);
 		worker.onerror = () => {
-			way = polling;
-			tell("polling");
+			port = null; // it could not be loaded
 			answer(null);
 		};
-		way = (wanted) =>
-			new Promise((resolve) => {
-				answer = (batch) => resolve(batch ?? { hello: null, connected: wanted.connected, events: [] });
-				worker.port.postMessage(wanted);
-			});
-		tell("shared");
 	} catch {
-		tell("polling");
+		// This browser has none.
 	}
-	return (wanted) => way(wanted);
+	return async (wanted) => {
+		if (port) {
+			port.postMessage(wanted);
+			const batch = await new Promise<Batch | null>((resolve) => {
+				answer = resolve;
+				setTimeout(resolve, patience, null);
+			});
+			tell(batch ? "shared" : "polling");
+			return batch ?? poll(wanted.start, wanted.last);
+		}
+		tell("polling");
+		return polling(wanted);
+	};
 }

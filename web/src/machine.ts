@@ -102,7 +102,7 @@ export class Machine {
 		this.items = [];
 		const arrow = s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" });
 		arrow.append(s("path", { d: "M0 0L8 4L0 8z" }));
-		const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "TCP state machine. The arrow keys move, Enter chooses." }, s("defs", {}, arrow));
+		const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "TCP state machine, with the number of sockets in each state. The arrow keys move, Enter chooses." }, s("defs", {}, arrow));
 		if (this.small.matches) svg.classList.add("narrow");
 		for (const [from, a, to, b, at] of edges) svg.append(this.way(from, a, to, b, at ?? 0.5));
 		for (const [name, [column, row]] of Object.entries(places)) {
@@ -117,7 +117,7 @@ export class Machine {
 	}
 
 	private button(cls: string, pick: Pick): SVGGElement {
-		const g = s("g", { class: cls, role: "button", "aria-pressed": "false" });
+		const g = s("g", { class: cls, role: "button", "aria-pressed": "false", "aria-label": pickKey(pick) });
 		g.addEventListener("click", () => {
 			this.focus(g);
 			this.choose(pick);
@@ -204,7 +204,7 @@ export class Machine {
 		const n = s("text", { class: "count", x: slim ? x + pad : x + w - pad, y: y + (slim ? 34 : 25), "text-anchor": slim ? "start" : "end" });
 		const age = s("text", { class: "age", x: x + pad, y: y + (slim ? 49 : 44) });
 		const gauge = s("rect", { class: "gauge", x: x + pad, y: y + h - 13, width: 0, height: 5, rx: 2.5 });
-		g.append(rect, title, n, age, s("rect", { class: "track", x: x + pad, y: y + h - 13, width: w - 2 * pad, height: 5, rx: 2.5 }), gauge);
+		g.append(rect, title, " ", n, " ", age, s("rect", { class: "track", x: x + pad, y: y + h - 13, width: w - 2 * pad, height: 5, rx: 2.5 }), gauge);
 		if (closed) g.classList.add("closed");
 		this.boxes.set(place, { group: g, rect, count: n, age, gauge });
 		return g;
@@ -229,7 +229,7 @@ export class Machine {
 			b.gauge.setAttribute("width", String(live > 0 && age.share !== null ? Math.max(3, Math.min(age.share, 1) * full) : 0));
 			b.group.classList.toggle("bounded", live > 0 && age.share !== null);
 			press(b.group, picked === name);
-			label(b.group, closed ? `CLOSED: ${rate(ended, m.recent.seconds)} ended` : `${name}: ${count(live)} sockets${live > 0 && age.text ? `, ${age.text}` : ""}`);
+			label(b.group, [name, b.count.textContent, b.age.textContent].filter((word) => word).join(" "));
 		}
 		for (const w of this.ways) {
 			const key = edgeKey(w.from, w.to);
@@ -240,7 +240,7 @@ export class Machine {
 			w.group.classList.toggle("none", w.exit && all === 0);
 			for (const step of [1, 2, 3, 4]) w.group.classList.toggle(`flow${step}`, now > 0 && step === Math.min(4, 1 + Math.max(0, Math.floor(Math.log10(Math.max(r, 1))))));
 			press(w.group, picked === key);
-			label(w.group, `${w.from} to ${w.to}: ${rate(now, m.recent.seconds)}, ${count(all)} in all`);
+			label(w.group, `${w.from} to ${w.to}: ${w.label.textContent || "0/s"}, ${count(all)} in all`);
 		}
 		const seen = new Set(this.ways.map((w) => edgeKey(w.from, w.to)));
 		const beside = [...m.sums.edges].filter(([key]) => !seen.has(key)).sort((a, b) => b[1] - a[1]);

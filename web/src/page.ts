@@ -11,7 +11,6 @@ let index = 0; // of the frame of frozen that is shown
 let pick: Pick = null;
 let connected = false;
 let heard = performance.now(); // when the last event came
-let way = "";
 const openDetails = new Set<string>();
 
 const pauseButton = byID("pause") as HTMLButtonElement;
@@ -161,10 +160,7 @@ function health(m: Moment) {
 }
 
 async function follow() {
-	const feed = openFeed((w) => {
-		way = w;
-		document.documentElement.dataset["feed"] = way;
-	});
+	const feed = openFeed((way) => (document.documentElement.dataset["feed"] = way));
 	for (;;) {
 		const batch = await feed({ start: live.hello?.start ?? "", last: live.last, connected });
 		connected = batch.connected;
