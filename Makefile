@@ -80,6 +80,10 @@ test: ## all tests, on the running kernel (root); one package at a time, as they
 test-unit: ## the tests that need no kernel of their own, with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /internal/test/live)
 
+.PHONY: test-browser
+test-browser: web/node_modules ## the tests of the page, in Chromium, with a real tracer (root; chromium, npm)
+	cd internal/test/browser && $(GO) test -count=1 -timeout 8m .
+
 .PHONY: test-live
 test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/test/live
@@ -154,12 +158,15 @@ check-generate: check-headers generate page ## regenerate and fail if what is co
 fmt: ## fail if a Go file is not formatted, or go.mod not tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
 	$(GO) mod tidy -diff
+	cd internal/test/browser && $(GO) mod tidy -diff
+	cd web && $(GO) mod tidy -diff
 
 .PHONY: vet
 vet: ## go vet, for Linux and for systems that are not
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+	cd internal/test/browser && $(GO) vet .
 
 .PHONY: check-docs
 check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere
@@ -173,6 +180,7 @@ check-man: ## fail if mandoc finds fault with the man page, or it differs from t
 .PHONY: lint
 lint: ## staticcheck
 	$(GO) run $(STATICCHECK) ./...
+	cd internal/test/browser && $(GO) run $(STATICCHECK) .
 
 .PHONY: cross
 cross: ## build for amd64 and arm64

@@ -52,6 +52,8 @@ class Chart {
 			this.plot = new uPlot(this.options(lines, whole), data, this.box);
 			this.plot.root.querySelector("canvas")?.setAttribute("aria-hidden", "true");
 		} else this.plot?.setData(data);
+		// The legend has the values under the pointer, or else the newest.
+		if (this.plot && (this.plot.cursor.left ?? -1) < 0) this.plot.setLegend({ idx: frames.length - 1 });
 		const last = frames.at(-1);
 		this.box.setAttribute("role", "group");
 		this.box.setAttribute("aria-label", `${title}. ${lines.map((l) => `${l.name}: ${last ? number(l.of(last)) : "-"}`).join(", ")}`);
@@ -157,11 +159,12 @@ export function lengths(m: Moment, state: string): HTMLElement[] {
 		svg.append(s("rect", { class: "column", x: x(bucket) + 0.5, y: height - bottom - tall, width: Math.max(1.5, x(bucket + 1) - x(bucket) - 1), height: tall }, s("title", {}, `${between(bounds, bucket)}: ${count(n)}`)));
 	}
 	svg.append(s("path", { class: "axis", d: `M${left} ${height - bottom}H${width - left}` }));
-	let free = -Infinity;
-	for (const ns of [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 3e10, 4e10, 5e10, 6e10, 6.2e10, 6.4e10, 6.6e10, 1.2e11, 6e11, 3.6e12, 8.64e13]) {
+	const taken: number[] = [];
+	// The first of these that have room.
+	for (const ns of [6e10, 1e9, 1e6, 1e3, 1e10, 3.6e12, 1e8, 1e5, 6.2e10, 3e10, 6.1e10, 6.3e10, 1e7, 1e4, 5e10, 4e10, 6.5e10, 1.2e11, 6e11, 8.64e13]) {
 		const at = x(place(ns));
-		if (place(ns) < low || place(ns) > high || at - free < 46) continue;
-		free = at;
+		if (place(ns) < low || place(ns) > high || taken.some((x) => Math.abs(x - at) < 46)) continue;
+		taken.push(at);
 		svg.append(s("path", { class: "axis", d: `M${at} ${height - bottom}v5` }));
 		svg.append(s("text", { x: Math.min(Math.max(at, 20), width - 20), y: height - 8, "text-anchor": "middle" }, ns < 1e6 ? `${ns / 1e3} µs` : ns < 1e9 ? `${ns / 1e6} ms` : ns < 600e9 ? `${ns / 1e9} s` : `${ns / 60e9} min`));
 	}

@@ -51,7 +51,7 @@ const edges: [from: string, side: string, to: string, side: string, label?: numb
 ];
 
 // From these a socket goes to CLOSED on no way of the figure; and where on the lower side that stands.
-const exits: Record<string, number> = { SYN_RECV: 0.78, ESTABLISHED: 0.5, FIN_WAIT_1: 0.78, FIN_WAIT_2: 0.78, CLOSING: 0.85, CLOSE_WAIT: 0.85 };
+const exits: Record<string, number> = { SYN_RECV: 0.78, ESTABLISHED: 0.5, FIN_WAIT_1: 0.78, FIN_WAIT_2: 0.78, CLOSING: 0.78, CLOSE_WAIT: 0.78 };
 
 interface Layout {
 	width: number;
@@ -61,7 +61,7 @@ interface Layout {
 	box: [width: number, height: number];
 }
 
-const wide: Layout = { width: 860, height: 712, columns: [105, 430, 755], rows: [36, 138, 236, 338, 446, 556, 670], box: [182, 66] };
+const wide: Layout = { width: 860, height: 712, columns: [110, 430, 750], rows: [36, 138, 236, 338, 446, 556, 670], box: [204, 66] };
 const narrow: Layout = { width: 360, height: 716, columns: [52, 180, 308], rows: [36, 140, 238, 340, 448, 558, 672], box: [98, 66] };
 
 interface Box {
@@ -184,7 +184,7 @@ export class Machine {
 
 	private exit(from: string, at: number): SVGGElement {
 		const [x, y] = this.point(from, `b${String(at).slice(1)}`);
-		const w = this.small.matches ? 46 : 62;
+		const w = this.small.matches ? 44 : 62;
 		const g = this.button("edge exit", { from, to: "CLOSED" });
 		const label = s("text", { x, y: y + 4, "text-anchor": "middle" });
 		g.append(s("rect", { x: x - w / 2, y: y - 9, width: w, height: 18, rx: 9 }), label);
@@ -221,6 +221,7 @@ export class Machine {
 			const closed = name === "CLOSED";
 			const ended = [...m.recent.edges].reduce((n, [key, c]) => (key.endsWith("→ CLOSED") ? n + c : n), 0);
 			setText(b.count, closed ? (place === "CLOSED" ? "" : rate(ended, m.recent.seconds)) : count(live));
+			b.count.classList.toggle("long", (b.count.textContent ?? "").length > 7);
 			setText(b.age, closed ? (place === "CLOSED" ? "no socket is counted" : slim ? "all ends" : "ends of all states") : live > 0 ? (slim ? age.short : age.text) : "");
 			if (closed && place === "CLOSED" && slim) setText(b.age, "not counted");
 			b.group.classList.toggle("busy", live > 0);
@@ -236,7 +237,7 @@ export class Machine {
 			const now = m.recent.edges.get(key) ?? 0;
 			const all = m.sums.edges.get(key) ?? 0;
 			const r = now / (m.recent.seconds || 1);
-			setText(w.label, now > 0 ? `${w.exit ? "✕ " : ""}${rate(now, m.recent.seconds)}` : all > 0 && w.exit ? `✕ ${count(all)}` : "");
+			setText(w.label, w.exit ? `✕ ${rate(now, m.recent.seconds)}` : now > 0 ? rate(now, m.recent.seconds) : "");
 			w.group.classList.toggle("none", w.exit && all === 0);
 			for (const step of [1, 2, 3, 4]) w.group.classList.toggle(`flow${step}`, now > 0 && step === Math.min(4, 1 + Math.max(0, Math.floor(Math.log10(Math.max(r, 1))))));
 			press(w.group, picked === key);
@@ -274,6 +275,7 @@ function ageOf(m: Moment, state: string): Age {
 	if (state === "FIN_WAIT_2") bound = m.findings?.fin_timeout_ns?.[1] ?? null;
 	if (bound === null) return { text: `oldest ${old}${state === "CLOSE_WAIT" ? ", no bound" : ""}`, short: old, share: null, step: state === "CLOSE_WAIT" ? "unbound" : "" };
 	const share = of.oldest_ns / bound;
+	if (state === "FIN_WAIT_2" && share > 1) return { text: `oldest ${old}, past ${span(bound)}`, short: old, share: null, step: "unbound" };
 	const step = share > 1 ? "over" : share > 0.9 ? "near" : share > 0.5 ? "middle" : "young";
 	return { text: `oldest ${old} of ${span(bound)}${share > 1 ? " !" : ""}`, short: `${old}${share > 1 ? " !" : ""}`, share, step };
 }

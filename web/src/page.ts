@@ -90,8 +90,9 @@ function drawNow() {
 	const picked = byID("pick");
 	if (picked.dataset["key"] !== key) {
 		picked.dataset["key"] = key;
-		picked.replaceChildren(...(pick ? ["Below is only what concerns ", h("strong", {}, key), ". ", clear] : ["Choose a state or an arrow to see only what concerns it. Rates are of the last 5 s."]));
+		picked.replaceChildren(...(pick ? ["Below is only what concerns ", h("strong", {}, key), ". ", clear] : ["Choose a state or an arrow to see only what concerns it."]));
 	}
+	setText(byID("fresh"), `Counts of ${at}, rates of the last ${span(m.recent.seconds * 1e9)}${m.lists ? `, ages of ${clock(m.lists.time)}` : ", no ages yet"}.`);
 	machine.show(m, pick);
 	panel("findings", panels.findings(m, openDetails));
 	charts.show(m, pick);
@@ -101,20 +102,24 @@ function drawNow() {
 	panel("length", lengths(m, state));
 	panel("spent", panels.spent(m, pick));
 	byID("groups").hidden = m.hello.by === "";
+	setText(byID("h-groups"), `By ${m.hello.by}`);
 	if (m.hello.by !== "") panel("groups", panels.groups(m, pick));
 	panel("lists", panels.sockets(m, pick));
+	document.documentElement.dataset["drawn"] = String(m.frame.n);
 }
 
 const drawn = new Map<string, string>();
 
-// panel replaces what is below the heading of a section, if it has changed and is not in use: what is
-// selected or focused stays.
+// panel replaces what is below the heading of a section, if it has changed and no text in it is selected.
+// What has the focus keeps it.
 function panel(id: string, content: HTMLElement[]) {
 	const section = byID(id);
 	const html = content.map((e) => e.outerHTML).join("");
-	if (drawn.get(id) === html) return;
+	const selection = getSelection();
+	if (drawn.get(id) === html || (selection && !selection.isCollapsed && section.contains(selection.anchorNode))) return;
 	const focused = document.activeElement;
-	const used = focused && section.contains(focused) ? [...section.querySelectorAll("summary, .scrolls, button")].indexOf(focused) : -1;
+	const stops = "summary, .scrolls, button";
+	const used = focused && section.contains(focused) ? [...section.querySelectorAll(stops)].indexOf(focused) : -1;
 	const open = [...section.querySelectorAll("details")].map((d) => d.open);
 	drawn.set(id, html);
 	const heading = section.querySelector("h2")!;
@@ -122,7 +127,7 @@ function panel(id: string, content: HTMLElement[]) {
 	section.querySelectorAll("details").forEach((d, i) => {
 		if (id !== "findings" && open[i]) d.open = true;
 	});
-	if (used >= 0) (section.querySelectorAll("summary, .scrolls, button")[used] as HTMLElement | undefined)?.focus({ preventScroll: true });
+	if (used >= 0) (section.querySelectorAll(stops)[used] as HTMLElement | undefined)?.focus({ preventScroll: true });
 }
 
 function ago(m: Moment): string {
@@ -166,6 +171,7 @@ async function follow() {
 		connected = batch.connected;
 		if (batch.events.length > 0) heard = performance.now();
 		live.take(batch);
+		document.documentElement.dataset["last"] = String(live.last);
 		draw();
 	}
 }

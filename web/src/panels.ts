@@ -32,7 +32,7 @@ export function ends(m: Moment, pick: Pick): HTMLElement[] {
 		e.reason || "-",
 		e.detail || "",
 		e.state,
-		h("span", { class: "barred" }, bar(e.n / total), count(e.n)),
+		h("span", { class: "barred" }, bar(e.n / total), h("span", {}, count(e.n))),
 	]);
 	return [table(`${count(total)} ends in ${spanOf(m)}`, ["reason", "detail", "closed from", ">ends"], rows)];
 }
@@ -82,7 +82,7 @@ export function groups(m: Moment, pick: Pick): HTMLElement[] {
 	const o = m.frame.others;
 	if (o) rows.push([`${count(o.groups ?? 0)} others`, count(live(o)), "", "", ""]);
 	const notes = m.frame.ungrouped > 0 ? [h("p", { class: "warn" }, `There was no room for all groups: ${count(m.frame.ungrouped)} transitions are in none.`)] : [];
-	return [table(`By ${m.hello.by}, at ${clock(m.frame.time)}`, [m.hello.by, only ? `>in ${only}` : ">sockets", ">connects", ">accepted", ">ended"], rows), ...notes];
+	return [table(`At ${clock(m.frame.time)}; rates are of the last ${span(m.recent.seconds * 1e9)}`, [m.hello.by, only ? `>in ${only}` : ">sockets", ">connects", ">accepted", ">ended"], rows), ...notes];
 }
 
 const lists: [by: string, title: string][] = [
@@ -118,7 +118,7 @@ function list(by: string, title: string, all: ListGroup[], only: string): HTMLEl
 		row.push(summary(g, only), g.oldest_ns === null ? "-" : `${g.precision === "at_least" ? "> " : ""}${span(g.oldest_ns)}`);
 		return row;
 	});
-	return table(title, [by, only ? `>in ${only}` : ">sockets", ...(ports ? [">ports used of usable"] : []), "states", ">oldest"], rows);
+	return table(title, [by, only ? `>in ${only}` : ">sockets", ...(ports ? [">ports used"] : []), "states", ">oldest"], rows);
 }
 
 function groupName(g: ListGroup): Node {
@@ -135,7 +135,7 @@ function used(g: ListGroup): Cell {
 	if (g.ports_used === null || g.ports_used === undefined || !g.ports_usable) return "-";
 	const share = g.ports_used / g.ports_usable;
 	const kind = share > 0.9 ? "over" : share > 0.7 ? "near" : "";
-	return h("span", { class: "barred" }, bar(share, kind), `${count(g.ports_used)} of ${count(g.ports_usable)}${kind === "over" ? " !" : ""}`);
+	return h("span", { class: "barred" }, bar(share, kind), h("span", {}, `${count(g.ports_used)} of ${count(g.ports_usable)}${kind === "over" ? " !" : ""}`));
 }
 
 function summary(g: ListGroup, only: string): Cell {
@@ -168,7 +168,7 @@ export function findings(m: Moment, open: Set<string>): HTMLElement[] {
 		term("evidence", evidence({ ...f.scope, ...f.evidence }));
 		for (const fix of f.fix) term("fix", fix.do, ...(fix.risk ? [h("p", {}, h("em", {}, "Risk: "), fix.risk)] : []));
 		for (const not of f.do_not ?? []) term("do not", not);
-		for (const command of f.commands ?? []) term("look", h("code", {}, printable1(command)));
+		for (const command of f.commands ?? []) term("look", h("code", {}, named(command)));
 		term("more", h("code", {}, `finwait doctor --explain ${f.id}`));
 		more.append(terms);
 		out.push(
@@ -176,7 +176,7 @@ export function findings(m: Moment, open: Set<string>): HTMLElement[] {
 				"article",
 				{ class: `finding ${f.severity}` },
 				h("h3", {}, h("span", { class: "severity" }, severities[f.severity] ?? f.severity), " ", f.id, f.confidence === "inferred" ? h("small", {}, " inferred") : null),
-				h("p", {}, printable1(f.text)),
+				h("p", {}, named(f.text)),
 				f.netns !== null ? h("p", { class: "key" }, "network namespace ", named(f.netns_name ?? String(f.netns))) : null,
 				kept(key, more),
 			),
@@ -189,8 +189,6 @@ export function findings(m: Moment, open: Set<string>): HTMLElement[] {
 	}
 	return out;
 }
-
-const printable1 = (text: string) => named(text);
 
 function evidence(all: Record<string, unknown>): HTMLElement {
 	const rows = Object.entries(all).map(([key, v]) => {

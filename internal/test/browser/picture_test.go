@@ -3,6 +3,7 @@ package browser
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -25,7 +26,12 @@ func TestPictures(t *testing.T) {
 	d.ticks(time.Second)
 	quiet, shop := sandbox.New(t), sandbox.New(t)
 	ipv4 := sandbox.Families[0]
-	shop.Sysctl("ip_local_port_range", "32768 36000")
+	shop.Sysctl("ip_local_port_range", "32768 34599")
+	for _, ns := range []*sandbox.NS{quiet, shop} { // a namespace in which a process is can be found
+		p := exec.Command("sleep", "600")
+		ns.Start(p)
+		t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
+	}
 	for range 3 { // closed by the peer, not by the program
 		quiet.Pair(ipv4).Client.Close()
 	}
@@ -56,18 +62,15 @@ func TestPictures(t *testing.T) {
 	for _, p := range []struct {
 		name          string
 		width, height int64
-		scheme        string
-		full          bool
+		scheme, at    string // what is scrolled to
 	}{
-		{"page-light", 1440, 1000, "light", false}, {"page-dark", 1440, 1000, "dark", false}, {"page-narrow", 360, 760, "light", false},
-		{"page-all", 1440, 1000, "light", true}, {"page-narrow-all", 360, 760, "dark", true}, {"page-4k", 3840, 2160, "dark", false},
+		{"page-light", 1280, 900, "light", "body"}, {"page-dark", 1280, 900, "dark", "body"},
+		{"page-narrow", 360, 760, "light", "body"}, {"page-below", 1280, 1200, "light", "#time"},
 	} {
 		b.media(p.width, p.height, p.scheme)
+		b.run("document.querySelector('" + p.at + "').scrollIntoView()")
 		time.Sleep(1500 * time.Millisecond) // it draws with the next reading
 		shot := chromedp.CaptureScreenshot()
-		if p.full {
-			shot = chromedp.FullScreenshot(100)
-		}
 		png, err := chromedp.Run(b.ctx, shot)
 		if err != nil {
 			t.Fatal(err)
