@@ -80,6 +80,10 @@ test: ## all tests, on the running kernel (root); one package at a time, as they
 test-unit: ## the tests that need no kernel of their own, with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /internal/test/live)
 
+.PHONY: test-browser
+test-browser: web/node_modules ## the tests of the page, in Chromium, with a real tracer (root; chromium, npm)
+	cd internal/test/browser && $(GO) test -count=1 -timeout 8m .
+
 .PHONY: test-live
 test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/test/live
@@ -137,20 +141,36 @@ check-headers: ## fail if a header of bpf/ does not compile alone, with the flag
 		echo "#include \"$$h\"" | $(CLANG) -target bpf -fsyntax-only $$(sed -n 's/^.*bpf2go .* -- //p' gen.go) -Wno-unused -x c - || exit 1; \
 	done
 
+# npm only fetches what package-lock.json names. The bundle is the same without it afterwards.
+web/node_modules: web/package-lock.json
+	npm ci --prefix web --silent
+	@touch $@
+
+.PHONY: page
+page: web/node_modules ## check web/ and bundle it into internal/page/dist (npm)
+	web/node_modules/.bin/tsc -p web
+	rm -rf internal/page/dist
+	cd web && $(GO) tool esbuild src/page.ts src/worker.ts src/page.css src/index.html src/icon.svg --bundle --minify --target=es2022 \
+		--loader:.html=copy --loader:.svg=copy --legal-comments=inline --log-level=warning --outdir=../internal/page/dist
+	cp web/node_modules/uplot/LICENSE internal/page/dist/uplot-license.txt
+
 .PHONY: check-generate
-check-generate: check-headers generate ## regenerate and fail if what is committed differs
-	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o
+check-generate: check-headers generate page ## regenerate and fail if what is committed differs
+	git diff --exit-code -- tracer/bpf_bpfel.go tracer/bpf_bpfel.o internal/page/dist
 
 .PHONY: fmt
 fmt: ## fail if a Go file is not formatted, or go.mod not tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
 	$(GO) mod tidy -diff
+	cd internal/test/browser && $(GO) mod tidy -diff
+	cd web && $(GO) mod tidy -diff
 
 .PHONY: vet
 vet: ## go vet, for Linux and for systems that are not
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+	cd internal/test/browser && $(GO) vet .
 
 .PHONY: check-docs
 check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere
@@ -164,6 +184,7 @@ check-man: ## fail if mandoc finds fault with the man page, or it differs from t
 .PHONY: lint
 lint: ## staticcheck
 	$(GO) run $(STATICCHECK) ./...
+	cd internal/test/browser && $(GO) run $(STATICCHECK) .
 
 .PHONY: cross
 cross: ## build for amd64 and arm64

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"finwait/internal/confine"
@@ -54,6 +55,7 @@ func newServe(stderr io.Writer) *cobra.Command {
 		Long: `Serve what stat counts as metrics for Prometheus, and what doctor finds, on
 http://` + web.DefaultAddress + ` until Ctrl-C:
 
+  /           a page: the state machine of TCP, live (docs/page.md)
   /metrics    docs/metrics.md lists them
   /findings   those of doctor --snapshot, as JSON
   /-/healthy  the programs can be read
@@ -184,18 +186,24 @@ func (o *serveOptions) need() (n confine.Need) {
 func (o *serveOptions) serve(ctx context.Context, live source.Live, m *meter.Meter, cfg *tracer.Config, log *zerolog.Logger) error {
 	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
 	s := newServing(live, m, o)
-	r := &refresher{live: live, every: o.refresh, cfg: cfg, spaces: o.tracing.filters.spaces, log: log}
+	shownPage, err := startPage(live, o, cfg)
+	if err != nil {
+		return err
+	}
+	r := &refresher{live: live, every: o.refresh, cfg: cfg, spaces: o.tracing.filters.spaces, page: shownPage.page, log: log}
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() { cancel(); running.Wait() }()
+	running.Go(func() { shownPage.run(ctx, log) })
 	if o.refresh > 0 {
-		ctx, cancel := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() { defer close(done); r.run(ctx) }()
-		defer func() { cancel(); <-done }()
+		running.Go(func() { r.run(ctx) })
 	}
 	shown := o.metrics()
 	shown.Read, shown.Refreshed = s.read, r.metrics
 	lines := connectionLog(log)
 	o.server.Log = lines.Writer()
 	o.server.Pages = []web.Page{
+		{Path: "/", Handler: shownPage.page},
 		{Path: "/metrics", About: "metrics for Prometheus", Handler: metrics.Handler(shown, lines)},
 		{Path: "/findings", About: "what finwait doctor finds, as JSON lines", Handler: r},
 		{Path: "/-/healthy", About: "whether finwait can read its programs", Handler: probe(s.healthy)},

@@ -16,6 +16,7 @@ import (
 	"finwait/internal/meter"
 	"finwait/internal/metrics"
 	"finwait/internal/netns"
+	"finwait/internal/page"
 	"finwait/internal/source"
 	"finwait/tracer"
 
@@ -84,6 +85,7 @@ type refresher struct {
 	every  time.Duration
 	cfg    *tracer.Config
 	spaces []netns.NS
+	page   *page.Page
 	log    *zerolog.Logger
 
 	start *audit.Snapshot // what comparisons begin with
@@ -94,6 +96,8 @@ type refresher struct {
 type refreshed struct {
 	metrics  *metrics.Refreshed
 	findings []byte // JSON lines
+	input    *doctor.Input
+	audit    []audit.Row // nil: there is none
 	err      error
 }
 
@@ -102,6 +106,9 @@ func (r *refresher) run(ctx context.Context) {
 	for {
 		begun := time.Now()
 		last := r.refresh()
+		if last.err == nil {
+			last.err = r.show(last)
+		}
 		r.last.Store(last)
 		if why := errorText(last.err); why != said {
 			if said = why; why != "" {
@@ -142,20 +149,22 @@ func (r *refresher) refresh() *refreshed {
 	shown.Findings, shown.NotChecked = countFindings(report), len(report.NotChecked)
 	shown.Visited, shown.Unvisited = len(in.Spaces), int(in.Unread)
 	shown.PortsUsed, shown.PortsUsable, shown.PortsKnown = in.WorstPorts()
+	var rows []audit.Row
 	if r.cfg.Audit {
-		if shown.Audit, err = r.compare(); err != nil {
+		if rows, err = r.compare(); err != nil {
 			return &refreshed{err: err}
 		}
+		shown.Audit = verdicts(rows)
 	}
 	if shown.Maps, err = r.live.MapFill(); err != nil {
 		return &refreshed{err: err}
 	}
 	shown.Took = time.Since(begun)
-	return &refreshed{metrics: shown, findings: findings.Bytes()}
+	return &refreshed{metrics: shown, findings: findings.Bytes(), input: in, audit: rows}
 }
 
 // compare compares with the kernel's counters since the namespaces were found.
-func (r *refresher) compare() (map[string]int, error) {
+func (r *refresher) compare() ([]audit.Row, error) {
 	now, err := audit.Take(r.live.Tracer)
 	if err != nil {
 		return nil, err
@@ -163,14 +172,19 @@ func (r *refresher) compare() (map[string]int, error) {
 	if r.start == nil {
 		r.start = now
 	}
-	verdicts := map[string]int{string(audit.Agrees): 0, string(audit.Explained): 0, string(audit.Disagrees): 0}
-	for _, row := range audit.Compare(r.start, now, runtime.NumCPU()) {
+	rows := audit.Compare(r.start, now, runtime.NumCPU())
+	r.start.Renew(now)
+	return rows, nil
+}
+
+func verdicts(rows []audit.Row) map[string]int {
+	count := map[string]int{string(audit.Agrees): 0, string(audit.Explained): 0, string(audit.Disagrees): 0}
+	for _, row := range rows {
 		if row.Counter != "" {
-			verdicts[string(row.Verdict)]++
+			count[string(row.Verdict)]++
 		}
 	}
-	r.start.Renew(now)
-	return verdicts, nil
+	return count
 }
 
 // countFindings counts by id and severity. A rule that was asked, could see all, and found nothing

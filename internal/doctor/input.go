@@ -59,6 +59,22 @@ func (in *Input) lacks(need Need) Why {
 	return Why{}
 }
 
+// FinTimeout is net.ipv4.tcp_fin_timeout: the least and the most of all namespaces; most 0: not known.
+func (in *Input) FinTimeout() (least, most time.Duration) {
+	for _, s := range in.Spaces {
+		seconds, err := strconv.ParseUint(s.Sysctls["net.ipv4.tcp_fin_timeout"], 10, 31)
+		if err != nil {
+			continue
+		}
+		d := time.Duration(seconds) * time.Second
+		if most == 0 || d < least {
+			least = d
+		}
+		most = max(most, d)
+	}
+	return least, most
+}
+
 // A Space is a network namespace.
 type Space struct {
 	Inode uint32

@@ -27,7 +27,7 @@ var floors = []floor{
 		[]string{"ground floor", "tracer"}},
 	{"middle floor", internal("source sink meter sockets conns label text jsonl audit scenario sandbox load demo reasons"),
 		[]string{"ground floor", "tracer", "middle floor"}},
-	{"top floor", internal("tui web metrics otlp doctor recording report kube"),
+	{"top floor", internal("tui web page metrics otlp doctor recording report kube"),
 		[]string{"ground floor", "tracer", "middle floor"}},
 	{"command", []string{"cmd"},
 		[]string{"ground floor", "tracer", "middle floor", "top floor"}},
@@ -67,7 +67,7 @@ var foreign = []struct {
 	{"github.com/go-delve/", internal("userstack")},
 	{"golang.org/x/text/", internal("text")},
 	// jsonl, meter and demo write JSON with it; the others log.
-	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor"), "cmd/finwait", "tracer")},
+	{"github.com/rs/zerolog", append(internal("jsonl meter demo sockets conns doctor page"), "cmd/finwait", "tracer")},
 }
 
 // systems are those whose imports are looked at.
