@@ -84,7 +84,9 @@ func (c *Collector) paths() (map[uint32]string, error) {
 
 // Take reads sockets, settings and counters.
 func (c *Collector) Take() (*Input, error) {
-	in := &Input{Missing: make(map[Need]string)}
+	beyond := c.src.Filter
+	beyond.NetNS = nil
+	in := &Input{Missing: make(map[Need]string), Filtered: beyond.Picks()}
 	if c.first == nil {
 		in.Missing[NeedWindow], in.Missing[NeedStream] = whyOneReading, whyNoWatch
 	} else {
@@ -166,9 +168,6 @@ func (c *Collector) stopWatching(in *Input) {
 		in.Missing[NeedStream] = err.Error()
 		return
 	}
-	beyond := c.src.Filter
-	beyond.NetNS = nil
-	in.Stream.Filtered = beyond.Picks()
 }
 
 // listenerOptions asks for those of all listeners that were listed, by cookie.

@@ -16,6 +16,8 @@ type Input struct {
 	Self   uint32        // inode number of the namespace that finwait runs in
 	Window time.Duration // between the two readings of the counters; 0: there was one
 
+	Filtered bool // more than the network namespaces was chosen: listeners may be left out
+
 	// Missing says what was not read, and why: a word of which each language has the text.
 	Missing map[Need]string
 

@@ -16,10 +16,9 @@ type Stream struct {
 	Services []*Service
 	Targets  []*Target
 
-	Window   time.Duration
-	Filtered bool // more than the network namespaces was chosen: listeners may be left out
-	Lost     tracer.Lost
-	NoRoom   uint64 // transitions of services and targets beyond the limit
+	Window time.Duration
+	Lost   tracer.Lost
+	NoRoom uint64 // transitions of services and targets beyond the limit
 }
 
 // part says why counts are too small; "": they are not.
