@@ -13,11 +13,16 @@ static __always_inline void on_file(struct bpf_iter__task_file *ctx, struct task
 	struct socket *sock = bpf_sock_from_file(file);
 	struct holding h = {};
 	struct sock *sk;
+	__u16 protocol;
 
 	if (!sock)
 		return;
 	sk = BPF_CORE_READ(sock, sk);
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!sk)
+		return;
+	/* A file of MPTCP is that of its subflows, too: mptcp_sock_graft(), __mptcp_nmpc_sk(). */
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
 		return;
 	h.inode = file->f_inode->i_ino;
 	h.fd = ctx->fd;

@@ -77,6 +77,7 @@ enum {
 #define AF_INET		2
 #define AF_INET6	10
 #define IPPROTO_TCP	6
+#define IPPROTO_MPTCP	262
 #define E2BIG		7
 #define ENOMEM		12
 #define EACCES		13

@@ -132,7 +132,8 @@ const idleRuns = 100
 // A socket that is added, is removed or becomes a minisock meanwhile may be listed, missed or,
 // rarely, listed twice. All that is said of a socket is of that socket.
 func (w *SocketWalk) Sockets(states uint32, fn func([]WalkedSocket) error) error {
-	return w.walk(w.coll.Programs[bpfProgWalkTable], w.tables, states, fn)
+	// A socket that has just left the table is CLOSED.
+	return w.walk(w.coll.Programs[bpfProgWalkTable], w.tables, states&^(1<<Closed), fn)
 }
 
 // Bound is Sockets for those that are bound to a port, and neither listen nor connect, nor are

@@ -86,7 +86,9 @@ func (c *Collector) paths() (map[uint32]string, error) {
 
 // Take reads sockets, settings and counters.
 func (c *Collector) Take() (*Input, error) {
-	in := &Input{Missing: make(map[Need]Why)}
+	beyond := c.src.Filter
+	beyond.NetNS = nil
+	in := &Input{Missing: make(map[Need]Why), Filtered: beyond.Picks()}
 	if least, most, err := ktime.TimeWaitBand(); err == nil {
 		in.TimeWait = (least + most) / 2 // when in a slot of the timer wheel it begins is chance
 	}
@@ -171,9 +173,6 @@ func (c *Collector) stopWatching(in *Input) {
 		in.Missing[NeedStream] = whyUnwatched(err)
 		return
 	}
-	beyond := c.src.Filter
-	beyond.NetNS = nil
-	in.Stream.Filtered = beyond.Picks()
 }
 
 // listenerOptions asks for those of all listeners that were listed, by cookie.

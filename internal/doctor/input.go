@@ -17,6 +17,8 @@ type Input struct {
 	Self   uint32        // inode number of the namespace that finwait runs in
 	Window time.Duration // between the two readings of the counters; 0: there was one
 
+	Filtered bool // more than the network namespaces was chosen: listeners may be left out
+
 	// Missing says what was not read, and why.
 	Missing map[Need]Why
 

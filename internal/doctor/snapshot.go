@@ -231,6 +231,9 @@ func orphansNearLimit(in *Input, t Limits) []Finding {
 // v6Only finds listeners on all IPv6 addresses that take no IPv4, where nothing listens for IPv4 on
 // their port.
 func v6Only(in *Input, _ Limits) (found []Finding) {
+	if in.Filtered {
+		return nil // what listens for IPv4 may be left out
+	}
 	in.listeners(func(s *Space, l *Listener) {
 		if !l.V6Only || !wildcard(l.Local) || slices.ContainsFunc(s.Listeners, func(o Listener) bool {
 			return o.Local.Port() == l.Local.Port() && (o.Local.Addr().Is4() || wildcard(o.Local) && !o.V6Only)

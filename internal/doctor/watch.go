@@ -19,11 +19,10 @@ type Stream struct {
 	Openers  []*Opener
 	Reused   []*Reuse // by namespace, in no order
 
-	Window   time.Duration
-	Ended    time.Duration // the end of the window, CLOCK_MONOTONIC
-	Filtered bool          // more than the network namespaces was chosen: listeners may be left out
-	Lost     tracer.Lost
-	NoRoom   uint64 // transitions of services and targets beyond the limit
+	Window time.Duration
+	Ended  time.Duration // the end of the window, CLOCK_MONOTONIC
+	Lost   tracer.Lost
+	NoRoom uint64 // transitions of services and targets beyond the limit
 }
 
 // parts says why counts are too small; nil: they are not.

@@ -322,7 +322,7 @@ func refusedStorm(in *Input, t Limits) (found []Finding) {
 // whyRefused looks for the listener of an address of this namespace. It says nothing if something
 // listens there now, or if not all listeners were read.
 func (in *Input) whyRefused(d *Target) (why string, other *Listener) {
-	if in.Stream.Filtered || !d.Same() || !slices.Contains(in.Spaces, d.Space) {
+	if in.Filtered || !d.Same() || !slices.Contains(in.Spaces, d.Space) {
 		return "", nil
 	}
 	for i := range d.Space.Listeners {

@@ -234,7 +234,7 @@ func lastingFor(window time.Duration, in *Input) *Input {
 }
 
 func filtered(in *Input) *Input {
-	in.Stream.Filtered = true
+	in.Filtered = true
 	return in
 }
 

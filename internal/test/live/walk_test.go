@@ -244,6 +244,11 @@ func TestWalkUnderChurn(t *testing.T) {
 		walked, _ := listed(t, spaces, true)
 		gap := time.Since(began)
 		after, _ := listed(t, spaces, false)
+		for _, row := range walked {
+			if row.TCPState() == tracer.Closed {
+				t.Errorf("a socket that has left the table is listed: %+v", row)
+			}
+		}
 		compared := 0
 		for key, was := range before {
 			is, still := after[key]
