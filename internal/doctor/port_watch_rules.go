@@ -151,7 +151,7 @@ func reuseVerdict(in *Input, t Limits) (found []Finding) {
 			if r.After.N > 0 {
 				after.Value = r.After.median()
 			}
-		} else if in.Stream.Filtered || in.opens(s) || s.TimeWaits.Served == 0 || float64(s.TimeWaits.Served) < t["least"] {
+		} else if in.Filtered || in.opens(s) || s.TimeWaits.Served == 0 || float64(s.TimeWaits.Served) < t["least"] {
 			continue
 		} else {
 			f.Inferred = true // of the past nothing is known
