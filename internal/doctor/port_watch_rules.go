@@ -28,6 +28,7 @@ var portWatchRules = []*Rule{
 		ID: "load-test-limit", Worst: Note, Needs: NeedPorts | NeedStream,
 		Thresholds: []Threshold{
 			{"share", 0.8, "share of all connections, by one program to one destination"}, {"rate", 100, "connections that it opens each second"},
+			{"least", 1000, "connections that it opened"},
 		},
 		Find: loadTestLimit,
 	},
@@ -183,7 +184,7 @@ func loadTestLimit(in *Input, t Limits) (found []Finding) {
 	in.targets(func(d *Target) {
 		n := float64(d.tries())
 		rate := n / in.Stream.Window.Seconds()
-		if n < t["share"]*float64(all) || rate <= t["rate"] || !slices.ContainsFunc(short, func(f Finding) bool {
+		if n < t["share"]*float64(all) || rate <= t["rate"] || n < t["least"] || !slices.ContainsFunc(short, func(f Finding) bool {
 			return f.Space == d.Space && f.Severity >= Risk && slices.Contains(f.Scope, Field{"remote", d.Remote})
 		}) {
 			return

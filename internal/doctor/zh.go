@@ -58,6 +58,7 @@ var chinese = &Language{
 		"bind-before-connect.held":        "它们占用可用端口的比例，达到它即为风险",
 		"load-test-limit.share":           "一个程序通往一个目标的连接占全部连接的比例",
 		"load-test-limit.rate":            "它每秒打开的连接数",
+		"load-test-limit.least":           "它打开的连接数",
 		"port-range-shape.least":          "可用端口数",
 		"time-wait-harmless.least":        "处于 TIME_WAIT 的套接字数",
 		"time-wait-harmless.share":        "占可用端口以及 tcp_max_tw_buckets 的比例",
