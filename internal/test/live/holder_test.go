@@ -56,3 +56,28 @@ func TestSocketHolders(t *testing.T) {
 	}
 	say()
 }
+
+// The file of an MPTCP socket holds the TCP sockets below it. Go listens so where the kernel can.
+func TestHolderOfMPTCP(t *testing.T) {
+	t.Parallel()
+	ns := sandbox.New(t)
+	var fd int
+	ns.Try(func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+		return err
+	})
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	if err := tracer.SocketHolders(func(h *tracer.SocketHolder) {
+		found = found || h.Inode == st.Ino && int(h.PID) == os.Getpid() && int(h.FD) == fd
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !found {
+		t.Errorf("no holder of socket %d", st.Ino)
+	}
+}
