@@ -182,7 +182,7 @@ func loadTestLimit(in *Input, t Limits) (found []Finding) {
 	short := slices.Concat(portExhausted(in, nil), portPressure(in, defaults(pressureThresholds)), portSearchSlow(in, defaults(searchThresholds)))
 	in.targets(func(d *Target) {
 		n := float64(d.tries())
-		rate := n / in.Stream.Window.Seconds()
+		rate := n / max(1, in.Stream.Window.Seconds()) // a burst is no rate
 		if n < t["share"]*float64(all) || rate <= t["rate"] || !slices.ContainsFunc(short, func(f Finding) bool {
 			return f.Space == d.Space && f.Severity >= Risk && slices.Contains(f.Scope, Field{"remote", d.Remote})
 		}) {

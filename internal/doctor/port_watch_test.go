@@ -95,6 +95,8 @@ var portScenarios = map[string]scenario{
 	"a load, and much else": {watched(uses(12000, 11990), each(0, 9, 500, closesHere...), each(0, 9, 126, connectedAfter(ms, toward("10.0.0.8:80", "10.0.0.4:40000")))),
 		"port-pressure will_fail"},
 	"a slow load": {watched(both(uses(1000, 990), func(s *Space) { s.Usable, s.Low, s.High = 2000, 40000, 41999 }), each(0, 9, 100, closesHere...)), "port-pressure will_fail, port-range-shape note"},
+	"a burst that finds no port": {lastingFor(100*ms, watched(full(28232), times(27, failed(tracer.ReasonNoPort, ms, toward("10.0.0.9:80", "10.0.0.4:0"))))),
+		"port-exhausted failing, tw-reuse-cannot-help note"},
 	"a load test that finds no port": {watched(full(28232), times(1001, failed(tracer.ReasonNoPort, ms, toward("10.0.0.9:80", "10.0.0.4:0")))),
 		"port-exhausted failing, tw-reuse-cannot-help note, load-test-limit note"},
 	"the pace of another address": {watched(uses(12000, 11990), each(0, 9, 500, connectedAfter(ms, toward("10.0.0.9:80", "10.0.0.5:40000")),
