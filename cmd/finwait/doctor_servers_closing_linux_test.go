@@ -53,7 +53,7 @@ func TestDoctorOfServersClosing(t *testing.T) {
 				s.nginx(`server { listen 127.0.0.1:8080; location / { proxy_pass http://127.0.0.1:8081; proxy_ignore_client_abort `+s.either("on", "off")+`; } }`, "", 8080)
 			},
 			during: func(s *scene) {
-				s.together(6, "curl", "-s", "--max-time", "0.3", "http://127.0.0.1:8080/")
+				s.together(6, "curl", "-s", "--max-time", "1", "http://127.0.0.1:8080/")
 				grow()
 			},
 			args:   []string{"--set", "close-wait-leak.age=0.2"},
@@ -66,10 +66,12 @@ func TestDoctorOfServersClosing(t *testing.T) {
 				s.node(`net.createServer({allowHalfOpen: `+s.either("true", "false")+`}, c => c.resume()).listen(8080, "127.0.0.1")`, 8080)
 			},
 			during: func(s *scene) {
-				for _, c := range s.idle(5, 8080, "") {
-					s.await("a connection", func() bool { return s.sockets("state", "established", "dport", "8080") > 0 })
+				clients := s.idle(5, 8080, "")
+				s.await("five connections", func() bool { return s.sockets("state", "established", "dport", "8080") == 5 })
+				for _, c := range clients {
 					s.signal(c, syscall.SIGTERM)
 				}
+				s.await("the clients' FINs", func() bool { return s.sockets("state", "established", "sport", "8080") == 0 })
 				grow()
 			},
 			args:   []string{"--set", "close-wait-leak.age=0.2"},
@@ -96,6 +98,7 @@ listen l
 				for _, c := range clients {
 					s.signal(c, syscall.SIGTERM)
 				}
+				s.await("the FINs that the proxy passes on", func() bool { return !s.wrong || s.sockets("state", "fin-wait-2", "dport", "8081") == 3 })
 				grow()
 			},
 			args:   []string{"--set", "half-closed-held.age=0.2"},
