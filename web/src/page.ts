@@ -171,6 +171,7 @@ async function follow() {
 		connected = batch.connected;
 		if (batch.events.length > 0) heard = performance.now();
 		live.take(batch);
+		drawStatus(); // also in a tab that is hidden
 		document.documentElement.dataset["last"] = String(live.last);
 		draw();
 	}

@@ -190,7 +190,9 @@ func open(t *testing.T, parent context.Context, url string) *tab {
 	ctx, cancel := chromedp.NewContext(parent)
 	t.Cleanup(cancel)
 	b := &tab{t: t, ctx: ctx}
-	b.do(chromedp.Navigate("about:blank")) // the first action has no time limit
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil { // the first action must have no time limit
+		t.Fatal(err)
+	}
 	messages := chromedp.Console(ctx)
 	go func() {
 		for m, err := range messages {
@@ -208,9 +210,14 @@ func open(t *testing.T, parent context.Context, url string) *tab {
 	return b
 }
 
+// patience is how long an action may take on a machine that has other things to do.
+const patience = 30 * time.Second
+
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, steps...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -218,7 +225,9 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 // eval gives the value of a JavaScript expression.
 func eval[T any](b *tab, expression string) T {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}

@@ -39,12 +39,13 @@ func TestNumbers(t *testing.T) {
 	ns := sandbox.New(t)
 	d := drive(t, tracer.SplitPort, ns)
 	b := browser(t, d.url)
-	stop := d.ticks(200 * time.Millisecond)
 	pair := ns.Pair(sandbox.Families[0])
-	traffic(t, ns, 40)
+	for range 3 { // what the page shows is the sum of several readings
+		traffic(t, ns, 15)
+		d.tick()
+	}
 	left := ns.Pair(sandbox.Families[0])
 	left.Client.Close() // the server is in CLOSE_WAIT
-	stop()
 	d.refresh()
 	whole := d.finish()
 	if whole.Lost.Total() > 0 {
@@ -228,6 +229,9 @@ func TestPauseAndStepBack(t *testing.T) {
 	b.await(established(2))
 	b.run("document.querySelector('#forth').click()")
 	b.await(established(4))
+	if last := eval[string](b, "document.querySelector('#moment').max"); last != "3" {
+		t.Errorf("while it is paused, the last moment is %s", last)
+	}
 	if said := b.text("#link"); !strings.Contains(said, "paused") {
 		t.Error(said)
 	}
