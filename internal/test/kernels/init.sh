@@ -48,7 +48,7 @@ test)
 	privilege='^TestPrivilege(Least|Optional|Syslog)$|^TestDoctorOrphans$' # what differs between kernels
 	# What no hook of minisocks has part in is tested with one set, and what is
 	# the same on every kernel with none.
-	skip='^TestNothingLeaks$|^TestReadToTheEnd$|^TestConnectHangs$|^TestListenWithoutBind$|^TestInUse$|^TestListenerClosed$|^TestErrorsOfTwoLives$|^TestStack|^TestMetrics|^TestSocketHolders$'
+	skip='^TestNothingLeaks$|^TestReadToTheEnd$|^TestConnectHangs$|^TestListenWithoutBind$|^TestInUse$|^TestListenerClosed$|^TestErrorsOfTwoLives$|^TestStack|^TestMetrics|^TestSocketHolders$|^TestHolderOfMPTCP$|^TestListeners$|^TestWalk'
 	for hooks in fentry tracepoint; do
 		echo "hooks $hooks"
 		live $hooks
