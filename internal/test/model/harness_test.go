@@ -66,7 +66,7 @@ type op struct {
 	Seq, SoftErr, Unread, LingerZero, Repair uint64
 	Retransmits, Probes, UserTimeout         uint64
 	Exiting, Overflows, Segment              uint64
-	Subflow                                  uint64
+	Subflow, Named                           uint64
 	Substate, Expires, Pending               uint64
 	Timeo, Rearm                             uint64
 }

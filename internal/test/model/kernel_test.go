@@ -21,7 +21,7 @@ type sock struct {
 	role, owner      uint64
 	sport, inetSport uint64
 	dport            uint64
-	bound            bool // the process chose the port (SOCK_BINDPORT_LOCK)
+	bound            bool // the process named the port (SOCK_BINDPORT_LOCK)
 	shutdown, err    uint64
 	held             bool // by a process
 	lingerless       bool // TCP_LINGER2 of -1
@@ -88,6 +88,7 @@ type firing struct {
 	noStack   bool
 	ringFull  bool
 	halfMade  bool
+	byBind    bool // connect(2) from a port that bind(2) chose
 	stale     bool // the mini does not exist any more
 	garbage   bool // no kernel does this
 	action    int
@@ -197,6 +198,9 @@ func (k *kernel) sockOp(s *sock) op {
 	if s.repair {
 		o.Repair = 1
 	}
+	if s.bound {
+		o.Named = 1
+	}
 	if s.held {
 		o.Held = 1
 	}
@@ -297,6 +301,7 @@ func (k *kernel) in(pid uint64, stack []uint64, do func()) {
 func (k *kernel) setState(s *sock, to uint64, f firing) {
 	f.sock, f.from, f.to, f.fromSince = s, s.state, to, s.entered
 	f.sport = s.sport
+	f.byBind = s.state == closed && to == synSent && s.sport != 0 && !s.bound
 	if to == closed && !s.bound {
 		s.sport = 0
 	}

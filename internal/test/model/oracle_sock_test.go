@@ -140,6 +140,9 @@ func (o *oracle) transitions(f *firing, v *sockView, events []event, since, prec
 	if e.Cookie != o.out.results[f.op].Cookie && !f.halfMade {
 		o.errorf(f, "cookie %d of a socket of cookie %d", e.Cookie, o.out.results[f.op].Cookie)
 	}
+	if (e.Flags&eventPortByBind != 0) != f.byBind {
+		o.errorf(f, "bind() chose the port: %v, and it says: %+v", f.byBind, e)
+	}
 	o.who(f, &e, tainted)
 	if tainted {
 		return

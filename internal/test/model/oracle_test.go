@@ -164,7 +164,7 @@ func (o *oracle) sane(f *firing, e *event) {
 	if e.NetNS != 4026531840 || !f.garbage && !o.garbage && f.code != opSweep && e.NetNSCookie != o.net(f) || o.set.NetNS != 0 && e.NetNSCookie != o.set.NetNS {
 		o.errorf(f, "of namespace %d, %d, want %d: %+v", e.NetNS, e.NetNSCookie, o.net(f), e)
 	}
-	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^(2|eventLate) != 0 || e.Hook > 8 {
+	if e.Precision > atLeast || e.Reason >= numReasons || e.Detail >= numDetails || e.Role > listener || e.Flags&^(2|eventLate|eventPortByBind) != 0 || e.Hook > 8 {
 		o.errorf(f, "a field was not written: %+v", e)
 	}
 }

@@ -21,14 +21,15 @@ func (k *kernel) listen(s *sock, how int) {
 	s.sport, s.inetSport = port, port
 }
 
-// connect is tcp_v4_connect(). how: 1: bound before; 2: no port is free; 3: takes over the youngest minisock.
+// connect is tcp_v4_connect(). how: 1: bound before, of the last slot without naming a port; 2: no port is
+// free; 3: takes over the youngest minisock.
 func (k *kernel) connect(s *sock, how int) {
 	if s.state != closed || !s.held {
 		return
 	}
 	s.shutdown, s.unread, s.unacked, s.softErr = 0, 0, 0, 0
-	if how == 1 {
-		s.sport, s.bound = 2000+uint64(s.slot), true
+	if how == 1 && s.sport == 0 {
+		s.sport, s.bound = 2000+uint64(s.slot), s.slot != numSocks-1
 		s.inetSport = s.sport
 	}
 	s.role, s.owner = client, k.process(s)
@@ -41,14 +42,14 @@ func (k *kernel) connect(s *sock, how int) {
 	s.life++
 	k.in(k.process(s), nil, func() {
 		k.setState(s, synSent, firing{silent: s.repair})
-		if how == 2 && !s.bound {
+		if how == 2 && s.sport == 0 {
 			k.setState(s, closed, firing{reason: noPort, errno: 99, silent: s.repair})
 			return
 		}
 		if how == 3 {
 			k.segment(k.last, 'C')
 		}
-		if !s.bound {
+		if s.sport == 0 {
 			s.sport = 3000 + 2*k.cookies + uint64(s.slot)&1
 			s.inetSport = s.sport
 		}

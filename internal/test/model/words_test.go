@@ -127,3 +127,6 @@ const (
 
 // eventLate is EVENT_LATE.
 const eventLate = 8
+
+// eventPortByBind is EVENT_PORT_BY_BIND.
+const eventPortByBind = 16

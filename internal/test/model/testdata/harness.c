@@ -63,6 +63,7 @@ struct op {
 	__u64 overflows;	/* of this CPU, counted by the kernel */
 	__u64 segment;		/* that is answered with an RST: its flags, and whether it has data */
 	__u64 subflow;		/* of MPTCP: 1 the first, 2 a later one */
+	__u64 named;		/* the program named the port to bind() */
 	/* a minisock */
 	__u64 substate, expires, pending, timeo, rearm;
 };
@@ -133,6 +134,7 @@ static void dress_sock(union sock_memory *s, const struct op *op)
 	dress_common(&s->sk.__sk_common, op);
 	s->sk.sk_protocol = op->protocol;
 	s->sk.sk_shutdown = op->shutdown;
+	s->sk.sk_userlocks = op->named ? SOCK_BINDPORT_LOCK : 0;
 	s->sk.sk_err = op->err;
 	s->sk.sk_uid.val = 1000;
 	s->sk.sk_socket = op->held ? &held_by : NULL;
