@@ -281,25 +281,29 @@ func TestFrame(t *testing.T) {
 // A group that is busy most of the time keeps its place when others are busy for an interval.
 func TestRanking(t *testing.T) {
 	var k ranking
-	moves := func(n uint64) *tracer.Group {
-		return &tracer.Group{States: map[tracer.State]*tracer.StateTotals{tracer.SynSent: {Entered: n}}}
+	moves := func(name string, n uint64) *tracer.Group {
+		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.SynSent: {Entered: n}}}
 	}
-	steady, burst := moves(10), moves(0)
-	steady.Name, burst.Name = "steady", "burst"
 	var r meter.Report
-	first := func(n ...*tracer.Group) string {
-		r.Groups = n
+	first := func(steady, burst uint64) string {
+		r.Groups = []*tracer.Group{moves("burst", burst), moves("steady", steady)}
 		groups, _, _ := k.top(&r)
 		return groups[0].Name
 	}
 	for range 30 {
-		first(steady, burst)
+		first(10, 0)
 	}
-	if name := first(moves(0), burst, steady); name != "steady" {
-		t.Errorf("%q is first", name)
+	if name := first(0, 50); name != "steady" {
+		t.Errorf("%q is first after one interval", name)
+	}
+	for range 30 {
+		first(0, 50)
+	}
+	if name := first(10, 50); name != "burst" {
+		t.Errorf("%q is first after many", name)
 	}
 	many := busy(time.Now(), 50).Groups
-	r.Groups, r.Rest, r.Others = many, moves(1), 3
+	r.Groups, r.Rest, r.Others = many, moves("", 1), 3
 	groups, others, left := k.top(&r)
 	var sum uint64
 	for _, g := range append(groups, others) {
