@@ -264,7 +264,10 @@ struct holding {
 	__u32 fd;
 	__u32 pid;
 	__u32 parent;
-	__u32 pad;
+	__u8 reuse_addr;	/* SO_REUSEADDR */
+	__u8 reuse_port;	/* SO_REUSEPORT */
+	__u8 listens;
+	__u8 pad;
 	__u8 comm[COMM_LEN];
 };
 
@@ -299,14 +302,6 @@ struct live_socket {
 	__u8 precision;		/* enum precision */
 	__u8 role;		/* enum role */
 	__u8 pad[5];
-};
-
-/* A listener, and what bind() of another socket asks of it (reuse.h). */
-struct listener {
-	__u64 cookie;
-	__u8 reuse_addr;	/* SO_REUSEADDR */
-	__u8 reuse_port;	/* SO_REUSEPORT */
-	__u8 pad[6];
 };
 
 #endif

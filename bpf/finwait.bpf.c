@@ -29,7 +29,6 @@
 #include "segment.h"
 #include "holding.h"
 #include "live.h"
-#include "reuse.h"
 #include "walk.h"
 
 int set_state(unsigned long long *ctx);
@@ -261,16 +260,6 @@ int live_sockets(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
-SEC("iter/tcp")
-int listener_options(struct bpf_iter__tcp *ctx)
-{
-	struct sock_common *skc = ctx->sk_common;
-
-	if (skc)
-		on_listener(ctx, skc);
-	return 0;
-}
-
 SEC("iter/task_file")
 int holdings(struct bpf_iter__task_file *ctx)
 {
@@ -336,7 +325,6 @@ struct exported {
 	struct call call;
 	struct holding holding;
 	struct live_socket live_socket;
-	struct listener listener;
 	struct walk walk;
 	struct walked_socket walked_socket;
 	struct account account;

@@ -28,6 +28,9 @@ static __always_inline void on_file(struct bpf_iter__task_file *ctx, struct task
 	h.fd = ctx->fd;
 	h.pid = process_of(task, h.comm);
 	h.parent = task->group_leader->real_parent->tgid;
+	h.listens = BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN;
+	h.reuse_addr = BPF_CORE_READ_BITFIELD_PROBED(&sk->__sk_common, skc_reuse);
+	h.reuse_port = BPF_CORE_READ_BITFIELD_PROBED(&sk->__sk_common, skc_reuseport);
 	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
 }
 

@@ -220,13 +220,16 @@ type bpfHandler struct {
 }
 
 type bpfHolding struct {
-	_      structs.HostLayout
-	Inode  uint64
-	Fd     uint32
-	Pid    uint32
-	Parent uint32
-	Pad    uint32
-	Comm   [16]uint8
+	_         structs.HostLayout
+	Inode     uint64
+	Fd        uint32
+	Pid       uint32
+	Parent    uint32
+	ReuseAddr uint8
+	ReusePort uint8
+	Listens   uint8
+	Pad       uint8
+	Comm      [16]uint8
 }
 
 type bpfHook uint32
@@ -254,14 +257,6 @@ type bpfInterface struct {
 type bpfInterfaceName struct {
 	_    structs.HostLayout
 	Name [16]int8
-}
-
-type bpfListener struct {
-	_         structs.HostLayout
-	Cookie    uint64
-	ReuseAddr uint8
-	ReusePort uint8
-	Pad       [6]uint8
 }
 
 type bpfLiveSocket struct {
@@ -652,7 +647,6 @@ const (
 	bpfProgFindTable          = "find_table"
 	bpfProgHoldings           = "holdings"
 	bpfProgKfreeSkb           = "kfree_skb"
-	bpfProgListenerOptions    = "listener_options"
 	bpfProgLiveSockets        = "live_sockets"
 	bpfProgQueueLeft          = "queue_left"
 	bpfProgRcvSpaceAdjust     = "rcv_space_adjust"
@@ -805,7 +799,6 @@ type bpfProgramSpecs struct {
 	FindTable          *ebpf.ProgramSpec `ebpf:"find_table"`
 	Holdings           *ebpf.ProgramSpec `ebpf:"holdings"`
 	KfreeSkb           *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	ListenerOptions    *ebpf.ProgramSpec `ebpf:"listener_options"`
 	LiveSockets        *ebpf.ProgramSpec `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.ProgramSpec `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.ProgramSpec `ebpf:"rcv_space_adjust"`
@@ -1125,7 +1118,6 @@ type bpfPrograms struct {
 	FindTable          *ebpf.Program `ebpf:"find_table"`
 	Holdings           *ebpf.Program `ebpf:"holdings"`
 	KfreeSkb           *ebpf.Program `ebpf:"kfree_skb"`
-	ListenerOptions    *ebpf.Program `ebpf:"listener_options"`
 	LiveSockets        *ebpf.Program `ebpf:"live_sockets"`
 	QueueLeft          *ebpf.Program `ebpf:"queue_left"`
 	RcvSpaceAdjust     *ebpf.Program `ebpf:"rcv_space_adjust"`
@@ -1162,7 +1154,6 @@ func (p *bpfPrograms) Close() error {
 		p.FindTable,
 		p.Holdings,
 		p.KfreeSkb,
-		p.ListenerOptions,
 		p.LiveSockets,
 		p.QueueLeft,
 		p.RcvSpaceAdjust,

@@ -20,7 +20,7 @@ import (
 func SocketHolders(fn func(*SocketHolder)) error {
 	var to SocketHolder
 	return eachHolding(kernelTypesCache(), func(h *bpfHolding) {
-		to = SocketHolder{Process: Process{PID: h.Pid, Comm: h.Comm}, Parent: h.Parent, FD: h.Fd, Inode: h.Inode}
+		to = SocketHolder{Process: Process{PID: h.Pid, Comm: h.Comm}, Parent: h.Parent, FD: h.Fd, Inode: h.Inode, Listens: h.Listens != 0, ReuseAddr: h.ReuseAddr != 0, ReusePort: h.ReusePort != 0}
 		fn(&to)
 	})
 }

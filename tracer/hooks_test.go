@@ -11,7 +11,7 @@ import (
 func TestEveryProgramHasItsSet(t *testing.T) {
 	uses := map[string]int{
 		bpfProgExisting: 1, bpfProgQueueLeft: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1, bpfProgSettlePorts: 1,
-		bpfProgHoldings: 1, bpfProgLiveSockets: 1, bpfProgListenerOptions: 1,
+		bpfProgHoldings: 1, bpfProgLiveSockets: 1,
 	}
 	for _, p := range slices.Concat(setState, detailPrograms, handlerPrograms, segmentPrograms) {
 		uses[p.name]++

@@ -64,8 +64,7 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 			return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 		}
 	}
-	delete(spec.Programs, bpfProgHoldings)        // SocketHolders loads it
-	delete(spec.Programs, bpfProgListenerOptions) // Listeners loads it
+	delete(spec.Programs, bpfProgHoldings) // SocketHolders loads it
 	for _, name := range []string{bpfProgFindTable, bpfProgWalkTable, bpfProgWalkBound} {
 		delete(spec.Programs, name) // a SocketWalk loads them
 	}

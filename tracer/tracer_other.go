@@ -47,7 +47,6 @@ func (*Tracer) SegmentCounts() ([]SegmentCount, error) { return nil, ErrNotLinux
 func SocketHolders(func(*SocketHolder)) error { return ErrNotLinux }
 
 // Listeners fails with ErrNotLinux.
-func Listeners([]string, func(*Listener)) error { return ErrNotLinux }
 
 // LiveSockets is never reached.
 func (*Tracer) LiveSockets(string, func(*LiveSocket)) error { return ErrNotLinux }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -114,7 +113,7 @@ func (c *Collector) Take() (*Input, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := listenerOptions(paths)
+	options, err := bindOptions()
 	if err != nil {
 		in.Missing[NeedOptions] = whyNoOptions(err)
 	}
@@ -142,8 +141,8 @@ func (c *Collector) Take() (*Input, error) {
 		g.fill(s)
 		for i := range s.Listeners {
 			l := &s.Listeners[i]
-			var o tracer.Listener
-			o, l.OptionsKnown = options[l.Cookie]
+			var o tracer.SocketHolder
+			o, l.OptionsKnown = options[l.inode]
 			l.ReuseAddr, l.ReusePort = o.ReuseAddr, o.ReusePort
 		}
 		in.Spaces = append(in.Spaces, s)
@@ -175,10 +174,14 @@ func (c *Collector) stopWatching(in *Input) {
 	}
 }
 
-// listenerOptions asks for those of all listeners that were listed, by cookie.
-func listenerOptions(paths map[uint32]string) (map[uint64]tracer.Listener, error) {
-	all := make(map[uint64]tracer.Listener)
-	err := tracer.Listeners(slices.Collect(maps.Values(paths)), func(l *tracer.Listener) { all[l.Cookie] = *l })
+// bindOptions finds which sockets have set SO_REUSEADDR and SO_REUSEPORT, by inode number.
+func bindOptions() (map[uint64]tracer.SocketHolder, error) {
+	all := make(map[uint64]tracer.SocketHolder)
+	err := tracer.SocketHolders(func(h *tracer.SocketHolder) {
+		if h.Listens {
+			all[h.Inode] = *h
+		}
+	})
 	return all, err
 }
 
@@ -283,7 +286,7 @@ func (g *gathering) add(r *sockets.Row, names *sockets.Names) {
 	case state == tracer.Listen:
 		recv, send, _ := r.Queues()
 		g.listeners = append(g.listeners, Listener{Local: r.Local, Owner: owner, Waiting: uint64(recv), Limit: uint64(send), V6Only: r.V6Only,
-			Cookie: r.Cookie, inode: r.Inode})
+			inode: r.Inode})
 	case state == tracer.FinWait1:
 		stick(g.finWait1s, r, served)
 	case state == tracer.LastAck:

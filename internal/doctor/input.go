@@ -153,7 +153,6 @@ type Listener struct {
 	Queued         []time.Duration // of those that were found, how long they wait at least
 	Left           uint64          // how many of these the peer has closed meanwhile
 
-	Cookie       uint64
 	OptionsKnown bool // whether the next are known
 	ReuseAddr    bool // SO_REUSEADDR
 	ReusePort    bool // SO_REUSEPORT

@@ -11,12 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The options are those that were set, of listeners only, and of those of the namespaces that are asked.
+// The options of a listener are those that were set.
 func TestListeners(t *testing.T) {
 	t.Parallel()
-	ns, other := sandbox.New(t), sandbox.New(t)
-	inhabit(t, ns)
-	want := make(map[uint64]tracer.Listener)
+	type options struct{ listens, addr, port bool }
+	ns := sandbox.New(t)
+	want := make(map[uint64]options)
+	expect := func(s *sandbox.Sock, o options) {
+		f := s.File()
+		t.Cleanup(func() { f.Close() })
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			t.Fatal(err)
+		}
+		want[st.Ino] = o
+	}
 	for _, f := range sandbox.Families {
 		for _, set := range []struct{ addr, port int }{{0, 0}, {1, 0}, {0, 1}, {1, 1}} {
 			s := ns.Socket(f).Set(unix.SOL_SOCKET, unix.SO_REUSEADDR, set.addr).Set(unix.SOL_SOCKET, unix.SO_REUSEPORT, set.port)
@@ -24,23 +33,20 @@ func TestListeners(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Listen()
-			want[s.Cookie] = tracer.Listener{Cookie: s.Cookie, ReuseAddr: set.addr != 0, ReusePort: set.port != 0}
+			expect(s, options{true, set.addr != 0, set.port != 0})
 		}
 	}
-	p, elsewhere := ns.Pair(sandbox.Families[0]), other.Pair(sandbox.Families[0])
-	want[p.Listener.Cookie] = tracer.Listener{Cookie: p.Listener.Cookie, ReuseAddr: true}
-	got := make(map[uint64]tracer.Listener)
-	if err := tracer.Listeners([]string{"/proc/0/ns/net", ns.Path()}, func(l *tracer.Listener) { got[l.Cookie] = *l }); err != nil {
+	p := ns.Pair(sandbox.Families[0])
+	expect(p.Listener, options{true, true, false})
+	expect(p.Server, options{false, true, false}) // it inherits them
+	expect(p.Client, options{})
+	got := make(map[uint64]options)
+	if err := tracer.SocketHolders(func(h *tracer.SocketHolder) { got[h.Inode] = options{h.Listens, h.ReuseAddr, h.ReusePort} }); err != nil {
 		t.Fatal(err)
 	}
-	for cookie, w := range want {
-		if got[cookie] != w {
-			t.Errorf("%+v, want %+v", got[cookie], w)
-		}
-	}
-	for _, s := range []*sandbox.Sock{p.Client, p.Server, elsewhere.Listener} {
-		if l, ok := got[s.Cookie]; ok {
-			t.Errorf("%+v is no listener of the namespace", l)
+	for inode, w := range want {
+		if o, found := got[inode]; !found || o != w {
+			t.Errorf("socket %d: %+v, %v, want %+v", inode, o, found, w)
 		}
 	}
 }
