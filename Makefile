@@ -74,11 +74,11 @@ run: build ## build and trace (root); pass flags with ARGS="--port 80"
 
 .PHONY: test
 test: ## all tests, on the running kernel (root); one package at a time, as they trace the same host
-	$(GO) test -p 1 ./...
+	$(GO) test -p 1 -timeout 20m ./...
 
 .PHONY: test-unit
 test-unit: ## the tests that need no kernel of their own, with the race detector
-	$(GO) test -race $$($(GO) list ./... | grep -v /internal/test/live)
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /internal/test/live)
 
 .PHONY: test-browser
 test-browser: web/node_modules ## the tests of the page, in Chromium, with a real tracer (root; chromium, npm)
