@@ -31,7 +31,6 @@ static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 {
 	struct sock *sk = (struct sock *)tp;
 	__u32 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
-	__u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
 	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
 
 	m->known = 1;
@@ -42,7 +41,9 @@ static __always_inline void read_metrics(struct metrics *m, struct tcp_sock *tp)
 	m->cwnd = BPF_CORE_READ(tp, snd_cwnd);
 	m->mss = BPF_CORE_READ(tp, mss_cache);
 	m->recv_queue = unread ? unread - fin : 0; /* the program may have read the FIN (tcp_inq()) */
-	m->silent_ms = heard ? (__u64)((__u32)bpf_jiffies64() - heard) * 1000 / hz : NEVER_HEARD;
+	/* Read in place: before 6.10 there is no room for one more variable. */
+	bpf_core_read(&m->silent_ms, sizeof(m->silent_ms), &tp->rcv_tstamp);
+	m->silent_ms = m->silent_ms ? (__u64)((__u32)bpf_jiffies64() - m->silent_ms) * 1000 / hz : NEVER_HEARD;
 	m->send_queue = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una);
 }
 
