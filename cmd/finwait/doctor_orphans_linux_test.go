@@ -17,10 +17,16 @@ func TestDoctorOrphans(t *testing.T) {
 	if os.Getenv("FINWAIT_OWN_MACHINE") == "" {
 		t.Skip("it sets net.ipv4.tcp_max_orphans of the host")
 	}
-	const limit = 8
-	if err := os.WriteFile("/proc/sys/net/ipv4/tcp_max_orphans", []byte(strconv.Itoa(limit)), 0); err != nil {
+	const sysctl = "/proc/sys/net/ipv4/tcp_max_orphans"
+	before, err := os.ReadFile(sysctl)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(sysctl, before, 0); err != nil {
+			t.Error(err)
+		}
+	})
 	ns := sandbox.New(t)
 	orphans := func(n int) {
 		for _, s := range connected(ns, 0, n).servers {
@@ -28,6 +34,7 @@ func TestDoctorOrphans(t *testing.T) {
 			s.Close()
 		}
 	}
+	counted := func() float64 { return float64(ns.Counter("sockstat.TCP.orphan")) }
 	finding := func(stdout []byte) (severity string, evidence map[string]any) {
 		for _, l := range decodeLines(t, stdout) {
 			if l["event"] == "finding" {
@@ -36,30 +43,48 @@ func TestDoctorOrphans(t *testing.T) {
 		}
 		return "", nil
 	}
-	for _, step := range []struct {
-		more int
-		want string
-	}{{1, ""}, {1, "risk"}, {2, "will_fail"}} {
-		orphans(step.more)
+	// Other tests may have left orphans. They go in time, and no more come.
+	orphans(1)
+	limit := 4 * (int(counted()) + 1)
+	if err := os.WriteFile(sysctl, []byte(strconv.Itoa(limit)), 0); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for range limit / 2 {
+		most := counted()
 		var stdout, stderr bytes.Buffer
 		if code := run([]string{"doctor", "--json", "--snapshot", "--only", "orphans-near-limit", "--root", t.TempDir()}, &stdout, &stderr); code != exitOK {
 			t.Fatalf("exit code %d: %s", code, &stderr)
 		}
-		counted := float64(ns.Counter("sockstat.TCP.orphan"))
-		if got, evidence := finding(stdout.Bytes()); got != step.want || got != "" && (evidence["orphans"] != counted || evidence["limit"] != float64(limit)) {
-			t.Errorf("%v orphans: %q %v, want %q", counted, got, evidence, step.want)
+		got, evidence := finding(stdout.Bytes())
+		if least := counted(); least == most { // else it is not known which number it saw
+			want := ""
+			switch {
+			case 2*int(least) >= limit:
+				want = "will_fail"
+			case 4*int(least) >= limit:
+				want = "risk"
+			}
+			if got != want || got != "" && (evidence["orphans"] != least || evidence["limit"] != float64(limit)) {
+				t.Errorf("%v orphans of %d: %q %v, want %q", least, limit, got, evidence, want)
+			}
+			seen[got] = true
 		}
+		orphans(1)
+	}
+	if !seen[""] || !seen["risk"] {
+		t.Errorf("seen: %v", seen)
 	}
 
 	// Above the limit close() sends an RST (tcp_check_oom(), net/ipv4/tcp.c). The kernel adds its orphans
 	// up every 100 ms (tcp_orphan_update()).
 	p := startFinwait(t, "doctor", "--for", "1h", "--json", "--only", "orphans-near-limit", "--root", t.TempDir(), "--netns", pathOf(ns), "--netns", "/proc/1/ns/net")
 	p.awaitSaid(t, "Ctrl-C")
-	before := ns.Counter("TcpExt.TCPAbortOnMemory")
+	abortedBefore := ns.Counter("TcpExt.TCPAbortOnMemory")
 	aborted := 0.0
 	for range 20 * limit {
 		orphans(1)
-		if aborted = float64(ns.Counter("TcpExt.TCPAbortOnMemory") - before); aborted > 0 {
+		if aborted = float64(ns.Counter("TcpExt.TCPAbortOnMemory") - abortedBefore); aborted > 0 {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
