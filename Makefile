@@ -77,8 +77,8 @@ test: ## all tests, on the running kernel (root); one package at a time, as they
 	$(GO) test -p 1 -timeout 20m ./...
 
 .PHONY: test-unit
-test-unit: ## the tests that need no kernel of their own, with the race detector; not the model, which runs C
-	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /internal/test/live -e /internal/test/model)
+test-unit: ## the tests that need no kernel of their own, with the race detector; not the model, which runs C, and not the doctor with real servers
+	$(GO) test -race -timeout 20m -skip TestDoctorOfServers $$($(GO) list ./... | grep -v -e /internal/test/live -e /internal/test/model)
 
 .PHONY: test-browser
 test-browser: web/node_modules ## the tests of the page, in Chromium, with a real tracer (root; chromium, npm)

@@ -113,7 +113,7 @@ func TestDoctorProbes(t *testing.T) {
 		want string
 	}{
 		"probes":            {12, steady, closes, "probes note"},
-		"probes that reset": {12, steady, func(c, s *sandbox.Sock) { c.Reset(); s.WaitState(unix.BPF_TCP_CLOSE) }, "probes note, reset-by-linger-zero risk"},
+		"probes that reset": {12, steady, func(c, s *sandbox.Sock) { c.Reset(); s.WaitState(unix.BPF_TCP_CLOSE) }, "probes note, reset-by-linger-zero note"},
 		"a greeting":        {12, steady, func(c, s *sandbox.Sock) { s.WriteBytes(20); c.ReadBytes(20); c.Orphan() }, "probes note"},
 		"four":              {4, steady, closes, ""},
 		"requests":          {12, steady, func(c, s *sandbox.Sock) { c.Write(); s.Read(); c.Orphan() }, ""},
