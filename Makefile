@@ -74,11 +74,11 @@ run: build ## build and trace (root); pass flags with ARGS="--port 80"
 
 .PHONY: test
 test: ## all tests, on the running kernel (root); one package at a time, as they trace the same host
-	$(GO) test -p 1 -timeout 20m ./...
+	$(GO) test -p 1 -parallel 4 -timeout 25m ./...
 
 .PHONY: test-unit
 test-unit: ## the tests that need no kernel of their own, with the race detector; not the model, which runs C, and not the doctor with real servers
-	$(GO) test -race -timeout 20m -skip TestDoctorOfServers $$($(GO) list ./... | grep -v -e /internal/test/live -e /internal/test/model)
+	$(GO) test -race -parallel 4 -timeout 25m -skip TestDoctorOfServers $$($(GO) list ./... | grep -v -e /internal/test/live -e /internal/test/model)
 
 .PHONY: test-browser
 test-browser: web/node_modules ## the tests of the page, in Chromium, with a real tracer (root; chromium, npm)
