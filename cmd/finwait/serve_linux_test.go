@@ -343,28 +343,37 @@ func TestServeUsage(t *testing.T) {
 	}
 }
 
-// BenchmarkScrape is one scrape of a host with 300 network namespaces, of which each is a group.
+// BenchmarkScrape is one scrape of a host with 300 network namespaces: without groups, and with each
+// namespace as one.
 func BenchmarkScrape(b *testing.B) {
 	var spaces []*sandbox.NS
 	for range 300 {
 		spaces = append(spaces, sandbox.New(b))
 	}
-	tr, err := tracer.New(tracer.Config{TotalsOnly: true, SplitBy: tracer.SplitNetNS, Audit: true})
-	if err != nil {
-		b.Skip(err)
+	for name, split := range map[string]tracer.Split{"": tracer.SplitNone, "netns": tracer.SplitNetNS} {
+		b.Run("by="+name, func(b *testing.B) {
+			tr, err := tracer.New(tracer.Config{TotalsOnly: true, SplitBy: split, Audit: true})
+			if err != nil {
+				b.Skip(err)
+			}
+			defer tr.Close()
+			live := source.Live{Tracer: tr}
+			m, err := meter.Start(live, meter.Options{By: split, Top: math.MaxInt})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, ns := range spaces {
+				p := connected(ns, 5000, 1)
+				closeAll(p.clients, p.servers)
+				p.listener.Close()
+			}
+			s := newServing(live, m, &serveOptions{by: name, limit: 50})
+			benchmarkScrape(b, &metrics.Options{By: name, Limit: 50, Read: s.read})
+		})
 	}
-	defer tr.Close()
-	live := source.Live{Tracer: tr}
-	m, err := meter.Start(live, meter.Options{By: tracer.SplitNetNS, Top: math.MaxInt})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, ns := range spaces {
-		p := connected(ns, 5000, 1)
-		closeAll(p.clients, p.servers)
-	}
-	s := newServing(live, m, &serveOptions{by: "netns", limit: 50})
-	o := &metrics.Options{By: "netns", Limit: 50, Read: s.read}
+}
+
+func benchmarkScrape(b *testing.B, o *metrics.Options) {
 	handler := metrics.Handler(o, connectionLog(logger(io.Discard)))
 	var before, after unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
@@ -380,7 +389,7 @@ func BenchmarkScrape(b *testing.B) {
 		}
 	}
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &after)
-	// What a busy machine does not change much.
+	// What other programs on the machine do not change much.
 	b.ReportMetric(float64(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano())/float64(b.N)/1e6, "cpu-ms/op")
 }
 
