@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"finwait/internal/confine"
+	"finwait/internal/doctor"
 	"finwait/internal/meter"
 	"finwait/internal/metrics"
 	"finwait/internal/privilege"
@@ -167,7 +168,7 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 
 // metrics are the options that do not need a tracer.
 func (o *serveOptions) metrics() *metrics.Options {
-	return &metrics.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Version: version()}
+	return &metrics.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Rules: len(doctor.Rules()), Version: version()}
 }
 
 // need is what is still needed while it serves.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"finwait/internal/doctor"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -21,7 +23,7 @@ const (
 // tables are the families in Markdown.
 func tables() string {
 	const limit = 50
-	o := &Options{By: "BY", Limit: limit}
+	o := &Options{By: "BY", Limit: limit, Rules: len(doctor.Rules())}
 	var b strings.Builder
 	for _, part := range []struct {
 		title    string

@@ -57,6 +57,7 @@ type Options struct {
 	By      string // the label of groups; "": there are none
 	Limit   int    // of groups
 	Refresh bool   // something is refreshed
+	Rules   int    // how many kinds of findings are looked for
 	Version string
 
 	// Read takes a reading, at each scrape.

@@ -74,7 +74,7 @@ func everything(limit int) *Options {
 		maps = append(maps, tracer.MapFill{Name: fmt.Sprint("m", i), Capacity: 9})
 	}
 	return &Options{
-		By: "comm", Limit: limit, Refresh: true, Version: "v1",
+		By: "comm", Limit: limit, Refresh: true, Rules: len(doctor.Rules()), Version: "v1",
 		Read: func() (*Reading, error) {
 			groups := meter.NewPlaces(limit, started)
 			groups.Add(report)

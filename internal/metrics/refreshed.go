@@ -4,7 +4,6 @@ import "strconv"
 
 // How many series there are of what packages list that this one does not import. TestEstimate compares.
 const (
-	nRules    = 37
 	nVerdicts = 3
 	nMaps     = 4
 )
@@ -38,7 +37,8 @@ func refreshedFamilies() []*family {
 		{
 			name: "finwait_findings", kind: gauge, labels: []string{"id", "severity"},
 			help:  "Findings of finwait doctor --snapshot, which /findings explains. 0: it was looked for and not found. No series: it could not be looked for.",
-			usual: always(nRules), most: always(2 * nRules),
+			usual: func(o *Options) int { return o.Rules },
+			most:  func(o *Options) int { return 2 * o.Rules },
 			collect: ofRefresh(func(r *Refreshed, e *emitter) {
 				for _, f := range r.Findings {
 					e.gauge(float64(f.Count), f.ID, f.Severity)
