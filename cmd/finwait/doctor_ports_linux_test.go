@@ -228,13 +228,7 @@ func TestDoctorPorts(t *testing.T) {
 						}
 					}
 				}
-				if wrong != nil && missed != "" { // it is counted for the whole host: these need not be ours
-					return missed + ": " + strings.Join(wrong, "; ")
-				}
-				for _, w := range wrong {
-					t.Error(w)
-				}
-				return ""
+				return faultsOf(t, wrong, missed)
 			})
 		})
 	}

@@ -385,13 +385,7 @@ func (c *serverScenario) play(t *testing.T, wrong bool) (spoilt string) {
 			break // the first is the worst
 		}
 	}
-	if faults != nil && missed != "" {
-		return missed + ": " + strings.Join(faults, "; ")
-	}
-	for _, fault := range faults {
-		t.Error(fault)
-	}
-	return ""
+	return faultsOf(t, faults, missed)
 }
 
 func playAll(t *testing.T, all map[string]serverScenario) {

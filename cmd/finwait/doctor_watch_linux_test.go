@@ -60,6 +60,19 @@ func refuse(t *testing.T, ns *sandbox.NS, to netip.AddrPort, n int, want error) 
 	}
 }
 
+// faultsOf tells what was wrong, or that it is to be tried again: what was missed is counted for the whole
+// host, and need not be the test's own.
+func faultsOf(t *testing.T, faults []string, missed string) (again string) {
+	t.Helper()
+	if faults != nil && missed != "" {
+		return missed + ": " + strings.Join(faults, "; ")
+	}
+	for _, f := range faults {
+		t.Error(f)
+	}
+	return ""
+}
+
 // loseSYNs connects n sockets whose first SYN is lost.
 func loseSYNs(ns *sandbox.NS, l *sandbox.Sock, n int) {
 	l.DropIncoming(false)
@@ -362,13 +375,7 @@ func TestDoctorWatch(t *testing.T) {
 						wrong = append(wrong, fmt.Sprintf("the kernel counts %s %d: %v", c.counter, moved, f))
 					}
 				}
-				if wrong != nil && missed != "" { // it is counted for the whole host: these need not be ours
-					return missed + ": " + strings.Join(wrong, "; ")
-				}
-				for _, w := range wrong {
-					t.Error(w)
-				}
-				return ""
+				return faultsOf(t, wrong, missed)
 			})
 		})
 	}

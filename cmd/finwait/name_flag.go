@@ -10,6 +10,7 @@ import (
 	"finwait/internal/label"
 	"finwait/internal/meter"
 	"finwait/internal/privilege"
+	"finwait/tracer"
 
 	"github.com/spf13/pflag"
 )
@@ -57,6 +58,17 @@ func cgroupNames(by string) *meter.CgroupNames {
 		c, _ := names.Cgroup(id)
 		return of(&c)
 	}}
+}
+
+// splitBy is what the kernel side splits by, so that there are totals by that word; "": by nothing.
+func splitBy(word string) (tracer.Split, error) {
+	switch {
+	case word == "":
+		return tracer.SplitNone, nil
+	case cgroupNamed[word] != nil:
+		return tracer.SplitCgroup, nil
+	}
+	return parse[tracer.Split](word)
 }
 
 // need adds what names take: the files of cgroups and containers, and a look at processes.

@@ -152,12 +152,8 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 	if err != nil {
 		return cfg, err
 	}
-	if cgroupNames(o.by) != nil {
-		cfg.SplitBy = tracer.SplitCgroup
-	} else if o.by != "" {
-		if cfg.SplitBy, err = parse[tracer.Split](o.by); err != nil {
-			return cfg, usage(err)
-		}
+	if cfg.SplitBy, err = splitBy(o.by); err != nil {
+		return cfg, usage(err)
 	}
 	if err := cfg.Filter.Check(); err != nil {
 		return cfg, usage(err)

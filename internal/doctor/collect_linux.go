@@ -199,21 +199,22 @@ func readSysctls() map[string]string {
 // A gathering is what the sockets of a namespace add up to. Of a server's connections nothing is kept
 // but numbers: their remote ends are as many as they are.
 type gathering struct {
-	states     [tracer.NewSynRecv + 1]uint64
-	timeWaits  Ends
-	orphans    uint64
-	ports      sockets.PortSpace
-	owners     map[ownerKey]Process
-	towards    map[destinationKey]*destination
-	listeners  []Listener
-	queued     map[uint16]*Listener // by local port
-	held       map[netip.AddrPort]*Holding
-	closeWaits map[waitingKey]*Waiting
-	finWait2s  map[waitingKey]*Waiting
-	finWait1s  map[stuckKey]*Stuck
-	lastAcks   map[stuckKey]*Stuck
-	halfClosed []halfClosed
-	handshakes map[uint16]*Handshakes // by local port
+	states         [tracer.NewSynRecv + 1]uint64
+	timeWaits      Ends
+	orphans        uint64
+	ports          sockets.PortSpace
+	owners         map[ownerKey]Process
+	towards        map[destinationKey]*destination
+	listeners      []Listener
+	queued         map[uint16]*Listener // by local port
+	held           map[netip.AddrPort]*Holding
+	closeWaits     map[waitingKey]*Waiting
+	finWait2s      map[waitingKey]*Waiting
+	finWait1s      map[stuckKey]*Stuck
+	lastAcks       map[stuckKey]*Stuck
+	halfClosed     []halfClosed
+	halfClosedLeft uint64                 // those beyond mostHalfClosed
+	handshakes     map[uint16]*Handshakes // by local port
 }
 
 type destinationKey struct {

@@ -35,7 +35,11 @@ const (
 func (g *gathering) halfClose(r *sockets.Row, owner Process, served bool) {
 	i := r.Info
 	silence := min(i.DataSent, i.DataReceived, i.AckReceived)
-	if !i.Known || silence < leastSilence || owner.PID == 0 || len(g.halfClosed) == mostHalfClosed {
+	if !i.Known || silence < leastSilence || owner.PID == 0 {
+		return
+	}
+	if len(g.halfClosed) == mostHalfClosed {
+		g.halfClosedLeft++
 		return
 	}
 	g.halfClosed = append(g.halfClosed, halfClosed{r.Local, r.Remote, owner, served, silence})
@@ -116,12 +120,13 @@ func parseEntry(line string) (first, second tuple, e entry, ok bool) {
 // trackHalfClosed looks half-closed sockets up in the tables of their own network namespace and of the
 // initial one, in which the NAT of containers mostly is. Loopback addresses mean other hosts there.
 func trackHalfClosed(in *Input, all map[uint32]*gathering, paths map[uint32]string) {
-	initial := in.initial()
+	initial, left := in.initial(), uint64(0)
 	for _, s := range in.Spaces {
 		g := all[s.Inode]
 		if g == nil || len(g.halfClosed) == 0 {
 			continue
 		}
+		left += g.halfClosedLeft
 		for _, where := range slices.Compact([]*Space{s, initial}) {
 			if where == nil {
 				continue
@@ -136,6 +141,9 @@ func trackHalfClosed(in *Input, all map[uint32]*gathering, paths map[uint32]stri
 			}
 			g.track(s, where, t)
 		}
+	}
+	if left > 0 && in.Missing[NeedConntrack] == (Why{}) {
+		in.Missing[NeedConntrack] = whyHalfClosed(left)
 	}
 }
 

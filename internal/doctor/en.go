@@ -46,6 +46,7 @@ var english = &Language{
 		"why_no_conntrack": "the table of tracked connections cannot be read: %s",
 		"why_unwatched":    "transitions cannot be seen: %s",
 		"why_no_options":   "the options of listeners cannot be read: %s",
+		"why_half_closed":  "there was no room for so many half-closed connections: %s were left out",
 		"why_lost":         "transitions were lost: %s",
 		"why_no_room":      "there was no room for so many services, destinations and connections: %s transitions were left out",
 		"why_not_initial":  "the initial network namespace, which has the setting, was not read",

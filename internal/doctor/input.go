@@ -46,10 +46,11 @@ var (
 func whyUnwatched(err error) Why { return Why{"unwatched", err.Error()} }
 func whyNoOptions(err error) Why { return Why{"no_options", err.Error()} }
 func whyNoTable(err error) Why   { return Why{"no_conntrack", err.Error()} }
+func whyHalfClosed(n uint64) Why { return Why{"half_closed", strconv.FormatUint(n, 10)} }
 func whyLost(losses string) Why  { return Why{"lost", losses} }
 func whyNoRoom(n uint64) Why     { return Why{"no_room", strconv.FormatUint(n, 10)} }
 
-var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyNoTable(io.EOF), whyUnwatched(io.EOF), whyNoOptions(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
+var whys = []Why{whyOneReading, whyNoOwners, whyNoLimits, whyNotInitial, whyNoWatch, whyNoTable(io.EOF), whyHalfClosed(1), whyUnwatched(io.EOF), whyNoOptions(io.EOF), whyLost("missed 1"), whyNoRoom(1)}
 
 // lacks says why something that is needed is not there; the zero Why: all is.
 func (in *Input) lacks(need Need) Why {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"maps"
 	"time"
 
 	"finwait/tracer"
@@ -55,7 +56,11 @@ func (w *watch) fallBack(d *Target, t *tracer.Transition) {
 	switch v4 := t.Remote.Addr().Is4(); {
 	case !v4 && t.Reason == tracer.ReasonRefused:
 		if len(w.refusals) == mostWaiting {
-			clear(w.refusals) // most are older than what is looked for
+			maps.DeleteFunc(w.refusals, func(_ processPort, r refusal) bool { return t.Ktime-r.at > closeToFIN })
+		}
+		if len(w.refusals) == mostWaiting {
+			w.noRoom++
+			return
 		}
 		w.refusals[key] = refusal{t.Ktime, d}
 	case v4 && t.To == tracer.Established && exact(t):

@@ -3,6 +3,7 @@ package doctor
 import (
 	"maps"
 	"net/netip"
+	"testing"
 	"time"
 
 	"finwait/tracer"
@@ -68,3 +69,23 @@ func loopback(all []tracer.Transition) []tracer.Transition {
 }
 
 func init() { maps.Copy(scenarios, peerScenarios) }
+
+// Refusals that are too old to be followed by another try make room, and what has no room is counted.
+func TestRefusalsAreBounded(t *testing.T) {
+	w := newWatch()
+	refuse := func(i int, at time.Duration) {
+		tr := failed(tracer.ReasonRefused, ms, toward(v6Target, "[2001:db8::4]:40000"))
+		tr.Owner.PID, tr.Ktime = uint32(i+1), at
+		w.add(&tr)
+	}
+	for i := range mostWaiting + 3 {
+		refuse(i, time.Minute)
+	}
+	if len(w.refusals) != mostWaiting || w.noRoom != 3 {
+		t.Errorf("%d refusals, %d without room", len(w.refusals), w.noRoom)
+	}
+	refuse(mostWaiting+3, 2*time.Minute)
+	if len(w.refusals) != 1 || w.noRoom != 3 {
+		t.Errorf("a minute later %d refusals, %d without room", len(w.refusals), w.noRoom)
+	}
+}

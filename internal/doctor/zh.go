@@ -42,6 +42,7 @@ var chinese = &Language{
 		"why_no_conntrack": "无法读取连接跟踪表：%s",
 		"why_unwatched":    "看不到状态转换：%s",
 		"why_no_options":   "无法读取监听套接字的选项：%s",
+		"why_half_closed":  "半关闭的连接太多，容纳不下：有 %s 条未检查",
 		"why_lost":         "有状态转换丢失：%s",
 		"why_no_room":      "服务、目标和连接太多，容纳不下：有 %s 次状态转换未计入",
 		"why_not_initial":  "没有读取拥有该设置的初始网络命名空间",
