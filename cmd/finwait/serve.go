@@ -48,13 +48,13 @@ func newServe(stderr io.Writer) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the totals as metrics, and findings, over HTTP",
+		Short: "Serve a live page, metrics and findings over HTTP",
 		Example: `  # How many series will finwait serve have?
   finwait serve --estimate
   # And with some for each server's port?
   finwait serve --by port --estimate`,
-		Long: `Serve what stat counts as metrics for Prometheus, and what doctor finds, on
-http://` + web.DefaultAddress + ` until Ctrl-C:
+		Long: `Serve what stat counts, as a page and as metrics for Prometheus, and what doctor
+finds, on http://` + web.DefaultAddress + ` until Ctrl-C:
 
   /           a page: the state machine of TCP, live (docs/page.md)
   /metrics    docs/metrics.md lists them
