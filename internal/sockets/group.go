@@ -150,6 +150,7 @@ func KeyWords() []string {
 // A Group is the sockets that share what a Grouping asks for.
 type Group struct {
 	values  []value // one for each key
+	numbers [2]uint32
 	Sockets uint64
 	States  [tracer.NewSynRecv + 1]uint64
 
@@ -213,16 +214,21 @@ type Grouping struct {
 	compare func(a, b *Group) int
 	byPorts bool // compare asks for ports
 	top     int
-	groups  map[[2]value]*Group
-	spaces  map[uint32]*space  // by inode number
-	used    map[value][]uint16 // by destination: the usable local ports, some perhaps twice
+	groups  map[[2]uint32]*Group
+	spaces  map[uint32]*space // by inode number
+	used    [][]uint16        // by the number of a destination: the usable local ports, some perhaps twice
+
+	// Values are large, so each has a number. 0: it is not known.
+	numbers map[value]uint32
+	last    value // and its number: a socket that is used and counted is asked about twice
+	number  uint32
 }
 
 // NewGrouping groups by one word or two, sorts by a field, backwards if it begins with "-", and shows
 // the first top groups; 0: all. Fields are sockets, oldest, name, the share of ports that are used,
 // and states.
 func NewGrouping(words []string, sort string, top int) (*Grouping, error) {
-	g := &Grouping{top: top, groups: make(map[[2]value]*Group), spaces: make(map[uint32]*space)}
+	g := &Grouping{top: top, groups: make(map[[2]uint32]*Group), spaces: make(map[uint32]*space), numbers: make(map[value]uint32)}
 	if len(words) > 2 {
 		return nil, errors.New("there are groups by one or two things, not by more")
 	}
@@ -233,7 +239,7 @@ func NewGrouping(words []string, sort string, top int) (*Grouping, error) {
 		}
 		g.keys = append(g.keys, &keys[i])
 		if word == destination {
-			g.used = make(map[value][]uint16)
+			g.used = make([][]uint16, 1)
 		}
 	}
 	if len(words) == 2 && words[0] == words[1] {
@@ -312,19 +318,34 @@ func (g *Grouping) Need() Need {
 
 // Count adds a socket to its group.
 func (g *Grouping) Count(r *Row) error {
-	var id [2]value
+	var values [2]value
+	var numbers [2]uint32
 	for i, k := range g.keys {
 		if v := k.of(r, g.names); v.known {
-			id[i] = v
+			values[i], numbers[i] = v, g.numberOf(&v)
 		}
 	}
-	of := g.groups[id]
+	of := g.groups[numbers]
 	if of == nil {
-		of = &Group{values: slices.Clone(id[:len(g.keys)])}
-		g.groups[id] = of
+		of = &Group{values: slices.Clone(values[:len(g.keys)]), numbers: numbers}
+		g.groups[numbers] = of
 	}
 	of.add(r)
 	return nil
+}
+
+// numberOf gives each value that is known a number of its own.
+func (g *Grouping) numberOf(v *value) uint32 {
+	if *v == g.last {
+		return g.number
+	}
+	n, met := g.numbers[*v]
+	if !met {
+		n = uint32(len(g.numbers) + 1)
+		g.numbers[*v] = n
+	}
+	g.last, g.number = *v, n
+	return n
 }
 
 // Use takes note of the local port of a socket. It is to be called for every socket, also for
@@ -335,20 +356,28 @@ func (g *Grouping) Use(r *Row) {
 	}
 	g.spaces[r.NetNS] = r.space
 	if to := towards(r, nil); to.known && r.space.usable.has(r.Local.Port()) {
-		g.used[to] = append(g.used[to], r.Local.Port())
+		n := int(g.numberOf(&to))
+		if n >= len(g.used) {
+			g.used = append(g.used, make([][]uint16, n+1-len(g.used))...)
+		}
+		g.used[n] = append(g.used[n], r.Local.Port())
 	}
 }
 
-// ports are those of a destination; nil: they are not known.
-func (g *Grouping) ports(to *value) *Ports {
+// ports are those of a group of the key number at; nil: they are not known.
+func (g *Grouping) ports(of *Group, at int) *Ports {
+	to, n := &of.values[at], int(of.numbers[at])
 	s := g.spaces[to.netns]
 	if !to.known || s == nil {
 		return nil
 	}
-	used := g.used[*to]
-	slices.Sort(used)
-	used = slices.Compact(used)
-	g.used[*to] = used // another group may be of this destination, too
+	var used []uint16
+	if n < len(g.used) {
+		used = g.used[n]
+		slices.Sort(used)
+		used = slices.Compact(used)
+		g.used[n] = used // another group may be of this destination, too
+	}
 	return &Ports{Used: len(used), Usable: s.count, Held: s.held, HeldKnown: s.heldKnown}
 }
 
@@ -406,7 +435,7 @@ func (g *Grouping) Table() *Table {
 
 func (g *Grouping) findPorts(at int, groups []*Group) {
 	for _, of := range groups {
-		of.Ports = g.ports(&of.values[at])
+		of.Ports = g.ports(of, at)
 	}
 }
 
