@@ -78,6 +78,9 @@ var segmentPrograms = []hookProgram{
 	{name: bpfProgSynackAgain},
 }
 
+// walkPrograms are run by a SocketWalk only.
+var walkPrograms = []string{bpfProgFindTable, bpfProgWalkTable, bpfProgWalkBound}
+
 // set is nil for HooksAuto.
 func (h HookSet) set() *hookSet {
 	for i := range hookSets {

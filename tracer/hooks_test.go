@@ -13,6 +13,9 @@ func TestEveryProgramHasItsSet(t *testing.T) {
 		bpfProgExisting: 1, bpfProgQueueLeft: 1, bpfProgSweepMinisocks: 1, bpfProgSweepSockets: 1, bpfProgSettlePorts: 1,
 		bpfProgHoldings: 1, bpfProgLiveSockets: 1,
 	}
+	for _, name := range walkPrograms {
+		uses[name]++
+	}
 	for _, p := range slices.Concat(setState, detailPrograms, handlerPrograms, segmentPrograms) {
 		uses[p.name]++
 	}

@@ -65,8 +65,8 @@ func load(cfg *Config, hooks HookSet, types *btf.Cache, more map[string]any) (*e
 		}
 	}
 	delete(spec.Programs, bpfProgHoldings) // SocketHolders loads it
-	for _, name := range []string{bpfProgFindTable, bpfProgWalkTable, bpfProgWalkBound} {
-		delete(spec.Programs, name) // a SocketWalk loads them
+	for _, name := range walkPrograms {
+		delete(spec.Programs, name)
 	}
 	delete(spec.Maps, bpfMapWalks)
 	if !cfg.LiveSockets {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -49,7 +50,7 @@ func NewSocketWalk() (*SocketWalk, error) {
 		return nil, fmt.Errorf("set a constant of the BPF object: %w", err)
 	}
 	for name := range spec.Programs {
-		if name != bpfProgFindTable && name != bpfProgWalkTable && name != bpfProgWalkBound {
+		if !slices.Contains(walkPrograms, name) {
 			delete(spec.Programs, name)
 		}
 	}

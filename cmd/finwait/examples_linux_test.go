@@ -119,7 +119,7 @@ func TestExamples(t *testing.T) {
 	unique := fmt.Sprintf("%012x", os.Getpid())
 	uid, id := "12345678-1111-4000-8000-"+unique, unique+strings.Repeat("c", 52)
 	podLogs(t, "shop", "busy-"+unique, uid, "nginx", id)
-	in, ns := testnet.Cgroup(t, "/finwait"+unique+".slice/kubepods/pod"+uid+"/"+id), sandbox.New(t)
+	in, ns := testnet.Cgroup(t, "/finwait-examples"+unique+".slice/kubepods/pod"+uid+"/"+id), sandbox.New(t)
 	busy := exec.Command("/proc/self/exe")
 	busy.Env = append(os.Environ(), asBusy+"=1", asNamed+"=nginx")
 	busy.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(in.Fd())}
