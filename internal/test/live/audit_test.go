@@ -144,6 +144,11 @@ func requestSocketsOnce(t *testing.T) string {
 	for i := range uint16(requests) { // nobody is at these ports: the SYN-ACK is answered with an RST
 		ns.Send(sandbox.At(f, 6000+i), listener.Local, sandbox.SYN, 1, 0)
 	}
+	for deadline := time.Now().Add(10 * time.Second); ns.Counter("TcpExt.EmbryonicRsts") < requests; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the RSTs do not come")
+		}
+	}
 	for range refused {
 		isErrno(t, ns.Socket(f).TryConnect(sandbox.At(f, 9)), unix.ECONNREFUSED)
 	}
@@ -171,9 +176,6 @@ func requestSocketsOnce(t *testing.T) string {
 	}
 	if n := st.Lost.Missed; n > 0 {
 		return fmt.Sprintf("%d transitions were lost", n)
-	}
-	if n := ns.Counter("TcpExt.EmbryonicRsts"); n != requests {
-		t.Errorf("%d RSTs met a request_sock, want %d", n, requests)
 	}
 	rows := audit.Compare(before, after, runtime.NumCPU())
 	i := slices.IndexFunc(rows, func(r audit.Row) bool { return r.NetNS == ns.Inode && r.Counter == "AttemptFails" })
