@@ -13,22 +13,34 @@
 #include "histogram.h"
 #include "handler.h"
 
-/* Powers of two above the last state, reason and detail: a mask keeps an index in range. */
+/* Powers of two above the last state, reason, detail and role: a mask keeps an index in range. */
 #define STATES	16
 #define REASONS	32
 #define DETAILS	32
+#define ROLES	4
 
 _Static_assert(REASON_COUNT <= REASONS, "a reason has no place in the totals");
 _Static_assert(DETAIL_COUNT <= DETAILS, "a detail has no place in the totals");
+_Static_assert(ROLE_COUNT <= ROLES, "a role has no place in the totals");
 
 struct totals {
-	__u64 edges[STATES][STATES];	/* [from][to] */
-	__u64 ends[STATES][REASONS];	/* edges to CLOSED, by reason */
+	__u64 edges[ROLES][STATES][STATES];	/* [role][from][to] */
+	__u64 ends[ROLES][STATES][REASONS];	/* edges to CLOSED, by reason */
 	__u64 details[STATES][DETAILS];	/* those of them that have a detail */
 	__s64 live[STATES];		/* entered less left; only the sum over all CPUs has a meaning */
 	__u64 rearms;			/* of timewait timers, in TIME_WAIT */
 	__u64 ungrouped;		/* transitions for whose group there was no room */
 	__u64 gone[STATES];		/* live sockets whose end no program was run for */
+};
+
+/*
+ * Durations that are counted apart from the others of their state, so that they cost no
+ * second count. User space adds them up.
+ */
+enum durations_apart {
+	HANDSHAKES = STATES,		/* SYN_SENT that became ESTABLISHED */
+	SESSIONS,			/* ESTABLISHED, by role */
+	ALL_DURATIONS = SESSIONS + ROLES,
 };
 
 /* How long sockets stayed in one state, if a hook saw it begin. */
@@ -47,7 +59,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, STATES);
+	__uint(max_entries, ALL_DURATIONS);
 	__type(key, __u32);
 	__type(value, struct durations);
 } durations SEC(".maps");
@@ -129,23 +141,28 @@ static __always_inline struct totals *get_totals(void)
 static __always_inline void tally_edge(const struct event *e)
 {
 	struct totals *tot = get_totals();
-	__u32 from = e->from & (STATES - 1);
+	__u32 from = e->from & (STATES - 1), role = e->role & (ROLES - 1);
 
 	if (!tot)
 		return;
-	atomic_add(&tot->edges[from][e->to & (STATES - 1)], 1);
+	atomic_add(&tot->edges[role][from][e->to & (STATES - 1)], 1);
 	if (e->to != TCP_CLOSE)
 		return;
-	atomic_add(&tot->ends[from][e->reason & (REASONS - 1)], 1);
+	atomic_add(&tot->ends[role][from][e->reason & (REASONS - 1)], 1);
 	if (e->detail)
 		atomic_add(&tot->details[from][e->detail & (DETAILS - 1)], 1);
 }
 
-static __always_inline void tally_duration(__u32 state, __u64 ns)
+static __always_inline void tally_duration(const struct event *e, __u64 ns)
 {
-	struct durations *d = bpf_map_lookup_elem(&durations, &state);
-	__u32 i = histogram_bucket(ns);
+	__u32 i = histogram_bucket(ns), of = e->from;
+	struct durations *d;
 
+	if (of == TCP_ESTABLISHED)
+		of = SESSIONS + (e->role & (ROLES - 1));
+	else if (of == TCP_SYN_SENT && e->to == TCP_ESTABLISHED)
+		of = HANDSHAKES;
+	d = bpf_map_lookup_elem(&durations, &of);
 	if (!d || i >= HISTOGRAM_BUCKETS)
 		return;
 	keep_max(&d->max_ns, ns);
@@ -347,7 +364,7 @@ static __always_inline void tally(const struct event *e)
 
 	tally_edge(e);
 	if (timed)
-		tally_duration(e->from, e->time_ns - e->since_ns);
+		tally_duration(e, e->time_ns - e->since_ns);
 	if (!split_by)
 		return;
 	name_group(&name, &e->tuple, &e->owner, e->role, e->cookie);

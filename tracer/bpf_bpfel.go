@@ -532,8 +532,8 @@ const (
 
 type bpfTotals struct {
 	_         structs.HostLayout
-	Edges     [16][16]uint64
-	Ends      [16][32]uint64
+	Edges     [4][16][16]uint64
+	Ends      [4][16][32]uint64
 	Details   [16][32]uint64
 	Live      [16]int64
 	Rearms    uint64

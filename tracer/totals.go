@@ -6,12 +6,20 @@ import (
 	"strconv"
 )
 
-// numReasons and numDetails are what the kernel side has room for (bpf/tally.h), so
-// that one that is added there is counted here.
+// numReasons, numDetails and numRoles are what the kernel side has room for
+// (bpf/tally.h), so that one that is added there is counted here.
 const (
 	numStates  = int(NewSynRecv) + 1
-	numReasons = len(bpfTotals{}.Ends[0])
+	numReasons = len(bpfTotals{}.Ends[0][0])
 	numDetails = len(bpfTotals{}.Details[0])
+	numRoles   = len(bpfTotals{}.Edges)
+)
+
+// Keys of durations that the kernel side counts apart (enum durations_apart in bpf/tally.h).
+const (
+	handshakesKey = uint32(len(bpfTotals{}.Edges[0]))
+	sessionsKey   = handshakesKey + 1 // of the first role
+	durationsKeys = sessionsKey + uint32(numRoles)
 )
 
 // Totals is what happened to all sockets that pass the filter. The kernel side counts
@@ -25,7 +33,26 @@ type Totals struct {
 	Rearms    uint64                        // of timers of TIME_WAIT
 	Ungrouped uint64                        // transitions for whose group there was no room
 	Gone      [numStates]uint64             // live sockets of each state whose end was missed: LossMissed
+
+	Roles      [numRoles]RoleTotals // Edges and Ends by the socket's role; together they are those
+	Handshakes Durations            // those of Durations[SynSent] that ended in ESTABLISHED: a client's handshake
+	Sessions   [numRoles]Durations  // Durations[Established] by role: from the handshake to the first FIN, or to an RST
 }
+
+// RoleTotals are the transitions of sockets that have one role.
+type RoleTotals struct {
+	Edges [numStates][numStates]uint64  // [from][to]
+	Ends  [numStates][numReasons]uint64 // those to CLOSED, [from][reason]
+}
+
+// ActiveCloses is how many connections sent the first FIN: they left ESTABLISHED, or
+// SYN_RECV, for FIN_WAIT_1. If both ends send one before they receive any, both did.
+func (r *RoleTotals) ActiveCloses() uint64 {
+	return r.Edges[Established][FinWait1] + r.Edges[SynRecv][FinWait1]
+}
+
+// PassiveCloses is how many connections received the first FIN.
+func (r *RoleTotals) PassiveCloses() uint64 { return r.Edges[Established][CloseWait] }
 
 // StateTotals is what happened to one state.
 type StateTotals struct {
@@ -115,9 +142,12 @@ func (t *Totals) Add(x *Transition) {
 	if !states.has(x.From) || !states.has(x.To) {
 		return
 	}
+	role := int(x.Role) & (numRoles - 1) // as the kernel side does
 	t.Edges[x.From][x.To]++
+	t.Roles[role].Edges[x.From][x.To]++
 	if x.To == Closed && int(x.Reason) < numReasons {
 		t.Ends[x.From][x.Reason]++
+		t.Roles[role].Ends[x.From][x.Reason]++
 	}
 	if x.To == Closed && x.Detail != DetailNone && int(x.Detail) < numDetails {
 		t.Details[x.From][x.Detail]++
@@ -125,6 +155,12 @@ func (t *Totals) Add(x *Transition) {
 	// "At least" is no duration.
 	if x.Precision == PrecisionExact || x.Precision == PrecisionJiffy {
 		t.Durations[x.From].Add(x.Duration)
+		switch {
+		case x.From == Established:
+			t.Sessions[role].Add(x.Duration)
+		case x.From == SynSent && x.To == Established:
+			t.Handshakes.Add(x.Duration)
+		}
 	}
 	if leaves(x.From, x.To) {
 		t.Live[x.From]--
@@ -152,27 +188,65 @@ func (t *Totals) Sub(before *Totals) {
 	for s := range t.Gone {
 		t.Gone[s] -= before.Gone[s]
 	}
+	for role := range t.Roles {
+		t.Roles[role].sub(&before.Roles[role])
+		t.Sessions[role].sub(&before.Sessions[role])
+	}
+	t.Handshakes.sub(&before.Handshakes)
 	t.Rearms -= before.Rearms
 	t.Ungrouped -= before.Ungrouped
 }
 
+func (r *RoleTotals) sub(before *RoleTotals) {
+	for s := range r.Edges {
+		for other := range r.Edges[s] {
+			r.Edges[s][other] -= before.Edges[s][other]
+		}
+		for reason := range r.Ends[s] {
+			r.Ends[s][reason] -= before.Ends[s][reason]
+		}
+	}
+}
+
+// add adds what the kernel counted on one CPU.
 func (t *Totals) add(o *bpfTotals) {
-	for s := range t.Edges {
-		for other := range t.Edges[s] {
-			t.Edges[s][other] += o.Edges[s][other]
+	for role := range t.Roles {
+		of := &t.Roles[role]
+		for s := range t.Edges {
+			for other := range t.Edges[s] {
+				of.Edges[s][other] += o.Edges[role][s][other]
+				t.Edges[s][other] += o.Edges[role][s][other]
+			}
+			for r := range t.Ends[s] {
+				of.Ends[s][r] += o.Ends[role][s][r]
+				t.Ends[s][r] += o.Ends[role][s][r]
+			}
+			t.Details[s][expiredDetail(State(s))] += o.Ends[role][s][ReasonExpired]
 		}
-		for r := range t.Ends[s] {
-			t.Ends[s][r] += o.Ends[s][r]
-		}
+	}
+	for s := range t.Live {
 		for d := range t.Details[s] {
 			t.Details[s][d] += o.Details[s][d]
 		}
-		t.Details[s][expiredDetail(State(s))] += o.Ends[s][ReasonExpired]
 		t.Live[s] += o.Live[s]
 		t.Gone[s] += o.Gone[s]
 	}
 	t.Rearms += o.Rearms
 	t.Ungrouped += o.Ungrouped
+}
+
+// addDurations adds what the kernel counted under a key on one CPU.
+func (t *Totals) addDurations(key uint32, o *bpfDurations) {
+	switch {
+	case key >= sessionsKey:
+		t.Sessions[key-sessionsKey].add(o)
+		t.Durations[Established].add(o)
+	case key == handshakesKey:
+		t.Handshakes.add(o)
+		t.Durations[SynSent].add(o)
+	case key < uint32(numStates):
+		t.Durations[key].add(o)
+	}
 }
 
 // A Group is one part of the totals: those with the same value of Config.SplitBy.

@@ -24,13 +24,13 @@ func (t *Tracer) Totals() (*Totals, error) {
 	for i := range perCPU {
 		sum.add(&perCPU[i])
 	}
-	for s := range sum.Durations {
+	for key := range durationsKeys {
 		var perCPU []bpfDurations
-		if err := t.lookup(bpfMapDurations, uint32(s), &perCPU); err != nil {
+		if err := t.lookup(bpfMapDurations, key, &perCPU); err != nil {
 			return nil, fmt.Errorf("read durations: %w", err)
 		}
 		for i := range perCPU {
-			sum.Durations[s].add(&perCPU[i])
+			sum.addDurations(key, &perCPU[i])
 		}
 	}
 	return &sum, nil

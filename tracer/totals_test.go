@@ -30,14 +30,15 @@ func TestTotalsSub(t *testing.T) {
 		return &tot
 	}
 	var a, b bpfTotals
-	a.Edges[FinWait2][TimeWait], a.Edges[TimeWait][Closed] = 5, 2
-	a.Ends[TimeWait][ReasonExpired] = 2
+	client, server := &a.Edges[RoleClient], &b.Edges[RoleServer]
+	client[FinWait2][TimeWait], client[TimeWait][Closed] = 5, 2
+	a.Ends[RoleClient][TimeWait][ReasonExpired] = 2
 	a.Live[TimeWait], b.Live[TimeWait] = 5, -2 // one CPU saw them come, the other go
 	before := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second)
 
-	a.Edges[FinWait2][TimeWait] = 6
-	b.Edges[TimeWait][Closed] = 2
-	b.Ends[TimeWait][ReasonReused], b.Rearms = 2, 3
+	client[FinWait2][TimeWait] = 6
+	server[TimeWait][Closed] = 2
+	b.Ends[RoleServer][TimeWait][ReasonReused], b.Rearms = 2, 3
 	a.Live[TimeWait], b.Live[TimeWait] = 6, -4
 	now := moment([2]bpfTotals{a, b}, time.Minute, 62*time.Second, time.Second, 2*time.Second)
 
@@ -45,6 +46,9 @@ func TestTotalsSub(t *testing.T) {
 	st := now.State(TimeWait)
 	if st.Live != 2 || st.Entered != 1 || st.Left != 2 || now.Rearms != 3 || now.Ends[TimeWait][ReasonExpired] != 0 || now.Ends[TimeWait][ReasonReused] != 2 {
 		t.Errorf("%+v, %d re-arms, ends %v; want 2 live, 1 entered, 2 left, 3, 2 reused", st, now.Rearms, now.Ends[TimeWait])
+	}
+	if of := now.Roles; of[RoleClient].Edges[FinWait2][TimeWait] != 1 || of[RoleClient].Ends[TimeWait][ReasonExpired] != 0 || of[RoleServer].Ends[TimeWait][ReasonReused] != 2 {
+		t.Errorf("by role: %+v", of)
 	}
 	d := &st.Durations
 	if d.Count() != 2 || d.Total != 3*time.Second {
@@ -75,6 +79,10 @@ func TestListenerStays(t *testing.T) {
 func TestTotalsAdd(t *testing.T) {
 	move := func(from, to State, spent time.Duration, p Precision) Transition {
 		return Transition{From: from, To: to, Duration: spent, Precision: p}
+	}
+	by := func(role Role, x Transition) Transition {
+		x.Role = role
+		return x
 	}
 	end := func(x Transition, why Reason, rearms uint32) Transition {
 		x.Reason, x.Rearms = why, rearms
@@ -154,6 +162,31 @@ func TestTotalsAdd(t *testing.T) {
 				w.Durations[SynSent].Add(6)
 			},
 		},
+		"both ends, by role": {
+			[]Transition{
+				by(RoleClient, move(SynSent, Established, 7, PrecisionExact)),
+				by(RoleClient, move(Established, FinWait1, 8, PrecisionExact)),
+				by(RoleServer, move(Established, CloseWait, 9, PrecisionExact)),
+				by(RoleClient, end(move(SynSent, Closed, 10, PrecisionExact), ReasonRefused, 0)),
+			},
+			func(w *Totals) {
+				client, server := &w.Roles[RoleClient], &w.Roles[RoleServer]
+				client.Edges[SynSent][Established], client.Edges[Established][FinWait1], client.Edges[SynSent][Closed] = 1, 1, 1
+				client.Ends[SynSent][ReasonRefused] = 1
+				server.Edges[Established][CloseWait] = 1
+				w.Edges, w.Ends = client.Edges, client.Ends
+				w.Edges[Established][CloseWait] = 1
+				w.Live[SynSent], w.Live[Established], w.Live[FinWait1], w.Live[CloseWait] = -2, -1, 1, 1
+				w.Handshakes.Add(7)
+				w.Sessions[RoleClient].Add(8)
+				w.Sessions[RoleServer].Add(9)
+				for s, ds := range map[State][]time.Duration{SynSent: {7, 10}, Established: {8, 9}} {
+					for _, d := range ds {
+						w.Durations[s].Add(d)
+					}
+				}
+			},
+		},
 		"a reason that has no word": {
 			[]Transition{end(move(SynSent, Closed, 0, PrecisionUnknown), Reason(numReasons-1), 0), end(move(SynSent, Closed, 0, PrecisionUnknown), 255, 0)},
 			func(w *Totals) {
@@ -171,6 +204,10 @@ func TestTotalsAdd(t *testing.T) {
 			got.Add(&c.all[i])
 		}
 		c.want(&want)
+		if want.Roles == ([numRoles]RoleTotals{}) {
+			want.Roles[RoleUnknown] = RoleTotals{want.Edges, want.Ends}
+			want.Sessions[RoleUnknown] = want.Durations[Established]
+		}
 		if got != want {
 			for _, s := range States() {
 				if a, b := got.State(s), want.State(s); a != b {
@@ -180,6 +217,44 @@ func TestTotalsAdd(t *testing.T) {
 			t.Errorf("%s: edges %v, ends %v, live %v, %d re-arms; want %v, %v, %v, %d", name,
 				got.Edges, got.Ends, got.Live, got.Rearms, want.Edges, want.Ends, want.Live, want.Rearms)
 		}
+	}
+}
+
+// What the kernel side counts apart is part of its state's durations, too. No key of its map is passed over.
+func TestDurationsApart(t *testing.T) {
+	spec, err := loadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := spec.Maps[bpfMapDurations].MaxEntries; n != durationsKeys {
+		t.Fatalf("the kernel side has %d keys, want %d", n, durationsKeys)
+	}
+	var tot Totals
+	for key := range durationsKeys {
+		tot.addDurations(key, spent(time.Duration(key)))
+	}
+	want := map[State]uint64{SynSent: 2, Established: 1 + uint64(numRoles)}
+	for _, s := range States() {
+		if n := tot.Durations[s].Count(); n != max(want[s], 1) {
+			t.Errorf("%v: %d durations, want %d", s, n, max(want[s], 1))
+		}
+	}
+	if tot.Handshakes.Total != time.Duration(handshakesKey) {
+		t.Errorf("handshakes: %+v", tot.Handshakes)
+	}
+	for _, role := range []Role{RoleUnknown, RoleClient, RoleServer, RoleListener} {
+		if d := tot.Sessions[role]; d.Total != time.Duration(sessionsKey)+time.Duration(role) {
+			t.Errorf("sessions of role %v: %v", role, d.Total)
+		}
+	}
+}
+
+// Who sends the first FIN closes actively, from SYN_RECV, too.
+func TestActiveCloses(t *testing.T) {
+	var r RoleTotals
+	r.Edges[Established][FinWait1], r.Edges[SynRecv][FinWait1], r.Edges[Established][CloseWait] = 3, 1, 5
+	if r.ActiveCloses() != 4 || r.PassiveCloses() != 5 {
+		t.Errorf("%d active and %d passive closes, want 4 and 5", r.ActiveCloses(), r.PassiveCloses())
 	}
 }
 

@@ -497,16 +497,37 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: %s became %+v", name, bad, value)
 		}
 	}
+	totals := `{"event":"totals","live":{},"edges":[],"ends":[],"roles":[],"durations":[],"handshakes":{"total_ns":0,"max_ns":0,"buckets":[]},"sessions":[],"rearms":0,"ungrouped":0,"gone":{}}`
+	if _, err := Read([]byte(totals)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ old, new string }{
+		"no edges":              {`"edges":[],`, ``},
+		"no live":               {`"live":{},`, ``},
+		"no roles":              {`"roles":[],`, ``},
+		"no sessions":           {`"sessions":[],`, ``},
+		"no handshakes":         {`"handshakes":{"total_ns":0,"max_ns":0,"buckets":[]},`, ``},
+		"null alive":            {`"live":{}`, `"live":{"LISTEN":null}`},
+		"an edge twice":         {`"edges":[]`, `"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}]`},
+		"an edge twice, a role": {`"roles":[]`, `"roles":[{"role":"client","edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[]}]`},
+		"an end twice, a role":  {`"roles":[]`, `"roles":[{"role":"client","edges":[],"ends":[{"state":"LISTEN","reason":"closed","count":1},{"state":"LISTEN","reason":"closed","count":1}]}]`},
+		"no such role":          {`"roles":[]`, `"roles":[{"role":"peer","edges":[],"ends":[]}]`},
+		"no ends of a role":     {`"roles":[]`, `"roles":[{"role":"client","edges":[]}]`},
+		"no buckets":            {`"durations":[]`, `"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}]`},
+		"no state":              {`"durations":[]`, `"durations":[{"total_ns":1,"max_ns":1,"buckets":[]}]`},
+		"sessions of nobody":    {`"sessions":[]`, `"sessions":[{"total_ns":1,"max_ns":1,"buckets":[]}]`},
+		"sessions twice":        {`"sessions":[]`, `"sessions":[{"role":"client","total_ns":1,"max_ns":1,"buckets":[]},{"role":"client","total_ns":1,"max_ns":1,"buckets":[]}]`},
+		"no such bucket":        {`"durations":[]`, `"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}]`},
+	} {
+		bad := strings.Replace(totals, c.old, c.new, 1)
+		if value, err := Read([]byte(bad)); bad == totals || err == nil {
+			t.Errorf("%s: %s became %+v", name, bad, value)
+		}
+	}
 	for name, line := range map[string]string{
-		"no edges":       `{"event":"totals","live":{},"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"no live":        `{"event":"totals","edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"null alive":     `{"event":"totals","live":{"LISTEN":null},"edges":[],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"an edge twice":  `{"event":"totals","live":{},"edges":[{"from":"LISTEN","to":"CLOSED","count":1},{"from":"LISTEN","to":"CLOSED","count":1}],"ends":[],"durations":[],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"no buckets":     `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1}],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"no such bucket": `{"event":"totals","live":{},"edges":[],"ends":[],"durations":[{"state":"LISTEN","total_ns":1,"max_ns":1,"buckets":[{"from_ns":1,"to_ns":2,"count":1}]}],"rearms":0,"ungrouped":0,"gone":{}}`,
-		"null lost":      `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
-		"one lost less":  `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
-		"no task":        `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":null,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
+		"null lost":     `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"ring_full":null,"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
+		"one lost less": `{"event":"summary","seen":1,"filtered":0,"delivered":1,"lost":{"map_full":0,"missed":0,"unwind":0},"hooks":"fentry"}`,
+		"no task":       `{"time":"2026-11-22T10:24:01Z","ktime_ns":1,"event":"raw","hook":"timer_start","cpu":0,"cookie":1,"netns":1,"netns_cookie":1,"local_addr":"::","local_port":null,"remote_addr":"::","remote_port":0,"from":"LISTEN","to":"CLOSED","err":0}`,
 	} {
 		if value, err := Read([]byte(line)); err == nil {
 			t.Errorf("%s: became %+v", name, value)

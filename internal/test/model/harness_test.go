@@ -102,12 +102,12 @@ type netnsTotals struct {
 }
 
 type totals struct {
-	Edges             [16][16]uint64
-	Ends              [16][32]uint64
+	Edges             [4][16][16]uint64 // by role
+	Ends              [4][16][32]uint64 // by role
 	Details           [16][32]uint64
 	Live              [16]int64
 	Rearms, Ungrouped uint64
-	Timed             [16]uint64 // durations counted, by state
+	Timed             [21]uint64 // durations counted, by state; then handshakes, then sessions by role
 	GroupLive         [16]int64
 	NetNS             [4]netnsTotals // by slot
 }

@@ -26,8 +26,9 @@ type oracle struct {
 	shown       map[uint64]uint64 // the last state that was reported, by cookie
 	lives       map[uint64]int    // how many times a socket of this cookie began
 	gap         string            // transitions that do not fit together
-	edges       [16][16]uint64
-	ends        [16][32]uint64
+	edges       [4][16][16]uint64 // by role
+	ends        [4][16][32]uint64 // by role
+	timed       [21]uint64
 	details     [16][32]uint64
 }
 
@@ -192,6 +193,18 @@ func commOf(pid uint64) (comm [16]byte) {
 // nested reports whether f fired while the program of the firing before was still running.
 func (o *oracle) nested(f *firing) bool { return f.op > 0 && o.k.ops[f.op-1].Nest > 0 }
 
+// durationsOf is where the duration of an event is counted.
+func durationsOf(e *event) uint64 {
+	const handshakes, sessions = 16, 17
+	switch {
+	case e.From == established:
+		return sessions + e.Role&3
+	case e.From == synSent && e.To == established:
+		return handshakes
+	}
+	return e.From & 15
+}
+
 // identity checks that what was seen is the sum of what was filtered, delivered and lost.
 func (o *oracle) identity(f *firing, r *result) {
 	a := &r.Account
@@ -209,9 +222,13 @@ func (o *oracle) count(events []event) {
 			o.gap = fmt.Sprintf("socket %d is shown to go to %d, and then from %d to %d", e.Cookie, last, e.From, e.To)
 		}
 		o.shown[e.Cookie] = e.To
-		o.edges[e.From&15][e.To&15]++
+		role := e.Role & 3
+		o.edges[role][e.From&15][e.To&15]++
+		if e.Since != 0 && e.Since <= e.Time && (e.Precision == exact || e.Precision == jiffyPrecise) {
+			o.timed[durationsOf(&e)]++
+		}
 		if e.To == closed {
-			o.ends[e.From&15][e.Reason&31]++
+			o.ends[role][e.From&15][e.Reason&31]++
 			if e.Detail != noDetail {
 				o.details[e.From&15][e.Detail&31]++
 			}

@@ -62,17 +62,24 @@ func (o *oracle) checkTotals(f *firing, a *account) {
 		return
 	}
 	var edges uint64
-	for from := range t.Edges {
-		for to, n := range t.Edges[from] {
-			edges += n
-			if got := o.edges[from][to]; got > n || got < n && a.RingFull == 0 {
-				o.errorf(f, "%d transitions %d -> %d in the totals, %d shown", n, from, to, got)
+	for role := range t.Edges {
+		for from := range t.Edges[role] {
+			for to, n := range t.Edges[role][from] {
+				edges += n
+				if got := o.edges[role][from][to]; got > n || got < n && a.RingFull == 0 {
+					o.errorf(f, "%d transitions %d -> %d of role %d in the totals, %d shown", n, from, to, role, got)
+				}
+			}
+			for reason, n := range t.Ends[role][from] {
+				if got := o.ends[role][from][reason]; got > n || got < n && a.RingFull == 0 {
+					o.errorf(f, "%d ends of %d of role %d by %d in the totals, %d shown", n, from, role, reason, got)
+				}
 			}
 		}
-		for reason, n := range t.Ends[from] {
-			if got := o.ends[from][reason]; got > n || got < n && a.RingFull == 0 {
-				o.errorf(f, "%d ends of %d by %d in the totals, %d shown", n, from, reason, got)
-			}
+	}
+	for of, n := range t.Timed {
+		if got := o.timed[of]; got > n || got < n && a.RingFull == 0 {
+			o.errorf(f, "%d durations of %d in the totals, %d shown", n, of, got)
 		}
 	}
 	for from := range t.Details {

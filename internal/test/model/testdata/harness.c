@@ -492,11 +492,11 @@ static void put_totals(void)
 	__u64 live[STATES] = {};
 
 	put_sums(MAP(&totals), 0, offsetof(struct totals, rearms) / 8 + 2);
-	for (__u32 state = 0; state < STATES; state++) {
+	for (__u32 of = 0; of < ALL_DURATIONS; of++) {
 		__u64 n = 0;
 
 		for (int cpu = 0; cpu < CPUS; cpu++) {
-			struct durations *d = array_slot(MAP(&durations), cpu, state);
+			struct durations *d = array_slot(MAP(&durations), cpu, of);
 
 			for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 				n += d->counts[i];
