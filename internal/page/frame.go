@@ -24,7 +24,8 @@ type frame struct {
 	Live      map[string]int64    `json:"live"`
 	Edges     [][3]any            `json:"edges"` // from, to, count
 	Ends      [][4]any            `json:"ends"`  // state, reason, detail, count
-	Durations map[string]duration `json:"durations"`
+	Durations map[string]duration `json:"durations"` // of states, and of handshakes and sessions
+	FirstFINs [][3]any            `json:"first_fins"` // role, how many have sent the first FIN, and received it
 	Rearms    uint64              `json:"rearms"`
 	Seen      uint64              `json:"seen"`
 	Lost      map[string]uint64   `json:"lost"` // by cause; what is 0, too
@@ -32,6 +33,12 @@ type frame struct {
 	Groups    []group             `json:"groups,omitempty"`
 	Others    *group              `json:"others,omitempty"` // the sum of those that are not in Groups
 }
+
+// What has durations beside the states. A role follows that of sessions.
+const (
+	handshakes = "handshake"
+	sessions   = "session "
+)
 
 // A duration is how long the sockets stayed in a state that left it.
 type duration struct {
@@ -53,7 +60,7 @@ type group struct {
 
 func newFrame(r *meter.Report, groups []*tracer.Group, others *tracer.Group, left int) *frame {
 	f := &frame{
-		Event: "frame", Time: stamp(r.At), Span: int64(r.Span), Edges: [][3]any{}, Ends: [][4]any{},
+		Event: "frame", Time: stamp(r.At), Span: int64(r.Span), Edges: [][3]any{}, Ends: [][4]any{}, FirstFINs: [][3]any{},
 		Live: make(map[string]int64), Durations: make(map[string]duration), Lost: make(map[string]uint64),
 		Rearms: r.Totals.Rearms, Seen: r.Seen, Ungrouped: r.Totals.Ungrouped,
 	}
@@ -63,6 +70,17 @@ func newFrame(r *meter.Report, groups []*tracer.Group, others *tracer.Group, lef
 		}
 		if d := &r.Totals.Durations[s]; d.Count() > 0 {
 			f.Durations[s.String()] = newDuration(d)
+		}
+	}
+	if d := &r.Totals.Handshakes; d.Count() > 0 {
+		f.Durations[handshakes] = newDuration(d)
+	}
+	for _, role := range tracer.Roles() {
+		if d := &r.Totals.Sessions[role]; d.Count() > 0 {
+			f.Durations[sessions+role.String()] = newDuration(d)
+		}
+		if of := &r.Totals.Roles[role]; of.ActiveCloses()+of.PassiveCloses() > 0 {
+			f.FirstFINs = append(f.FirstFINs, [3]any{role.String(), of.ActiveCloses(), of.PassiveCloses()})
 		}
 	}
 	for _, e := range r.Edges() {

@@ -34,10 +34,17 @@ func busy(at time.Time, groups int) *meter.Report {
 		}
 		for _, to := range tracer.States() {
 			r.Totals.Edges[from][to] = 123456
+			for role := range r.Totals.Roles {
+				r.Totals.Roles[role].Edges[from][to] = 12345
+			}
 		}
 		for _, reason := range tracer.Reasons() {
 			r.Totals.Ends[from][reason] = 1234
 		}
+	}
+	r.Totals.Handshakes = r.Totals.Durations[tracer.SynSent]
+	for role := range r.Totals.Sessions {
+		r.Totals.Sessions[role] = r.Totals.Durations[tracer.Established]
 	}
 	for i := range groups {
 		g := &tracer.Group{Name: fmt.Sprint(i), States: make(map[tracer.State]*tracer.StateTotals), Ends: map[tracer.Reason]uint64{tracer.ReasonReset: uint64(i)}}
@@ -257,6 +264,10 @@ func TestFrame(t *testing.T) {
 	r.Totals.Edges[tracer.LastAck][tracer.Closed] = 5
 	r.Totals.Ends[tracer.LastAck][tracer.ReasonClosed] = 5
 	r.Totals.Durations[tracer.TimeWait].Add(61 * time.Second)
+	r.Totals.Handshakes.Add(2000)
+	r.Totals.Sessions[tracer.RoleServer].Add(3000)
+	r.Totals.Roles[tracer.RoleServer].Edges[tracer.Established][tracer.FinWait1] = 6
+	r.Totals.Roles[tracer.RoleServer].Edges[tracer.Established][tracer.CloseWait] = 8
 	r.Groups = []*tracer.Group{
 		{Name: "a\x1b\u202eb", States: map[tracer.State]*tracer.StateTotals{tracer.SynSent: {Live: 1, Entered: 4, Left: 3}},
 			Ends: map[tracer.Reason]uint64{tracer.ReasonRefused: 2, tracer.ReasonReset: 1}},
@@ -269,7 +280,10 @@ func TestFrame(t *testing.T) {
 	}
 	want := `{"event":"frame","n":0,"time":"1970-01-01T00:00:00.000000000Z","span_ns":2000000000,"live":{"TIME_WAIT":7},` +
 		`"edges":[["LAST_ACK","CLOSED",5]],"ends":[["LAST_ACK","closed","",5]],` +
-		fmt.Sprintf(`"durations":{"TIME_WAIT":{"total_ns":61000000000,"max_ns":61000000000,"buckets":[[%d,1]]}},`, histogram.Index(61e9)) +
+		fmt.Sprintf(`"durations":{"TIME_WAIT":{"total_ns":61000000000,"max_ns":61000000000,"buckets":[[%d,1]]},`, histogram.Index(61e9)) +
+		fmt.Sprintf(`"handshake":{"total_ns":2000,"max_ns":2000,"buckets":[[%d,1]]},`, histogram.Index(2000)) +
+		fmt.Sprintf(`"session server":{"total_ns":3000,"max_ns":3000,"buckets":[[%d,1]]}},`, histogram.Index(3000)) +
+		`"first_fins":[["server",6,8]],` +
 		`"rearms":0,"seen":9,"lost":{"map_full":0,"missed":3,"unwind":0},"ungrouped":0,` +
 		`"groups":[{"name":"a\\x1b\\u202eb","live":{"SYN_SENT":1},"opened":4,"accepted":0,"closed":3,"moves":7},` +
 		`{"name":null,"live":{},"opened":0,"accepted":0,"closed":0,"moves":0}]}`

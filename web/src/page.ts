@@ -101,6 +101,7 @@ function drawNow() {
 	setText(byID("h-length"), `Length of ${state}`);
 	panel("length", lengths(m, state));
 	panel("spent", panels.spent(m, pick));
+	panel("first-fins", panels.firstFINs(m));
 	byID("groups").hidden = m.hello.by === "";
 	setText(byID("h-groups"), `By ${m.hello.by}`);
 	if (m.hello.by !== "") panel("groups", panels.groups(m, pick));

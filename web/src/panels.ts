@@ -37,22 +37,50 @@ export function ends(m: Moment, pick: Pick): HTMLElement[] {
 	return [table(`${count(total)} ends in ${spanOf(m)}`, ["reason", "detail", "closed from", ">ends"], rows)];
 }
 
+// firstFINs says which end of the connections closes first.
+export function firstFINs(m: Moment): HTMLElement[] {
+	const sums = new Map<string, [sent: number, received: number]>();
+	for (const f of m.sums.frames) {
+		for (const [role, sent, received] of f.first_fins) {
+			const s = sums.get(role) ?? [0, 0];
+			sums.set(role, [s[0] + sent, s[1] + received]);
+		}
+	}
+	if (sums.size === 0) return [h("p", { class: "empty" }, "No connection was closed with a FIN in this time.")];
+	const rows = ["client", "server", ""].flatMap((role): Cell[][] => {
+		const s = sums.get(role);
+		return s ? [[role || "role not known", count(s[0]), count(s[1])]] : [];
+	});
+	return [
+		table(`Connections of this host by their role, in ${spanOf(m)}`, ["this host is", ">sent the first FIN", ">received it"], rows),
+		h("p", { class: "key" }, "The end that sends the first FIN goes through TIME_WAIT. Two FINs that cross are both first."),
+	];
+}
+
 const spanOf = (m: Moment) => `the last ${span(m.sums.seconds * 1e9)}`;
+
+// What has durations beside the states: its key in a frame, its name, and the state of which it is a part.
+const parts: [key: string, name: string, state: string][] = [
+	["handshake", "handshake of clients", "SYN_SENT"],
+	["session client", "session of clients", "ESTABLISHED"],
+	["session server", "session of servers", "ESTABLISHED"],
+	["session ", "session, role not known", "ESTABLISHED"],
+];
 
 export function spent(m: Moment, pick: Pick): HTMLElement[] {
 	const only = stateOf(pick);
 	const rows: Cell[][] = [];
-	for (const state of states) {
+	for (const [key, name, state] of [...parts, ...states.map((s) => [s, s, s] as const)]) {
 		if (only !== "" && state !== only) continue;
-		const d = durations(m.sums.frames, state);
+		const d = durations(m.sums.frames, key);
 		if (d.count === 0) continue;
 		const q = (part: number) => span(quantile(d, part, m.hello.bounds_ns));
-		rows.push([state, count(d.count), q(0.5), q(0.9), q(0.99), span(d.max_ns)]);
+		rows.push([name, count(d.count), q(0.5), q(0.9), q(0.99), span(d.max_ns)]);
 	}
 	if (rows.length === 0) return [h("p", { class: "empty" }, "No socket whose start in the state was seen has left it in this time.")];
 	return [
-		table(`Sockets that left the state in ${spanOf(m)}, and whose start in it was seen`, ["state", ">sockets", ">p50", ">p90", ">p99", ">longest"], rows),
-		h("p", { class: "key" }, "SYN_SENT is the handshake of a client, of connects that failed, too. ESTABLISHED is a session until the first FIN or its end."),
+		table(`Sockets that left the state in ${spanOf(m)}, and whose start in it was seen`, ["time in", ">sockets", ">p50", ">p90", ">p99", ">longest"], rows),
+		h("p", { class: "key" }, "A handshake is from SYN_SENT to ESTABLISHED; SYN_SENT has the connects that failed, too. A session is the time in ESTABLISHED, until the first FIN or an RST."),
 	];
 }
 

@@ -24,7 +24,8 @@ export interface Frame extends Numbered {
 	live: Counts;
 	edges: [from: string, to: string, count: number][];
 	ends: [state: string, reason: string, detail: string, count: number][];
-	durations: Record<string, Durations>;
+	durations: Record<string, Durations>; // by state; "handshake"; "session " and the role
+	first_fins: [role: string, sent: number, received: number][];
 	rearms: number;
 	seen: number;
 	lost: Counts;

@@ -92,20 +92,36 @@ func TestNumbers(t *testing.T) {
 	if diff := cmp.Diff(want, rows("#ends")); diff != "" {
 		t.Errorf("ends: %s", diff)
 	}
+	spent := map[string]*tracer.Durations{
+		"handshake of clients": &whole.Totals.Handshakes,
+		"session of clients":   &whole.Totals.Sessions[tracer.RoleClient],
+		"session of servers":   &whole.Totals.Sessions[tracer.RoleServer],
+	}
 	for _, s := range tracer.States() {
-		of := whole.Totals.Durations[s]
-		if of.Count() == 0 || s == tracer.Listen {
-			continue
+		if of := &whole.Totals.Durations[s]; of.Count() > 0 && s != tracer.Listen {
+			spent[s.String()] = of
 		}
-		cells := []string{s.String(), fmt.Sprint(of.Count())}
+	}
+	for name, of := range spent {
+		cells := []string{name, fmt.Sprint(of.Count())}
 		for _, q := range []float64{0.5, 0.9, 0.99} {
 			v, _ := of.Quantile(q)
 			cells = append(cells, spelled(v))
 		}
-		got := eval[[]string](b, fmt.Sprintf("[...document.querySelectorAll('#spent tbody tr')].map(r => [...r.cells].map(c => c.textContent)).find(r => r[0] == %q) ?? []", s))
+		got := eval[[]string](b, fmt.Sprintf("[...document.querySelectorAll('#spent tbody tr')].map(r => [...r.cells].map(c => c.textContent)).find(r => r[0] == %q) ?? []", name))
 		if len(got) == 0 || cmp.Diff(cells, got[:5]) != "" {
-			t.Errorf("%v: %q, want %q", s, got, cells)
+			t.Errorf("%v: %q, want %q", name, got, cells)
 		}
+	}
+	first := make(map[string]string)
+	for _, role := range []tracer.Role{tracer.RoleClient, tracer.RoleServer} {
+		of := &whole.Totals.Roles[role]
+		if of.ActiveCloses()+of.PassiveCloses() > 0 {
+			first[fmt.Sprint(role, " ", of.ActiveCloses())] = fmt.Sprint(of.PassiveCloses())
+		}
+	}
+	if diff := cmp.Diff(first, rows("#first-fins")); len(first) != 2 || diff != "" {
+		t.Errorf("first FINs %v: %s", first, diff)
 	}
 	port := fmt.Sprint(pair.Listener.Local.Port())
 	if lists := b.text("#lists"); !strings.Contains(lists, port) || !strings.Contains(lists, "TIME_WAIT") {
