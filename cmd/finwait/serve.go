@@ -14,6 +14,7 @@ import (
 
 	"finwait/internal/confine"
 	"finwait/internal/doctor"
+	"finwait/internal/families"
 	"finwait/internal/meter"
 	"finwait/internal/metrics"
 	"finwait/internal/privilege"
@@ -68,7 +69,7 @@ the comparison with the kernel's own counters. Metrics say when that was. A
 refresh takes 5 % of one CPU's time at most: if it takes long, the next comes later.
 
 With --by there are metrics for each group of sockets, at most for --limit groups.
-The others are one group, ` + metrics.Other + `. A workload is guessed from the pod's name.
+The others are one group, ` + families.Other + `. A workload is guessed from the pod's name.
 
 Only this host can connect, unless --web.listen-address says otherwise. Then
 --web.config.file must ask for TLS, and for passwords or client certificates:
@@ -120,7 +121,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 		if err := o.check(nil); err != nil {
 			return usage(err)
 		}
-		return metrics.Estimate(stdout, o.metrics())
+		return families.Estimate(stdout, o.metrics())
 	}
 	cfg, err := o.config(ctx, log)
 	if err != nil {
@@ -163,8 +164,8 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 }
 
 // metrics are the options that do not need a tracer.
-func (o *serveOptions) metrics() *metrics.Options {
-	return &metrics.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Rules: len(doctor.Rules()), Version: version()}
+func (o *serveOptions) metrics() *families.Options {
+	return &families.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Rules: len(doctor.Rules()), Version: version()}
 }
 
 // need is what is still needed while it serves.
@@ -201,7 +202,7 @@ func (o *serveOptions) serve(ctx context.Context, live source.Live, m *meter.Met
 	o.server.Log = lines.Writer()
 	o.server.Pages = []web.Page{
 		{Path: "/", Handler: shownPage.page},
-		{Path: "/metrics", About: "metrics for Prometheus", Handler: metrics.Handler(shown, lines)},
+		{Path: "/metrics", About: "metrics for Prometheus", Handler: metrics.Handler(families.New(shown), lines)},
 		{Path: "/findings", About: "what finwait doctor finds, as JSON lines", Handler: r},
 		{Path: "/-/healthy", About: "whether finwait can read its programs", Handler: probe(s.healthy)},
 		{Path: "/-/ready", About: "whether it has looked for findings", Handler: probe(r.ready)},

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"finwait/internal/families"
 	"finwait/internal/meter"
 	"finwait/internal/metrics"
 	"finwait/internal/sandbox"
@@ -148,15 +149,23 @@ func serveOnce(t *testing.T) string {
 		}
 	}
 	kernel := map[string]float64{
-		`finwait_connects_total{result="established"}`:             7,
-		`finwait_connects_total{result="refused"}`:                 1,
-		`finwait_connects_total{result="no_port"}`:                 0,
-		`finwait_connections{state="time_wait"}`:                   float64(ns.States()[unix.BPF_TCP_TIME_WAIT]),
-		`finwait_connections{state="established"}`:                 float64(ns.States()[unix.BPF_TCP_ESTABLISHED]),
-		`finwait_connections{state="listen"}`:                      float64(ns.States()[unix.BPF_TCP_LISTEN]),
-		`finwait_closes_total{reason="reset",state="established"}`: 1,
-		`finwait_lost_total{cause="missed"}`:                       0,
-		`finwait_program_attached{program="set_state"}`:            1,
+		`finwait_connects_total{result="established"}`:                             7,
+		`finwait_connects_total{result="refused"}`:                                 1,
+		`finwait_connects_total{result="no_port"}`:                                 0,
+		`finwait_connections{state="time_wait"}`:                                   float64(ns.States()[unix.BPF_TCP_TIME_WAIT]),
+		`finwait_connections{state="established"}`:                                 float64(ns.States()[unix.BPF_TCP_ESTABLISHED]),
+		`finwait_connections{state="listen"}`:                                      float64(ns.States()[unix.BPF_TCP_LISTEN]),
+		`finwait_closes_total{reason="reset",role="server",state="established"}`:   1,
+		`finwait_closes_total{reason="aborted",role="client",state="established"}`: 1,
+		`finwait_active_closes_total{role="client"}`:                               5,
+		`finwait_active_closes_total{role="server"}`:                               0,
+		`finwait_passive_closes_total{role="client"}`:                              0,
+		`finwait_passive_closes_total{role="server"}`:                              5,
+		`finwait_handshake_duration_seconds_count`:                                 7,
+		`finwait_session_duration_seconds_count{role="client"}`:                    6,
+		`finwait_session_duration_seconds_count{role="server"}`:                    6,
+		`finwait_lost_total{cause="missed"}`:                                       0,
+		`finwait_program_attached{program="set_state"}`:                            1,
 		`finwait_groups`: 2,
 	}
 	for name, n := range kernel {
@@ -368,13 +377,13 @@ func BenchmarkScrape(b *testing.B) {
 				p.listener.Close()
 			}
 			s := newServing(live, m, &serveOptions{by: name, limit: 50})
-			benchmarkScrape(b, &metrics.Options{By: name, Limit: 50, Read: s.read})
+			benchmarkScrape(b, &families.Options{By: name, Limit: 50, Read: s.read})
 		})
 	}
 }
 
-func benchmarkScrape(b *testing.B, o *metrics.Options) {
-	handler := metrics.Handler(o, connectionLog(logger(io.Discard)))
+func benchmarkScrape(b *testing.B, o *families.Options) {
+	handler := metrics.Handler(families.New(o), connectionLog(logger(io.Discard)))
 	var before, after unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
 	for b.Loop() {

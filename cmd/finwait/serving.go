@@ -13,8 +13,8 @@ import (
 
 	"finwait/internal/audit"
 	"finwait/internal/doctor"
+	"finwait/internal/families"
 	"finwait/internal/meter"
-	"finwait/internal/metrics"
 	"finwait/internal/netns"
 	"finwait/internal/page"
 	"finwait/internal/source"
@@ -41,7 +41,7 @@ func newServing(live source.Live, m *meter.Meter, o *serveOptions) *serving {
 }
 
 // read is for one scrape at a time.
-func (s *serving) read() (*metrics.Reading, error) {
+func (s *serving) read() (*families.Reading, error) {
 	last, whole, err := s.meter.Step()
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *serving) read() (*metrics.Reading, error) {
 	// must not fall.
 	s.lost.Raise(whole.Lost)
 	whole.Lost = s.lost
-	return &metrics.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs}, nil
+	return &families.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs}, nil
 }
 
 func (s *serving) healthy() error {
@@ -94,7 +94,7 @@ type refresher struct {
 
 // refreshed is the outcome; err: it has failed.
 type refreshed struct {
-	metrics  *metrics.Refreshed
+	metrics  *families.Refreshed
 	findings []byte // JSON lines
 	input    *doctor.Input
 	audit    []audit.Row // nil: there is none
@@ -132,7 +132,7 @@ func errorText(err error) string {
 
 func (r *refresher) refresh() *refreshed {
 	begun := time.Now()
-	shown := &metrics.Refreshed{At: begun}
+	shown := &families.Refreshed{At: begun}
 	quiet := r.log.Level(zerolog.ErrorLevel) // the metrics say what could not be read
 	in, err := doctor.NewCollector(doctor.Source{Filter: r.cfg.Filter, NetNS: r.spaces, Owners: socketOwners(&quiet), Log: &quiet}).Take()
 	if err != nil {
@@ -189,12 +189,12 @@ func verdicts(rows []audit.Row) map[string]int {
 
 // countFindings counts by id and severity. A rule that was asked, could see all, and found nothing
 // counts 0.
-func countFindings(report *doctor.Report) (all []metrics.Findings) {
-	count := make(map[metrics.Findings]int)
+func countFindings(report *doctor.Report) (all []families.Findings) {
+	count := make(map[families.Findings]int)
 	found := make(map[string]bool)
 	for i := range report.Findings {
 		f := &report.Findings[i]
-		count[metrics.Findings{ID: f.ID, Severity: f.Severity.String()}]++
+		count[families.Findings{ID: f.ID, Severity: f.Severity.String()}]++
 		found[f.ID] = true
 	}
 	for _, u := range report.NotChecked {
@@ -202,7 +202,7 @@ func countFindings(report *doctor.Report) (all []metrics.Findings) {
 	}
 	for _, rule := range doctor.Rules() {
 		if !found[rule.ID] {
-			count[metrics.Findings{ID: rule.ID, Severity: rule.Worst.String()}] = 0
+			count[families.Findings{ID: rule.ID, Severity: rule.Worst.String()}] = 0
 		}
 	}
 	for f, n := range count {
@@ -213,7 +213,7 @@ func countFindings(report *doctor.Report) (all []metrics.Findings) {
 }
 
 // metrics is nil if nothing is known.
-func (r *refresher) metrics() *metrics.Refreshed {
+func (r *refresher) metrics() *families.Refreshed {
 	if last := r.last.Load(); last != nil {
 		return last.metrics
 	}

@@ -1,16 +1,11 @@
-// Package metrics shows totals, groups and what finwait knows of itself to Prometheus. A scrape
-// reads them at that moment. docs/metrics.md is made from its list of families.
+// Package metrics shows the families of metrics to Prometheus. A scrape reads them at that moment.
 package metrics
 
 import (
-	"fmt"
-	"io"
+	"math"
 	"net/http"
-	"slices"
-	"sync"
-	"time"
 
-	"finwait/internal/meter"
+	"finwait/internal/families"
 	"finwait/tracer"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,93 +13,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// A Reading is what was counted until one moment.
-type Reading struct {
-	Started  time.Time     // when counting began
-	Whole    *meter.Report // since then
-	Groups   *meter.Places // nil: there are none
-	Programs []tracer.ProgramStats
-}
-
-// Refreshed is what costs more than a scrape may, and is read apart.
-type Refreshed struct {
-	At   time.Time // when it was read
-	Took time.Duration
-
-	Findings   []Findings
-	NotChecked int // rules that could not be asked, or only in part
-
-	Visited, Unvisited int // network namespaces
-
-	// Ports are those towards the destination for which the largest part of the usable ones is used;
-	// PortsKnown is false if that is not known.
-	PortsKnown             bool
-	PortsUsed, PortsUsable uint64
-
-	Audit map[string]int // counters by verdict; nil: there is no audit
-	Maps  []tracer.MapFill
-}
-
-// Findings are how many findings with one id and severity there are; 0: the rule was asked, and found
-// nothing.
-type Findings struct {
-	ID, Severity string
-	Count        int
-}
-
-// Options say what there is to show, and how to read it.
-type Options struct {
-	By      string // the label of groups; "": there are none
-	Limit   int    // of groups
-	Refresh bool   // something is refreshed
-	Rules   int    // how many kinds of findings are looked for
-	Version string
-
-	// Read takes a reading, at each scrape.
-	Read func() (*Reading, error)
-	// Refreshed is what was refreshed last; nil: nothing yet, or the last time failed.
-	Refreshed func() *Refreshed
-}
-
-// reading is what the families show.
-type reading struct {
-	*Options
-	*Reading
-	refreshed *Refreshed
-	took      time.Duration
-}
-
-// families are all that these options have.
-func families(o *Options) (all []*family) {
-	all = slices.Concat(trafficFamilies(), durationFamilies())
-	if o.By != "" {
-		all = append(all, groupFamilies(o)...)
-	}
-	if o.Refresh {
-		all = append(all, refreshedFamilies()...)
-	}
-	return append(all, selfFamilies()...)
-}
-
-// A collector takes one reading at a time, because groups change with each.
+// A collector takes a reading at each scrape.
 type collector struct {
-	mu       sync.Mutex
-	o        *Options
-	families []*family
-	descs    []*prometheus.Desc
+	set   *families.Set
+	descs []*prometheus.Desc
 }
 
 // Handler answers scrapes. Programs that speak the protobuf format of Prometheus get native
 // histograms and the times at which counters began, too.
-func Handler(o *Options, log interface{ Println(...any) }) http.Handler {
-	registry := newRegistry(o)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: log, EnableOpenMetrics: true, CoalesceGather: true})
+func Handler(set *families.Set, log interface{ Println(...any) }) http.Handler {
+	return promhttp.HandlerFor(newRegistry(set), promhttp.HandlerOpts{ErrorLog: log, EnableOpenMetrics: true, CoalesceGather: true})
 }
 
-func newRegistry(o *Options) *prometheus.Registry {
-	c := &collector{o: o, families: families(o)}
-	for _, f := range c.families {
-		c.descs = append(c.descs, prometheus.NewDesc(f.name, f.help, f.labels, nil))
+func newRegistry(set *families.Set) *prometheus.Registry {
+	c := &collector{set: set}
+	for _, f := range set.Families {
+		c.descs = append(c.descs, prometheus.NewDesc(f.Name, f.Help, f.Labels, nil))
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -120,50 +44,62 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect takes a reading and shows it.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	begun := time.Now()
-	read, err := c.o.Read()
-	if err != nil {
-		to <- prometheus.NewInvalidMetric(c.descs[0], fmt.Errorf("read the totals: %w", err))
-		return
-	}
-	r := &reading{Options: c.o, Reading: read, took: time.Since(begun)}
-	if c.o.Refreshed != nil {
-		r.refreshed = c.o.Refreshed()
-	}
-	for i, f := range c.families {
-		f.collect(r, &emitter{family: f, desc: c.descs[i], started: read.Started, to: to})
-	}
-}
-
-// Estimate writes how many series there will be, family by family. It reads nothing.
-func Estimate(w io.Writer, o *Options) error {
-	var usual, most int
-	_, err := fmt.Fprintf(w, "%-42s %7s %7s\n", "METRIC", "USUAL", "MOST")
-	for _, f := range families(o) {
-		u, m := f.usual(o)*f.perValue(), f.most(o)*f.perValue()
-		usual, most = usual+u, most+m
-		if err == nil {
-			_, err = fmt.Fprintf(w, "%-42s %7d %7d\n", f.name, u, m)
+	err := c.set.Collect(func(i int, p families.Point) {
+		m, err := metric(c.set.Families[i], c.descs[i], &p)
+		if err != nil {
+			m = prometheus.NewInvalidMetric(c.descs[i], err)
 		}
+		to <- m
+	})
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(c.descs[0], err)
 	}
-	if err == nil {
-		_, err = fmt.Fprintf(w, "%-42s %7d %7d\n", "process_*", processSeries, processSeries)
-	}
-	if err == nil {
-		_, err = fmt.Fprintf(w, "%-42s %7d %7d\n", "all", usual+processSeries, most+processSeries)
-	}
-	return err
 }
 
-// processSeries is how many series client_golang's collector of /proc/self has.
-const processSeries = 9
-
-// Most is how many series there can be.
-func Most(o *Options) (n int) {
-	for _, f := range families(o) {
-		n += f.most(o) * f.perValue()
+func metric(f *families.Family, desc *prometheus.Desc, p *families.Point) (prometheus.Metric, error) {
+	d := p.Durations
+	switch f.Kind {
+	case families.Gauge:
+		return prometheus.NewConstMetric(desc, prometheus.GaugeValue, p.Value, p.Labels...)
+	case families.Counter:
+		return prometheus.NewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, p.Value, p.Since, p.Labels...)
+	case families.Classic:
+		return prometheus.NewConstHistogramWithCreatedTimestamp(desc, d.Count(), d.Total.Seconds(), cumulate(d, f.Bounds), p.Since, p.Labels...)
+	case families.Native:
+		zero, buckets := rebin(d)
+		return prometheus.NewConstNativeHistogram(desc, d.Count(), d.Total.Seconds(), buckets, nil, zero, nativeSchema, nativeZero, p.Since, p.Labels...)
+	default:
+		return prometheus.NewConstSummaryWithCreatedTimestamp(desc, d.Count(), d.Total.Seconds(), nil, p.Since, p.Labels...)
 	}
-	return n + processSeries
+}
+
+// cumulate counts for each bound, in seconds, the durations that are shorter.
+func cumulate(d *tracer.Durations, bounds []uint64) map[float64]uint64 {
+	counts := make(map[float64]uint64, len(bounds))
+	for _, bound := range bounds {
+		counts[families.Seconds(bound)] = families.Shorter(d, bound)
+	}
+	return counts
+}
+
+// A native histogram has 8 buckets for each power of two of seconds. Below nativeZero, which is 1 ns,
+// is its zero bucket.
+const (
+	nativeSchema = 3
+	nativeZero   = 1e-9
+)
+
+// rebin puts each bucket of the kernel side into the native bucket that has its middle, as the edges
+// of the two do not agree. The same bucket always goes to the same place, so the counts only grow.
+func rebin(d *tracer.Durations) (zero uint64, buckets map[int]int64) {
+	buckets = make(map[int]int64)
+	for b := range d.Buckets() {
+		middle := b.Low.Seconds()
+		if b.High != math.MaxInt64 {
+			middle = (b.Low.Seconds() + b.High.Seconds()) / 2
+		}
+		// Bucket i has what is over 2^((i-1)/8) s, up to 2^(i/8) s.
+		buckets[int(math.Ceil(math.Log2(middle)*(1<<nativeSchema)))] += int64(b.Count)
+	}
+	return 0, buckets
 }

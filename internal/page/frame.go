@@ -22,9 +22,9 @@ type frame struct {
 	Time      string              `json:"time"` // the end of the interval
 	Span      int64               `json:"span_ns"`
 	Live      map[string]int64    `json:"live"`
-	Edges     [][3]any            `json:"edges"` // from, to, count
-	Ends      [][4]any            `json:"ends"`  // state, reason, detail, count
-	Durations map[string]duration `json:"durations"` // of states, and of handshakes and sessions
+	Edges     [][3]any            `json:"edges"`      // from, to, count
+	Ends      [][4]any            `json:"ends"`       // state, reason, detail, count
+	Durations map[string]duration `json:"durations"`  // of states, and of handshakes and sessions
 	FirstFINs [][3]any            `json:"first_fins"` // role, how many have sent the first FIN, and received it
 	Rearms    uint64              `json:"rearms"`
 	Seen      uint64              `json:"seen"`

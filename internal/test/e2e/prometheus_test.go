@@ -311,12 +311,16 @@ func TestPrometheus(t *testing.T) {
 	}
 	for expression, n := range map[string]float64{
 		"up": 1,
-		`finwait_connects_total{result="established"}`:                      connections,
-		`finwait_closes_total{state="time_wait",reason="expired"}`:          connections,
-		`finwait_transitions_total{from="time_wait",to="closed"}`:           connections,
-		`finwait_connections{state="time_wait"}`:                            0,
-		`finwait_time_wait_seconds_bucket{le="58.988158976"} or vector(-1)`: -1, // no bound that the kernel side does not have
-		`finwait_time_wait_seconds_bucket{le="59.05580032"}`:                0,
+		`finwait_connects_total{result="established"}`:                           connections,
+		`finwait_closes_total{state="time_wait",reason="expired",role="client"}`: connections,
+		`finwait_active_closes_total{role="client"}`:                             connections,
+		`finwait_passive_closes_total{role="server"}`:                            connections,
+		"finwait_handshake_duration_seconds_count":                               connections,
+		"sum(finwait_session_duration_seconds_count)":                            2 * connections,
+		`finwait_transitions_total{from="time_wait",to="closed"}`:                connections,
+		`finwait_connections{state="time_wait"}`:                                 0,
+		`finwait_time_wait_seconds_bucket{le="58.988158976"} or vector(-1)`:      -1, // no bound that the kernel side does not have
+		`finwait_time_wait_seconds_bucket{le="59.05580032"}`:                     0,
 	} {
 		if got := query(t, at, expression); got != n {
 			t.Errorf("%s: %v, want %v", expression, got, n)

@@ -25,7 +25,7 @@ var floors = []floor{
 		[]string{"ground floor"}},
 	{"tracer", []string{"tracer"},
 		[]string{"ground floor", "tracer"}},
-	{"middle floor", internal("source sink meter sockets conns label text jsonl audit scenario sandbox load demo reasons"),
+	{"middle floor", internal("source sink meter sockets conns label text jsonl audit families scenario sandbox load demo reasons"),
 		[]string{"ground floor", "tracer", "middle floor"}},
 	{"top floor", internal("tui web page metrics otlp doctor recording report kube"),
 		[]string{"ground floor", "tracer", "middle floor"}},

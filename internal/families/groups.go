@@ -1,4 +1,4 @@
-package metrics
+package families
 
 import (
 	"finwait/internal/meter"
@@ -9,13 +9,13 @@ import (
 const Other = meter.OtherPlace
 
 // groupFamilies split some of it.
-func groupFamilies(o *Options) []*family {
+func groupFamilies(o *Options) []*Family {
 	places := func(o *Options) int { return o.Limit + 2 } // the others, and what has no name
 	byState := func(o *Options) int { return places(o) * nStates }
-	all := []*family{
+	all := []*Family{
 		{
-			name: "finwait_group_connections", kind: gauge, labels: []string{o.By, "state"},
-			help:  "Sockets of a group that are in each state now.",
+			Name: "finwait_group_connections", Kind: Gauge, Labels: []string{o.By, "state"},
+			Help:  "Sockets of a group that are in each state now.",
 			usual: byState, most: byState,
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
@@ -26,8 +26,8 @@ func groupFamilies(o *Options) []*family {
 			}),
 		},
 		{
-			name: "finwait_group_entered_total", kind: counter, labels: []string{o.By, "state"},
-			help:  "How often a socket of a group entered each state.",
+			Name: "finwait_group_entered_total", Kind: Counter, Labels: []string{o.By, "state"},
+			Help:  "How often a socket of a group entered each state.",
 			usual: byState, most: byState,
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
@@ -38,8 +38,8 @@ func groupFamilies(o *Options) []*family {
 			}),
 		},
 		{
-			name: "finwait_group_closes_total", kind: counter, labels: []string{o.By, "reason"},
-			help:  "Sockets of a group that became CLOSED, by reason.",
+			Name: "finwait_group_closes_total", Kind: Counter, Labels: []string{o.By, "reason"},
+			Help:  "Sockets of a group that became CLOSED, by reason.",
 			usual: func(o *Options) int { return places(o) * 4 }, most: func(o *Options) int { return places(o) * (nReasons + 1) },
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, reason := range tracer.Reasons() {
@@ -50,8 +50,8 @@ func groupFamilies(o *Options) []*family {
 			}),
 		},
 		{
-			name: "finwait_group_state_duration_seconds", kind: summary, labels: []string{o.By, "state"},
-			help:  "How long sockets of a group were in each state, where the start was seen: the sum and how many they are.",
+			Name: "finwait_group_state_duration_seconds", Kind: Summary, Labels: []string{o.By, "state"},
+			Help:  "How long sockets of a group were in each state, where the start was seen: the sum and how many they are.",
 			usual: byState, most: byState,
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
@@ -62,20 +62,20 @@ func groupFamilies(o *Options) []*family {
 			}),
 		},
 		{
-			name: "finwait_groups", kind: gauge,
-			help:  "Groups that have a label of their own.",
+			Name: "finwait_groups", Kind: Gauge,
+			Help:  "Groups that have a label of their own.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.gauge(float64(r.Groups.Placed())) },
 		},
 		{
-			name: "finwait_groups_without_room", kind: gauge,
-			help:  "Groups that are counted under " + Other + ", because --limit groups have a label already.",
+			Name: "finwait_groups_without_room", Kind: Gauge,
+			Help:  "Groups that are counted under " + Other + ", because --limit groups have a label already.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.gauge(float64(r.Groups.WithoutRoom())) },
 		},
 		{
-			name: "finwait_ungrouped_transitions_total", kind: counter,
-			help:  "Transitions that are in no group, also not in " + Other + ", because the kernel side had no room to tell their group apart.",
+			Name: "finwait_ungrouped_transitions_total", Kind: Counter,
+			Help:  "Transitions that are in no group, also not in " + Other + ", because the kernel side had no room to tell their group apart.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.count(float64(r.Whole.Totals.Ungrouped)) },
 		},

@@ -1,4 +1,4 @@
-package metrics
+package families
 
 import (
 	"flag"
@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the tables of docs/metrics.md")
 
 const (
 	document = "../../docs/metrics.md"
-	begin    = "<!-- The families of internal/metrics: go test ./internal/metrics -update -->\n"
+	begin    = "<!-- The families: go test ./internal/families -update -->\n"
 	end      = "<!-- end -->\n"
 )
 
@@ -27,7 +27,7 @@ func tables() string {
 	var b strings.Builder
 	for _, part := range []struct {
 		title    string
-		families []*family
+		families []*Family
 	}{
 		{"The sockets of the host", trafficFamilies()},
 		{"How long states last", durationFamilies()},
@@ -37,11 +37,11 @@ func tables() string {
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | series, at most | meaning |\n|---|---|---|---|---|\n", part.title)
 		for _, f := range part.families {
-			labels := "`" + strings.Join(f.labels, "` `") + "`"
-			if len(f.labels) == 0 {
+			labels := "`" + strings.Join(f.Labels, "` `") + "`"
+			if len(f.Labels) == 0 {
 				labels = ""
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %d | %s |\n", f.name, f.kind, labels, f.most(o)*f.perValue(), f.help)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %d | %s |\n", f.Name, f.Kind, labels, f.Most(o), f.Help)
 		}
 	}
 	b.WriteString("\n")
@@ -66,6 +66,6 @@ func TestDocument(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(got, tables()); diff != "" {
-		t.Errorf("%s is older than the families: go test ./internal/metrics -update (-document +families)\n%s", document, diff)
+		t.Errorf("%s is older than the families: go test ./internal/families -update (-document +families)\n%s", document, diff)
 	}
 }

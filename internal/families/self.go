@@ -1,4 +1,4 @@
-package metrics
+package families
 
 import "finwait/tracer"
 
@@ -6,7 +6,7 @@ import "finwait/tracer"
 const nPrograms = 10
 
 // selfFamilies are about finwait.
-func selfFamilies() []*family {
+func selfFamilies() []*Family {
 	one := always(1)
 	programs := func(fn func(*emitter, *tracer.ProgramStats)) func(*reading, *emitter) {
 		return func(r *reading, e *emitter) {
@@ -15,10 +15,10 @@ func selfFamilies() []*family {
 			}
 		}
 	}
-	return []*family{
+	return []*Family{
 		{
-			name: "finwait_lost_total", kind: counter, labels: []string{"cause"},
-			help:  "Transitions of the host that are missing in all other metrics, by cause. ring_full stays 0: nothing is streamed.",
+			Name: "finwait_lost_total", Kind: Counter, Labels: []string{"cause"},
+			Help:  "Transitions of the host that are missing in all other metrics, by cause. ring_full stays 0: nothing is streamed.",
 			usual: always(len(tracer.Losses())), most: always(len(tracer.Losses())),
 			collect: func(r *reading, e *emitter) {
 				for cause, n := range r.Whole.Lost.All() {
@@ -27,8 +27,8 @@ func selfFamilies() []*family {
 			},
 		},
 		{
-			name: "finwait_program_attached", kind: gauge, labels: []string{"program"},
-			help:  "1: the BPF program is attached. 0: this kernel does not have its hook, or does not need it.",
+			Name: "finwait_program_attached", Kind: Gauge, Labels: []string{"program"},
+			Help:  "1: the BPF program is attached. 0: this kernel does not have its hook, or does not need it.",
 			usual: always(nPrograms), most: always(nPrograms),
 			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
 				v := 0.0
@@ -39,8 +39,8 @@ func selfFamilies() []*family {
 			}),
 		},
 		{
-			name: "finwait_program_skipped_total", kind: counter, labels: []string{"program"},
-			help:  "How often the kernel did not run it, because it was running on that CPU. Another program takes over; what none took over is in finwait_lost_total.",
+			Name: "finwait_program_skipped_total", Kind: Counter, Labels: []string{"program"},
+			Help:  "How often the kernel did not run it, because it was running on that CPU. Another program takes over; what none took over is in finwait_lost_total.",
 			usual: always(nPrograms), most: always(nPrograms),
 			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
 				if p.Attached {
@@ -49,8 +49,8 @@ func selfFamilies() []*family {
 			}),
 		},
 		{
-			name: "finwait_program_runs_total", kind: counter, labels: []string{"program"},
-			help:  "How often it was run, while the sysctl kernel.bpf_stats_enabled was 1. No series: the kernel has not counted.",
+			Name: "finwait_program_runs_total", Kind: Counter, Labels: []string{"program"},
+			Help:  "How often it was run, while the sysctl kernel.bpf_stats_enabled was 1. No series: the kernel has not counted.",
 			usual: always(0), most: always(nPrograms),
 			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
 				if p.Runs > 0 {
@@ -59,8 +59,8 @@ func selfFamilies() []*family {
 			}),
 		},
 		{
-			name: "finwait_program_run_seconds_total", kind: counter, labels: []string{"program"},
-			help:  "How long that took.",
+			Name: "finwait_program_run_seconds_total", Kind: Counter, Labels: []string{"program"},
+			Help:  "How long that took.",
 			usual: always(0), most: always(nPrograms),
 			collect: programs(func(e *emitter, p *tracer.ProgramStats) {
 				if p.Runs > 0 {
@@ -69,20 +69,20 @@ func selfFamilies() []*family {
 			}),
 		},
 		{
-			name: "finwait_hooks_info", kind: gauge, labels: []string{"hooks"},
-			help:  "Always 1. The label is the set of hooks by which finwait follows TIME_WAIT.",
+			Name: "finwait_hooks_info", Kind: Gauge, Labels: []string{"hooks"},
+			Help:  "Always 1. The label is the set of hooks by which finwait follows TIME_WAIT.",
 			usual: one, most: one,
 			collect: func(r *reading, e *emitter) { e.gauge(1, r.Whole.Hooks.String()) },
 		},
 		{
-			name: "finwait_build_info", kind: gauge, labels: []string{"version"},
-			help:  "Always 1. The label is finwait's version.",
+			Name: "finwait_build_info", Kind: Gauge, Labels: []string{"version"},
+			Help:  "Always 1. The label is finwait's version.",
 			usual: one, most: one,
 			collect: func(r *reading, e *emitter) { e.gauge(1, r.Version) },
 		},
 		{
-			name: "finwait_scrape_duration_seconds", kind: gauge,
-			help:  "How long this scrape took to read the totals.",
+			Name: "finwait_scrape_duration_seconds", Kind: Gauge,
+			Help:  "How long this scrape took to read the totals.",
 			usual: one, most: one,
 			collect: func(r *reading, e *emitter) { e.gauge(r.took.Seconds()) },
 		},
