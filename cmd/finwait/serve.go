@@ -18,7 +18,6 @@ import (
 	"finwait/internal/meter"
 	"finwait/internal/metrics"
 	"finwait/internal/privilege"
-	"finwait/internal/source"
 	"finwait/internal/web"
 	"finwait/tracer"
 
@@ -35,6 +34,7 @@ type serveOptions struct {
 	limit    int
 	refresh  time.Duration
 	estimate bool
+	otlp     otlpFlags
 }
 
 // serveSplits are what metrics can be split by: names that stay. Ports of clients, addresses and pids
@@ -91,6 +91,7 @@ SECURITY.md says what is shown to whom.`,
 	completeWords(cmd, "by", serveSplits())
 	fs.IntVar(&o.limit, "limit", 50, "with --by: at most `N` groups have metrics of their own")
 	durationVar(fs, &o.refresh, "refresh", 15*time.Second, "how often to look for findings and to compare with the kernel's counters; 0: never")
+	o.otlp.register(cmd)
 	fs.BoolVar(&o.estimate, "estimate", false, "print how many series there will be, and end")
 	return cmd
 }
@@ -107,6 +108,9 @@ func (o *serveOptions) check(_ *tracer.Filter) error {
 		return fmt.Errorf("--refresh %v: the shortest is 1s", o.refresh)
 	case o.server.Activated && len(o.address) > 0:
 		return errors.New("--web.systemd-socket: the addresses are those of the socket unit")
+	}
+	if err := o.otlp.check(); err != nil {
+		return err
 	}
 	o.server.Addresses, o.server.Hosts = o.address, o.hosts
 	if len(o.address) == 0 && !o.server.Activated {
@@ -137,6 +141,12 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	defer live.Close()
 	names := cgroupNames(o.by)
+	shown := o.metrics()
+	set := families.New(shown)
+	export, err := o.otlp.open(ctx, set, log)
+	if err != nil {
+		return usage(err)
+	}
 	m, err := meter.Start(live, meter.Options{By: cfg.SplitBy, Top: math.MaxInt, Names: names})
 	if err != nil {
 		return err
@@ -144,7 +154,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err := giveUp(live, o.need(), log); err != nil {
 		return err
 	}
-	return o.serve(ctx, live, m, &cfg, log)
+	return o.serve(ctx, &serving{live: live, meter: m}, set, export, &cfg, log)
 }
 
 // config is what the flags ask for. An error is the user's, or that there is no /proc.
@@ -160,12 +170,13 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 		return cfg, usage(err)
 	}
 	cfg.TotalsOnly, cfg.Audit = true, o.refresh > 0 && !cfg.Filter.Picks()
+	o.otlp.configure(&cfg)
 	return cfg, nil
 }
 
 // metrics are the options that do not need a tracer.
 func (o *serveOptions) metrics() *families.Options {
-	return &families.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Rules: len(doctor.Rules()), Version: version()}
+	return &families.Options{By: o.by, Limit: o.limit, Refresh: o.refresh > 0, Rules: len(doctor.Rules()), Version: version(), Export: o.otlp.logs != ""}
 }
 
 // need is what is still needed while it serves.
@@ -177,18 +188,22 @@ func (o *serveOptions) need() (n confine.Need) {
 	if o.server.ConfigFile != "" { // it is read again for each connection, with the certificates
 		n.Files = true
 	}
-	return (&nameFlag{cgroupNames(o.by) != nil}).need(n)
+	if o.otlp.url != "" { // it looks the collector's name up
+		n.Files = true
+	}
+	return (&nameFlag{cgroupNames(o.by) != nil || o.otlp.logs != ""}).need(n)
 }
 
 // serve answers requests until the context is done.
-func (o *serveOptions) serve(ctx context.Context, live source.Live, m *meter.Meter, cfg *tracer.Config, log *zerolog.Logger) error {
+func (o *serveOptions) serve(ctx context.Context, s *serving, set *families.Set, export *exporting, cfg *tracer.Config, log *zerolog.Logger) error {
 	defer watchNetNS(ctx, o.tracing.filters.spaces, log)()
-	s := newServing(live, m, o)
-	shownPage, err := startPage(live, o, cfg)
+	s.begin(o, export)
+	shownPage, err := startPage(s.live, o, cfg)
 	if err != nil {
 		return err
 	}
-	r := &refresher{live: live, every: o.refresh, cfg: cfg, spaces: o.tracing.filters.spaces, page: shownPage.page, log: log}
+	r := &refresher{live: s.live, every: o.refresh, cfg: cfg, spaces: o.tracing.filters.spaces, page: shownPage.page, log: log}
+	set.Options.Read, set.Options.Refreshed = s.read, r.metrics
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { cancel(); running.Wait() }()
@@ -196,13 +211,14 @@ func (o *serveOptions) serve(ctx context.Context, live source.Live, m *meter.Met
 	if o.refresh > 0 {
 		running.Go(func() { r.run(ctx) })
 	}
-	shown := o.metrics()
-	shown.Read, shown.Refreshed = s.read, r.metrics
+	if export != nil {
+		running.Go(func() { export.run(ctx, s.live, log) })
+	}
 	lines := connectionLog(log)
 	o.server.Log = lines.Writer()
 	o.server.Pages = []web.Page{
 		{Path: "/", Handler: shownPage.page},
-		{Path: "/metrics", About: "metrics for Prometheus", Handler: metrics.Handler(families.New(shown), lines)},
+		{Path: "/metrics", About: "metrics for Prometheus", Handler: metrics.Handler(set, lines)},
 		{Path: "/findings", About: "what finwait doctor finds, as JSON lines", Handler: r},
 		{Path: "/-/healthy", About: "whether finwait can read its programs", Handler: probe(s.healthy)},
 		{Path: "/-/ready", About: "whether it has looked for findings", Handler: probe(r.ready)},

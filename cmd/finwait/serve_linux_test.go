@@ -376,7 +376,8 @@ func BenchmarkScrape(b *testing.B) {
 				closeAll(p.clients, p.servers)
 				p.listener.Close()
 			}
-			s := newServing(live, m, &serveOptions{by: name, limit: 50})
+			s := &serving{live: live, meter: m}
+			s.begin(&serveOptions{by: name, limit: 50}, nil)
 			benchmarkScrape(b, &families.Options{By: name, Limit: 50, Read: s.read})
 		})
 	}

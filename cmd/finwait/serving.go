@@ -30,14 +30,14 @@ type serving struct {
 	started time.Time
 	groups  *meter.Places
 	lost    tracer.Lost // at most so far
+	export  *exporting  // nil: nothing is sent
 }
 
-func newServing(live source.Live, m *meter.Meter, o *serveOptions) *serving {
-	s := &serving{live: live, meter: m, started: time.Now()}
+func (s *serving) begin(o *serveOptions, export *exporting) {
+	s.started, s.export = time.Now(), export
 	if o.by != "" {
 		s.groups = meter.NewPlaces(o.limit, s.started)
 	}
-	return s
 }
 
 // read is for one scrape at a time.
@@ -57,7 +57,7 @@ func (s *serving) read() (*families.Reading, error) {
 	// must not fall.
 	s.lost.Raise(whole.Lost)
 	whole.Lost = s.lost
-	return &families.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs}, nil
+	return &families.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs, LostExport: s.export.lost()}, nil
 }
 
 func (s *serving) healthy() error {

@@ -23,7 +23,7 @@ const (
 // tables are the families in Markdown.
 func tables() string {
 	const limit = 50
-	o := &Options{By: "BY", Limit: limit, Rules: len(doctor.Rules())}
+	o := &Options{By: "BY", Limit: limit, Rules: len(doctor.Rules()), Export: true}
 	var b strings.Builder
 	for _, part := range []struct {
 		title    string
@@ -35,13 +35,13 @@ func tables() string {
 		{"What is refreshed: unless `--refresh 0`", refreshedFamilies()},
 		{"finwait itself", selfFamilies()},
 	} {
-		fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | series, at most | meaning |\n|---|---|---|---|---|\n", part.title)
+		fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | series, at most | in OpenTelemetry | meaning |\n|---|---|---|---|---|---|\n", part.title)
 		for _, f := range part.families {
 			labels := "`" + strings.Join(f.Labels, "` `") + "`"
 			if len(f.Labels) == 0 {
 				labels = ""
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %d | %s |\n", f.Name, f.Kind, labels, f.Most(o), f.Help)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %d | `%s` | %s |\n", f.Name, f.Kind, labels, f.Most(o), f.OTelName(), f.Help)
 		}
 	}
 	b.WriteString("\n")

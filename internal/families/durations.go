@@ -1,6 +1,8 @@
 package families
 
 import (
+	"math"
+
 	"finwait/internal/meter"
 	"finwait/tracer"
 )
@@ -38,7 +40,7 @@ func timedStates() (all []tracer.State) {
 func durationFamilies() []*Family {
 	states := func(r *reading, e *emitter) {
 		for _, s := range timedStates() {
-			e.durations(e.started, &r.Whole.Totals.Durations[s], word(s))
+			e.durations(e.started, &r.Whole.Totals.Durations[s], StateWord(s))
 		}
 	}
 	n := len(timedStates())
@@ -51,29 +53,29 @@ func durationFamilies() []*Family {
 	}
 	return []*Family{
 		{
-			Name: "finwait_time_wait_seconds", Kind: Classic, Bounds: timeWaitBounds,
+			Name: "finwait_time_wait_seconds", otel: "finwait.tcp.time_wait.duration", Kind: Classic, Bounds: timeWaitBounds,
 			Help:  "How long sockets were in TIME_WAIT. The bounds are edges of the buckets in which the kernel side counts, so the counts are exact; le means shorter.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.durations(e.started, &r.Whole.Totals.Durations[tracer.TimeWait]) },
 		},
 		{
-			Name: "finwait_state_duration_seconds", Kind: Classic, Labels: []string{"state"}, Bounds: stateBounds,
+			Name: "finwait_state_duration_seconds", otel: "finwait.tcp.state.duration", Kind: Classic, Labels: []string{"state"}, Bounds: stateBounds,
 			Help:  "How long sockets were in each other state, where the start was seen. The counts are exact; le means shorter.",
 			usual: always(n), most: always(n), collect: states,
 		},
 		{
-			Name: "finwait_state_duration_native_seconds", Kind: Native, Labels: []string{"state"},
+			Name: "finwait_state_duration_native_seconds", otel: "finwait.tcp.state.duration.native", Kind: Native, Labels: []string{"state"},
 			Help:  "The same as a native histogram. Its buckets are not the kernel side's: a quantile can be off by 1/6.",
 			usual: always(n), most: always(n), collect: states,
 		},
 		{
-			Name: "finwait_handshake_duration_seconds", Kind: Classic, Bounds: handshakeBounds,
+			Name: "finwait_handshake_duration_seconds", otel: "finwait.tcp.handshake.duration", Kind: Classic, Bounds: handshakeBounds,
 			Help:  "How long the handshakes of clients took: from SYN_SENT to ESTABLISHED. A server's handshake waits in the kernel before it has a socket, and is not measured. The counts are exact; le means shorter.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.durations(e.started, &r.Whole.Totals.Handshakes) },
 		},
 		{
-			Name: "finwait_session_duration_seconds", Kind: Classic, Labels: []string{"role"}, Bounds: stateBounds,
+			Name: "finwait_session_duration_seconds", otel: "finwait.tcp.session.duration", Kind: Classic, Labels: []string{"role"}, Bounds: stateBounds,
 			Help:  "How long connections were ESTABLISHED: from the handshake to the first FIN, or to an RST. The counts are exact; le means shorter.",
 			usual: always(2), most: always(3), collect: sessions,
 		},
@@ -93,3 +95,22 @@ func Shorter(d *tracer.Durations, bound uint64) (n uint64) {
 
 // Seconds is a bound in seconds.
 func Seconds(ns uint64) float64 { return float64(ns) / 1e9 }
+
+// NativeSchema is that of a native histogram of Prometheus, and the scale of an exponential one of
+// OpenTelemetry: 8 buckets for each power of two of seconds.
+const NativeSchema = 3
+
+// Rebin puts each bucket of the kernel side into the native bucket that has its middle, as the edges
+// of the two do not agree. The same bucket always goes to the same place, so the counts only grow.
+// Bucket i has what is over 2^((i-1)/8) s, up to 2^(i/8) s.
+func Rebin(d *tracer.Durations) map[int]int64 {
+	buckets := make(map[int]int64)
+	for b := range d.Buckets() {
+		middle := b.Low.Seconds()
+		if b.High != math.MaxInt64 {
+			middle = (b.Low.Seconds() + b.High.Seconds()) / 2
+		}
+		buckets[int(math.Ceil(math.Log2(middle)*(1<<NativeSchema)))] += int64(b.Count)
+	}
+	return buckets
+}

@@ -20,6 +20,8 @@ type Reading struct {
 	Whole    *meter.Report // since then
 	Groups   *meter.Places // nil: there are none
 	Programs []tracer.ProgramStats
+	// LostExport is how many log records could not be sent; nil: none are sent.
+	LostExport *uint64
 }
 
 // Refreshed is what costs more than a scrape may, and is read apart.
@@ -54,6 +56,7 @@ type Options struct {
 	Limit   int    // of groups
 	Refresh bool   // something is refreshed
 	Rules   int    // how many kinds of findings are looked for
+	Export  bool   // log records are sent
 	Version string
 
 	// Read takes a reading, at each scrape.

@@ -29,6 +29,8 @@ type Family struct {
 
 	// otel is its name in OpenTelemetry, where the rule of OTelName does not give it.
 	otel string
+	// UpDown: the points of a gauge can be added up, as those of OpenTelemetry's UpDownCounter.
+	UpDown bool
 
 	// usual and most are how many series there are: on a host that does a bit of everything, and at
 	// most. Those of a histogram or summary count for each value of its labels.
@@ -115,8 +117,8 @@ func (e *emitter) durations(since time.Time, d *tracer.Durations, labels ...stri
 	e.to(Point{Labels: labels, Durations: d, Since: since})
 }
 
-// word is how OpenTelemetry spells a state (semantic conventions, network.connection.state).
-func word(s tracer.State) string {
+// StateWord is how OpenTelemetry spells a state (semantic conventions, network.connection.state).
+func StateWord(s tracer.State) string {
 	if s == tracer.SynRecv {
 		return "syn_received"
 	}

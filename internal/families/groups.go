@@ -14,13 +14,13 @@ func groupFamilies(o *Options) []*Family {
 	byState := func(o *Options) int { return places(o) * nStates }
 	all := []*Family{
 		{
-			Name: "finwait_group_connections", Kind: Gauge, Labels: []string{o.By, "state"},
+			Name: "finwait_group_connections", UpDown: true, Kind: Gauge, Labels: []string{o.By, "state"},
 			Help:  "Sockets of a group that are in each state now.",
 			usual: byState, most: byState,
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
 					if st := p.Group.States[s]; st != nil {
-						e.gauge(float64(st.Live), name, word(s))
+						e.gauge(float64(st.Live), name, StateWord(s))
 					}
 				}
 			}),
@@ -32,7 +32,7 @@ func groupFamilies(o *Options) []*Family {
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
 					if st := p.Group.States[s]; st != nil {
-						e.countSince(p.Since, float64(st.Entered), name, word(s))
+						e.countSince(p.Since, float64(st.Entered), name, StateWord(s))
 					}
 				}
 			}),
@@ -56,7 +56,7 @@ func groupFamilies(o *Options) []*Family {
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
 					if st := p.Group.States[s]; st != nil {
-						e.durations(p.Since, &st.Durations, name, word(s))
+						e.durations(p.Since, &st.Durations, name, StateWord(s))
 					}
 				}
 			}),

@@ -8,6 +8,12 @@ const nPrograms = 10
 // selfFamilies are about finwait.
 func selfFamilies() []*Family {
 	one := always(1)
+	losses := func(o *Options) int {
+		if o.Export {
+			return len(tracer.Losses()) + 1
+		}
+		return len(tracer.Losses())
+	}
 	programs := func(fn func(*emitter, *tracer.ProgramStats)) func(*reading, *emitter) {
 		return func(r *reading, e *emitter) {
 			for i := range r.Programs {
@@ -18,11 +24,14 @@ func selfFamilies() []*Family {
 	return []*Family{
 		{
 			Name: "finwait_lost_total", Kind: Counter, Labels: []string{"cause"},
-			Help:  "Transitions of the host that are missing in all other metrics, by cause. ring_full stays 0: nothing is streamed.",
-			usual: always(len(tracer.Losses())), most: always(len(tracer.Losses())),
+			Help:  "Transitions of the host that are missing in all other metrics, by cause; but ring_full and export are missing in log records only, which serve --otlp-logs sends. export counts records.",
+			usual: losses, most: losses,
 			collect: func(r *reading, e *emitter) {
 				for cause, n := range r.Whole.Lost.All() {
 					e.count(float64(n), cause.String())
+				}
+				if r.LostExport != nil {
+					e.count(float64(*r.LostExport), "export")
 				}
 			},
 		},

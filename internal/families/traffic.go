@@ -19,27 +19,27 @@ const connected = "established"
 func trafficFamilies() []*Family {
 	return []*Family{
 		{
-			Name: "finwait_connections", Kind: Gauge, Labels: []string{"state"},
+			Name: "finwait_connections", otel: "system.network.connection.count", UpDown: true, Kind: Gauge, Labels: []string{"state"},
 			Help:  "Sockets that are in each state now, in all network namespaces.",
 			usual: always(nStates), most: always(nStates),
 			collect: func(r *reading, e *emitter) {
 				for _, s := range meter.LifeOrder() {
-					e.gauge(float64(r.Whole.Totals.Live[s]), word(s))
+					e.gauge(float64(r.Whole.Totals.Live[s]), StateWord(s))
 				}
 			},
 		},
 		{
-			Name: "finwait_transitions_total", Kind: Counter, Labels: []string{"from", "to"},
+			Name: "finwait_transitions_total", otel: "finwait.tcp.transitions", Kind: Counter, Labels: []string{"from", "to"},
 			Help:  "State transitions.",
 			usual: always(22), most: always((nStates + 1) * nStates),
 			collect: func(r *reading, e *emitter) {
 				for _, edge := range r.Whole.Edges() {
-					e.count(float64(edge.Count), word(edge.From), word(edge.To))
+					e.count(float64(edge.Count), StateWord(edge.From), StateWord(edge.To))
 				}
 			},
 		},
 		{
-			Name: "finwait_closes_total", Kind: Counter, Labels: []string{"state", "reason", "role"},
+			Name: "finwait_closes_total", otel: "finwait.tcp.closes", Kind: Counter, Labels: []string{"state", "reason", "role"},
 			Help:  "Sockets that became CLOSED, by the state that they left and why. finwait help reasons explains the reasons. role is client, server or listener, or unknown of a socket that finwait has not seen begin.",
 			usual: always(60), most: always(nStates * nReasons * nRoles),
 			collect: func(r *reading, e *emitter) {
@@ -48,7 +48,7 @@ func trafficFamilies() []*Family {
 					for _, s := range tracer.States() {
 						for _, reason := range tracer.Reasons() {
 							if n := of.Ends[s][reason]; n > 0 {
-								e.count(float64(n), word(s), reasonWord(reason), roleWord(role))
+								e.count(float64(n), StateWord(s), reasonWord(reason), roleWord(role))
 							}
 						}
 					}
@@ -56,19 +56,19 @@ func trafficFamilies() []*Family {
 			},
 		},
 		{
-			Name: "finwait_active_closes_total", Kind: Counter, Labels: []string{"role"},
+			Name: "finwait_active_closes_total", otel: "finwait.tcp.active_closes", Kind: Counter, Labels: []string{"role"},
 			Help:  "Connections that sent the first FIN, so that this end goes through TIME_WAIT. Two FINs that cross are both first.",
 			usual: always(2), most: always(3),
 			collect: byRole(func(e *emitter, of *tracer.RoleTotals, role string) { e.count(float64(of.ActiveCloses()), role) }),
 		},
 		{
-			Name: "finwait_passive_closes_total", Kind: Counter, Labels: []string{"role"},
+			Name: "finwait_passive_closes_total", otel: "finwait.tcp.passive_closes", Kind: Counter, Labels: []string{"role"},
 			Help:  "Connections that received the first FIN.",
 			usual: always(2), most: always(3),
 			collect: byRole(func(e *emitter, of *tracer.RoleTotals, role string) { e.count(float64(of.PassiveCloses()), role) }),
 		},
 		{
-			Name: "finwait_connects_total", Kind: Counter, Labels: []string{"result"},
+			Name: "finwait_connects_total", otel: "finwait.tcp.connects", Kind: Counter, Labels: []string{"result"},
 			Help:  "Calls of connect() that are over: established, or the reason why not. One that meets another connect() on its way is in neither.",
 			usual: always(nReasons + 1), most: always(nReasons + 1),
 			collect: func(r *reading, e *emitter) {
@@ -81,7 +81,7 @@ func trafficFamilies() []*Family {
 			},
 		},
 		{
-			Name: "finwait_time_wait_rearms_total", Kind: Counter,
+			Name: "finwait_time_wait_rearms_total", otel: "finwait.tcp.time_wait.rearms", Kind: Counter,
 			Help:  "How often a segment made a TIME_WAIT begin its 60 s anew.",
 			usual: always(1), most: always(1),
 			collect: func(r *reading, e *emitter) { e.count(float64(r.Whole.Totals.Rearms)) },

@@ -2,7 +2,6 @@
 package metrics
 
 import (
-	"math"
 	"net/http"
 
 	"finwait/internal/families"
@@ -66,8 +65,7 @@ func metric(f *families.Family, desc *prometheus.Desc, p *families.Point) (prome
 	case families.Classic:
 		return prometheus.NewConstHistogramWithCreatedTimestamp(desc, d.Count(), d.Total.Seconds(), cumulate(d, f.Bounds), p.Since, p.Labels...)
 	case families.Native:
-		zero, buckets := rebin(d)
-		return prometheus.NewConstNativeHistogram(desc, d.Count(), d.Total.Seconds(), buckets, nil, zero, nativeSchema, nativeZero, p.Since, p.Labels...)
+		return prometheus.NewConstNativeHistogram(desc, d.Count(), d.Total.Seconds(), families.Rebin(d), nil, 0, families.NativeSchema, nativeZero, p.Since, p.Labels...)
 	default:
 		return prometheus.NewConstSummaryWithCreatedTimestamp(desc, d.Count(), d.Total.Seconds(), nil, p.Since, p.Labels...)
 	}
@@ -82,24 +80,5 @@ func cumulate(d *tracer.Durations, bounds []uint64) map[float64]uint64 {
 	return counts
 }
 
-// A native histogram has 8 buckets for each power of two of seconds. Below nativeZero, which is 1 ns,
-// is its zero bucket.
-const (
-	nativeSchema = 3
-	nativeZero   = 1e-9
-)
-
-// rebin puts each bucket of the kernel side into the native bucket that has its middle, as the edges
-// of the two do not agree. The same bucket always goes to the same place, so the counts only grow.
-func rebin(d *tracer.Durations) (zero uint64, buckets map[int]int64) {
-	buckets = make(map[int]int64)
-	for b := range d.Buckets() {
-		middle := b.Low.Seconds()
-		if b.High != math.MaxInt64 {
-			middle = (b.Low.Seconds() + b.High.Seconds()) / 2
-		}
-		// Bucket i has what is over 2^((i-1)/8) s, up to 2^(i/8) s.
-		buckets[int(math.Ceil(math.Log2(middle)*(1<<nativeSchema)))] += int64(b.Count)
-	}
-	return 0, buckets
-}
+// nativeZero is where the zero bucket of a native histogram ends, in seconds. It stays empty.
+const nativeZero = 1e-9

@@ -56,6 +56,7 @@ var foreign = []struct {
 	{"github.com/coreos/", internal("web")},
 	{"go.yaml.in/", internal("web")},
 	{"go.opentelemetry.io/", internal("otlp")},
+	{"github.com/go-logr/", internal("otlp")},
 	{"k8s.io/", internal("kube")},
 	{"sigs.k8s.io/", internal("kube")},
 	{"github.com/containerd/", internal("kube")},

@@ -73,11 +73,11 @@ func Everything(limit int) *families.Options {
 		filled = append(filled, tracer.MapFill{Name: fmt.Sprint("m", i), Capacity: 9})
 	}
 	return &families.Options{
-		By: "comm", Limit: limit, Refresh: true, Rules: len(doctor.Rules()), Version: "v1",
+		By: "comm", Limit: limit, Refresh: true, Rules: len(doctor.Rules()), Version: "v1", Export: true,
 		Read: func() (*families.Reading, error) {
 			groups := meter.NewPlaces(limit, Started)
 			groups.Add(report)
-			return &families.Reading{Started: Started, Whole: report, Groups: groups, Programs: attached}, nil
+			return &families.Reading{Started: Started, Whole: report, Groups: groups, Programs: attached, LostExport: new(uint64)}, nil
 		},
 		Refreshed: func() *families.Refreshed {
 			return &families.Refreshed{At: Started, Findings: findings, PortsKnown: true, PortsUsed: 3, PortsUsable: 4,

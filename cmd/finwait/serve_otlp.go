@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"finwait/internal/conns"
+	"finwait/internal/families"
+	"finwait/internal/label"
+	"finwait/internal/otlp"
+	"finwait/internal/source"
+	"finwait/tracer"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// otlpFlags are what serve sends to OpenTelemetry.
+type otlpFlags struct {
+	url  string // "": nothing is sent
+	logs string // of what there are log records; "": of nothing
+	room int
+}
+
+// byEnvironment stands for a URL that is not given.
+const byEnvironment = "environment"
+
+// Of what there are log records.
+const (
+	logTransitions = "transitions"
+	logConnections = "connections"
+)
+
+func (f *otlpFlags) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.url, "otlp", "", "send the metrics to an OpenTelemetry collector at this `URL`, too; without a URL: where OTEL_EXPORTER_OTLP_ENDPOINT says, else "+otlp.DefaultURL)
+	fs.Lookup("otlp").NoOptDefVal = byEnvironment
+	fs.StringVar(&f.logs, "otlp-logs", "", "with --otlp: also send log records of `what`: "+logTransitions+" or "+logConnections)
+	completeWords(cmd, "otlp-logs", []string{logTransitions, logConnections})
+	fs.IntVar(&f.room, "otlp-queue", 1<<16, "with --otlp-logs: up to `N` records wait for the collector; each takes about 2 KiB")
+}
+
+func (f *otlpFlags) check() error {
+	switch {
+	case f.logs != "" && !slices.Contains([]string{logTransitions, logConnections}, f.logs):
+		return fmt.Errorf("--otlp-logs %q: there are %s and %s", f.logs, logTransitions, logConnections)
+	case f.logs != "" && f.url == "":
+		return errors.New("--otlp-logs needs --otlp")
+	case f.room < 1:
+		return fmt.Errorf("--otlp-queue %d: at least one", f.room)
+	}
+	return nil
+}
+
+// configure asks the tracer for what log records have.
+func (f *otlpFlags) configure(cfg *tracer.Config) {
+	if f.logs == "" {
+		return
+	}
+	cfg.TotalsOnly = false
+	cfg.RingBytes = connsRing
+	cfg.Metrics = f.logs == logConnections
+}
+
+// exporting sends to a collector.
+type exporting struct {
+	exporter *otlp.Exporter
+	queue    *otlp.Queue // nil: no log records
+	handle   func(*tracer.Transition) error
+	logs     *otlp.Logs
+}
+
+// open gives nil if nothing is to be sent.
+func (f *otlpFlags) open(ctx context.Context, set *families.Set, log *zerolog.Logger) (*exporting, error) {
+	if f.url == "" {
+		return nil, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	o := otlp.Options{Host: host, Version: version(), Families: set, Trouble: func(what string, err error) {
+		if err != nil {
+			log.Warn().Msgf("%s cannot be sent by OTLP: %v", what, err)
+		} else {
+			log.Info().Msgf("%s are sent by OTLP again", what)
+		}
+	}}
+	if f.url != byEnvironment {
+		o.URL = f.url
+	}
+	e := new(exporting)
+	if e.exporter, err = otlp.New(ctx, o); err != nil || f.logs == "" {
+		return e, err
+	}
+	if e.queue, err = e.exporter.Logs(ctx, f.room); err != nil {
+		return nil, err
+	}
+	e.logs = e.exporter.NewLogs(e.queue, label.New())
+	e.handle = e.logs.Transition
+	if f.logs == logConnections {
+		e.handle = conns.NewSink(e.logs, conns.Options{Most: 1 << 18}).Transition
+	}
+	return e, nil
+}
+
+// lost is nil if there are no log records.
+func (e *exporting) lost() *uint64 {
+	if e == nil || e.queue == nil {
+		return nil
+	}
+	n := e.queue.Lost()
+	return &n
+}
+
+// run sends until the context is done, and then what is left. In the end it says what became of the
+// log records.
+func (e *exporting) run(ctx context.Context, from source.Live, log *zerolog.Logger) {
+	streamed := make(chan struct{})
+	go func() {
+		defer close(streamed)
+		if e.queue == nil {
+			return
+		}
+		if err := from.Run(ctx, e.handle); err != nil {
+			log.Warn().Msgf("log records end here: %v", err)
+		}
+		e.logs.Shutdown()
+		e.account(from, log)
+	}()
+	e.exporter.Run(ctx)
+	<-streamed
+}
+
+func (e *exporting) account(from source.Live, log *zerolog.Logger) {
+	st, err := from.Stats()
+	if err != nil {
+		log.Warn().Msgf("what was lost on the way to log records is not known: %v", err)
+		return
+	}
+	lost := e.queue.Lost()
+	entry, msg := log.Info(), "every log record was sent"
+	if lost+st.Lost.Total() > 0 {
+		entry, msg = log.Warn(), "not every transition is in a log record that was sent"
+	}
+	logLost(entry.Uint64("sent", e.queue.Sent()), st.Lost).Uint64("export", lost).Msg(msg)
+}

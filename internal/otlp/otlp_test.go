@@ -1,0 +1,367 @@
+package otlp
+
+import (
+	"compress/gzip"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"finwait/internal/families"
+	"finwait/internal/test/sample"
+	"finwait/tracer"
+
+	collog "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	logpb "go.opentelemetry.io/proto/otlp/logs/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// A collector takes what an Exporter sends.
+type collector struct {
+	t      testing.TB
+	answer func(w http.ResponseWriter, records int) (taken bool) // nil: takes all
+
+	mu      sync.Mutex
+	records []*logpb.LogRecord
+	metrics []*colmetrics.ExportMetricsServiceRequest
+	headers http.Header
+}
+
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		body = z
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return // the client has gone
+	}
+	switch r.URL.Path {
+	case "/v1/logs":
+		var in collog.ExportLogsServiceRequest
+		if err := proto.Unmarshal(b, &in); err != nil {
+			c.t.Error(err)
+		}
+		var got []*logpb.LogRecord
+		for _, of := range in.ResourceLogs {
+			for _, scope := range of.ScopeLogs {
+				got = append(got, scope.LogRecords...)
+			}
+		}
+		if c.answer != nil && !c.answer(w, len(got)) {
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.headers = r.Header
+		c.records = append(c.records, got...)
+	case "/v1/metrics":
+		in := new(colmetrics.ExportMetricsServiceRequest)
+		if err := proto.Unmarshal(b, in); err != nil {
+			c.t.Error(err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.headers = r.Header
+		c.metrics = append(c.metrics, in)
+	default:
+		c.t.Errorf("%s was asked for", r.URL.Path)
+	}
+}
+
+func (c *collector) taken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.records)
+}
+
+// said has what an Exporter tells of troubles.
+type said struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (s *said) trouble(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.all = append(s.all, what+" again")
+	} else {
+		s.all = append(s.all, what+" fail")
+	}
+}
+
+func (s *said) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.all, ", ")
+}
+
+func exporter(t *testing.T, url string) (*Exporter, *said) {
+	t.Helper()
+	s := new(said)
+	e, err := New(t.Context(), Options{URL: url, Host: "a-host", Version: "v9", Families: families.New(sample.Everything(3)), Trouble: s.trouble})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, s
+}
+
+func logs(t *testing.T, e *Exporter, room int) (*Logs, *Queue) {
+	t.Helper()
+	q, err := e.Logs(t.Context(), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.NewLogs(q, nil), q
+}
+
+func transition(t *testing.T, l *Logs, n int) {
+	t.Helper()
+	for range n {
+		if err := l.Transition(&tracer.Transition{Time: time.Unix(1, 0), From: tracer.Established, To: tracer.FinWait1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whatever the collector does, each record was taken by it or is counted as lost.
+func TestSentAndLost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		records, room int
+		answer        func() func(http.ResponseWriter, int) bool
+		lost          func(lost int) bool
+		says          string
+	}{
+		"all is taken": {records: 3000, room: 4000, lost: func(n int) bool { return n == 0 }},
+		"a slow collector and a small queue": {records: 20000, room: 600, lost: func(n int) bool { return n > 0 && n < 20000-600 },
+			answer: func() func(http.ResponseWriter, int) bool {
+				return func(http.ResponseWriter, int) bool { time.Sleep(20 * time.Millisecond); return true }
+			}},
+		"one that is overloaded, and then takes them": {records: 1000, room: 2000, lost: func(n int) bool { return n == 0 }, says: "log records fail, log records again",
+			answer: func() func(http.ResponseWriter, int) bool {
+				left := 1
+				return func(w http.ResponseWriter, _ int) bool {
+					if left--; left < 0 {
+						return true
+					}
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return false
+				}
+			}},
+		"one that refuses all": {records: 1000, room: 2000, lost: func(n int) bool { return n == 1000 }, says: "log records fail",
+			answer: func() func(http.ResponseWriter, int) bool {
+				return func(w http.ResponseWriter, _ int) bool { http.Error(w, "no", http.StatusBadRequest); return false }
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := &collector{t: t}
+			if c.answer != nil {
+				to.answer = c.answer()
+			}
+			server := httptest.NewServer(to)
+			defer server.Close()
+			e, said := exporter(t, server.URL)
+			l, q := logs(t, e, c.room)
+			transition(t, l, c.records)
+			l.Shutdown()
+			lost, sent, taken := int(q.Lost()), int(q.Sent()), to.taken()
+			if taken != sent || sent+lost != c.records || !c.lost(lost) {
+				t.Errorf("of %d records %d were taken, %d sent and %d lost", c.records, taken, sent, lost)
+			}
+			if said.text() != c.says {
+				t.Errorf("said %q, want %q", said.text(), c.says)
+			}
+		})
+	}
+}
+
+// A collector that refuses a part of a batch says how many: so many are lost.
+func TestPartialSuccess(t *testing.T) {
+	t.Parallel()
+	to := &collector{t: t, answer: func(w http.ResponseWriter, n int) bool {
+		b, err := proto.Marshal(&collog.ExportLogsServiceResponse{PartialSuccess: &collog.ExportLogsPartialSuccess{RejectedLogRecords: 3, ErrorMessage: "old (7 logs rejected)"}})
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		_, _ = w.Write(b)
+		return true
+	}}
+	server := httptest.NewServer(to)
+	defer server.Close()
+	e, _ := exporter(t, server.URL)
+	l, q := logs(t, e, 100)
+	transition(t, l, 10)
+	l.Shutdown()
+	if q.Lost() != 3 || q.Sent() != 7 {
+		t.Errorf("%d lost and %d sent, want 3 and 7", q.Lost(), q.Sent())
+	}
+}
+
+// A collector that is not there yet gets what there was room for when it comes. One that never comes
+// does not hold up the end.
+func TestCollectorIsAway(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	l.Close()
+	e, said := exporter(t, "http://"+at)
+	records, q := logs(t, e, 1000)
+	transition(t, records, 1600)
+	for deadline := time.Now().Add(20 * time.Second); said.text() != "log records fail"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("said %q", said.text())
+		}
+	}
+	if l, err = net.Listen("tcp", at); err != nil {
+		t.Skipf("another has taken the port meanwhile: %v", err)
+	}
+	to := &collector{t: t}
+	server := &http.Server{Handler: to}
+	go func() { _ = server.Serve(l) }()
+	for deadline := time.Now().Add(30 * time.Second); to.taken() < 1000; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d were taken", to.taken())
+		}
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	transition(t, records, 300)
+	begun := time.Now()
+	records.Shutdown()
+	if took := time.Since(begun); took > patience+5*time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	// Up to a batch is on its way while the queue fills.
+	if sent, lost := int(q.Sent()), int(q.Lost()); sent != to.taken() || sent+lost != 1900 || lost < 300 || lost > 900 {
+		t.Errorf("%d sent, %d taken, %d lost, of 1900", sent, to.taken(), lost)
+	}
+	if said.text() != "log records fail, log records again, log records fail" {
+		t.Errorf("said %q", said.text())
+	}
+}
+
+// The metrics are those that Prometheus gets, with OpenTelemetry's names and kinds.
+func TestMetrics(t *testing.T) {
+	to := &collector{t: t}
+	server := httptest.NewServer(to)
+	defer server.Close()
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=shop,host.name=other")
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=secret")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+	e, said := exporter(t, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { e.Run(ctx); close(ended) }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		to.mu.Lock()
+		n := len(to.metrics)
+		to.mu.Unlock()
+		if n > 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no metrics come")
+		}
+	}
+	cancel()
+	<-ended
+	if said.text() != "" {
+		t.Errorf("said %q", said.text())
+	}
+	if to.headers.Get("X-Token") != "secret" || to.headers.Get("Content-Encoding") != "gzip" {
+		t.Errorf("headers %v", to.headers)
+	}
+	of := to.metrics[len(to.metrics)-1].ResourceMetrics[0]
+	attributes := make(map[string]string)
+	for _, kv := range of.Resource.Attributes {
+		attributes[kv.Key] = kv.Value.GetStringValue()
+	}
+	for key, want := range map[string]string{"service.name": "finwait", "service.version": "v9", "host.name": "other", "deployment.environment.name": "shop"} {
+		if attributes[key] != want {
+			t.Errorf("resource attribute %s is %q, want %q", key, attributes[key], want)
+		}
+	}
+	set := families.New(sample.Everything(3))
+	points := make(map[string]int)
+	if err := set.Collect(func(i int, _ families.Point) { points[set.Families[i].OTelName()]++ }); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]*metricspb.Metric)
+	for _, m := range of.ScopeMetrics[0].Metrics {
+		got[m.Name] = m
+		if n := len(m.GetGauge().GetDataPoints()) + len(m.GetSum().GetDataPoints()) + len(m.GetHistogram().GetDataPoints()) +
+			len(m.GetExponentialHistogram().GetDataPoints()) + len(m.GetSummary().GetDataPoints()); n != points[m.Name] {
+			t.Errorf("%s has %d points, want %d", m.Name, n, points[m.Name])
+		}
+		delete(points, m.Name)
+	}
+	if len(points) > 0 {
+		t.Errorf("these are missing: %v", points)
+	}
+	if s := got["system.network.connection.count"]; s.GetSum().GetIsMonotonic() || s.Unit != "{connection}" || s.GetSum().DataPoints[0].GetAsInt() != 5 {
+		t.Errorf("%v", s)
+	}
+	closes := got["finwait.tcp.closes"].GetSum()
+	if !closes.GetIsMonotonic() || closes.AggregationTemporality != metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE ||
+		!time.Unix(0, int64(closes.DataPoints[0].StartTimeUnixNano)).Equal(sample.Started) {
+		t.Errorf("%v", closes)
+	}
+	h := got["finwait.tcp.time_wait.duration"].GetHistogram().DataPoints[0]
+	if got["finwait.tcp.time_wait.duration"].Unit != "s" || h.Count != 1 || h.GetSum() != 61 || len(h.BucketCounts) != len(h.ExplicitBounds)+1 {
+		t.Errorf("%v", h)
+	}
+	for i, n := range h.BucketCounts {
+		if n == 1 && (h.ExplicitBounds[i-1] > 61 || h.ExplicitBounds[i] < 61) {
+			t.Errorf("61 s are in bucket %d of %v", i, h.ExplicitBounds)
+		}
+	}
+	x := got["finwait.tcp.state.duration.native"].GetExponentialHistogram().DataPoints[0]
+	// 61 s: bucket i has what is over 2^(i/8) s, up to 2^((i+1)/8) s. That is i = 47: 58.7 to 64 s.
+	if x.Scale != 3 || x.Positive.Offset != 47 || len(x.Positive.BucketCounts) != 1 || x.Positive.BucketCounts[0] != 1 {
+		t.Errorf("%v", x)
+	}
+}
+
+// What cannot be meant is an error, before anything is traced.
+func TestNewRefuses(t *testing.T) {
+	for name, set := range map[string]struct{ url, variable, value string }{
+		"no URL":     {url: "localhost:4318"},
+		"no host":    {url: "http://"},
+		"no scheme":  {url: "//h:1"},
+		"gRPC":       {variable: "OTEL_EXPORTER_OTLP_PROTOCOL", value: "grpc"},
+		"no number":  {variable: "OTEL_METRIC_EXPORT_INTERVAL", value: "1m"},
+		"no minutes": {variable: "OTEL_METRIC_EXPORT_INTERVAL", value: "0"},
+		"no pairs":   {variable: "OTEL_RESOURCE_ATTRIBUTES", value: "shop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if set.variable != "" {
+				t.Setenv(set.variable, set.value)
+			}
+			if _, err := New(t.Context(), Options{URL: set.url, Trouble: new(said).trouble}); err == nil {
+				t.Error("it is taken")
+			}
+		})
+	}
+}
