@@ -4,164 +4,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
-
-// inside says that the process is in the network namespace of the test.
-const inside = "FINWAIT_E2E_INSIDE"
-
-// TestMain runs the tests in a network namespace of their own, which ends with the last process in it.
-func TestMain(m *testing.M) {
-	if os.Getenv(inside) != "" {
-		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%v: %s", err, out)
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
-	}
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "these tests trace the kernel: run them as root")
-		os.Exit(1)
-	}
-	// Modules come from outside.
-	for _, what := range []string{"prometheus", "promtool"} {
-		if err := build(what); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		os.Exit(1)
-	}
-}
-
-const module = "github.com/prometheus/prometheus"
-
-// built is where a program of this version is kept.
-func built(what string) (string, error) {
-	version, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", module).Output()
-	if err != nil {
-		return "", fmt.Errorf("find the version of %s: %w", module, err)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, "finwait-e2e", what+"-"+strings.TrimSpace(string(version))), nil
-}
-
-// build builds it, if that was not done before, without the clients of clouds, which take minutes.
-func build(what string) error {
-	file, err := built(what)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(file); err == nil {
-		return nil
-	}
-	out, err := exec.Command("go", "build", "-tags", "remove_all_sd", "-o", file, module+"/cmd/"+what).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build %s: %w: %s", what, err, out)
-	}
-	return nil
-}
-
-// A process is a program, running.
-type process struct {
-	*exec.Cmd
-	stdout bytes.Buffer
-	stderr string // a file
-}
-
-func start(t *testing.T, program string, args ...string) *process {
-	t.Helper()
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stderr.Close() })
-	p := &process{Cmd: exec.Command(program, args...), stderr: stderr.Name()}
-	p.Stdout, p.Stderr = &p.stdout, stderr
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Process.Kill() })
-	return p
-}
-
-func (p *process) said() string {
-	b, _ := os.ReadFile(p.stderr)
-	return string(b)
-}
-
-func (p *process) end(t *testing.T) {
-	t.Helper()
-	_ = p.Process.Signal(syscall.SIGINT)
-	if err := p.Wait(); err != nil {
-		t.Fatalf("%v: %v: %s", p.Args, err, p.said())
-	}
-}
-
-// until waits for something that a slow machine may take long for.
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(4 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within four minutes: %s", what)
-		}
-	}
-}
-
-// finwait is built from the module around this one.
-func finwait(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "finwait")
-	cmd := exec.Command("go", "build", "-o", file, "./cmd/finwait")
-	cmd.Dir = "../../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return file
-}
-
-func get(t *testing.T, url string) (int, string) {
-	t.Helper()
-	answer, err := http.Get(url)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer answer.Body.Close()
-	b, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return answer.StatusCode, string(b)
-}
 
 // prometheus scrapes a target each second. It gives the address of its API.
 func prometheus(t *testing.T, target string) string {
 	t.Helper()
-	program, err := built("prometheus")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	text := fmt.Sprintf("global:\n  scrape_interval: 1s\n  scrape_native_histograms: true\n  always_scrape_classic_histograms: true\n"+
@@ -169,13 +26,8 @@ func prometheus(t *testing.T, target string) string {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	free.Close() // nobody else is in this namespace
-	p := start(t, program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	address := free(t)
+	p := start(t, program(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--enable-feature=created-timestamp-zero-ingestion")
 	until(t, "prometheus is ready", func() bool {
 		code, _ := get(t, "http://"+address+"/-/ready")
@@ -216,45 +68,17 @@ func query(t *testing.T, at, expression string) float64 {
 	return v
 }
 
-const port = 5000
-
-// connect makes connections one after the other. The client closes first, after some time.
-func connect(t *testing.T, n int) {
-	t.Helper()
-	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for i := range n {
-		c, err := net.Dial("tcp4", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(i%20) * time.Millisecond)
-		c.Close()
-		_, _ = io.ReadAll(s)
-		s.Close()
-	}
-}
-
-var serving = regexp.MustCompile(`serving on (\S+);`)
-
 // A quantile of Prometheus is that of finwait stat, within what the documents say, and its counts are
 // the same.
 func TestPrometheus(t *testing.T) {
 	const connections = 200
-	program := finwait(t)
+	finwait := finwait(t)
 	filter := []string{"--netns", "self", "--port", fmt.Sprint(port)}
-	serve := start(t, program, append([]string{"serve", "--web.listen-address", "127.0.0.1:0", "--by", "port"}, filter...)...)
+	serve := start(t, finwait, append([]string{"serve", "--web.listen-address", "127.0.0.1:0", "--by", "port"}, filter...)...)
 	until(t, "finwait serves", func() bool { return serving.MatchString(serve.said()) })
 	target := serving.FindStringSubmatch(serve.said())[1]
 	at := prometheus(t, target)
-	stat := start(t, program, append([]string{"stat", "--json"}, filter...)...)
+	stat := start(t, finwait, append([]string{"stat", "--json"}, filter...)...)
 	until(t, "finwait counts", func() bool { return strings.Contains(stat.said(), "Ctrl-C") })
 
 	connect(t, connections)
@@ -333,12 +157,8 @@ func TestPrometheus(t *testing.T) {
 // checkMetrics asks promtool about the page.
 func checkMetrics(t *testing.T, at string) {
 	t.Helper()
-	program, err := built("promtool")
-	if err != nil {
-		t.Fatal(err)
-	}
 	_, page := get(t, at+"/metrics")
-	cmd := exec.Command(program, "check", "metrics")
+	cmd := exec.Command(program(t, "promtool"), "check", "metrics")
 	cmd.Stdin = strings.NewReader(page)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool: %v: %s", err, out)
