@@ -89,7 +89,7 @@ test-live: ## the tests that trace the running kernel (root)
 	$(GO) test -count=1 -timeout 6m ./internal/test/live
 
 .PHONY: test-e2e
-test-e2e: ## finwait serve scraped by a real Prometheus, which is built from Go modules (root; 2 min, the first time 10)
+test-e2e: ## finwait serve with a real Prometheus and a real OpenTelemetry Collector, built from Go modules (root; 2 min, the first time 10)
 	cd internal/test/e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: test-kernels
@@ -163,6 +163,7 @@ fmt: ## fail if a Go file is not formatted, or go.mod not tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
 	$(GO) mod tidy -diff
 	cd internal/test/browser && $(GO) mod tidy -diff
+	cd internal/test/e2e/collector && $(GO) mod tidy -diff
 	cd web && $(GO) mod tidy -diff
 
 .PHONY: vet
@@ -171,6 +172,7 @@ vet: ## go vet, for Linux and for systems that are not
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 	cd internal/test/browser && $(GO) vet .
+	cd internal/test/e2e && $(GO) vet .
 
 .PHONY: check-docs
 check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere
@@ -185,6 +187,7 @@ check-man: ## fail if mandoc finds fault with the man page, or it differs from t
 lint: ## staticcheck
 	$(GO) run $(STATICCHECK) ./...
 	cd internal/test/browser && $(GO) run $(STATICCHECK) .
+	cd internal/test/e2e && $(GO) run $(STATICCHECK) .
 
 .PHONY: cross
 cross: ## build for amd64 and arm64

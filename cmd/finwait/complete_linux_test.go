@@ -94,7 +94,7 @@ func TestCompleteNamespaces(t *testing.T) {
 }
 
 // free are flags with values that nobody can list.
-var free = strings.Fields("port local-port remote-port addr pid comm handler-comm cookie write rate connect set root web.listen-address web.host web.config.file")
+var free = strings.Fields("port local-port remote-port addr pid comm handler-comm cookie write rate connect set root web.listen-address web.host web.config.file otlp")
 
 // Each flag that takes a value offers some, or is one of those.
 func TestEveryFlagCompletes(t *testing.T) {

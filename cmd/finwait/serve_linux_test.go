@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strconv"
@@ -279,6 +280,8 @@ func TestPrivilegeOfServe(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer collector.Close()
 	refreshes := []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN, unix.CAP_DAC_READ_SEARCH}
 	names := []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}
 	for _, c := range []struct {
@@ -293,6 +296,8 @@ func TestPrivilegeOfServe(t *testing.T) {
 		{"--refresh 0 --by port", nil, true},
 		{"--refresh 0 --by workload", names, false},
 		{"--refresh 0 --web.config.file " + file, nil, false},
+		{"--refresh 0 --otlp=" + collector.URL, nil, false},
+		{"--refresh 0 --otlp-logs transitions --otlp=" + collector.URL, names, false},
 	} {
 		p, at := served(t, strings.Fields(c.args)...)
 		p.awaitConfined(t, c.kept...)

@@ -36,11 +36,11 @@ const (
 
 func (f *otlpFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.url, "otlp", "", "send the metrics to an OpenTelemetry collector at this `URL`, too; without a URL: where OTEL_EXPORTER_OTLP_ENDPOINT says, else "+otlp.DefaultURL)
+	fs.StringVar(&f.url, "otlp", "", "also send the metrics to the OpenTelemetry collector at this `URL`; environment: OTEL_EXPORTER_OTLP_ENDPOINT, else "+otlp.DefaultURL)
 	fs.Lookup("otlp").NoOptDefVal = byEnvironment
 	fs.StringVar(&f.logs, "otlp-logs", "", "with --otlp: also send log records of `what`: "+logTransitions+" or "+logConnections)
 	completeWords(cmd, "otlp-logs", []string{logTransitions, logConnections})
-	fs.IntVar(&f.room, "otlp-queue", 1<<16, "with --otlp-logs: up to `N` records wait for the collector; each takes about 2 KiB")
+	fs.IntVar(&f.room, "otlp-queue", 1<<16, "with --otlp-logs: up to `N` records wait for the collector; each takes about 1.3 KiB")
 }
 
 func (f *otlpFlags) check() error {

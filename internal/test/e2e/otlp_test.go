@@ -168,7 +168,7 @@ func TestCollector(t *testing.T) {
 	until(t, "finwait says that the Collector is away", func() bool { return strings.Contains(serve.said(), "cannot be sent") })
 	stop = otelCollector(t, at, server.URL)
 	// Without the ends of TIME_WAIT, of two listeners, their ends, and of each connection.
-	const transitions = 4 + 2*connections*11
+	const transitions = 4 + 2*connections*10
 	until(t, "all records are there", func() bool { return len(to.records()) >= transitions })
 	until(t, "all transitions are counted", func() bool { return to.counted("finwait.tcp.transitions") >= transitions })
 	trace.end(t)
