@@ -92,6 +92,10 @@ test-live: ## the tests that trace the running kernel (root)
 test-e2e: ## finwait serve with a real Prometheus and a real OpenTelemetry Collector, built from Go modules (root; 2 min, the first time 10)
 	cd internal/test/e2e && $(GO) test -count=1 -timeout 20m ./...
 
+.PHONY: test-e2e-more
+test-e2e-more: ## metrics and an alert on to VictoriaMetrics, another Prometheus and Alertmanager (root; prometheus-alertmanager; 1 min, the first time 10)
+	cd internal/test/e2e && $(GO) test -count=1 -timeout 20m -tags more -run TestFleet .
+
 .PHONY: test-kernels
 test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/test/kernels -kernels "$(KERNELS)"
@@ -172,7 +176,7 @@ vet: ## go vet, for Linux and for systems that are not
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 	cd internal/test/browser && $(GO) vet .
-	cd internal/test/e2e && $(GO) vet .
+	cd internal/test/e2e && $(GO) vet -tags more ./...
 
 .PHONY: check-docs
 check-docs: ## fail if a document has a line over 100 columns, or a link or path that leads nowhere

@@ -19,15 +19,20 @@ import (
 // prometheus scrapes a target each second. It gives the address of its API.
 func prometheus(t *testing.T, target string) string {
 	t.Helper()
+	return runPrometheus(t, fmt.Sprintf("global:\n  scrape_interval: 1s\n  scrape_native_histograms: true\n  always_scrape_classic_histograms: true\n"+
+		"scrape_configs:\n  - job_name: finwait\n    static_configs:\n      - targets: [%q]\n", target))
+}
+
+// runPrometheus gives the address of its API.
+func runPrometheus(t *testing.T, config string) string {
+	t.Helper()
 	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global:\n  scrape_interval: 1s\n  scrape_native_histograms: true\n  always_scrape_classic_histograms: true\n"+
-		"scrape_configs:\n  - job_name: finwait\n    static_configs:\n      - targets: [%q]\n", target)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	address := free(t)
-	p := start(t, program(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	p := start(t, program(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--enable-feature=created-timestamp-zero-ingestion")
 	until(t, "prometheus is ready", func() bool {
 		code, _ := get(t, "http://"+address+"/-/ready")

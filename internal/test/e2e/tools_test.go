@@ -48,12 +48,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// tools are built from Go modules: a package, from a directory, with flags. Those of clients of clouds
-// leave out what takes minutes.
-var tools = map[string]struct {
+type tool struct {
 	dir, pkg string
 	flags    []string
-}{
+}
+
+// tools are built from Go modules: a package, from a directory, with flags. Those of clients of clouds
+// leave out what takes minutes.
+var tools = map[string]tool{
 	"prometheus": {".", "github.com/prometheus/prometheus/cmd/prometheus", []string{"-tags", "remove_all_sd"}},
 	"promtool":   {".", "github.com/prometheus/prometheus/cmd/promtool", []string{"-tags", "remove_all_sd"}},
 	"collector":  {"collector", ".", []string{"-ldflags", "-s -w"}},

@@ -112,6 +112,9 @@ func packages(root, system string) (pkgs []pkg, err error) {
 		if path != root && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")) {
 			return filepath.SkipDir
 		}
+		if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != root {
+			return filepath.SkipDir // a module of its own: it is in no program of this one
+		}
 		found, err := ctx.ImportDir(path, 0)
 		var none *build.NoGoError
 		if errors.As(err, &none) {
