@@ -73,7 +73,7 @@ func New(ctx context.Context, o Options) (*Exporter, error) {
 	}
 	// The SDK would write to stderr by itself.
 	otel.SetLogger(logr.Discard())
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.say("the SDK", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.say("some data", err) }))
 	var err error
 	e.resource, err = resource.New(ctx,
 		resource.WithAttributes(
