@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,23 +65,50 @@ func TestWatch(t *testing.T) {
 	const hold = 700 * time.Millisecond
 	time.Sleep(hold)
 
-	p := startFinwait(t, "ls", "--watch", "200ms", "-o", "json", "--sockets", "--netns", pathOf(ns))
+	out, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	p := newFinwait(t, "ls", "--watch", "200ms", "-o", "json", "--sockets", "--netns", pathOf(ns))
+	p.Stdout = out
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
 	p.awaitSaid(t, "Ctrl-C")
+	shown := func() []byte {
+		b, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	// look waits for three more readings.
+	look := func() {
+		count := func() int { return bytes.Count(shown(), []byte(`"event":"ls",`)) }
+		for n, deadline := count()+3, time.Now().Add(time.Minute); count() < n; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no readings come: %s", p.said())
+			}
+		}
+	}
 	began := time.Now()
 	pair := ns.Pair(f)
 	opened := time.Now()
-	time.Sleep(hold)
+	look()
 	closing := time.Now()
 	pair.Client.ShutdownWrite()
 	pair.Server.WaitState(unix.BPF_TCP_CLOSE_WAIT)
 	closed := time.Now()
-	time.Sleep(hold)
+	look()
+	ending := time.Now()
 	pair.Client.DropIncoming(false)
 	pair.Server.Close() // its FIN is not acknowledged: LAST_ACK, of which nothing else tells an age
-	time.Sleep(hold)
+	ended := time.Now()
+	look()
 	p.finish(t)
 
-	seen := liveRows(t, p.stdout.Bytes())
+	seen := liveRows(t, shown())
 	states := make(map[string]int)
 	for end, s := range map[string]*sandbox.Sock{"client": pair.Client, "server": pair.Server} {
 		for _, w := range seen[s.Cookie] {
@@ -87,9 +116,9 @@ func TestWatch(t *testing.T) {
 			left := closing // when it is left at the earliest
 			switch w.state {
 			case "CLOSE_WAIT", "FIN_WAIT_2":
-				from, to, left = closing, closed, closed.Add(hold)
+				from, to, left = closing, closed, ending
 			case "LAST_ACK":
-				from, to = closed.Add(hold), closed.Add(2*hold)
+				from, to = ending, ended
 			}
 			if w.state != "LAST_ACK" && w.next.After(left) {
 				continue // the kernel may have listed it in one state, and the programs have known it in the next
