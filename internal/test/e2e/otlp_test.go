@@ -154,17 +154,17 @@ func TestCollector(t *testing.T) {
 	at := free(t)
 	stop := otelCollector(t, at, server.URL)
 	finwait := finwait(t)
-	filter := []string{"--netns", "self", "--port", fmt.Sprint(port)}
+	filter := []string{"--netns", "self", "--port", fmt.Sprint(collectorPort)}
 	t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "500")
 	serve := start(t, finwait, append([]string{"serve", "--web.listen-address", "127.0.0.1:0", "--otlp=http://" + at, "--otlp-logs", "transitions"}, filter...)...)
 	until(t, "finwait serves", func() bool { return serving.MatchString(serve.said()) })
 	trace := start(t, finwait, append([]string{"trace", "--json"}, filter...)...)
 	until(t, "finwait traces", func() bool { return strings.Contains(trace.said(), "Ctrl-C") })
 
-	connect(t, connections)
+	connect(t, collectorPort, connections)
 	until(t, "some records are there", func() bool { return len(to.records()) > 0 })
 	stop()
-	connect(t, connections)
+	connect(t, collectorPort, connections)
 	until(t, "finwait says that the Collector is away", func() bool { return strings.Contains(serve.said(), "cannot be sent") })
 	stop = otelCollector(t, at, server.URL)
 	// Without the ends of TIME_WAIT, of two listeners, their ends, and of each connection.

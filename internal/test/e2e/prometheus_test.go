@@ -86,7 +86,7 @@ func TestPrometheus(t *testing.T) {
 	stat := start(t, finwait, append([]string{"stat", "--json"}, filter...)...)
 	until(t, "finwait counts", func() bool { return strings.Contains(stat.said(), "Ctrl-C") })
 
-	connect(t, connections)
+	connect(t, port, connections)
 	until(t, "all TIME_WAITs are over", func() bool { return query(t, at, "finwait_time_wait_seconds_count") >= connections })
 	stat.end(t)
 	var want struct {

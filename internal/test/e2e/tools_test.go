@@ -188,10 +188,14 @@ func get(t *testing.T, url string) (int, string) {
 	return answer.StatusCode, string(b)
 }
 
-const port = 5000
+// Ports of the servers of two tests: the TIME_WAITs of one are still there when the next begins.
+const (
+	port          = 5000
+	collectorPort = 5001
+)
 
-// connect makes connections one after the other. The client closes first, after some time.
-func connect(t *testing.T, n int) {
+// connect makes connections to a port one after the other. The client closes first, after some time.
+func connect(t *testing.T, port, n int) {
 	t.Helper()
 	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
