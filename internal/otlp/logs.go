@@ -65,8 +65,8 @@ func (l *Logs) ends(local, remote netip.AddrPort, scope tracer.Scope) {
 		key string
 		at  netip.AddrPort
 	}{{"network.local", scope.Zoned(local)}, {"network.peer", scope.Zoned(remote)}} {
-		l.kvs = append(l.kvs, attribute.String(end.key+".address", end.at.Addr().String()))
-		if port := end.at.Port(); port != 0 { // 0: the kernel has not chosen it yet
+		l.str(end.key+".address", end.at.Addr().String()) // the zone may have bytes that are not UTF-8
+		if port := end.at.Port(); port != 0 {             // 0: the kernel has not chosen it yet
 			l.num(end.key+".port", int64(port))
 		}
 	}
@@ -79,13 +79,12 @@ func (l *Logs) process(key string, p *tracer.Process) {
 	}
 }
 
-func (l *Logs) who(owner *tracer.Owner, closer, handler *tracer.Process) {
+func (l *Logs) who(owner *tracer.Owner, closer *tracer.Process) {
 	l.process("finwait.owner", &owner.Process)
 	if owner.PID != 0 && owner.Holder {
 		l.kvs = append(l.kvs, attribute.Bool("finwait.owner.holder", true))
 	}
 	l.process("finwait.closer", closer)
-	l.process("finwait.handler", handler)
 }
 
 func (l *Logs) where(cookie uint64, netNS uint32, netNSCookie, cgroup uint64) {
@@ -148,7 +147,7 @@ func (l *Logs) Transition(t *tracer.Transition) error {
 	l.str("finwait.role", t.Role.String())
 	l.why(t.Reason, t.Detail, t.Errno)
 	l.where(t.Cookie, t.NetNS, t.NetNSCookie, t.Owner.CgroupID)
-	l.who(&t.Owner, &t.Closer, &t.Handler)
+	l.who(&t.Owner, &t.Closer)
 	if t.Rearms > 0 {
 		l.num("finwait.rearms", int64(t.Rearms))
 	}
@@ -186,7 +185,7 @@ func (l *Logs) Conn(c *conns.Conn) error {
 	}
 	l.num("finwait.missed", int64(c.Missed))
 	l.where(c.Cookie, c.NetNS, c.NetNSCookie, c.Owner.CgroupID)
-	l.who(&c.Owner, &c.Closer, &c.Handler)
+	l.who(&c.Owner, &c.Closer)
 	var at time.Time // the zero time: not known
 	if c.Whole {
 		at = c.Opened

@@ -7,9 +7,11 @@ package otlp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,16 +51,16 @@ type Exporter struct {
 	scope    instrumentation.Scope
 	interval time.Duration
 
-	mu      sync.Mutex
-	trouble map[string]string // what is said to fail, and why
+	mu       sync.Mutex
+	trouble  map[string]string // what is said to fail, and why
+	starting bool              // the environment is being read
+	wrong    []error           // what the SDK has said of it
 }
 
 // New reads the environment, and certificates that it names. It connects to nothing.
 func New(ctx context.Context, o Options) (*Exporter, error) {
-	for _, variable := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"} {
-		if v := os.Getenv(variable); v != "" && v != "http/protobuf" {
-			return nil, fmt.Errorf("%s=%s: finwait speaks http/protobuf only", variable, v)
-		}
+	if err := checkEnvironment(); err != nil {
+		return nil, err
 	}
 	e := &Exporter{
 		options: o, trouble: make(map[string]string), interval: time.Minute,
@@ -72,8 +74,8 @@ func New(ctx context.Context, o Options) (*Exporter, error) {
 		e.interval = time.Duration(ms) * time.Millisecond
 	}
 	// The SDK would write to stderr by itself.
-	otel.SetLogger(logr.Discard())
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.say("some data", err) }))
+	otel.SetLogger(logr.New(&sdkLog{e.fromSDK}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(e.fromSDK))
 	var err error
 	e.resource, err = resource.New(ctx,
 		resource.WithAttributes(
@@ -82,35 +84,94 @@ func New(ctx context.Context, o Options) (*Exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	options := []otlpmetrichttp.Option{}
-	if to, err := e.endpoint("metrics"); err != nil {
+	to, err := e.endpoint("metrics")
+	if err != nil {
 		return nil, err
-	} else if to != "" {
-		options = append(options, otlpmetrichttp.WithEndpointURL(to))
 	}
-	if e.metrics, err = otlpmetrichttp.New(ctx, options...); err != nil {
+	err = e.start(func() (err error) {
+		e.metrics, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(to))
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("send metrics by OTLP: %w", err)
 	}
 	return e, nil
 }
 
-// endpoint is where a signal goes; "": where the environment says.
-func (e *Exporter) endpoint(signal string) (string, error) {
-	base := e.options.URL
-	if base == "" {
-		if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+strings.ToUpper(signal)+"_ENDPOINT") != "" {
-			return "", nil
+// checkEnvironment refuses what would be ignored.
+func checkEnvironment() error {
+	for _, of := range []struct {
+		setting string
+		can     []string
+	}{
+		{"PROTOCOL", []string{"http/protobuf"}},
+		{"COMPRESSION", []string{"none", "gzip"}},
+		{"TEMPORALITY_PREFERENCE", []string{"cumulative"}},
+	} {
+		for _, signal := range []string{"", "METRICS_", "LOGS_"} {
+			variable := "OTEL_EXPORTER_OTLP_" + signal + of.setting
+			if v := os.Getenv(variable); v != "" && !slices.Contains(of.can, strings.ToLower(v)) {
+				return fmt.Errorf("%s=%s: finwait can do %s only", variable, v, strings.Join(of.can, " and "))
+			}
 		}
+	}
+	return nil
+}
+
+// start makes an exporter. The SDK goes on without what it cannot use of the environment, such as a
+// certificate, and tells its logger or its error handler: here that is an error.
+func (e *Exporter) start(exporter func() error) error {
+	e.mu.Lock()
+	e.starting, e.wrong = true, nil
+	e.mu.Unlock()
+	err := exporter()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.starting = false
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.wrong...)
+}
+
+// fromSDK is what the SDK says is wrong.
+func (e *Exporter) fromSDK(err error) {
+	e.mu.Lock()
+	if e.starting {
+		e.wrong = append(e.wrong, err)
+		e.mu.Unlock()
+		return
+	}
+	e.mu.Unlock()
+	e.say("some data", err)
+}
+
+// endpoint is where a signal goes: where Options say, else the environment, else DefaultURL. The path
+// of the signal is added to all of these but OTEL_EXPORTER_OTLP_METRICS_ENDPOINT and its like
+// (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
+func (e *Exporter) endpoint(signal string) (string, error) {
+	own := "OTEL_EXPORTER_OTLP_" + strings.ToUpper(signal) + "_ENDPOINT"
+	from, base := "--otlp", e.options.URL
+	for _, variable := range []string{own, "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+		if base == "" {
+			from, base = variable, os.Getenv(variable)
+		}
+	}
+	if base == "" {
 		base = DefaultURL
 	}
 	u, err := url.Parse(base)
-	if err != nil {
-		return "", fmt.Errorf("the URL of a collector: %w", err)
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+		return "", fmt.Errorf("%s: %q is no URL of a collector, such as %s", from, base, DefaultURL)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", fmt.Errorf("%s: a URL of a collector has no user, query or fragment; OTEL_EXPORTER_OTLP_HEADERS can have a password", from)
+	case from != own:
+		u = u.JoinPath("v1", signal)
+	case u.Path == "":
+		u.Path = "/"
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return "", fmt.Errorf("%q is no URL of a collector, such as %s", base, DefaultURL)
-	}
-	return u.JoinPath("v1", signal).String(), nil
+	return u.String(), nil
 }
 
 // say tells Trouble what has changed.
@@ -130,17 +191,20 @@ func (e *Exporter) say(what string, err error) {
 
 // Logs makes a queue for log records. It has room for so many.
 func (e *Exporter) Logs(ctx context.Context, room int) (*Queue, error) {
-	options := []otlploghttp.Option{otlploghttp.WithRetry(otlploghttp.RetryConfig{})} // the queue tries again
-	if to, err := e.endpoint("logs"); err != nil {
+	to, err := e.endpoint("logs")
+	if err != nil {
 		return nil, err
-	} else if to != "" {
-		options = append(options, otlploghttp.WithEndpointURL(to))
 	}
-	to, err := otlploghttp.New(ctx, options...)
+	var exporter *otlploghttp.Exporter
+	err = e.start(func() (err error) {
+		// The queue tries again.
+		exporter, err = otlploghttp.New(ctx, otlploghttp.WithEndpointURL(to), otlploghttp.WithRetry(otlploghttp.RetryConfig{}))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("send log records by OTLP: %w", err)
 	}
-	return newQueue(e, to, room), nil
+	return newQueue(e, exporter, room), nil
 }
 
 // Run sends the metrics every minute, or as OTEL_METRIC_EXPORT_INTERVAL says, and once more in the end,
@@ -171,6 +235,31 @@ func (e *Exporter) send(ctx context.Context) {
 		err = e.metrics.Export(ctx, all)
 	}
 	if ctx.Err() == nil { // otherwise the end has cut it short
+		if warned(err) {
+			err = nil
+		}
 		e.say("metrics", err)
 	}
 }
+
+// An sdkLog takes the warnings and errors of the SDK's logger. Their values are left out: they may be
+// passwords.
+type sdkLog struct{ to func(error) }
+
+// Init does nothing.
+func (*sdkLog) Init(logr.RuntimeInfo) {}
+
+// Enabled is true for warnings, which have level 1, and for errors, which are not asked about.
+func (*sdkLog) Enabled(level int) bool { return level <= 1 }
+
+// Info takes a warning.
+func (l *sdkLog) Info(_ int, msg string, _ ...any) { l.to(errors.New(msg)) }
+
+// Error takes an error.
+func (l *sdkLog) Error(err error, msg string, _ ...any) { l.to(fmt.Errorf("%s: %w", msg, err)) }
+
+// WithValues leaves them out.
+func (l *sdkLog) WithValues(...any) logr.LogSink { return l }
+
+// WithName leaves it out.
+func (l *sdkLog) WithName(string) logr.LogSink { return l }

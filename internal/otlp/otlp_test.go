@@ -3,10 +3,14 @@ package otlp
 import (
 	"compress/gzip"
 	"context"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +22,7 @@ import (
 
 	collog "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	logpb "go.opentelemetry.io/proto/otlp/logs/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
@@ -128,6 +133,15 @@ func logs(t *testing.T, e *Exporter, room int) (*Logs, *Queue) {
 	return e.NewLogs(q, nil), q
 }
 
+// attributesOf has the attributes that are strings.
+func attributesOf(all []*commonpb.KeyValue) map[string]string {
+	m := make(map[string]string)
+	for _, a := range all {
+		m[a.Key] = a.Value.GetStringValue()
+	}
+	return m
+}
+
 func transition(t *testing.T, l *Logs, n int) {
 	t.Helper()
 	for range n {
@@ -162,6 +176,30 @@ func TestSentAndLost(t *testing.T) {
 					return false
 				}
 			}},
+		"one whose answer is cut off, and then takes them": {records: 100, room: 2000, lost: func(n int) bool { return n == 0 }, says: "log records fail, log records again",
+			answer: func() func(http.ResponseWriter, int) bool {
+				left := 1
+				return func(w http.ResponseWriter, _ int) bool {
+					if left--; left < 0 {
+						return true
+					}
+					w.Header().Set("Content-Length", "100")
+					_, _ = io.WriteString(w, "no hundred bytes")
+					return false
+				}
+			}},
+		"one that says what another says to be tried again": {records: 100, room: 2000, lost: func(n int) bool { return n == 100 }, says: "log records fail",
+			answer: func() func(http.ResponseWriter, int) bool {
+				asked := false
+				return func(w http.ResponseWriter, _ int) bool {
+					if asked {
+						t.Error("it is tried again")
+					}
+					asked = true
+					http.Error(w, "from behind: "+again, http.StatusBadRequest)
+					return false
+				}
+			}},
 		"one that refuses all": {records: 1000, room: 2000, lost: func(n int) bool { return n == 1000 }, says: "log records fail",
 			answer: func() func(http.ResponseWriter, int) bool {
 				return func(w http.ResponseWriter, _ int) bool { http.Error(w, "no", http.StatusBadRequest); return false }
@@ -190,26 +228,84 @@ func TestSentAndLost(t *testing.T) {
 	}
 }
 
-// A collector that refuses a part of a batch says how many: so many are lost.
+// A collector that refuses a part of a batch says how many: so many are lost. If it refuses none, it
+// only warns.
 func TestPartialSuccess(t *testing.T) {
 	t.Parallel()
-	to := &collector{t: t, answer: func(w http.ResponseWriter, n int) bool {
-		b, err := proto.Marshal(&collog.ExportLogsServiceResponse{PartialSuccess: &collog.ExportLogsPartialSuccess{RejectedLogRecords: 3, ErrorMessage: "old (7 logs rejected)"}})
-		if err != nil {
-			t.Error(err)
+	for _, c := range []struct {
+		refused int64
+		why     string
+		says    string
+	}{
+		{3, "old (7 logs rejected)", "log records fail"},
+		{3, "two\nlines", "log records fail"},
+		{0, "use another port", ""},
+	} {
+		to := &collector{t: t, answer: func(w http.ResponseWriter, n int) bool {
+			b, err := proto.Marshal(&collog.ExportLogsServiceResponse{PartialSuccess: &collog.ExportLogsPartialSuccess{RejectedLogRecords: c.refused, ErrorMessage: c.why}})
+			if err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write(b)
+			return true
+		}}
+		server := httptest.NewServer(to)
+		defer server.Close()
+		e, said := exporter(t, server.URL)
+		l, q := logs(t, e, 100)
+		transition(t, l, 10)
+		l.Shutdown()
+		if q.Lost() != uint64(c.refused) || q.Sent() != uint64(10-c.refused) || said.text() != c.says {
+			t.Errorf("%q: %d lost and %d sent of 10, want %d lost; said %q, want %q", c.why, q.Lost(), q.Sent(), c.refused, said.text(), c.says)
 		}
-		w.Header().Set("Content-Type", "application/x-protobuf")
-		_, _ = w.Write(b)
-		return true
-	}}
+	}
+}
+
+// A collector that takes a batch and never answers does not hold up the end, and what it has is counted
+// as lost. It is not said to be away: the end came first.
+func TestCollectorHangs(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	to := &collector{t: t, answer: func(http.ResponseWriter, int) bool { <-over; return false }}
 	server := httptest.NewServer(to)
 	defer server.Close()
-	e, _ := exporter(t, server.URL)
-	l, q := logs(t, e, 100)
-	transition(t, l, 10)
+	defer close(over)
+	e, said := exporter(t, server.URL)
+	l, q := logs(t, e, 2000)
+	transition(t, l, 1500)
+	begun := time.Now()
 	l.Shutdown()
-	if q.Lost() != 3 || q.Sent() != 7 {
-		t.Errorf("%d lost and %d sent, want 3 and 7", q.Lost(), q.Sent())
+	if took := time.Since(begun); took < patience || took > patience+20*time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	if q.Sent() != 0 || q.Lost() != 1500 || said.text() != "" {
+		t.Errorf("%d sent, %d lost of 1500; said %q", q.Sent(), q.Lost(), said.text())
+	}
+}
+
+// Names are untrusted. What is not UTF-8 in one would keep all records of its batch from being sent.
+func TestHostileNames(t *testing.T) {
+	t.Parallel()
+	to := &collector{t: t}
+	server := httptest.NewServer(to)
+	defer server.Close()
+	e, said := exporter(t, server.URL)
+	l, q := logs(t, e, 100)
+	local := netip.MustParseAddrPort("[fe80::1]:80")
+	n := &tracer.Transition{Time: time.Unix(1, 0), From: tracer.Established, To: tracer.FinWait1, Local: local, Remote: local, Scope: tracer.Scope{ID: 2, Interface: "e\xfe"}}
+	n.Owner.PID = 1
+	copy(n.Owner.Comm[:], "a\xff\n")
+	if err := l.Transition(n); err != nil {
+		t.Fatal(err)
+	}
+	l.Shutdown()
+	if q.Sent() != 1 || said.text() != "" || to.taken() != 1 {
+		t.Fatalf("%d sent, said %q", q.Sent(), said.text())
+	}
+	got := attributesOf(to.records[0].Attributes)
+	if got["network.local.address"] != `fe80::1%e\xfe` || got["finwait.owner.comm"] != `a\xff\n` {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -294,10 +390,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("headers %v", to.headers)
 	}
 	of := to.metrics[len(to.metrics)-1].ResourceMetrics[0]
-	attributes := make(map[string]string)
-	for _, kv := range of.Resource.Attributes {
-		attributes[kv.Key] = kv.Value.GetStringValue()
-	}
+	attributes := attributesOf(of.Resource.Attributes)
 	for key, want := range map[string]string{"service.name": "finwait", "service.version": "v9", "host.name": "other", "deployment.environment.name": "shop"} {
 		if attributes[key] != want {
 			t.Errorf("resource attribute %s is %q, want %q", key, attributes[key], want)
@@ -354,14 +447,101 @@ func TestNewRefuses(t *testing.T) {
 		"no number":  {variable: "OTEL_METRIC_EXPORT_INTERVAL", value: "1m"},
 		"no minutes": {variable: "OTEL_METRIC_EXPORT_INTERVAL", value: "0"},
 		"no pairs":   {variable: "OTEL_RESOURCE_ATTRIBUTES", value: "shop"},
+		"a password": {url: "http://u:p@h:1"},
+		"a query":    {url: "http://h:1/?token=1"},
+		// The SDK would leave these out and go on.
+		"no scheme in the environment": {variable: "OTEL_EXPORTER_OTLP_ENDPOINT", value: "h:4318"},
+		"no URL for metrics":           {variable: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value: "://"},
+		"no certificate":               {variable: "OTEL_EXPORTER_OTLP_CERTIFICATE", value: "/no/such/file"},
+		"no file of certificates":      {variable: "OTEL_EXPORTER_OTLP_CERTIFICATE", value: "otlp_test.go"},
+		"no header":                    {variable: "OTEL_EXPORTER_OTLP_HEADERS", value: "secret"},
+		"no timeout":                   {variable: "OTEL_EXPORTER_OTLP_TIMEOUT", value: "10s"},
+		"other compression":            {variable: "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", value: "zstd"},
+		"deltas":                       {variable: "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", value: "delta"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if set.variable != "" {
 				t.Setenv(set.variable, set.value)
 			}
-			if _, err := New(t.Context(), Options{URL: set.url, Trouble: new(said).trouble}); err == nil {
-				t.Error("it is taken")
+			said := new(said)
+			_, err := New(t.Context(), Options{URL: set.url, Trouble: said.trouble})
+			if err == nil || said.text() != "" {
+				t.Fatalf("error %v, said %q", err, said.text())
+			}
+			if set.value == "secret" && strings.Contains(err.Error(), set.value) {
+				t.Errorf("it tells a header: %v", err)
 			}
 		})
+	}
+}
+
+// Where the environment says that a signal goes, by the words of the specification.
+func TestEndpoint(t *testing.T) {
+	for _, c := range []struct{ url, all, metrics, want string }{
+		{want: "http://localhost:4318/v1/metrics"},
+		{url: "https://h/in", all: "http://a:1", metrics: "http://m:2", want: "https://h/in/v1/metrics"},
+		{all: "http://a:1", want: "http://a:1/v1/metrics"},
+		{all: "http://a:1/in/", want: "http://a:1/in/v1/metrics"},
+		{all: "http://a:1", metrics: "http://m:2/as/is", want: "http://m:2/as/is"},
+		{metrics: "http://m:2", want: "http://m:2/"},
+	} {
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.all)
+		t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", c.metrics)
+		got, err := (&Exporter{options: Options{URL: c.url}}).endpoint("metrics")
+		if err != nil || got != c.want {
+			t.Errorf("%+v: %s, %v", c, got, err)
+		}
+	}
+}
+
+// Records and metrics go over TLS, to a collector with a certificate that only the environment names,
+// and in the service's name that it gives.
+func TestCertificate(t *testing.T) {
+	to := &collector{t: t}
+	server := httptest.NewTLSServer(to)
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	pemOf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, pemOf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", file)
+	t.Setenv("OTEL_SERVICE_NAME", "edge")
+	e, said := exporter(t, server.URL)
+	l, q := logs(t, e, 100)
+	transition(t, l, 10)
+	l.Shutdown()
+	e.send(t.Context())
+	if q.Sent() != 10 || to.taken() != 10 || len(to.metrics) != 1 || said.text() != "" {
+		t.Errorf("%d records sent, metrics %d times, said %q", q.Sent(), len(to.metrics), said.text())
+	}
+	if got := attributesOf(to.metrics[0].ResourceMetrics[0].Resource.Attributes); got["service.name"] != "edge" {
+		t.Errorf("resource %v", got)
+	}
+}
+
+// BenchmarkTransition makes a record of a transition, and puts it into the queue.
+func BenchmarkTransition(b *testing.B) {
+	server := httptest.NewServer(&collector{t: b})
+	defer server.Close()
+	e, err := New(b.Context(), Options{URL: server.URL, Trouble: func(string, error) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	q, err := e.Logs(b.Context(), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := e.NewLogs(q, nil)
+	defer l.Shutdown()
+	at := netip.MustParseAddrPort("192.0.2.1:80")
+	n := &tracer.Transition{Time: time.Unix(1, 0), From: tracer.Established, To: tracer.FinWait1, Local: at, Remote: at, Cookie: 1, NetNS: 1, NetNSCookie: 1, Role: tracer.RoleClient, Precision: tracer.PrecisionExact}
+	n.Owner.PID = 1
+	copy(n.Owner.Comm[:], "nginx")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := l.Transition(n); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

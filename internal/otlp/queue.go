@@ -3,7 +3,9 @@ package otlp
 import (
 	"context"
 	"errors"
-	"net/url"
+	"io"
+	"math"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,7 +39,7 @@ type Queue struct {
 	cancel  context.CancelFunc
 	once    sync.Once
 
-	taken, sent, lost atomic.Uint64
+	sent, lost atomic.Uint64
 }
 
 func newQueue(of *Exporter, to sdklog.Exporter, room int) *Queue {
@@ -59,7 +61,6 @@ func (q *Queue) Enabled(context.Context, sdklog.EnabledParameters) bool { return
 
 // OnEmit takes a record, or counts it as lost if there is no room. It does not wait.
 func (q *Queue) OnEmit(_ context.Context, r *sdklog.Record) error {
-	q.taken.Add(1)
 	select {
 	case q.records <- r.Clone():
 	default:
@@ -132,10 +133,13 @@ func (q *Queue) send(ctx context.Context, batch []sdklog.Record) {
 	for wait := tryAgain; ; wait = min(2*wait, tryAtMost) {
 		err := ctx.Err()
 		if err == nil {
-			err = q.to.Export(ctx, batch)
-			q.of.say("log records", err)
+			if err = q.to.Export(ctx, batch); warned(err) {
+				err = nil
+			}
+			if err == nil || ctx.Err() == nil { // otherwise the end has cut it short
+				q.of.say("log records", err)
+			}
 		}
-		var unreachable *url.Error
 		switch {
 		case err == nil:
 			q.sent.Add(n)
@@ -143,7 +147,7 @@ func (q *Queue) send(ctx context.Context, batch []sdklog.Record) {
 		case ctx.Err() != nil:
 			q.lost.Add(n)
 			return
-		case !errors.As(err, &unreachable) && !strings.Contains(err.Error(), again):
+		case !unanswered(err):
 			refused := rejected(err, n)
 			q.lost.Add(refused)
 			q.sent.Add(n - refused)
@@ -166,8 +170,19 @@ func (q *Queue) send(ctx context.Context, batch []sdklog.Record) {
 // specification, "Retryable Response Codes").
 const again = "retry-able request failure"
 
-// partial is how the exporter says that the collector has refused a part of a batch.
-var partial = regexp.MustCompile(`OTLP partial success: .*\((\d+) logs rejected\)`)
+// unanswered says that the collector has not answered, or not to the end, or asks to come again.
+func unanswered(err error) bool {
+	var ofNet net.Error // also a *url.Error
+	return errors.As(err, &ofNet) || errors.Is(err, io.ErrUnexpectedEOF) || strings.HasPrefix(err.Error(), again)
+}
+
+// partial is how the exporters say that the collector has refused a part of a batch.
+var partial = regexp.MustCompile(`(?s)OTLP partial success: .*\((\d+) [a-z ]+ rejected\)`)
+
+// warned says that the collector has refused nothing, and only has something to say.
+func warned(err error) bool {
+	return err != nil && partial.MatchString(err.Error()) && rejected(err, math.MaxUint64) == 0
+}
 
 // rejected is how many of n records the collector has refused: all, unless the error says another
 // number.
