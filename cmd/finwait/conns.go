@@ -84,7 +84,7 @@ around them are not known either.`,
 	fs.BoolVar(&o.handlers, "handlers", false, "show the handler: the process that was first seen to read from the connection or write to it")
 	fs.Uint64Var(&o.shown, "count", 0, "end after `N` connections")
 	durationVar(fs, &o.duration, "duration", 0, "end after this time")
-	fs.Uint32Var(&o.most, "max-connections", 1<<18, "follow up to `N` connections at a time: each takes about 1 KiB")
+	fs.Uint32Var(&o.most, "max-connections", connsMost, "follow up to `N` connections at a time: each takes about 1 KiB")
 	return cmd
 }
 
@@ -184,6 +184,9 @@ func (o *connsOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 // connsRing is the size of the ring buffers: a burst of connections waits there while earlier
 // ones are joined.
 const connsRing = 32 << 20
+
+// connsMost is how many connections are followed at a time, if nobody says.
+const connsMost = 1 << 18
 
 // enough ends the run after so many connections; 0: it does not.
 type enough struct {

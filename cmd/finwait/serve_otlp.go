@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"finwait/internal/conns"
 	"finwait/internal/families"
@@ -71,6 +72,9 @@ type exporting struct {
 	queue    *otlp.Queue // nil: no log records
 	handle   func(*tracer.Transition) error
 	logs     *otlp.Logs
+
+	joins     bool          // log records are of connections
+	untracked atomic.Uint64 // connections that there was no room for
 }
 
 // open gives nil if nothing is to be sent.
@@ -102,9 +106,24 @@ func (f *otlpFlags) open(ctx context.Context, set *families.Set, log *zerolog.Lo
 	e.logs = e.exporter.NewLogs(e.queue, label.New())
 	e.handle = e.logs.Transition
 	if f.logs == logConnections {
-		e.handle = conns.NewSink(e.logs, conns.Options{Most: 1 << 18}).Transition
+		e.joins = true
+		joined := conns.NewSink(e.logs, conns.Options{Most: connsMost})
+		e.handle = func(t *tracer.Transition) error {
+			err := joined.Transition(t)
+			e.untracked.Store(joined.Untracked())
+			return err
+		}
 	}
 	return e, nil
+}
+
+// withoutRoom is nil if there are no log records of connections.
+func (e *exporting) withoutRoom() *uint64 {
+	if e == nil || !e.joins {
+		return nil
+	}
+	n := e.untracked.Load()
+	return &n
 }
 
 // lost is nil if there are no log records.
@@ -141,10 +160,14 @@ func (e *exporting) account(from source.Live, log *zerolog.Logger) {
 		log.Warn().Msgf("what was lost on the way to log records is not known: %v", err)
 		return
 	}
-	lost := e.queue.Lost()
+	lost, untracked := e.queue.Lost(), e.untracked.Load()
 	entry, msg := log.Info(), "every log record was sent"
-	if lost+st.Lost.Total() > 0 {
+	if lost+untracked+st.Lost.Total() > 0 {
 		entry, msg = log.Warn(), "not every transition is in a log record that was sent"
 	}
-	logLost(entry.Uint64("sent", e.queue.Sent()), st.Lost).Uint64("export", lost).Msg(msg)
+	logLost(entry.Uint64("sent", e.queue.Sent()), st.Lost).Uint64("export", lost)
+	if e.joins {
+		entry.Uint64("untracked", untracked)
+	}
+	entry.Msg(msg)
 }

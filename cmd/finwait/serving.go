@@ -57,7 +57,7 @@ func (s *serving) read() (*families.Reading, error) {
 	// must not fall.
 	s.lost.Raise(whole.Lost)
 	whole.Lost = s.lost
-	return &families.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs, LostExport: s.export.lost()}, nil
+	return &families.Reading{Started: s.started, Whole: whole, Groups: s.groups, Programs: programs, LostExport: s.export.lost(), Untracked: s.export.withoutRoom()}, nil
 }
 
 func (s *serving) healthy() error {

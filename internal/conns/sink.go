@@ -110,5 +110,8 @@ func (s *Sink) End(st tracer.Stats, hooks tracer.HookSet) error {
 // Shown is how many connections were shown so far.
 func (s *Sink) Shown() uint64 { return s.sum.Shown }
 
+// Untracked is for how many there was no room so far.
+func (s *Sink) Untracked() uint64 { return s.joiner.Untracked }
+
 // Summary is what End has said.
 func (s *Sink) Summary() *Summary { return &s.sum }

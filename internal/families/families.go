@@ -22,6 +22,8 @@ type Reading struct {
 	Programs []tracer.ProgramStats
 	// LostExport is how many log records could not be sent; nil: none are sent.
 	LostExport *uint64
+	// Untracked is for how many connections there was no room; nil: no records of connections are sent.
+	Untracked *uint64
 }
 
 // Refreshed is what costs more than a scrape may, and is read apart.

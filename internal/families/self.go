@@ -10,7 +10,7 @@ func selfFamilies() []*Family {
 	one := always(1)
 	losses := func(o *Options) int {
 		if o.Export {
-			return len(tracer.Losses()) + 1
+			return len(tracer.Losses()) + 2
 		}
 		return len(tracer.Losses())
 	}
@@ -24,7 +24,7 @@ func selfFamilies() []*Family {
 	return []*Family{
 		{
 			Name: "finwait_lost_total", Kind: Counter, Labels: []string{"cause"},
-			Help:  "Transitions of the host that are missing in all other metrics, by cause; but ring_full and export are missing in log records only, which serve --otlp-logs sends. export counts records.",
+			Help:  "Transitions of the host that are missing in all other metrics, by cause; but ring_full, export and untracked are missing in log records only, which serve --otlp-logs sends. export counts records, and untracked connections for which there was no room.",
 			usual: losses, most: losses,
 			collect: func(r *reading, e *emitter) {
 				for cause, n := range r.Whole.Lost.All() {
@@ -32,6 +32,9 @@ func selfFamilies() []*Family {
 				}
 				if r.LostExport != nil {
 					e.count(float64(*r.LostExport), "export")
+				}
+				if r.Untracked != nil {
+					e.count(float64(*r.Untracked), "untracked")
 				}
 			},
 		},

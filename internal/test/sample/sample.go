@@ -77,7 +77,7 @@ func Everything(limit int) *families.Options {
 		Read: func() (*families.Reading, error) {
 			groups := meter.NewPlaces(limit, Started)
 			groups.Add(report)
-			return &families.Reading{Started: Started, Whole: report, Groups: groups, Programs: attached, LostExport: new(uint64)}, nil
+			return &families.Reading{Started: Started, Whole: report, Groups: groups, Programs: attached, LostExport: new(uint64), Untracked: new(uint64)}, nil
 		},
 		Refreshed: func() *families.Refreshed {
 			return &families.Refreshed{At: Started, Findings: findings, PortsKnown: true, PortsUsed: 3, PortsUsable: 4,
