@@ -131,6 +131,11 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
+	set := families.New(o.metrics())
+	export, err := o.otlp.open(ctx, set, log)
+	if err != nil {
+		return usage(err)
+	}
 	if err := o.server.Listen(); err != nil {
 		return usage(err)
 	}
@@ -141,17 +146,11 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	defer live.Close()
 	names := cgroupNames(o.by)
-	shown := o.metrics()
-	set := families.New(shown)
-	export, err := o.otlp.open(ctx, set, log)
-	if err != nil {
-		return usage(err)
-	}
 	m, err := meter.Start(live, meter.Options{By: cfg.SplitBy, Top: math.MaxInt, Names: names})
 	if err != nil {
 		return err
 	}
-	if err := giveUp(live, o.need(), log); err != nil {
+	if err := giveUp(live, o.need(export), log); err != nil {
 		return err
 	}
 	return o.serve(ctx, &serving{live: live, meter: m}, set, export, &cfg, log)
@@ -180,7 +179,7 @@ func (o *serveOptions) metrics() *families.Options {
 }
 
 // need is what is still needed while it serves.
-func (o *serveOptions) need() (n confine.Need) {
+func (o *serveOptions) need(export *exporting) (n confine.Need) {
 	if o.refresh > 0 { // it enters the namespaces that there are then, and finds who holds which socket
 		n.Capabilities = []string{privilege.SysPtrace, privilege.SysAdmin, privilege.DACReadSearch}
 		n.Files = true
@@ -188,8 +187,8 @@ func (o *serveOptions) need() (n confine.Need) {
 	if o.server.ConfigFile != "" { // it is read again for each connection, with the certificates
 		n.Files = true
 	}
-	if o.otlp.url != "" { // it looks the collector's name up
-		n.Files = true
+	if export != nil {
+		n.ConnectTo = export.exporter.Ports()
 	}
 	return (&nameFlag{cgroupNames(o.by) != nil || o.otlp.logs != ""}).need(n)
 }

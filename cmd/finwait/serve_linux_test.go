@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -280,8 +281,10 @@ func TestPrivilegeOfServe(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	var sent atomic.Uint64
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent.Add(1) }))
 	defer collector.Close()
+	url := strings.Replace(collector.URL, "127.0.0.1", "localhost", 1) // it looks the name up
 	refreshes := []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN, unix.CAP_DAC_READ_SEARCH}
 	names := []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}
 	for _, c := range []struct {
@@ -296,9 +299,10 @@ func TestPrivilegeOfServe(t *testing.T) {
 		{"--refresh 0 --by port", nil, true},
 		{"--refresh 0 --by workload", names, false},
 		{"--refresh 0 --web.config.file " + file, nil, false},
-		{"--refresh 0 --otlp=" + collector.URL, nil, false},
-		{"--refresh 0 --otlp-logs transitions --otlp=" + collector.URL, names, false},
+		{"--refresh 0 --otlp=" + url, nil, true},
+		{"--refresh 0 --otlp-logs transitions --otlp=" + url, names, false},
 	} {
+		sent.Store(0)
 		p, at := served(t, strings.Fields(c.args)...)
 		p.awaitConfined(t, c.kept...)
 		// The library's collector reads files of /proc/self, which Landlock forbids.
@@ -310,6 +314,9 @@ func TestPrivilegeOfServe(t *testing.T) {
 		}
 		if err := p.Wait(); err != nil || strings.Contains(p.said(), "WRN") || strings.Contains(p.said(), "ermi") {
 			t.Errorf("%s: %v, %s", c.args, err, p.said())
+		}
+		if exports := strings.Contains(c.args, "--otlp"); (sent.Load() > 0) != exports {
+			t.Errorf("%s: the collector was asked %d times", c.args, sent.Load())
 		}
 	}
 }

@@ -5,6 +5,8 @@ package confine
 import (
 	"errors"
 	"fmt"
+	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,13 +24,14 @@ type Need struct {
 	Capabilities []string // kept as far as they are there
 	Files        bool     // files are opened, or other processes looked at: no Landlock
 	RemoveDirs   []string // in these directories, empty ones are removed
+	ConnectTo    []uint16 // to these TCP ports, of hosts whose names are looked up
 	Check        func() error
 }
 
 // Confine takes from all threads, for good: the capabilities that are not
 // needed; the way to new ones (no_new_privs); and, unless files are needed, all
-// files and connections that are not open yet, with Landlock (Linux 5.13), but for RemoveDirs.
-// landlocked: the kernel could do that.
+// files and connections that are not open yet, with Landlock (Linux 5.13), but for RemoveDirs and
+// ConnectTo. landlocked: the kernel could do that.
 //
 // Check must work without CAP_BPF; where the kernel refuses that (EPERM: before
 // 5.19, kernel.unprivileged_bpf_disabled forbids bpf(2) altogether), it is kept.
@@ -47,11 +50,32 @@ func Confine(n Need) (landlocked bool, err error) {
 	// Threads are in domains of their own before 7.0. Scopes forbid signals between
 	// them on some kernels, and Go's scheduler sends such.
 	rules.Scoped = 0
-	removal := landlock.PathAccess(syscall.AccessFSRemoveDir, n.RemoveDirs...)
-	if err := rules.BestEffort().Restrict(removal); err != nil {
+	may := []landlock.Rule{landlock.PathAccess(syscall.AccessFSRemoveDir, n.RemoveDirs...)}
+	if len(n.ConnectTo) > 0 {
+		may = append(may, lookup()...)
+	}
+	for _, port := range n.ConnectTo {
+		may = append(may, landlock.ConnectTCP(port))
+	}
+	if err := rules.BestEffort().Restrict(may...); err != nil {
 		return false, fmt.Errorf("confine with Landlock: %w", err)
 	}
 	return true, nil
+}
+
+// lookup permits what it takes to look a name up. Go's resolver reads files below /etc, and one of them
+// anew when the network has changed: then it is another file of the same directory.
+func lookup() []landlock.Rule {
+	net.DefaultResolver.PreferGo = true // libc's would load libraries
+	dirs := []string{"/etc"}
+	if file, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil && filepath.Dir(file) != dirs[0] {
+		dirs = append(dirs, filepath.Dir(file))
+	}
+	const dns = 53
+	return []landlock.Rule{
+		landlock.PathAccess(syscall.AccessFSReadFile, dirs...).IgnoreIfMissing(),
+		landlock.ConnectSendUDP(dns), landlock.BindUDP(0), landlock.ConnectTCP(dns),
+	}
 }
 
 // Landlock says whether the kernel has it, and it is on.

@@ -11,6 +11,7 @@ type Need struct {
 	Capabilities []string
 	Files        bool
 	RemoveDirs   []string
+	ConnectTo    []uint16
 	Check        func() error
 }
 

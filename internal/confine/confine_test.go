@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,9 @@ import (
 
 // asConfined makes this binary a process that confines itself, and then says what it still can.
 const asConfined = "FINWAIT_TEST_CONFINE"
+
+// mayConnect is a port that it may connect to.
+const mayConnect = "FINWAIT_TEST_CONNECT"
 
 // mayRemove is a directory in which it may remove others.
 const mayRemove = "FINWAIT_TEST_REMOVE"
@@ -50,6 +54,10 @@ func confined(how string) int {
 	if may != "" {
 		n.RemoveDirs = []string{may}
 	}
+	to, _ := strconv.ParseUint(os.Getenv(mayConnect), 10, 16)
+	if to != 0 {
+		n.ConnectTo = []uint16{uint16(to)}
+	}
 	landlocked, err := Confine(n)
 	fmt.Println("landlocked", landlocked, err)
 	if how != "landlock" {
@@ -68,6 +76,14 @@ func confined(how string) int {
 	_, err = net.Dial("tcp4", "127.0.0.1:9")
 	fmt.Println("connect", errors.Is(err, fs.ErrPermission))
 	fmt.Println("zone", time.Unix(0, 0).Local().Format("-0700"))
+	if to != 0 {
+		_, err := net.Dial("tcp4", fmt.Sprint("localhost:", to))
+		fmt.Println("connected", err)
+		_, err = os.ReadFile("/etc/hosts")
+		fmt.Println("read", err)
+		_, err = os.OpenFile("/etc/hosts", os.O_WRONLY, 0)
+		fmt.Println("write", errors.Is(err, fs.ErrPermission))
+	}
 	if may != "" {
 		fmt.Println("removed", os.Remove(may+"/empty"))
 		fmt.Println("made", errors.Is(os.Mkdir(may+"/other", 0o700), fs.ErrPermission))
@@ -152,6 +168,26 @@ func TestRemoveDirs(t *testing.T) {
 	}
 	if !strings.Contains(out, "removed <nil>\nmade true\nelsewhere true\n") {
 		t.Error(out)
+	}
+}
+
+// Where one port may be connected to, on a host that has a name, that is all that may be done.
+func TestConnectTo(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv(mayConnect, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+	out := confine(t, "landlock")
+	if !Landlock() {
+		t.Skip("this kernel has no Landlock, or it is off")
+	}
+	if !strings.Contains(out, "landlocked true <nil>") || strings.Count(out, "open true") != 4 || !strings.Contains(out, "connected <nil>\nread <nil>\nwrite true\n") {
+		t.Error(out)
+	}
+	if abi := version(t); abi >= 4 && !strings.Contains(out, "connect true") {
+		t.Errorf("Landlock ABI %d: %s", abi, out)
 	}
 }
 

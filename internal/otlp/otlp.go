@@ -7,8 +7,11 @@ package otlp
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -53,8 +56,9 @@ type Exporter struct {
 
 	mu       sync.Mutex
 	trouble  map[string]string // what is said to fail, and why
-	starting bool              // the environment is being read
-	wrong    []error           // what the SDK has said of it
+	ports    []uint16
+	starting bool    // the environment is being read
+	wrong    []error // what the SDK has said of it
 }
 
 // New reads the environment, and certificates that it names. It connects to nothing.
@@ -171,8 +175,35 @@ func (e *Exporter) endpoint(signal string) (string, error) {
 	case u.Path == "":
 		u.Path = "/"
 	}
-	return u.String(), nil
+	if u.Scheme == "https" {
+		_, _ = x509.SystemCertPool() // it stays in memory: later the files may be out of reach
+	}
+	return u.String(), e.addPort(u)
 }
+
+// addPort adds the port that is connected to for a URL: its own, or that of a proxy.
+func (e *Exporter) addPort(to *url.URL) error {
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: to})
+	if err != nil {
+		return fmt.Errorf("the proxy for %s: %w", to.Host, err)
+	}
+	if proxy != nil {
+		to = proxy
+	}
+	service := to.Port()
+	if service == "" {
+		service = to.Scheme
+	}
+	port, err := net.LookupPort("tcp", service)
+	if err != nil {
+		return fmt.Errorf("the port of %s: %w", to.Host, err)
+	}
+	e.ports = append(e.ports, uint16(port))
+	return nil
+}
+
+// Ports are the TCP ports that it connects to.
+func (e *Exporter) Ports() []uint16 { return e.ports }
 
 // say tells Trouble what has changed.
 func (e *Exporter) say(what string, err error) {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -477,19 +478,23 @@ func TestNewRefuses(t *testing.T) {
 
 // Where the environment says that a signal goes, by the words of the specification.
 func TestEndpoint(t *testing.T) {
-	for _, c := range []struct{ url, all, metrics, want string }{
-		{want: "http://localhost:4318/v1/metrics"},
-		{url: "https://h/in", all: "http://a:1", metrics: "http://m:2", want: "https://h/in/v1/metrics"},
-		{all: "http://a:1", want: "http://a:1/v1/metrics"},
-		{all: "http://a:1/in/", want: "http://a:1/in/v1/metrics"},
-		{all: "http://a:1", metrics: "http://m:2/as/is", want: "http://m:2/as/is"},
-		{metrics: "http://m:2", want: "http://m:2/"},
+	for _, c := range []struct {
+		url, all, metrics, want string
+		port                    uint16
+	}{
+		{want: "http://localhost:4318/v1/metrics", port: 4318},
+		{url: "https://h/in", all: "http://a:1", metrics: "http://m:2", want: "https://h/in/v1/metrics", port: 443},
+		{all: "http://a:1", want: "http://a:1/v1/metrics", port: 1},
+		{all: "http://a:1/in/", want: "http://a:1/in/v1/metrics", port: 1},
+		{all: "http://a:1", metrics: "http://m:2/as/is", want: "http://m:2/as/is", port: 2},
+		{metrics: "http://m", want: "http://m/", port: 80},
 	} {
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.all)
 		t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", c.metrics)
-		got, err := (&Exporter{options: Options{URL: c.url}}).endpoint("metrics")
-		if err != nil || got != c.want {
-			t.Errorf("%+v: %s, %v", c, got, err)
+		e := &Exporter{options: Options{URL: c.url}}
+		got, err := e.endpoint("metrics")
+		if err != nil || got != c.want || !slices.Equal(e.Ports(), []uint16{c.port}) {
+			t.Errorf("%+v: %s, ports %v, %v", c, got, e.Ports(), err)
 		}
 	}
 }
