@@ -73,7 +73,7 @@ type exporting struct {
 	handle   func(*tracer.Transition) error
 	logs     *otlp.Logs
 
-	joins     bool          // log records are of connections
+	joined    *conns.Sink   // nil: log records are not of connections
 	untracked atomic.Uint64 // connections that there was no room for
 }
 
@@ -106,20 +106,21 @@ func (f *otlpFlags) open(ctx context.Context, set *families.Set, log *zerolog.Lo
 	e.logs = e.exporter.NewLogs(e.queue, label.New())
 	e.handle = e.logs.Transition
 	if f.logs == logConnections {
-		e.joins = true
-		joined := conns.NewSink(e.logs, conns.Options{Most: connsMost})
-		e.handle = func(t *tracer.Transition) error {
-			err := joined.Transition(t)
-			e.untracked.Store(joined.Untracked())
-			return err
-		}
+		e.joined, e.handle = conns.NewSink(e.logs, conns.Options{Most: connsMost}), e.join
 	}
 	return e, nil
 }
 
+// join makes a record if a connection has ended.
+func (e *exporting) join(t *tracer.Transition) error {
+	err := e.joined.Transition(t)
+	e.untracked.Store(e.joined.Untracked())
+	return err
+}
+
 // withoutRoom is nil if there are no log records of connections.
 func (e *exporting) withoutRoom() *uint64 {
-	if e == nil || !e.joins {
+	if e == nil || e.joined == nil {
 		return nil
 	}
 	n := e.untracked.Load()
@@ -166,7 +167,7 @@ func (e *exporting) account(from source.Live, log *zerolog.Logger) {
 		entry, msg = log.Warn(), "not every transition is in a log record that was sent"
 	}
 	logLost(entry.Uint64("sent", e.queue.Sent()), st.Lost).Uint64("export", lost)
-	if e.joins {
+	if e.joined != nil {
 		entry.Uint64("untracked", untracked)
 	}
 	entry.Msg(msg)
