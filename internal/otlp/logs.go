@@ -72,19 +72,20 @@ func (l *Logs) ends(local, remote netip.AddrPort, scope tracer.Scope) {
 	}
 }
 
-func (l *Logs) process(key string, p *tracer.Process) {
-	if p.PID != 0 {
-		l.num(key+".pid", int64(p.PID))
-		l.str(key+".comm", p.Comm.String())
-	}
-}
-
+// who are the processes. The owner's pid has a word in the semantic conventions. Its name has none:
+// process.executable.name is that of a file, and a comm can be set to anything.
 func (l *Logs) who(owner *tracer.Owner, closer *tracer.Process) {
-	l.process("finwait.owner", &owner.Process)
-	if owner.PID != 0 && owner.Holder {
-		l.kvs = append(l.kvs, attribute.Bool("finwait.owner.holder", true))
+	if owner.PID != 0 {
+		l.num("process.pid", int64(owner.PID))
+		l.str("finwait.owner.comm", owner.Comm.String())
+		if owner.Holder {
+			l.kvs = append(l.kvs, attribute.Bool("finwait.owner.holder", true))
+		}
 	}
-	l.process("finwait.closer", closer)
+	if closer.PID != 0 {
+		l.num("finwait.closer.pid", int64(closer.PID))
+		l.str("finwait.closer.comm", closer.Comm.String())
+	}
 }
 
 func (l *Logs) where(cookie uint64, netNS uint32, netNSCookie, cgroup uint64) {

@@ -4,23 +4,29 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/pem"
+	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"finwait/internal/conns"
 	"finwait/internal/families"
+	"finwait/internal/label"
 	"finwait/internal/test/sample"
 	"finwait/tracer"
 
+	"github.com/google/go-cmp/cmp"
 	collog "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -550,3 +556,74 @@ func BenchmarkTransition(b *testing.B) {
 		}
 	}
 }
+
+// Each attribute of a record is one that docs/otlp.md has, and the other way round. What is not known is
+// left out.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/otlp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		before := ""
+		for _, m := range regexp.MustCompile("`([a-z_.0-9]+)`").FindAllStringSubmatch(cells[1], -1) {
+			key := m[1]
+			if strings.HasPrefix(key, ".") { // the last part of the one before
+				key = before[:strings.LastIndexByte(before, '.')] + key
+			}
+			before, want[key] = key, true
+		}
+	}
+	to := &collector{t: t}
+	server := httptest.NewServer(to)
+	defer server.Close()
+	e, _ := exporter(t, server.URL)
+	q, err := e.Logs(t.Context(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := e.NewLogs(q, everyName{})
+	at := netip.MustParseAddrPort("192.0.2.1:80")
+	someone := tracer.Process{PID: 7, Comm: tracer.Comm{'x'}}
+	owner := tracer.Owner{Process: someone, Holder: true, CgroupID: 1}
+	first := &tracer.Transition{Time: time.Unix(1, 0), Local: at, Remote: at, From: tracer.TimeWait, To: tracer.Closed, Precision: tracer.PrecisionExact,
+		Role: tracer.RoleClient, Owner: owner, Closer: someone, Reason: tracer.ReasonTimedOut, Detail: tracer.Details()[1], Errno: 110, Rearms: 1, Cookie: 1, NetNS: 1, NetNSCookie: 1}
+	whole := &conns.Conn{Cookie: 1, NetNS: 1, NetNSCookie: 1, Local: at, Remote: at, Role: tracer.RoleClient, Owner: owner, Closer: someone, Opened: time.Unix(1, 0), Whole: true,
+		State: tracer.Closed, FirstFIN: conns.FINLocal, Reason: tracer.ReasonTimedOut, Detail: tracer.Details()[1], Errno: 110,
+		Metrics: tracer.Metrics{Known: true, RTT: time.Second}}
+	nothing := netip.AddrPortFrom(at.Addr(), 0)
+	if err := errors.Join(l.Transition(first), l.Conn(whole),
+		l.Transition(&tracer.Transition{Local: nothing, Remote: nothing, From: tracer.Closed, To: tracer.SynSent})); err != nil {
+		t.Fatal(err)
+	}
+	l.Shutdown()
+	got := make(map[string]bool)
+	for _, r := range to.records[:2] {
+		for _, a := range r.Attributes {
+			got[a.Key] = true
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("attributes (-document +records): %s", diff)
+	}
+	unknown := attributesOf(to.records[2].Attributes)
+	for _, key := range slices.Sorted(maps.Keys(unknown)) {
+		if !slices.Contains(strings.Fields("network.transport network.type network.local.address network.peer.address network.connection.state finwait.from finwait.netns finwait.netns_cookie finwait.netns_name"), key) {
+			t.Errorf("%s of a transition of which nothing is known: %q", key, unknown[key])
+		}
+	}
+}
+
+// everyName knows all names.
+type everyName struct{}
+
+func (everyName) Cgroup(uint64) (label.Cgroup, bool) {
+	return label.Cgroup{PodNamespace: "a", Pod: "b", PodUID: "c", Container: "d", ContainerID: "e", Unit: "f"}, true
+}
+
+func (everyName) NetNS(uint32, uint64) string { return "g" }
