@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,11 +133,20 @@ func (e *Exporter) start(exporter func() error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.starting = false
-	if err != nil {
-		return err
+	if err == nil && len(e.wrong) > 0 {
+		err = e.wrong[0]
 	}
-	return errors.Join(e.wrong...)
+	if err == nil {
+		return nil
+	}
+	why, _, _ := strings.Cut(err.Error(), "\n")
+	if variable := headersVariable.FindString(why); variable != "" { // it may have a password, and so has the error
+		return fmt.Errorf("%s: it is a list of key=value", variable)
+	}
+	return errors.New(why)
 }
+
+var headersVariable = regexp.MustCompile(`OTEL_EXPORTER_OTLP_(LOGS_|METRICS_)?HEADERS`)
 
 // fromSDK is what the SDK says is wrong.
 func (e *Exporter) fromSDK(err error) {

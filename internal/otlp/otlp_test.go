@@ -490,6 +490,22 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// A header that cannot be read is not told: it may be a password. Nor are the errors of several lines.
+func TestHeadersAreNotTold(t *testing.T) {
+	for _, variable := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_LOGS_HEADERS"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, "secret,k=%zz,other")
+			e, err := New(t.Context(), Options{Trouble: new(said).trouble})
+			if err == nil {
+				_, err = e.Logs(t.Context(), 1)
+			}
+			if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 // Where the environment says that a signal goes, by the words of the specification.
 func TestEndpoint(t *testing.T) {
 	for _, c := range []struct {
