@@ -128,7 +128,7 @@ func ofAPI[T any](t *testing.T, method, url string) (data T) {
 
 // A real Prometheus scrapes many hosts, each with the page of a real finwait, and evaluates the rules.
 // What that costs is what the test is for: docs/fleet.md has the figures. It fails if a host cannot be
-// scraped or an alert is raised that the real finwait does not raise.
+// scraped, or an alert says that it is down or not refreshed.
 func TestManyHosts(t *testing.T) {
 	serve := start(t, finwait(t), "serve", "--web.listen-address", "127.0.0.1:0", "--refresh", "1s", "--netns", "self")
 	until(t, "finwait serves", func() bool { return serving.MatchString(serve.said()) })
@@ -188,13 +188,8 @@ scrape_configs:
 	if !all() {
 		t.Error("a host could not be scraped")
 	}
-	// A host that pretends to have what the real one does not would make the rules dearer.
+	// Alerts are those that the page of the real finwait raises: they make the rules dearer.
 	t.Logf("series of rules %v; alerts %v", query(t, prometheus, `count({__name__=~"cluster:.*"})`), query(t, prometheus, "count(ALERTS) or vector(0)"))
-	for _, expression := range []string{`count(finwait_findings{severity=~"failing|will_fail"} > 0) or vector(0)`, `count(finwait_audit_counters{verdict="disagrees"} > 0) or vector(0)`} {
-		if n := query(t, prometheus, expression); n != 0 {
-			t.Logf("%s: %v, on this machine", expression, n)
-		}
-	}
 	if n := query(t, prometheus, `count(ALERTS{alertname=~"FinwaitNotRefreshed|FinwaitDown"}) or vector(0)`); n != 0 {
 		t.Errorf("%v hosts are not refreshed or down", n)
 	}
