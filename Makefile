@@ -9,6 +9,7 @@ KERNELS ?=
 BENCHTIME ?= 1s
 DURATION ?= 1m
 SEED    ?= 0
+HOSTS   ?= 1000
 PREFIX  ?= /usr/local
 DESTDIR ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -96,6 +97,10 @@ test-e2e: ## finwait serve with a real Prometheus and a real OpenTelemetry Colle
 test-e2e-more: ## metrics and an alert on to VictoriaMetrics, another Prometheus and Alertmanager (root; prometheus-alertmanager; 1 min, the first time 10)
 	cd internal/test/e2e && $(GO) test -count=1 -timeout 20m -tags more -run TestFleet .
 
+.PHONY: fleet
+fleet: ## measure a real Prometheus that scrapes HOSTS (1000) simulated hosts for DURATION (1m) (root, quiet machine)
+	cd internal/test/e2e && $(GO) test -count=1 -timeout 60m -v -tags more -run TestManyHosts . -hosts $(HOSTS) -lasts $(DURATION)
+
 .PHONY: test-kernels
 test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/test/kernels -kernels "$(KERNELS)"
@@ -167,7 +172,9 @@ fmt: ## fail if a Go file is not formatted, or go.mod not tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
 	$(GO) mod tidy -diff
 	cd internal/test/browser && $(GO) mod tidy -diff
+	cd internal/test/e2e && $(GO) mod tidy -diff
 	cd internal/test/e2e/collector && $(GO) mod tidy -diff
+	cd internal/test/e2e/more && $(GO) mod tidy -diff
 	cd web && $(GO) mod tidy -diff
 
 .PHONY: vet
@@ -191,7 +198,7 @@ check-man: ## fail if mandoc finds fault with the man page, or it differs from t
 lint: ## staticcheck
 	$(GO) run $(STATICCHECK) ./...
 	cd internal/test/browser && $(GO) run $(STATICCHECK) .
-	cd internal/test/e2e && $(GO) run $(STATICCHECK) .
+	cd internal/test/e2e && $(GO) run $(STATICCHECK) -tags more ./...
 
 .PHONY: cross
 cross: ## build for amd64 and arm64

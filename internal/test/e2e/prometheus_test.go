@@ -23,8 +23,8 @@ func prometheus(t *testing.T, target string) string {
 		"scrape_configs:\n  - job_name: finwait\n    static_configs:\n      - targets: [%q]\n", target))
 }
 
-// runPrometheus gives the address of its API.
-func runPrometheus(t *testing.T, config string) string {
+// runPrometheus gives the address of its API. It has more arguments than the usual ones.
+func runPrometheus(t *testing.T, config string, more ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
@@ -32,8 +32,8 @@ func runPrometheus(t *testing.T, config string) string {
 		t.Fatal(err)
 	}
 	address := free(t)
-	p := start(t, program(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--enable-feature=created-timestamp-zero-ingestion")
+	p := start(t, program(t, "prometheus"), append(more, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--enable-feature=created-timestamp-zero-ingestion")...)
 	until(t, "prometheus is ready", func() bool {
 		code, _ := get(t, "http://"+address+"/-/ready")
 		return code == http.StatusOK

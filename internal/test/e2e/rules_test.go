@@ -4,15 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 )
 
 const rules = "../../../deploy/prometheus/finwait.rules"
 
-var metricName = regexp.MustCompile(`\bfinwait_[a-z_]+`)
+var (
+	metricName   = regexp.MustCompile(`\bfinwait_[a-z_]+`)
+	documentName = regexp.MustCompile(`\bdocs/[a-z/-]+(README)?\.md`)
+)
 
-// The rules are well-formed, each alert fires for the host that it is about and for no other, and they
-// ask for metrics that there are.
+// The rules are well-formed, each alert fires for the host that it is about and for no other and names
+// a document that there is, and they ask for metrics that there are.
 func TestRules(t *testing.T) {
 	for _, args := range [][]string{{"check", "rules", "--lint=all", "--lint-fatal", rules + ".yaml"}, {"test", "rules", rules + ".test.yaml"}} {
 		if out, err := exec.Command(program(t, "promtool"), args...).CombinedOutput(); err != nil {
@@ -41,6 +45,19 @@ func TestRules(t *testing.T) {
 	for _, name := range asked {
 		if !known[name] {
 			t.Errorf("the rules ask for %s, which docs/metrics.md does not have", name)
+		}
+	}
+	for _, alert := range strings.Split(string(text), "- alert: ")[1:] {
+		name, _, _ := strings.Cut(alert, "\n")
+		// Each finding has a document of its own: the tests of doctor say so.
+		named := documentName.FindAllString(strings.ReplaceAll(alert, "{{ $labels.id }}", "README"), -1)
+		if len(named) == 0 || !strings.Contains(alert, "summary: ") || !strings.Contains(alert, "description: ") {
+			t.Errorf("%s lacks a summary, a description or a document", name)
+		}
+		for _, file := range named {
+			if _, err := os.Stat("../../../" + file); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }

@@ -188,10 +188,11 @@ func get(t *testing.T, url string) (int, string) {
 	return answer.StatusCode, string(b)
 }
 
-// Ports of the servers of two tests: the TIME_WAITs of one are still there when the next begins.
+// Ports of the servers of tests: the TIME_WAITs of one are still there when the next begins.
 const (
 	port          = 5000
 	collectorPort = 5001
+	manyPort      = 5002 // TestManyHosts
 )
 
 // connect makes connections to a port one after the other. The client closes first, after some time.
