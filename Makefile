@@ -172,9 +172,6 @@ fmt: ## fail if a Go file is not formatted, or go.mod not tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; exit 1; }
 	$(GO) mod tidy -diff
 	cd internal/test/browser && $(GO) mod tidy -diff
-	cd internal/test/e2e && $(GO) mod tidy -diff
-	cd internal/test/e2e/collector && $(GO) mod tidy -diff
-	cd internal/test/e2e/more && $(GO) mod tidy -diff
 	cd web && $(GO) mod tidy -diff
 
 .PHONY: vet

@@ -173,13 +173,10 @@ func (t *Totals) Add(x *Transition) {
 
 // Sub takes before away, earlier totals of the same Tracer. Live stays as it is.
 func (t *Totals) Sub(before *Totals) {
-	for s := range t.Edges {
-		for other := range t.Edges[s] {
-			t.Edges[s][other] -= before.Edges[s][other]
-		}
-		for r := range t.Ends[s] {
-			t.Ends[s][r] -= before.Ends[s][r]
-		}
+	all := RoleTotals{t.Edges, t.Ends}
+	all.sub(&RoleTotals{before.Edges, before.Ends})
+	t.Edges, t.Ends = all.Edges, all.Ends
+	for s := range t.Details {
 		for d := range t.Details[s] {
 			t.Details[s][d] -= before.Details[s][d]
 		}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"unicode"
 
+	"finwait/internal/test/markdown"
 	"finwait/internal/text"
 
 	"github.com/google/go-cmp/cmp"
@@ -179,28 +180,11 @@ func (r *roff) command(cmd *cobra.Command) {
 
 // The man page has the command line as it is. mandoc(1) checks its language: make check-man.
 func TestManPage(t *testing.T) {
-	page, err := os.ReadFile(manPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(page), manBegin)
-	got, after, ended := strings.Cut(rest, manEnd)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the command line, between %q and %q", manPage, manBegin, manEnd)
-	}
 	var r roff
 	for _, cmd := range commands() {
 		r.command(cmd)
 	}
-	if *update {
-		if err := os.WriteFile(manPage, []byte(before+manBegin+r.String()+manEnd+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(got, r.String()); diff != "" {
-		t.Errorf("%s is older than the command line: go test ./cmd/finwait -run TestManPage -update (-page +command line)\n%s", manPage, diff)
-	}
+	markdown.Between(t, manPage, manBegin, manEnd, r.String(), *update)
 }
 
 var (

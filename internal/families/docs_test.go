@@ -3,13 +3,11 @@ package families
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"finwait/internal/doctor"
-
-	"github.com/google/go-cmp/cmp"
+	"finwait/internal/test/markdown"
 )
 
 var update = flag.Bool("update", false, "write the tables of docs/metrics.md")
@@ -49,23 +47,4 @@ func tables() string {
 }
 
 // The tables in the documents are the families.
-func TestDocument(t *testing.T) {
-	text, err := os.ReadFile(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	got, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the tables, between %q and %q", document, begin, end)
-	}
-	if *update {
-		if err := os.WriteFile(document, []byte(before+begin+tables()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(got, tables()); diff != "" {
-		t.Errorf("%s is older than the families: go test ./internal/families -update (-document +families)\n%s", document, diff)
-	}
-}
+func TestDocument(t *testing.T) { markdown.Between(t, document, begin, end, tables(), *update) }

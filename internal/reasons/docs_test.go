@@ -3,13 +3,11 @@ package reasons
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
+	"finwait/internal/test/markdown"
 	"finwait/tracer"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/states.md")
@@ -41,23 +39,4 @@ func table() string {
 }
 
 // The table in the documents is the list.
-func TestTable(t *testing.T) {
-	text, err := os.ReadFile(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	got, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the table, between %q and %q", document, begin, end)
-	}
-	if *update {
-		if err := os.WriteFile(document, []byte(before+begin+table()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(got, table()); diff != "" {
-		t.Errorf("%s is older than the list: go test ./internal/reasons -update (-document +list)\n%s", document, diff)
-	}
-}
+func TestTable(t *testing.T) { markdown.Between(t, document, begin, end, table(), *update) }

@@ -169,9 +169,9 @@ func (b *backend) read() map[string]series {
 }
 
 var (
-	row    = regexp.MustCompile("(?m)^\\| `(finwait_\\w+)` \\| ([a-z ]+) \\| .* \\| `([a-z_.]+)` \\| [^|]*\\|$")
-	sample = regexp.MustCompile(`(?m)^(finwait_\w+?)(_count|_sum|_bucket)?(?:\{(.*)\})? (\S+)$`)
-	label  = regexp.MustCompile(`(\w+)="([^"]*)"`)
+	row        = regexp.MustCompile("(?m)^\\| `(finwait_\\w+)` \\| ([a-z ]+) \\| .* \\| `([a-z_.]+)` \\| [^|]*\\|$")
+	sampleLine = regexp.MustCompile(`(?m)^(finwait_\w+?)(_count|_sum|_bucket)?(?:\{(.*)\})? (\S+)$`)
+	label      = regexp.MustCompile(`(\w+)="([^"]*)"`)
 )
 
 // documented are the names in OpenTelemetry by those in Prometheus, of docs/metrics.md, but of metrics
@@ -201,7 +201,7 @@ func documented(t *testing.T) map[string]string {
 // shown are the metrics of a page for Prometheus, as OpenTelemetry should have them.
 func shown(page string, names map[string]string) map[string]series {
 	all := make(map[string]series)
-	for _, m := range sample.FindAllStringSubmatch(page, -1) {
+	for _, m := range sampleLine.FindAllStringSubmatch(page, -1) {
 		name, suffix := m[1], m[2]
 		if names[name] == "" {
 			name, suffix = m[1]+m[2], ""

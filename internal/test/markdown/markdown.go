@@ -1,4 +1,4 @@
-// Package markdown wraps the text of the documents that tests write.
+// Package markdown writes the documents that are made from the code: it wraps their text, and compares.
 package markdown
 
 import (
