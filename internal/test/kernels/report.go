@@ -280,8 +280,9 @@ func document(results []*result) string {
 	b.WriteString(markdown.Paragraph(`The tests are those of internal/test/live in short mode. Short mode does
 		not wait for the 60 seconds of a TIME_WAIT, and tries one filter of each kind. Tests that do not
 		depend on the hooks of minisocks (filters, groups, opening and closing a tracer, a full ring
-		buffer) run with one set of hooks only. The test that nothing leaks does not run here. On the
-		running kernel all tests run in full.`))
+		buffer) run with one set of hooks only. What is the same on every kernel does not run here: that
+		nothing leaks, that the last event is read, the order across CPUs, and filters of numbers. On
+		the running kernel all tests run in full.`))
 	b.WriteString(table(results))
 	if s := skips(results); s != "" {
 		b.WriteString("\nSkipped:\n\n" + s)

@@ -18,8 +18,8 @@ var initScript []byte
 // jobLimit is for the tests of one set of hooks, or for any other job. vmLimit is for
 // everything that a machine does, including its boot.
 const (
-	jobLimit = 660 * time.Second
-	vmLimit  = 1560 * time.Second
+	jobLimit = 780 * time.Second
+	vmLimit  = 1680 * time.Second
 )
 
 // A file is a file of an initramfs.
