@@ -86,12 +86,17 @@ struct group_key {
 	__u32 pad;
 };
 
-/* One state of one group. */
-struct group {
+struct group_sums {
 	__s64 live;
 	__u64 entered;
 	__u64 left;
+	__u64 timed;		/* only without group_buckets: the counts add up to it */
 	__u64 total_ns;
+};
+
+/* One state of one group. Without group_buckets, user space makes the values end after sums. */
+struct group {
+	struct group_sums sums;
 	__u64 max_ns;
 	__u64 counts[HISTOGRAM_BUCKETS];
 };
@@ -124,6 +129,9 @@ struct {
 
 /* Totals are kept. User space turns them off if nobody asks for them, and in raw mode. */
 const volatile __u8 totals_on = 1;
+
+/* Of the durations of a group, each is kept in a bucket, and not their sum alone. */
+const volatile __u8 group_buckets = 1;
 
 /* The group in a record, which has it only if the totals are split. */
 #define group_of(info) (split_by ? &(info)->group : NULL)
@@ -255,7 +263,7 @@ __verified_once int tally_group_entered(struct group_name *name, __u32 state)
 
 	if (!g)
 		return 1;
-	atomic_add(&g->entered, 1);
+	atomic_add(&g->sums.entered, 1);
 	return 0;
 }
 
@@ -267,14 +275,18 @@ __verified_once int tally_group_left(struct group_name *name, __u32 state, __u64
 
 	if (!g)
 		return 1;
-	atomic_add(&g->left, 1);
+	atomic_add(&g->sums.left, 1);
 	if (!timed)
 		return 0;
+	atomic_add(&g->sums.total_ns, ns);
+	if (!group_buckets) {
+		atomic_add(&g->sums.timed, 1);
+		return 0;
+	}
 	i = histogram_index(ns);
 	if (i >= HISTOGRAM_BUCKETS)
 		return 0;
 	keep_max(&g->max_ns, ns);
-	atomic_add(&g->total_ns, ns);
 	atomic_add(&g->counts[i], 1);
 	return 0;
 }
@@ -307,12 +319,12 @@ __verified_once int tally_group_live(struct group_name *name, __u32 from, __u32 
 	if (name && from) {
 		g = find_group(name, from);
 		if (g)
-			atomic_add(&g->live, -1);
+			atomic_add(&g->sums.live, -1);
 	}
 	if (name && to) {
 		g = find_group(name, to);
 		if (g)
-			atomic_add(&g->live, 1);
+			atomic_add(&g->sums.live, 1);
 	}
 	return 0;
 }

@@ -187,13 +187,10 @@ const (
 )
 
 type bpfGroup struct {
-	_       structs.HostLayout
-	Live    int64
-	Entered uint64
-	Left    uint64
-	TotalNs uint64
-	MaxNs   uint64
-	Counts  [360]uint64
+	_      structs.HostLayout
+	Sums   bpfGroupSums
+	MaxNs  uint64
+	Counts [360]uint64
 }
 
 type bpfGroupEndKey struct {
@@ -210,6 +207,15 @@ type bpfGroupKey struct {
 	Id    uint64
 	State uint32
 	Pad   uint32
+}
+
+type bpfGroupSums struct {
+	_       structs.HostLayout
+	Live    int64
+	Entered uint64
+	Left    uint64
+	Timed   uint64
+	TotalNs uint64
 }
 
 type bpfHandler struct {
@@ -684,6 +690,7 @@ const (
 	bpfVarExported            = "exported"
 	bpfVarFilterEdges         = "filter_edges"
 	bpfVarFiltersConnections  = "filters_connections"
+	bpfVarGroupBuckets        = "group_buckets"
 	bpfVarHandlerComms        = "handler_comms"
 	bpfVarHandlersOn          = "handlers_on"
 	bpfVarHz                  = "hz"
@@ -876,6 +883,7 @@ type bpfVariableSpecs struct {
 	Exported           *ebpf.VariableSpec `ebpf:"exported"`
 	FilterEdges        *ebpf.VariableSpec `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.VariableSpec `ebpf:"filters_connections"`
+	GroupBuckets       *ebpf.VariableSpec `ebpf:"group_buckets"`
 	HandlerComms       *ebpf.VariableSpec `ebpf:"handler_comms"`
 	HandlersOn         *ebpf.VariableSpec `ebpf:"handlers_on"`
 	Hz                 *ebpf.VariableSpec `ebpf:"hz"`
@@ -1041,6 +1049,7 @@ type bpfVariables struct {
 	Exported           *ebpf.Variable `ebpf:"exported"`
 	FilterEdges        *ebpf.Variable `ebpf:"filter_edges"`
 	FiltersConnections *ebpf.Variable `ebpf:"filters_connections"`
+	GroupBuckets       *ebpf.Variable `ebpf:"group_buckets"`
 	HandlerComms       *ebpf.Variable `ebpf:"handler_comms"`
 	HandlersOn         *ebpf.Variable `ebpf:"handlers_on"`
 	Hz                 *ebpf.Variable `ebpf:"hz"`

@@ -40,6 +40,10 @@ type Config struct {
 	// room is in no group.
 	GroupStates uint32
 
+	// GroupSums keeps of the durations of a group how many they are and their sum, and no
+	// buckets: StateTotals.Durations is nil. Then 8192 states take up to 1 MB.
+	GroupSums bool
+
 	// Handlers finds out who uses each connection. Its programs run for each read from a
 	// socket and each write to one. A Filter on handlers and SplitHandler ask for it, too.
 	Handlers bool

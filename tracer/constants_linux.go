@@ -50,6 +50,7 @@ func setConstants(spec *ebpf.CollectionSpec, cfg *Config, syms *symbols, hz uint
 	set(bpfVarStream, flag(!cfg.TotalsOnly))
 	set(bpfVarOwners, flag(cfg.needsOwners()))
 	set(bpfVarSplitBy, uint32(cfg.SplitBy))
+	set(bpfVarGroupBuckets, flag(!cfg.GroupSums))
 	set(bpfVarAudit, flag(cfg.Audit))
 
 	for _, l := range f.lists() {

@@ -88,6 +88,11 @@ func size(spec *ebpf.CollectionSpec, cfg *Config) error {
 	if cfg.SplitBy != SplitNone {
 		spec.Maps[bpfMapGroups].MaxEntries = cfg.groupStates()
 		spec.Maps[bpfMapGroupEnds].MaxEntries = cfg.groupStates()
+		if cfg.GroupSums {
+			if err := leaveOut(spec.Maps[bpfMapGroups], "max_ns"); err != nil {
+				return err
+			}
+		}
 	}
 	if cfg.needsHandlers() {
 		spec.Maps[bpfMapHandlers].MaxEntries = maxHandlers

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // numReasons, numDetails and numRoles are what the kernel side has room for
@@ -58,7 +59,9 @@ func (r *RoleTotals) PassiveCloses() uint64 { return r.Edges[Established][CloseW
 type StateTotals struct {
 	Live          int64
 	Entered, Left uint64
-	Durations     Durations
+	Timed         uint64        // of Left, those of which the start was seen
+	Spent         time.Duration // in the state, by those together
+	Durations     *Durations    // of those, each; nil: there are none, or Config.GroupSums
 }
 
 // Add adds o, which may be nil.
@@ -69,16 +72,24 @@ func (st *StateTotals) Add(o *StateTotals) {
 	st.Live += o.Live
 	st.Entered += o.Entered
 	st.Left += o.Left
-	st.Durations.merge(&o.Durations)
+	st.Timed += o.Timed
+	st.Spent += o.Spent
+	if o.Durations != nil {
+		if st.Durations == nil {
+			st.Durations = new(Durations)
+		}
+		st.Durations.merge(o.Durations)
+	}
 }
 
 // State gives the totals of one state. CLOSED has none: a socket is CLOSED before the
 // kernel reports it for the first time.
 func (t *Totals) State(s State) StateTotals {
-	st := StateTotals{Live: t.Live[s], Durations: t.Durations[s]}
 	if s == Closed {
 		return StateTotals{}
 	}
+	d := t.Durations[s]
+	st := StateTotals{Live: t.Live[s], Timed: d.Count(), Spent: d.Total, Durations: &d}
 	for other := range t.Edges {
 		st.Entered += t.Edges[other][s]
 		if leaves(s, State(other)) {
@@ -297,7 +308,11 @@ func (g *Group) Sub(before *Group) {
 		if old := before.States[s]; old != nil {
 			st.Entered -= old.Entered
 			st.Left -= old.Left
-			st.Durations.sub(&old.Durations)
+			st.Timed -= old.Timed
+			st.Spent -= old.Spent
+			if st.Durations != nil && old.Durations != nil {
+				st.Durations.sub(old.Durations)
+			}
 		}
 	}
 	for reason := range g.Ends {
@@ -305,10 +320,16 @@ func (g *Group) Sub(before *Group) {
 	}
 }
 
-func (st *StateTotals) set(o *bpfGroup) {
-	st.Live, st.Entered, st.Left = o.Live, o.Entered, o.Left
-	st.Durations = Durations{}
-	st.Durations.add(&bpfDurations{TotalNs: o.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
+// newStateTotals is what the kernel counted without buckets.
+func newStateTotals(o *bpfGroupSums) StateTotals {
+	return StateTotals{Live: o.Live, Entered: o.Entered, Left: o.Left, Timed: o.Timed, Spent: time.Duration(o.TotalNs)}
+}
+
+// setDurations sets what the kernel counted in buckets.
+func (st *StateTotals) setDurations(o *bpfGroup) {
+	st.Durations = new(Durations)
+	st.Durations.add(&bpfDurations{TotalNs: o.Sums.TotalNs, MaxNs: o.MaxNs, Counts: o.Counts})
+	st.Timed = st.Durations.Count()
 }
 
 // groupName is what the programs call a group.

@@ -44,35 +44,58 @@ const groupBatch = 256
 func (t *Tracer) Groups() (map[string]*Group, error) {
 	t.settleBeforeRead()
 	groups := make(map[string]*Group)
+	named := make(map[groupName]*Group) // the same
 	group := func(n groupName) *Group {
-		name := n.name(t.cfg.SplitBy)
-		made := &Group{Name: name, States: make(map[State]*StateTotals), Ends: make(map[Reason]uint64)}
+		if g := named[n]; g != nil {
+			return g
+		}
+		g := &Group{Name: n.name(t.cfg.SplitBy)}
+		name := g.Name
 		if t.cfg.SplitBy == SplitNetNS && name != "" {
-			made.NetNSCookie = n.netNSCookie()
-			name = fmt.Sprintf("%s/%d", name, made.NetNSCookie)
+			g.NetNSCookie = n.netNSCookie()
+			name = fmt.Sprintf("%s/%d", name, g.NetNSCookie)
 		}
-		if groups[name] == nil {
-			groups[name] = made
+		if groups[name] == nil { // otherwise two names are written alike
+			g.States, g.Ends = make(map[State]*StateTotals, numStates), make(map[Reason]uint64)
+			groups[name] = g
 		}
-		return groups[name]
+		named[n] = groups[name]
+		return named[n]
 	}
 	var (
 		keys    [groupBatch]bpfGroupKey
-		values  = make([]bpfGroup, groupBatch)
 		endKeys [groupBatch]bpfGroupEndKey
 		ends    [groupBatch]uint64
+		err     error
 	)
-	err := t.batches(bpfMapGroups, keys[:], values, func(n int) {
-		for i, key := range keys[:n] {
-			st := new(StateTotals)
-			st.set(&values[i])
-			group(groupName{key.Bytes, key.Id}).States[State(key.State)] = st
-		}
-	})
+	add := func(i int, st *StateTotals) {
+		g, s := group(groupName{keys[i].Bytes, keys[i].Id}), State(keys[i].State)
+		st.Add(g.States[s])
+		g.States[s] = st
+	}
+	if t.cfg.GroupSums {
+		sums := make([]bpfGroupSums, groupBatch)
+		err = t.batches(bpfMapGroups, keys[:], sums, func(n int) {
+			states := make([]StateTotals, n) // one allocation
+			for i := range sums[:n] {
+				states[i] = newStateTotals(&sums[i])
+				add(i, &states[i])
+			}
+		})
+	} else {
+		values := make([]bpfGroup, groupBatch)
+		err = t.batches(bpfMapGroups, keys[:], values, func(n int) {
+			for i := range values[:n] {
+				st := newStateTotals(&values[i].Sums)
+				st.setDurations(&values[i])
+				add(i, &st)
+			}
+		})
+	}
 	if err == nil {
 		err = t.batches(bpfMapGroupEnds, endKeys[:], ends[:], func(n int) {
 			for i, key := range endKeys[:n] {
-				group(groupName{key.Bytes, key.Id}).Ends[Reason(key.Reason)] = ends[i]
+				group(groupName{key.Bytes, key.Id}).Ends[Reason(key.Reason)] += ends[i]
 			}
 		})
 	}

@@ -50,9 +50,9 @@ func TestTotalsSub(t *testing.T) {
 	if of := now.Roles; of[RoleClient].Edges[FinWait2][TimeWait] != 1 || of[RoleClient].Ends[TimeWait][ReasonExpired] != 0 || of[RoleServer].Ends[TimeWait][ReasonReused] != 2 {
 		t.Errorf("by role: %+v", of)
 	}
-	d := &st.Durations
-	if d.Count() != 2 || d.Total != 3*time.Second {
-		t.Errorf("%d durations of together %v, want 2 of 3s", d.Count(), d.Total)
+	d := st.Durations
+	if d.Count() != 2 || d.Total != 3*time.Second || st.Timed != 2 || st.Spent != 3*time.Second {
+		t.Errorf("%d durations of together %v, and %d of %v; want 2 of 3s", d.Count(), d.Total, st.Timed, st.Spent)
 	}
 	// 62 s are the longest of all, but not of these.
 	if d.Max < 2*time.Second || d.Max > 2300*time.Millisecond {

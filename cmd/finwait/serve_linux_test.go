@@ -373,7 +373,7 @@ func BenchmarkScrape(b *testing.B) {
 	}
 	for name, split := range map[string]tracer.Split{"": tracer.SplitNone, "netns": tracer.SplitNetNS} {
 		b.Run("by="+name, func(b *testing.B) {
-			tr, err := tracer.New(tracer.Config{TotalsOnly: true, SplitBy: split, Audit: true})
+			tr, err := tracer.New(tracer.Config{TotalsOnly: true, SplitBy: split, GroupSums: true, Audit: true})
 			if err != nil {
 				b.Skip(err)
 			}

@@ -88,7 +88,8 @@ func Attribute(label string) string {
 // A Point is the value of one set of.Labels.
 type Point struct {
 	Labels    []string          // values, in the order of Family.Labels
-	Value     float64           // of a gauge or counter
+	Value     float64           // of a gauge, a counter, and the sum of a summary
+	Count     uint64            // of a summary
 	Durations *tracer.Durations // of the others
 	Since     time.Time         // when it began at 0; the zero time of a gauge
 }
@@ -112,7 +113,12 @@ func (e *emitter) countSince(since time.Time, v float64, labels ...string) {
 	e.to(Point{Labels: labels, Value: v, Since: since})
 }
 
-// durations is a histogram or summary of durations.
+// summary is how many durations there are, and their sum.
+func (e *emitter) summary(since time.Time, n uint64, sum time.Duration, labels ...string) {
+	e.to(Point{Labels: labels, Value: sum.Seconds(), Count: n, Since: since})
+}
+
+// durations is a histogram of durations.
 func (e *emitter) durations(since time.Time, d *tracer.Durations, labels ...string) {
 	e.to(Point{Labels: labels, Durations: d, Since: since})
 }

@@ -56,7 +56,7 @@ func groupFamilies(o *Options) []*Family {
 			collect: eachPlace(func(e *emitter, p *meter.Place, name string) {
 				for _, s := range meter.LifeOrder() {
 					if st := p.Group.States[s]; st != nil {
-						e.durations(p.Since, &st.Durations, name, StateWord(s))
+						e.summary(p.Since, st.Timed, st.Spent, name, StateWord(s))
 					}
 				}
 			}),

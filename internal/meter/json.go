@@ -75,8 +75,7 @@ func statesJSON(state func(tracer.State) tracer.StateTotals) *zerolog.Array {
 	all := zerolog.Arr()
 	for _, s := range LifeOrder() {
 		st := state(s)
-		timed := st.Durations.Count()
-		d := zerolog.Dict().Stringer("state", s).Int64("live", st.Live).Uint64("entered", st.Entered).Uint64("left", st.Left).Uint64("timed", timed)
+		d := zerolog.Dict().Stringer("state", s).Int64("live", st.Live).Uint64("entered", st.Entered).Uint64("left", st.Left).Uint64("timed", st.Timed)
 		for _, q := range []struct {
 			key  string
 			part float64
@@ -84,8 +83,12 @@ func statesJSON(state func(tracer.State) tracer.StateTotals) *zerolog.Array {
 			v, ok := st.Durations.Quantile(q.part)
 			jsonl.Known(d, q.key, ok, uint64(v))
 		}
-		jsonl.Known(d, "max_ns", timed > 0, uint64(st.Durations.Max))
-		all.Dict(d.Uint64("total_ns", uint64(st.Durations.Total)))
+		if st.Durations.Count() > 0 {
+			d.Uint64("max_ns", uint64(st.Durations.Max))
+		} else {
+			jsonl.Null(d, "max_ns")
+		}
+		all.Dict(d.Uint64("total_ns", uint64(st.Spent)))
 	}
 	return all
 }

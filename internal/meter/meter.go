@@ -229,23 +229,33 @@ func (r *Report) Disagreements() (n int) {
 // Split takes the top busiest groups of what happened between two readings, and
 // sums the others.
 func (r *Report) Split(before, now map[string]*tracer.Group, top int) {
+	type busy struct {
+		*tracer.Group
+		moves uint64
+		live  int64
+	}
+	var groups []busy
 	for key, g := range now {
-		old := before[key]
-		if old != nil && old.Moves() == g.Moves() && g.Live() == 0 {
+		old, moves, live := before[key], g.Moves(), g.Live()
+		if old != nil {
+			moves -= old.Moves()
+		}
+		if moves == 0 && live == 0 {
 			continue
 		}
 		g = clone(g)
 		if old != nil {
 			g.Sub(old)
 		}
-		if g.Moves() > 0 || g.Live() != 0 {
-			r.Groups = append(r.Groups, g)
-		}
+		groups = append(groups, busy{g, moves, live})
 	}
-	slices.SortFunc(r.Groups, func(a, b *tracer.Group) int {
-		return cmp.Or(cmp.Compare(b.Moves(), a.Moves()), cmp.Compare(b.Live(), a.Live()), cmp.Compare(a.Name, b.Name),
+	slices.SortFunc(groups, func(a, b busy) int {
+		return cmp.Or(cmp.Compare(b.moves, a.moves), cmp.Compare(b.live, a.live), cmp.Compare(a.Name, b.Name),
 			cmp.Compare(a.NetNSCookie, b.NetNSCookie))
 	})
+	for _, g := range groups {
+		r.Groups = append(r.Groups, g.Group)
+	}
 	if r.Others = max(0, len(r.Groups)-top); r.Others == 0 {
 		return
 	}
@@ -261,9 +271,15 @@ func clone(g *tracer.Group) *tracer.Group {
 	c := &tracer.Group{
 		Name: g.Name, NetNSCookie: g.NetNSCookie, States: make(map[tracer.State]*tracer.StateTotals, len(g.States)), Ends: maps.Clone(g.Ends),
 	}
+	copies := make([]tracer.StateTotals, 0, len(g.States)) // one allocation
 	for s, st := range g.States {
-		copied := *st
-		c.States[s] = &copied
+		copies = append(copies, *st)
+		copied := &copies[len(copies)-1]
+		if st.Durations != nil {
+			each := *st.Durations
+			copied.Durations = &each
+		}
+		c.States[s] = copied
 	}
 	return c
 }
@@ -282,9 +298,9 @@ func EndsOf(g *tracer.Group) (all []Failure) {
 // UsefulHeld is how long a connection of the group works, and how long it is remembered, on
 // average: the time in ESTABLISHED and in TIME_WAIT. ok: some of both were measured.
 func UsefulHeld(g *tracer.Group) (useful, held time.Duration, ok bool) {
-	est, wait := g.State(tracer.Established).Durations, g.State(tracer.TimeWait).Durations
-	if est.Count() == 0 || wait.Count() == 0 || est.Total <= 0 {
+	est, wait := g.State(tracer.Established), g.State(tracer.TimeWait)
+	if est.Timed == 0 || wait.Timed == 0 || est.Spent <= 0 {
 		return 0, 0, false
 	}
-	return est.Total / time.Duration(est.Count()), wait.Total / time.Duration(wait.Count()), true
+	return est.Spent / time.Duration(est.Timed), wait.Spent / time.Duration(wait.Timed), true
 }

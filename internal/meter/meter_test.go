@@ -211,10 +211,8 @@ func TestStatSegments(t *testing.T) {
 
 func TestStatGroups(t *testing.T) {
 	group := func(name string, n uint64) *tracer.Group {
-		st := &tracer.StateTotals{Entered: n, Left: n}
-		for range n {
-			st.Durations.Add(time.Millisecond)
-		}
+		st := timed(n, time.Millisecond)
+		st.Entered, st.Left = n, n
 		return &tracer.Group{Name: name, States: map[tracer.State]*tracer.StateTotals{tracer.Established: st}}
 	}
 	r := &Report{By: tracer.SplitComm, ByWord: "comm", Totals: new(tracer.Totals)}
@@ -226,8 +224,8 @@ func TestStatGroups(t *testing.T) {
 	if len(r.Groups) != 2 || r.Groups[0].Name != "" || r.Groups[1].Name != "\x1b[2J" || r.Others != 2 {
 		t.Fatalf("groups %v and %d others", r.Groups, r.Others)
 	}
-	if st := r.Rest.State(tracer.Established); st.Entered != 4 || st.Left != 4 || st.Durations.Count() != 4 || st.Durations.Total != 4*time.Millisecond || st.Durations.Max != time.Millisecond {
-		t.Errorf("the rest: %d entered, %d left, %d durations, %v; want 4, 4, 4, 4ms", st.Entered, st.Left, st.Durations.Count(), st.Durations.Total)
+	if st := r.Rest.State(tracer.Established); st.Entered != 4 || st.Left != 4 || st.Durations.Count() != 4 || st.Timed != 4 || st.Spent != 4*time.Millisecond || st.Durations.Max != time.Millisecond {
+		t.Errorf("the rest: %d entered, %d left, %d durations, %v; want 4, 4, 4, 4ms", st.Entered, st.Left, st.Timed, st.Spent)
 	}
 	if now["quiet"].States[tracer.Established].Entered != 2 {
 		t.Error("what was read is changed: the next interval would be wrong")
@@ -353,6 +351,15 @@ func TestCgroupNames(t *testing.T) {
 	}
 }
 
+// timed is a state that was left n times, each time after spent.
+func timed(n uint64, spent time.Duration) *tracer.StateTotals {
+	st := &tracer.StateTotals{Timed: n, Spent: time.Duration(n) * spent, Durations: new(tracer.Durations)}
+	for range n {
+		st.Durations.Add(spent)
+	}
+	return st
+}
+
 // split is a report with groups: of IPv6, of IPv4, of which nothing is known, and others.
 func split() *Report {
 	group := func(name string, opened, accepted, live uint64, wait time.Duration, ends map[tracer.Reason]uint64) *tracer.Group {
@@ -360,10 +367,8 @@ func split() *Report {
 			tracer.SynSent: {Entered: opened, Left: opened}, tracer.SynRecv: {Entered: accepted, Left: accepted},
 			tracer.Established: {Entered: opened + accepted, Left: opened + accepted}, tracer.TimeWait: {Live: int64(live), Entered: opened, Left: opened - live},
 		}}
-		for range opened {
-			g.States[tracer.Established].Durations.Add(44300 * time.Nanosecond)
-			g.States[tracer.TimeWait].Durations.Add(wait)
-		}
+		g.States[tracer.Established].Add(timed(opened, 44300*time.Nanosecond))
+		g.States[tracer.TimeWait].Add(timed(opened, wait))
 		return g
 	}
 	r := &Report{By: tracer.SplitDestination, ByWord: "destination", Totals: new(tracer.Totals), Span: time.Second}

@@ -56,8 +56,9 @@ type load struct {
 
 func (l *load) add(r *Report, g *tracer.Group) {
 	l.decay(r.Span)
-	l.moves += float64(g.Moves())
-	if g.Moves() > 0 || g.Live() != 0 {
+	moves := g.Moves()
+	l.moves += float64(moves)
+	if moves > 0 || g.Live() != 0 {
 		l.active = r.At
 	}
 }

@@ -95,8 +95,8 @@ var stateColumns = []text.Column[*stateLine]{
 	stateQuantile("P50", text.Never, 0.5),
 	stateQuantile("P90", 1, 0.9),
 	stateQuantile("P99", 2, 0.99),
-	stateTime("MAX", 10, 3, func(d *tracer.Durations) time.Duration { return d.Max }),
-	stateTime("TOTAL", 11, 5, func(d *tracer.Durations) time.Duration { return d.Total }),
+	stateTime("MAX", 10, 3, func(st *tracer.StateTotals) time.Duration { return st.Durations.Max }),
+	stateTime("TOTAL", 11, 5, func(st *tracer.StateTotals) time.Duration { return st.Spent }),
 	{Name: groupColumn, Goes: text.Never, Cut: text.Middle, Cell: func(b []byte, l *stateLine) []byte { return append(b, l.name...) }},
 }
 
@@ -112,12 +112,12 @@ func stateQuantile(title string, goes int, q float64) text.Column[*stateLine] {
 	}}
 }
 
-func stateTime(title string, width, goes int, of func(*tracer.Durations) time.Duration) text.Column[*stateLine] {
+func stateTime(title string, width, goes int, of func(*tracer.StateTotals) time.Duration) text.Column[*stateLine] {
 	return text.Column[*stateLine]{Name: title, Width: width, Least: 9, Goes: goes, Right: true, Cell: func(b []byte, l *stateLine) []byte {
 		if l.Durations.Count() == 0 {
 			return b
 		}
-		return text.AppendTime(b, of(&l.Durations))
+		return text.AppendTime(b, of(&l.StateTotals))
 	}}
 }
 

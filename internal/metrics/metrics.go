@@ -67,7 +67,7 @@ func metric(f *families.Family, desc *prometheus.Desc, p *families.Point) (prome
 	case families.Native:
 		return prometheus.NewConstNativeHistogram(desc, d.Count(), d.Total.Seconds(), families.Rebin(d), nil, 0, families.NativeSchema, nativeZero, p.Since, p.Labels...)
 	default:
-		return prometheus.NewConstSummaryWithCreatedTimestamp(desc, d.Count(), d.Total.Seconds(), nil, p.Since, p.Labels...)
+		return prometheus.NewConstSummaryWithCreatedTimestamp(desc, p.Count, p.Value, nil, p.Since, p.Labels...)
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *collected) add(p *families.Point) {
 	case families.Native:
 		c.exponential = append(c.exponential, exponential(set, p))
 	case families.Summary:
-		c.summaries = append(c.summaries, metricdata.SummaryDataPoint{Attributes: set, StartTime: p.Since, Count: d.Count(), Sum: d.Total.Seconds()})
+		c.summaries = append(c.summaries, metricdata.SummaryDataPoint{Attributes: set, StartTime: p.Since, Count: p.Count, Sum: p.Value})
 	default:
 		if c.family.UpDown {
 			c.counts = append(c.counts, metricdata.DataPoint[int64]{Attributes: set, Value: int64(p.Value)})

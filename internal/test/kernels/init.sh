@@ -52,14 +52,14 @@ test)
 	privilege='^TestPrivilege(Least|Optional|Syslog)$|^TestDoctorOrphans$' # what differs between kernels
 	# What is the same on every kernel is not tested here, and what no hook of
 	# minisocks has part in is tested with one set of them.
-	never='^TestNothingLeaks$|^TestReadToTheEnd$|^TestOrderAcrossCPUs$|^TestTransitionFilters$|^TestCookieAndReasonFilters$|^TestLocalPortFilterShowsSYNSent$'
+	never='^TestNothingLeaks$|^TestReadToTheEnd$|^TestOrderAcrossCPUs$|^TestTransitionFilters$|^TestCookieAndReasonFilters$|^TestLocalPortFilterShowsSYNSent$|^TestHandlerFilter$|^TestTotalsAreFiltered$|^TestGroupsFull$|^TestFlood$|^TestRSTFlood$'
 	skip='^TestConnectHangs$|^TestListenWithoutBind$|^TestInUse$|^TestListenerClosed$|^TestErrorsOfTwoLives$|^TestStack|^TestMetrics|^TestSocketHolders$|^TestHolderOfMPTCP$|^TestListeners$|^TestWalk|^TestLinkLocal$|^TestRawWaitsForPort$|^TestRawRestored$|^TestLiveSockets$|^TestLiveTotalsAreGone$|^TestAuditRequestSockets$'
 	for hooks in fentry tracepoint; do
 		echo "hooks $hooks"
 		live $hooks
 		FINWAIT_HOOKS=$hooks timeout "$LIMIT" /finwait.test -test.v=test2json -test.short -test.run "$privilege" || status=$?
 		privilege='^TestPrivilege(Least|Syslog)$'
-		skip='Filters?$|Filtered$|Groups|^TestLifecycle$|^TestFlood$|^TestRingFull$|^TestRST|^TestSegment|^TestHandshakes$'
+		skip='Filters?$|^TestGroups$|^TestTotals$|^TestLifecycle$|^TestRingFull$|^TestRST|^TestSegment|^TestHandshakes$'
 	done
 	;;
 refuse)

@@ -309,7 +309,10 @@ func (r *Run) TracerGroups() map[string]*tracer.Group {
 	for _, g := range r.Groups {
 		out := &tracer.Group{Name: g.Name, States: make(map[tracer.State]*tracer.StateTotals)}
 		for _, s := range g.States {
-			out.States[tracer.State(s.State)] = &tracer.StateTotals{Live: s.Live, Entered: s.Entered, Left: s.Left, Durations: s.Durations.tracer()}
+			d := s.Durations.tracer()
+			out.States[tracer.State(s.State)] = &tracer.StateTotals{
+				Live: s.Live, Entered: s.Entered, Left: s.Left, Timed: d.Count(), Spent: d.Total, Durations: &d,
+			}
 		}
 		all[g.Name] = out
 	}
@@ -321,7 +324,7 @@ func FromGroup(g *tracer.Group) Group {
 	out := Group{Name: g.Name}
 	for _, s := range tracer.States() {
 		if st := g.States[s]; st != nil {
-			out.States = append(out.States, State{int(s), st.Live, st.Entered, st.Left, fromDurations(int(s), &st.Durations)})
+			out.States = append(out.States, State{int(s), st.Live, st.Entered, st.Left, fromDurations(int(s), st.Durations)})
 		}
 	}
 	return out

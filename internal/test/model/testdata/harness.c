@@ -504,7 +504,7 @@ static void put_totals(void)
 		put(n);
 	}
 	for (struct entry *e = MAP(&groups)->entries; e; e = e->next)
-		live[((struct group_key *)e->key)->state % STATES] += ((struct group *)e->value)->live;
+		live[((struct group_key *)e->key)->state % STATES] += ((struct group *)e->value)->sums.live;
 	for (int i = 0; i < STATES; i++)
 		put(live[i]);
 	for (__u32 slot = 0; slot <= NETS; slot++) {
