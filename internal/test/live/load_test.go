@@ -132,7 +132,8 @@ func TestRingFull(t *testing.T) {
 		Filter:    tracer.Filter{NetNS: []uint64{ns.Cookie}},
 		RingBytes: uint32(os.Getpagesize()),
 	}, kept)
-	pids := load(t, ns)
+	var pids map[uint32]bool
+	kept.hold(func() { pids = load(t, ns) })
 	ns.Remove()
 	all := r.lives(t, pids, shared.tracer)
 	tr.stop(t)

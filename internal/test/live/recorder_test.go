@@ -69,6 +69,13 @@ func (r *recorder) add(t *tracer.Transition) {
 	}
 }
 
+// hold lets the reader wait while do runs, so that its ring buffers fill.
+func (r *recorder) hold(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
+}
+
 func (r *recorder) snapshot() []tracer.Transition {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -102,10 +102,10 @@ func totalsOnce(t *testing.T) string {
 	t.Helper()
 	ns := sandbox.New(t)
 	filter := tracer.Filter{NetNS: []uint64{ns.Cookie}}
-	kept, shown := newRecorder(t), newRecorder(t)
+	kept, shown, few := newRecorder(t), newRecorder(t), newRecorder(t)
 	whole := start(t, tracer.Config{Filter: filter}, kept)
 	bare := start(t, tracer.Config{Filter: filter, NoTotals: true}, shown)
-	page := start(t, tracer.Config{Filter: filter, RingBytes: uint32(os.Getpagesize())}, newRecorder(t))
+	page := start(t, tracer.Config{Filter: filter, RingBytes: uint32(os.Getpagesize())}, few)
 	only, err := tracer.New(tracer.Config{Filter: filter, TotalsOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func totalsOnce(t *testing.T) string {
 	waitPort(t, ns, pair.Client.Local.Port(), tracer.FinWait2)
 	pair.Server.Reset() // ends a minisock
 	pair.Listener.Close()
-	load(t, ns)
+	few.hold(func() { load(t, ns) })
 	waitStates(t, ns, tracer.LastAck, 0)
 	left := ns.States()
 	made := uint64(timeWaits(ns) - before)
@@ -206,7 +206,7 @@ func totalsOfTheStreamOnce(t *testing.T) string {
 		p.Client.WaitState(uint8(tracer.Closed))
 		p.Listener.Close()
 	}
-	load(t, ns)
+	few.hold(func() { load(t, ns) })
 	whole.stop(t)
 	page.stop(t)
 
