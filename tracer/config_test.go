@@ -108,3 +108,58 @@ func addrs(prefixes ...netip.Prefix) (list []AddrFilter) {
 	}
 	return list
 }
+
+// PassesTransition decides as the mask does that the kernel side gets.
+func TestPassesTransition(t *testing.T) {
+	lists := [][]State{nil}
+	for _, s := range States() {
+		lists = append(lists, []State{s}, []State{s, TimeWait, Closed})
+	}
+	passed, refused := 0, 0
+	for _, states := range lists {
+		for _, from := range lists {
+			for _, to := range lists {
+				f := Filter{States: states, From: from, To: to}
+				mask, err := f.edges()
+				if err != nil {
+					continue // it is refused
+				}
+				for a, all := range next {
+					for _, b := range all {
+						want := mask[a]>>b&1 == 1
+						if got := f.PassesTransition(&Transition{From: a, To: b}); got != want {
+							t.Fatalf("%v -> %v: %v, want %v: %+v", a, b, got, want, f)
+						}
+						if want {
+							passed++
+						} else {
+							refused++
+						}
+					}
+				}
+			}
+		}
+	}
+	if passed < 1000 || refused < 1000 {
+		t.Errorf("%d passed, %d did not: too few to tell", passed, refused)
+	}
+	minute := Transition{From: TimeWait, To: Closed, Reason: ReasonExpired, Duration: time.Minute, Precision: PrecisionAtLeast}
+	unknown := minute
+	unknown.Duration, unknown.Precision = 0, PrecisionUnknown
+	for _, c := range []struct {
+		f    Filter
+		x    Transition
+		want bool
+	}{
+		{Filter{}, unknown, true},
+		{Filter{MinDuration: time.Minute}, minute, true},
+		{Filter{MinDuration: time.Minute + 1}, minute, false},
+		{Filter{MinDuration: 1}, unknown, false},
+		{Filter{Reasons: []Reason{ReasonReused, ReasonExpired}}, minute, true},
+		{Filter{Reasons: []Reason{ReasonReused}}, minute, false},
+	} {
+		if got := c.f.PassesTransition(&c.x); got != c.want {
+			t.Errorf("%+v: %+v: %v", c.f, c.x, got)
+		}
+	}
+}

@@ -415,6 +415,15 @@ func (f *Filter) filtersConnections() bool {
 	return f.IPv4 || f.IPv6 || f.Role != RoleUnknown || slices.ContainsFunc(f.lists(), func(l filterList) bool { return l.n > 0 })
 }
 
+// PassesTransition reports whether a transition passes States, From, To, Reasons and MinDuration,
+// as the kernel side decides it. It does not ask the filters on connections.
+func (f *Filter) PassesTransition(t *Transition) bool {
+	lacks := func(all []State, s State) bool { return len(all) > 0 && !slices.Contains(all, s) }
+	return !lacks(f.From, t.From) && !lacks(f.To, t.To) && (!lacks(f.States, t.From) || !lacks(f.States, t.To)) &&
+		(len(f.Reasons) == 0 || slices.Contains(f.Reasons, t.Reason)) &&
+		(f.MinDuration <= 0 || t.Precision != PrecisionUnknown && t.Duration >= f.MinDuration)
+}
+
 func (f *Filter) filtersEdges() bool { return len(f.States)+len(f.From)+len(f.To) > 0 }
 
 func (f *Filter) picksTransitions() bool {

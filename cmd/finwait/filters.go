@@ -38,11 +38,16 @@ type filterFlags struct {
 
 func (f *filterFlags) register(fs *pflag.FlagSet) {
 	f.registerConnections(fs)
-	fs.Var(&f.reasons, "reason", "`reason` for which the state was left (finwait help reasons)")
-	fs.Var(&f.states, "state", "`state` left or entered")
-	fs.Var(&f.from, "from", "`state` left")
-	fs.Var(&f.to, "to", "`state` entered")
-	durationVar(fs, &f.minDuration, "min-duration", 0, "time spent in the state that is left, at least")
+	f.registerTransitions(fs, "")
+}
+
+// registerTransitions has the filters on single transitions. of says in the help what they choose.
+func (f *filterFlags) registerTransitions(fs *pflag.FlagSet, of string) {
+	fs.Var(&f.reasons, "reason", of+"`reason` for which the state was left (finwait help reasons)")
+	fs.Var(&f.states, "state", of+"`state` left or entered")
+	fs.Var(&f.from, "from", of+"`state` left")
+	fs.Var(&f.to, "to", of+"`state` entered")
+	durationVar(fs, &f.minDuration, "min-duration", 0, of+"time spent in the state that is left, at least")
 }
 
 func (f *filterFlags) registerConnections(fs *pflag.FlagSet) {

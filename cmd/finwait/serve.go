@@ -82,6 +82,8 @@ SECURITY.md says what is shown to whom.`,
 	}
 	fs := cmd.Flags()
 	o.tracing.registerConnections(cmd)
+	o.tracing.filters.registerTransitions(fs, "log records: ")
+	completeTransitions(cmd)
 	fs.Var(&o.address, "web.listen-address", "listen on these `addresses`, such as 127.0.0.1:80 or [::1]:80 (default "+web.DefaultAddress+")")
 	fs.BoolVar(&o.server.Activated, "web.systemd-socket", false, "listen on the sockets that systemd passes, and no others")
 	fs.StringVar(&o.server.ConfigFile, "web.config.file", "", "read TLS and passwords from this `file`")
@@ -161,6 +163,9 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 	cfg, err := o.tracing.config(ctx, log, o.check)
 	if err != nil {
 		return cfg, err
+	}
+	if err := o.otlp.choose(&cfg.Filter); err != nil {
+		return cfg, usage(err)
 	}
 	if cfg.SplitBy, err = splitBy(o.by); err != nil {
 		return cfg, usage(err)

@@ -24,6 +24,8 @@ type otlpFlags struct {
 	url  string // "": nothing is sent
 	logs string // of what there are log records; "": of nothing
 	room int
+
+	only tracer.Filter // the transitions that have records
 }
 
 // byEnvironment stands for a URL that is not given.
@@ -54,6 +56,17 @@ func (f *otlpFlags) check() error {
 		return fmt.Errorf("--otlp-queue %d: at least one", f.room)
 	}
 	return nil
+}
+
+// choose takes the filters on single transitions. They choose log records alone: the metrics count
+// every transition of the connections that the other filters pass.
+func (f *otlpFlags) choose(filter *tracer.Filter) error {
+	f.only = tracer.Filter{States: filter.States, From: filter.From, To: filter.To, Reasons: filter.Reasons, MinDuration: filter.MinDuration}
+	if f.only.Picks() && f.logs != logTransitions {
+		return errors.New("--state, --from, --to, --reason and --min-duration choose log records: they need --otlp-logs " + logTransitions)
+	}
+	filter.States, filter.From, filter.To, filter.Reasons, filter.MinDuration = nil, nil, nil, nil, 0
+	return f.only.Check()
 }
 
 // configure asks the tracer for what log records have.
@@ -105,6 +118,14 @@ func (f *otlpFlags) open(ctx context.Context, set *families.Set, log *zerolog.Lo
 	}
 	e.logs = e.exporter.NewLogs(e.queue, label.New())
 	e.handle = e.logs.Transition
+	if f.only.Picks() {
+		e.handle = func(t *tracer.Transition) error {
+			if !f.only.PassesTransition(t) {
+				return nil
+			}
+			return e.logs.Transition(t)
+		}
+	}
 	if f.logs == logConnections {
 		e.joined, e.handle = conns.NewSink(e.logs, conns.Options{Most: connsMost}), e.join
 	}

@@ -31,11 +31,15 @@ type tracingFlags struct {
 
 func (f *tracingFlags) register(cmd *cobra.Command) {
 	f.filters.register(cmd.Flags())
+	completeTransitions(cmd)
+	f.registerTraced(cmd)
+}
+
+func completeTransitions(cmd *cobra.Command) {
 	for _, flag := range []string{"state", "from", "to"} {
 		complete(cmd, flag, tracer.States())
 	}
 	complete(cmd, "reason", tracer.Reasons())
-	f.registerTraced(cmd)
 }
 
 // registerConnections leaves the filters on single transitions out.

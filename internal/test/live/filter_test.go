@@ -229,6 +229,11 @@ func TestTransitionFilters(t *testing.T) {
 		tr.stop(t)
 		tr.stats(t)
 		tr.Close()
+		for _, x := range kept.snapshot() {
+			if !filter.PassesTransition(&x) {
+				t.Errorf("the kernel side passes what PassesTransition does not: %+v\n%v", filter, chain{x})
+			}
+		}
 		return kept.snapshot()
 	}
 	if !testing.Short() {
