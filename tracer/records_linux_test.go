@@ -35,7 +35,7 @@ func TestSpilledSockets(t *testing.T) {
 	read := make(chan error, 1)
 	go func() {
 		read <- tr.Run(ctx, func(x *Transition) error {
-			if x.NetNS != ns.Inode {
+			if x.NetNSCookie != ns.Cookie { // an inode number is used again
 				return nil
 			}
 			edges[[2]State{x.From, x.To}]++

@@ -40,7 +40,7 @@ func TestMinisocksFull(t *testing.T) {
 	}
 	followed := 0
 	for _, x := range kept.snapshot() {
-		if x.From != tracer.FinWait2 || x.NetNS != ns.Inode {
+		if x.From != tracer.FinWait2 || x.NetNSCookie != ns.Cookie {
 			continue
 		}
 		if x.Reason != tracer.ReasonExpired {
