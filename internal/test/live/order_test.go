@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"finwait/internal/sandbox"
 	"finwait/internal/test/testnet"
@@ -46,7 +47,10 @@ func orderOnce(t *testing.T) string {
 		onCPU(t, 1-i%2)
 		p.Client.Close()
 	}
-	ns.Remove() // ends every TIME_WAIT
+	ns.Remove() // ends every TIME_WAIT, some time later
+	for deadline := time.Now().Add(30 * time.Second); totals(t, tr).Live[tracer.TimeWait] > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
 
 	kept := newRecorder(t)
 	done, cancel := context.WithCancel(context.Background())
