@@ -309,7 +309,7 @@ func (s *scene) moved(name string) float64 {
 type truth struct {
 	id, key string
 	says    func(s *scene) float64
-	within  float64 // share by which the finding's may be larger
+	within  float64 // share by which the finding's may be larger; a tenth of it by which it may be smaller
 }
 
 // A serverScenario has programs that are as Debian has them. Its configuration makes trouble, or does
