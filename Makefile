@@ -102,7 +102,7 @@ fleet: ## measure a real Prometheus that scrapes HOSTS (1000) simulated hosts fo
 	cd internal/test/e2e && $(GO) test -count=1 -timeout 60m -v -tags more -run TestManyHosts . -hosts $(HOSTS) -lasts $(DURATION)
 
 .PHONY: test-kernels
-test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (10 min); pick with KERNELS="6.1 7.3"
+test-kernels: ## the same on Debian's kernels in QEMU, with both sets of hooks (20 min for two kernels on two slow CPUs); pick with KERNELS="6.1 7.3"
 	$(GO) run ./internal/test/kernels -kernels "$(KERNELS)"
 
 .PHONY: docs-kernels

@@ -41,7 +41,7 @@ type Config struct {
 	GroupStates uint32
 
 	// GroupSums keeps of the durations of a group how many they are and their sum, and no
-	// buckets: StateTotals.Durations is nil. Then 8192 states take up to 1 MB.
+	// buckets: StateTotals.Durations is nil. A state then takes some 128 bytes.
 	GroupSums bool
 
 	// Handlers finds out who uses each connection. Its programs run for each read from a

@@ -174,7 +174,7 @@ func (o *serveOptions) config(ctx context.Context, log *zerolog.Logger) (tracer.
 		return cfg, usage(err)
 	}
 	cfg.TotalsOnly, cfg.Audit = true, o.refresh > 0 && !cfg.Filter.Picks()
-	cfg.GroupSums, cfg.GroupStates = true, 32<<10 // 4 MB at most: groups come and go for weeks
+	cfg.GroupSums, cfg.GroupStates = true, 32<<10 // some 4 MB: groups come and go for weeks
 	o.otlp.configure(&cfg)
 	return cfg, nil
 }

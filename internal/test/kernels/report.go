@@ -281,8 +281,8 @@ func document(results []*result) string {
 		not wait for the 60 seconds of a TIME_WAIT, and tries one filter of each kind. Tests that do not
 		depend on the hooks of minisocks (filters, groups, opening and closing a tracer, a full ring
 		buffer) run with one set of hooks only. What is the same on every kernel does not run here: that
-		nothing leaks, that the last event is read, the order across CPUs, and filters of numbers. On
-		the running kernel all tests run in full.`))
+		nothing leaks, that the last event is read, the order across CPUs, floods, full tables of groups,
+		and filters that only compare. On the running kernel all tests run in full.`))
 	b.WriteString(table(results))
 	if s := skips(results); s != "" {
 		b.WriteString("\nSkipped:\n\n" + s)
